@@ -1,0 +1,79 @@
+# make demo          plan and prove the 3-D U-Net for a GPU that is not there
+# make test          every check: lint, types, the built wheel, the tests
+# make test-newest   the tests again on the newest other Python of this machine
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+
+# Prints the version, such as 3.13, of a Python that is new enough and can make a
+# virtual environment; fails on any other.
+PROBE := import sys, venv, ensurepip; assert sys.version_info >= (3, 11); \
+  print("%d.%d" % sys.version_info[:2])
+
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+  $$python -c '$(PROBE)' >/dev/null 2>&1 && echo $$python && break; done)
+
+# Another version than $(PYTHON), on PATH or made by pyenv; looked for only when used.
+NEWEST_PYTHON = $(shell used=$$($(PYTHON) -c '$(PROBE)'); \
+  for python in python3.14 python3.13 python3.12 python3.11 \
+      "$$HOME"/.pyenv/versions/*/bin/python3; do \
+    version=$$($$python -c '$(PROBE)' 2>/dev/null) || continue; \
+    [ "$$version" = "$$used" ] || echo "$$version $$python"; \
+  done | sort -V | tail -n 1 | cut -d' ' -f2)
+
+.PHONY: help demo test test-newest lint types wheel pytest clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+demo: $(VENV)/.installed-demo
+	@echo "== jaxswap demo"
+	@$(VENV)/bin/jaxswap demo
+
+test: lint types wheel pytest
+
+test-newest:
+	@newest=$(NEWEST_PYTHON); \
+	if [ -z "$$newest" ]; then echo "== no other Python >= 3.11 here: nothing to run"; \
+	else $(MAKE) --no-print-directory VENV=.venv-newest PYTHON=$$newest pytest; fi
+
+lint: $(VENV)/.installed-test
+	@echo "== lint and format"
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/.installed-test
+	@echo "== types"
+	@$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+
+wheel: $(VENV)/.installed-test
+	@echo "== build the wheel, install it afresh, use it from another folder"
+	@bash tests/check_wheel.sh $(VENV)/bin/python
+
+pytest: $(VENV)/.installed-test
+	@echo "== tests on $$($(VENV)/bin/python --version)"
+	@$(VENV)/bin/python -m pytest -n 2
+
+# A second run installs nothing unless pyproject.toml changed.
+$(VENV)/.installed-demo: pyproject.toml | $(VENV)/bin/python
+	@echo "== install jaxswap with sample data and GPU targets"
+	@$(VENV)/bin/python -m pip install --quiet --editable '.[data,gpu-targets]'
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
+	@echo "== install jaxswap and the tools its tests need"
+	@$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
+	@touch $@ $(VENV)/.installed-demo
+
+$(VENV)/bin/python:
+	@[ -n "$(PYTHON)" ] || { echo "jaxswap needs Python 3.11 or newer with its venv" \
+	  "module; none was found. Name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "== make $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf .venv .venv-newest dist build

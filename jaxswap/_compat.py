@@ -1,0 +1,131 @@
+"""Every question whose answer depends on the versions of JAX, Flax and the plugins.
+
+Nothing else in jaxswap asks for a version. Each function here has a test in
+`tests/test_compat.py`.
+"""
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+from jax.experimental import topologies
+from jax.extend import core, source_info_util
+
+
+def open_jaxpr(jaxpr: Any) -> tuple[core.Jaxpr, Sequence[Any]]:
+    """Return the equations and the constants of a traced function.
+
+    `jax.make_jaxpr` returns a `ClosedJaxpr` up to JAX 0.10 and a `Jaxpr` that holds
+    its constants from 0.11 on; both answer to `.jaxpr` and `.consts`.
+    """
+    return jaxpr.jaxpr, jaxpr.consts
+
+
+def called_jaxpr(eqn: core.JaxprEqn) -> Any | None:
+    """Return the traced function that a `jit` equation calls, if it may be inlined.
+
+    A call with shardings of its own, or with donated or static layouts, is left
+    alone. The primitive is called `pjit` before JAX 0.7 and `jit` since.
+    """
+    if eqn.primitive.name not in ("jit", "pjit"):
+        return None
+    shardings = (*eqn.params["in_shardings"], *eqn.params["out_shardings"])
+    if any(type(s).__name__ != "UnspecifiedValue" for s in shardings):
+        return None
+    return eqn.params["jaxpr"]
+
+
+def bind_equation(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
+    """Execute (or trace) one equation on `inputs`; always returns a sequence.
+
+    `get_bind_params` returned a pair before JAX 0.9.2 and returns one dictionary
+    since. The user's source line and name stack go with the equation.
+    """
+    params = eqn.primitive.get_bind_params(eqn.params)
+    functions: Sequence[Any] = ()
+    if isinstance(params, tuple):
+        functions, params = params
+    stack = source_info_util.current_name_stack() + eqn.source_info.name_stack
+    with source_info_util.user_context(eqn.source_info.traceback, name_stack=stack):
+        results = eqn.primitive.bind(*functions, *inputs, **params)
+    return results if eqn.primitive.multiple_results else [results]
+
+
+def source_line(eqn: core.JaxprEqn) -> str:
+    """Return the line of the user's program that made `eqn`."""
+    return source_info_util.summarize(eqn.source_info)
+
+
+def to_host(x: jax.Array) -> jax.Array:
+    """Copy an array to pinned host memory."""
+    return jax.device_put(x, jax.memory.Space.Host)
+
+
+def to_device(x: jax.Array) -> jax.Array:
+    """Copy an array from pinned host memory to the device."""
+    return jax.device_put(x, jax.memory.Space.Device)
+
+
+def cuda_topology(
+    target_config: str, shape: str
+) -> topologies.TopologyDescription:
+    """Describe GPUs that need not be there, to compile for.
+
+    Works whenever JAX was imported and whatever `JAX_PLATFORMS` says. JAX looks for
+    plugins once, at its first use; on a machine without NVIDIA's libraries the CUDA
+    plugin refuses to register itself unless told to skip that check, so it is told so
+    here and asked again.
+
+    Args:
+      target_config: text form of a `GpuTargetConfigProto`.
+      shape: partitions x hosts x GPUs, such as `"1x1x1"`.
+    """
+
+    def describe() -> topologies.TopologyDescription:
+        return topologies.get_topology_desc(
+            platform="cuda", target_config=target_config, topology=shape
+        )
+
+    with _unchecked_cuda_libraries():
+        try:
+            return describe()
+        except NotImplementedError:
+            _cuda_plugin().initialize()
+            return describe()
+
+
+def cuda_plugin_names() -> tuple[str, ...]:
+    """Return the modules that may hold JAX's CUDA plugin, preferred first."""
+    return ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12")
+
+
+def _cuda_plugin() -> Any:
+    for name in cuda_plugin_names():
+        with contextlib.suppress(ModuleNotFoundError):
+            return importlib.import_module(name)
+    # JAX 0.11 dropped Python 3.11, and of JAX 0.10 the CUDA 12 plugin is the tried one.
+    cuda = 12 if sys.version_info < (3, 12) else 13
+    raise ImportError(
+        "compiling for a GPU needs JAX's CUDA plugin, which is not installed: "
+        'pip install "jaxswap[gpu-targets]", or install '
+        f"jax-cuda{cuda}-plugin=={jax.__version__} and "
+        f"jax-cuda{cuda}-pjrt=={jax.__version__}. No GPU and no CUDA are needed."
+    )
+
+
+@contextlib.contextmanager
+def _unchecked_cuda_libraries() -> Iterator[None]:
+    variable = "JAX_SKIP_CUDA_CONSTRAINTS_CHECK"
+    before = os.environ.get(variable)
+    os.environ[variable] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before

@@ -1,0 +1,136 @@
+"""A traced program as plain data: values, equations and what becomes of them.
+
+The policies and the scheduler work on a `Graph` alone. It holds numbers, names and
+indices, no array and no tracer, so they can be tested on programs written by hand.
+
+Terms used throughout jaxswap:
+
+    residual    a forward value that the backward pass reads
+    heavy       an equation that keeps the device busy long enough to hide a copy
+                behind it: a matrix product, a convolution, or a call that holds one
+    late        a forward value that only the backward pass reads
+    large       a value of at least a policy's `min_bytes`
+"""
+
+import dataclasses
+import enum
+
+import numpy as np
+
+
+class Action(enum.Enum):
+    """What becomes of a forward value between the forward and the backward pass."""
+
+    KEEP = "keep"
+    """Stays in device memory."""
+    OFFLOAD = "offload"
+    """Moves to pinned host memory and comes back before the backward pass needs it."""
+    RECOMPUTE = "recompute"
+    """Is thrown away and computed again from the values that were stored."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """One array of the traced program, as a policy sees it.
+
+    Attributes:
+        index: position in `Graph.values`; unique within one traced program.
+        nbytes: size in bytes; 0 for values without a byte size (PRNG keys, tokens).
+        shape: shape of the array.
+        dtype: NumPy dtype; `None` for extended types such as PRNG keys.
+        primitive: name of the JAX primitive that makes it; `"argument"` for inputs.
+        source: the line of the user's program that makes it, `file.py:12 (function)`.
+        name: the name given with `jax.ad_checkpoint.checkpoint_name`, else `None`.
+        scope: `jax.named_scope` path; for Flax modules the module path.
+        is_argument: whether it is an input of the function (or closed over).
+    """
+
+    index: int
+    nbytes: int
+    shape: tuple[int, ...]
+    dtype: np.dtype | None
+    primitive: str
+    source: str = ""
+    name: str | None = None
+    scope: str = ""
+    is_argument: bool = False
+
+    @property
+    def label(self) -> str:
+        """A short name for reports: `checkpoint_name`, else scope, primitive, line."""
+        place = self.name or "/".join(part for part in (self.scope, self.primitive))
+        line = self.source.rsplit("/", 1)[-1].split(" ")[0]
+        return f"{place} {line}".strip()
+
+
+@dataclasses.dataclass(frozen=True)
+class Equation:
+    """One equation of the traced program.
+
+    Attributes:
+        index: position in `Graph.equations`.
+        primitive: name of the JAX primitive.
+        inputs: indices of the values it reads.
+        outputs: indices of the values it makes.
+        flops: floating point operations.
+        is_backward: whether it depends on a cotangent.
+        is_heavy: see the module's docstring.
+        is_view: moves no data when XLA can help it (reshape, transpose, broadcast).
+        is_cheap: element by element; XLA fuses it into its consumer.
+        is_pure: may be executed twice.
+    """
+
+    index: int
+    primitive: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    flops: float = 0.0
+    is_backward: bool = False
+    is_heavy: bool = False
+    is_view: bool = False
+    is_cheap: bool = False
+    is_pure: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """Forward and backward pass of one function as one list of equations.
+
+    Attributes:
+        values: every value, by index.
+        equations: every equation, by index, in an order that can be executed.
+        arguments: values that exist before the forward pass.
+        outputs: values that the forward pass returns.
+        cotangents: values that exist before the backward pass, given by the caller.
+        gradients: values that the backward pass returns.
+    """
+
+    values: tuple[Value, ...]
+    equations: tuple[Equation, ...]
+    arguments: tuple[int, ...]
+    outputs: tuple[int, ...]
+    cotangents: tuple[int, ...] = ()
+    gradients: tuple[int, ...] = ()
+
+    def producers(self) -> dict[int, Equation]:
+        """Map each value to the equation that makes it; arguments are absent."""
+        return {v: eqn for eqn in self.equations for v in eqn.outputs}
+
+    def ancestors(self, values: tuple[int, ...]) -> set[int]:
+        """Indices of the equations that `values` need, directly or not."""
+        producers = self.producers()
+        found: set[int] = set()
+        stack = [producers[v] for v in values if v in producers]
+        while stack:
+            eqn = stack.pop()
+            if eqn.index not in found:
+                found.add(eqn.index)
+                stack.extend(producers[v] for v in eqn.inputs if v in producers)
+        return found
+
+    def residuals(self) -> tuple[int, ...]:
+        """Forward values that an equation of the backward pass reads, in order."""
+        backward = {v for eqn in self.equations if eqn.is_backward for v in eqn.outputs}
+        backward.update(self.cotangents)
+        read = {v for eqn in self.equations if eqn.is_backward for v in eqn.inputs}
+        return tuple(sorted((read | set(self.gradients)) - backward))

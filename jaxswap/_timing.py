@@ -1,0 +1,42 @@
+"""When copies start and how long values stay: the scheduling options of a policy."""
+
+import dataclasses
+import enum
+
+
+class Distance(enum.Enum):
+    """How the distance between two points of the program is counted."""
+
+    HEAVY = "heavy"
+    """By the heavy operations between them."""
+    LEVEL = "level"
+    """By topological level (longest path), as TFLMSv2 counts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """How swaps are laid out in time.
+
+    Attributes:
+        distance: the unit of the three distances below.
+        swapout_threshold: a value leaves the device if a use lies farther than this
+            from the point where it is made.
+        swapin_ahead: a swap-in may start this far ahead of the first use it serves.
+        swapin_groupby: uses closer together than this share one swap-in.
+        sync_swapout: the next heavy operation waits for the swap-out.
+        sync_swapin: the swap-in starts only when its use is next.
+        min_bytes: smaller values of the backward pass are left alone.
+        swap_cotangents: whether cotangents that lie idle for longer than
+            `swapout_threshold` are swapped as well.
+        is_forced: swap what the actions say even where no copy can be hidden.
+    """
+
+    distance: Distance = Distance.HEAVY
+    swapout_threshold: int = 3
+    swapin_ahead: int = 1
+    swapin_groupby: int = 3
+    sync_swapout: bool = False
+    sync_swapin: bool = False
+    min_bytes: int = 1 << 20
+    swap_cotangents: bool = True
+    is_forced: bool = False

@@ -1,0 +1,109 @@
+"""A `Target` -> devices that JAX can compile for, with no GPU in the machine.
+
+The devices belong to a compile-only client of the CUDA plugin. They hold no data; a
+program lowered for arguments placed on them compiles as it would on the real GPU.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+
+from jaxswap import _compat
+from jaxswap._target import Target
+
+
+def target_mesh(target: Target, like: Mesh | AbstractMesh | None = None) -> Mesh:
+    """Make a mesh of compile-only devices.
+
+    Args:
+      target: the GPU to imitate.
+      like: a mesh whose axes the new one takes. By default one axis and one device.
+
+    Returns:
+      A mesh whose devices are all of one host.
+
+    Raises:
+      ImportError: if JAX's CUDA plugin is not installed; the text says what to install.
+      ValueError: if the plugin cannot compile for this GPU.
+    """
+    if like is None:
+        return Mesh(np.array(_devices(target, 1)), ("device",))
+    devices = np.array(_devices(target, like.size)).reshape(like.axis_sizes)
+    return Mesh(devices, like.axis_names, axis_types=like.axis_types)
+
+
+def place_on(target: Target, arguments: Any) -> Any:
+    """Describes arguments as if they lived on a GPU.
+
+    Args:
+      target: the GPU to imitate.
+      arguments: a pytree. An array that is sharded over a mesh stays sharded the same
+        way, over as many imitated GPUs; every other array is placed on all of them.
+
+    Returns:
+      The pytree with each array replaced by a `jax.ShapeDtypeStruct`; leaves that are
+      no arrays stay as they are.
+
+    Raises:
+      ImportError: if JAX's CUDA plugin is not installed.
+      ValueError: if the plugin cannot compile for this GPU.
+    """
+    leaves = jax.tree.leaves(arguments)
+    meshes = [mesh for mesh in map(_named_mesh, leaves) if mesh is not None]
+    default = target_mesh(target, meshes[0] if meshes else None)
+
+    def place(leaf: Any) -> Any:
+        if not is_array(leaf):
+            return leaf
+        mesh, spec = default, PartitionSpec()
+        if (named := _named_mesh(leaf)) is not None:
+            mesh, spec = target_mesh(target, named), leaf.sharding.spec
+        sharding = NamedSharding(mesh, spec, memory_kind=memory_kind(leaf))
+        return jax.ShapeDtypeStruct(
+            leaf.shape,
+            _dtype(leaf),
+            sharding=sharding,
+            weak_type=bool(getattr(leaf, "weak_type", False)),
+        )
+
+    return jax.tree.map(place, arguments)
+
+
+def is_array(leaf: Any) -> bool:
+    """Tells whether a leaf is an array, or describes one."""
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+
+
+def memory_kind(leaf: Any) -> str | None:
+    """Returns `"pinned_host"` for an array in pinned host memory, else None."""
+    kind = getattr(getattr(leaf, "sharding", None), "memory_kind", None)
+    return kind if kind == "pinned_host" else None
+
+
+@lru_cache(maxsize=32)
+def _devices(target: Target, count: int) -> tuple[jax.Device, ...]:
+    # Partitions x hosts of a partition x GPUs of a host.
+    shape = f"1x1x{count}"
+    try:
+        return tuple(_compat.cuda_topology(target.to_text_proto(), shape).devices)
+    except jax.errors.JaxRuntimeError as error:
+        raise ValueError(
+            f"JAX's CUDA plugin cannot compile for `{target.name}`: {error}"
+        ) from error
+
+
+def _named_mesh(leaf: Any) -> Mesh | AbstractMesh | None:
+    """The mesh of an array that is sharded over several devices."""
+    sharding = getattr(leaf, "sharding", None)
+    if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
+        return sharding.mesh
+    return None
+
+
+def _dtype(leaf: Any) -> Any:
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended):
+        return leaf.dtype
+    return jax.dtypes.canonicalize_dtype(leaf.dtype)

@@ -1,0 +1,213 @@
+"""Function and arguments -> `Program`: forward and backward pass as one list.
+
+`jax.vjp` is traced together with the call of its result, so the list holds the
+forward pass, whatever the backward pass wants from it, and the backward pass, in an
+order that can be executed. Calls of `jit` are inlined, and what no result needs is
+dropped. An operation belongs to the backward pass if and only if it depends on a
+cotangent; all others can run in the forward pass *or* be put off until the backward
+pass asks for them.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import JaxprEqn, Literal, Var
+
+from jaxswap import _compat
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """One equation whose variables are numbered through the whole program."""
+
+    eqn: JaxprEqn
+    inputs: tuple[int | Literal, ...]
+    outputs: tuple[int, ...]
+    scope: str
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """Indices of the values among the inputs (literals left out)."""
+        return tuple(v for v in self.inputs if isinstance(v, int))
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A traced function with its gradient.
+
+    Attributes:
+        operations: what is executed, in order.
+        avals: abstract value (shape, dtype) of each value, by index.
+        constants: values known at trace time.
+        operands: values that the caller passes to the forward pass.
+        outputs: results of the forward pass, in the order of the function's.
+        cotangents: one for each output that has a tangent, `None` for the others.
+        gradients: one for each operand that is differentiated, `None` for the others.
+        backward: indices into `operations` of those that depend on a cotangent.
+    """
+
+    operations: tuple[Operation, ...]
+    avals: tuple[Any, ...]
+    constants: dict[int, Any]
+    operands: tuple[int, ...]
+    outputs: tuple[int | Literal, ...]
+    cotangents: tuple[int | None, ...]
+    gradients: tuple[int | Literal | None, ...]
+    backward: frozenset[int]
+
+
+def has_tangent(x: Any) -> bool:
+    """Whether values of this type can be differentiated (floating or complex)."""
+    return jax.dtypes.issubdtype(x.dtype, np.inexact)
+
+
+def evaluate(jaxpr: Any, env: dict[Var, Any]) -> list[Any]:
+    """Execute (or trace) the equations of a jaxpr; `env` holds what it is given."""
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else env[atom]
+
+    for eqn in jaxpr.eqns:
+        results = _compat.bind_equation(eqn, [read(atom) for atom in eqn.invars])
+        env.update(zip(eqn.outvars, results, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def trace(
+    function: Callable[..., Sequence[Any]],
+    operands: Sequence[Any],
+    perturbed: Sequence[bool],
+    out_avals: Sequence[Any],
+) -> Program:
+    """Trace `function` and its vector-Jacobian product into one `Program`.
+
+    Args:
+        function: takes the operands as positional arrays, returns a flat sequence.
+        operands: arrays or tracers to call it with.
+        perturbed: for each operand whether its gradient is wanted.
+        out_avals: abstract values of the results.
+    """
+    wanted = [i for i, p in enumerate(perturbed) if p and has_tangent(operands[i])]
+
+    def joint(operands: Sequence[Any], cotangents: Sequence[Any]) -> Any:
+        def of_wanted(*primals: Any) -> Sequence[Any]:
+            merged = list(operands)
+            for i, primal in zip(wanted, primals, strict=True):
+                merged[i] = primal
+            return function(*merged)
+
+        outputs, pullback = jax.vjp(of_wanted, *(operands[i] for i in wanted))
+        given = iter(cotangents)
+        full = [
+            next(given) if has_tangent(x) else np.zeros(x.shape, jax.dtypes.float0)
+            for x in out_avals
+        ]
+        return outputs, pullback(type(outputs)(full))
+
+    structs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in out_avals]
+    traced = jax.make_jaxpr(joint)(
+        list(operands), [s for s in structs if has_tangent(s)]
+    )
+    return _number(traced, len(operands), out_avals, wanted)
+
+
+def _number(
+    traced: Any, operand_count: int, out_avals: Sequence[Any], wanted: Sequence[int]
+) -> Program:
+    """Turn the jaxpr of `joint` into a `Program`."""
+    jaxpr, consts = _compat.open_jaxpr(traced)
+    flat = _Flattener()
+    constants = {flat.new(v): c for v, c in zip(jaxpr.constvars, consts, strict=True)}
+    inputs = [flat.new(v) for v in jaxpr.invars]
+    env = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *inputs)))
+    results = flat.inline(jaxpr, env, "")
+    operands, given = inputs[:operand_count], iter(inputs[operand_count:])
+    outputs, gradients = results[: len(out_avals)], results[len(out_avals) :]
+    gradient_of = dict(zip(wanted, gradients, strict=True))
+    operations = _without_dead(flat.operations, results)
+    constants.update(flat.constants)
+    return Program(
+        operations=operations,
+        avals=tuple(flat.avals),
+        constants=constants,
+        operands=tuple(operands),
+        outputs=tuple(outputs),
+        cotangents=tuple(next(given) if has_tangent(x) else None for x in out_avals),
+        gradients=tuple(gradient_of.get(i) for i in range(operand_count)),
+        backward=_dependent(operations, inputs[operand_count:]),
+    )
+
+
+class _Flattener:
+    """Numbers variables and collects operations while calls are inlined."""
+
+    def __init__(self) -> None:
+        self.avals: list[Any] = []
+        self.operations: list[Operation] = []
+        self.constants: dict[int, Any] = {}
+
+    def new(self, var: Var) -> int:
+        self.avals.append(var.aval)
+        return len(self.avals) - 1
+
+    def inline(
+        self, jaxpr: Any, env: dict[Var, Any], scope: str
+    ) -> list[int | Literal]:
+        """Append the equations of `jaxpr`; return where its results are found."""
+
+        def read(atom: Any) -> int | Literal:
+            return atom if isinstance(atom, Literal) else env[atom]
+
+        for eqn in jaxpr.eqns:
+            inputs = [read(atom) for atom in eqn.invars]
+            here = "/".join(p for p in (scope, str(eqn.source_info.name_stack)) if p)
+            called = _compat.called_jaxpr(eqn)
+            if called is None:
+                outputs = tuple(self.new(v) for v in eqn.outvars)
+                operation = Operation(eqn, tuple(inputs), outputs, _plain_scope(here))
+                self.operations.append(operation)
+            else:
+                inner, consts = _compat.open_jaxpr(called)
+                known = [self.new(v) for v in inner.constvars]
+                self.constants.update(zip(known, consts, strict=True))
+                inner_env = dict(
+                    zip((*inner.constvars, *inner.invars), (*known, *inputs))
+                )
+                outputs = self.inline(inner, inner_env, here)
+            env.update(zip(eqn.outvars, outputs, strict=True))
+        return [read(atom) for atom in jaxpr.outvars]
+
+
+def _plain_scope(stack: str) -> str:
+    """Strip `jvp(...)`, `transpose(...)` and the like from a name stack."""
+    return re.sub(r"\b(?:jvp|transpose|vmap|remat\w*|checkpoint)\(|\)", "", stack)
+
+
+def _without_dead(
+    operations: Sequence[Operation], results: Sequence[int | Literal]
+) -> tuple[Operation, ...]:
+    """Drop what neither a result nor a side effect needs."""
+    live = {v for v in results if isinstance(v, int)}
+    kept: list[Operation] = []
+    for operation in reversed(operations):
+        if operation.eqn.effects or not live.isdisjoint(operation.outputs):
+            live.update(operation.reads)
+            kept.append(operation)
+    return tuple(reversed(kept))
+
+
+def _dependent(
+    operations: Sequence[Operation], roots: Sequence[int]
+) -> frozenset[int]:
+    """Indices of the operations that depend on one of the values `roots`."""
+    reached = set(roots)
+    found = set()
+    for index, operation in enumerate(operations):
+        if not reached.isdisjoint(operation.reads):
+            reached.update(operation.outputs)
+            found.add(index)
+    return frozenset(found)

@@ -1,0 +1,76 @@
+"""Dice: the training loss and the score that is reported.
+
+optax has `optax.losses.dice_loss`, but it reports one value an example in which all
+classes share one ratio or one class is chosen; the papers' loss weights every class
+of every example equally, whatever its size, and smooths denominator and
+numerator, so that a class that is absent and not predicted scores one.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+_SPATIAL_AXES = (-4, -3, -2)
+
+
+def soft_dice(probabilities: Array, targets: Array, smoothing: float = 1e-5) -> Array:
+    """Computes the Dice coefficient of each class of each example.
+
+    Args:
+      probabilities: Predictions in 0..1, (..., depth, height, width, class).
+      targets: Truth in 0..1, same shape.
+      smoothing: Added to numerator and denominator, in voxels.
+
+    Returns:
+      Coefficients in 0..1 as float32, (..., class).
+
+    References:
+      Milletari, Navab, Ahmadi 2016, V-Net; `weighted_dice_coefficient` of
+      ellisdg/3DUnetCNN.
+    """
+    probabilities = probabilities.astype(jnp.float32)
+    targets = targets.astype(jnp.float32)
+    overlap = (probabilities * targets).sum(_SPATIAL_AXES)
+    volume = probabilities.sum(_SPATIAL_AXES) + targets.sum(_SPATIAL_AXES)
+    return (2 * overlap + smoothing) / (volume + smoothing)
+
+
+def dice_loss(logits: Array, targets: Array, smoothing: float = 1e-5) -> Array:
+    """Computes minus the mean soft Dice over examples and classes.
+
+    Classes are independent: each logit passes through a sigmoid, as in the papers.
+
+    Args:
+      logits: Output of the network, (batch, depth, height, width, class).
+      targets: Truth in 0..1, same shape, any numeric type.
+      smoothing: See `soft_dice`.
+
+    Returns:
+      The loss in -1..0, float32.
+
+    Raises:
+      ValueError: If the shapes differ.
+    """
+    if logits.shape != targets.shape:
+        raise ValueError(
+            f"`logits` {logits.shape} and `targets` {targets.shape} differ in shape."
+        )
+    probabilities = jax.nn.sigmoid(logits.astype(jnp.float32))
+    return -soft_dice(probabilities, targets, smoothing).mean()
+
+
+def dice_scores(predicted: Array, truth: Array, classes: int) -> Array:
+    """Scores a label map: Dice of each class except the background.
+
+    Args:
+      predicted: Labels 0..classes, (..., depth, height, width), integers.
+      truth: Labels, same shape.
+      classes: Number of classes besides background 0.
+
+    Returns:
+      Scores in 0..1 as float32, (..., classes). One where a class is in neither map.
+    """
+    labels = jnp.arange(1, classes + 1)
+    return soft_dice(predicted[..., None] == labels, truth[..., None] == labels)

@@ -1,0 +1,24 @@
+"""Settings every test runs under, made before JAX is first imported."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+# Lets the CUDA plugin compile for a GPU target where no CUDA is installed.
+os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
+
+import itertools
+from collections.abc import Callable
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def getkey() -> Callable[[], jax.Array]:
+    """A function that returns another random key at each call, the same every run."""
+    seeds = itertools.count(5678)
+    return lambda: jax.random.key(next(seeds))
