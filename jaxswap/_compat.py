@@ -70,9 +70,7 @@ def to_device(x: jax.Array) -> jax.Array:
     return jax.device_put(x, jax.memory.Space.Device)
 
 
-def cuda_topology(
-    target_config: str, shape: str
-) -> topologies.TopologyDescription:
+def cuda_topology(target_config: str, shape: str) -> topologies.TopologyDescription:
     """Describe GPUs that need not be there, to compile for.
 
     Works whenever JAX was imported and whatever `JAX_PLATFORMS` says. JAX looks for

@@ -57,7 +57,7 @@ class Copy:
 def find_copies(
     module: Module, labels: Mapping[str, str] | None = None
 ) -> tuple[Copy, ...]:
-    """Lists the copies between device and host in execution order.
+    """List the copies between device and host in execution order.
 
     Args:
       module: a scheduled module.
@@ -100,14 +100,14 @@ _HEAVY_TARGET = re.compile(
     r"^__cu(blas|dnn)\$|gemm|matmul|conv|attention|fmha|flash|triton|mosaic",
     re.IGNORECASE,
 )
-_CONTROL_FLOW = frozenset({"call", "while", "conditional", "async-start", "call-start"})
+_CONTROL_FLOW = frozenset({"call", "while", "conditional", "call-start"})
 _TRANSPARENT = frozenset(
     {"bitcast", "copy", "copy-start", "copy-done", "opt-barrier", "tuple"}
 )
 
 
 class _Heaviness:
-    """Answers, and remembers, whether an instruction is heavy."""
+    """Answer, and remember, whether an instruction is heavy."""
 
     def __init__(self, module: Module):
         self._module = module
@@ -157,6 +157,8 @@ def _movement(
         return _plain_movement(instruction, computation)
     if opcode in ("fusion", "fusion-start", "async-start") and instruction.called:
         called = module.by_name[instruction.called[0]]
+        if called.root.opcode == "fusion":
+            return _movement(called.root, called, module)
         return _called_movement(called)
     return None
 
@@ -198,7 +200,9 @@ def _between(source: Array, destination: Array) -> tuple[Direction, int] | None:
     return "to_host" if destination.is_on_host else "to_device", destination.nbytes
 
 
-def _window(instructions: Sequence[Instruction], position: int) -> Sequence[Instruction]:
+def _window(
+    instructions: Sequence[Instruction], position: int
+) -> Sequence[Instruction]:
     """Instructions between a start and its done; none for a synchronous copy."""
     start = instructions[position]
     if not start.opcode.endswith("-start"):
@@ -231,7 +235,7 @@ def _label(
 
 
 def swap_label(op_name: str) -> str:
-    """Reads LABEL out of a name that holds `swap_out(LABEL)` or `swap_in(LABEL)`.
+    """Read LABEL out of a name that holds `swap_out(LABEL)` or `swap_in(LABEL)`.
 
     Args:
       op_name: JAX's path of an operation, such as `jit(f)/jvp(swap_out(h))/device_put`.

@@ -16,7 +16,7 @@ KERNELS = frozenset({"pallas_call", "triton_kernel_call", "ffi_call", "custom_ca
 
 VIEWS = frozenset(
     "reshape transpose squeeze expand_dims broadcast_in_dim bitcast_convert_type "
-    "copy copy_p rev".split()
+    "name rev".split()
 )
 """Primitives that XLA can often turn into a different look at the same bytes."""
 
@@ -27,7 +27,7 @@ ELEMENTWISE = frozenset(
     "lgamma log log1p logistic lt max min mul ne neg nextafter not one_minus_square "
     "or population_count pow real reduce_precision rem round rsqrt select_n "
     "shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square "
-    "stop_gradient sub tan tanh xor name optimization_barrier nan_to_num "
+    "stop_gradient copy copy_p sub tan tanh xor optimization_barrier nan_to_num "
     "random_bits threefry2x32 random_unwrap random_wrap random_seed random_fold_in "
     "random_split".split()
 )

@@ -5,6 +5,7 @@ program. Bytes are XLA's own; overlap is read off the schedule, which is not the
 as hidden time; nothing is run.
 """
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 
 import jax
 
+from jaxswap import _compat
 from jaxswap._buffers import Buffer, describe_buffers, find_peak, read_temporaries
 from jaxswap._copies import Copy, find_copies
 from jaxswap._hlo import parse_module
@@ -22,6 +24,7 @@ from jaxswap._target import Target, find_target
 from jaxswap._topology import is_array, memory_kind, place_on
 from jaxswap._units import format_bytes, format_seconds
 
+_ALREADY_ON_HOST = "argument already on host"
 _STRICT_OPTION = "xla_disable_automatic_host_compute_offload"
 
 
@@ -35,7 +38,7 @@ class Evidence:
       output_bytes: device memory of the results.
       alias_bytes: results that take the place of donated arguments.
       temp_bytes: device memory of everything between.
-      host_bytes: pinned host memory for swapped values.
+      host_bytes: pinned host memory for swapped values and pinned arguments.
       copies: every copy between device and host, in the order of the program text.
       at_peak: temporaries alive when most device memory is in use, largest first.
         Their bytes add up to `temp_bytes`, but for alignment and gaps between buffers.
@@ -78,7 +81,7 @@ class Evidence:
 
     @property
     def hidden_fraction(self) -> float:
-        """Share of the copied bytes that overlap a heavy operation; 1 without copies."""
+        """Share of the copied bytes that overlap heavy operations; 1 if none copied."""
         swapped = self.swapped_bytes
         return 1.0 - self.exposed_bytes / swapped if swapped else 1.0
 
@@ -108,12 +111,15 @@ def inspect(
     Args:
       fn: the function. If it is jitted already, its donated and static arguments count.
       *args: its arguments: arrays, `jax.ShapeDtypeStruct` or pytrees of them. Leaves
-        that are no arrays are static. An array sharded over a mesh is sharded in the
+        that are no arrays are static, unless `fn` is jitted. An array sharded over a mesh is sharded in the
         same way over as many imitated GPUs, and the numbers are those of one of them.
       target: a GPU by name, or its numbers; it need not be there. None compiles for
         JAX's default device. On CPU, where host and device memory are one, a program
         shows no copies.
       compiler_options: options for XLA, as `jax.stages.Lowered.compile` takes them.
+        For GPUs older than Hopper, XLA overlaps no copy with computation unless
+        `{"xla_gpu_enable_latency_hiding_scheduler": True}` is given, here as in
+        `jax.jit`.
       strict: have XLA refuse a program in which it would compute on the host by itself,
         as it does when an operation reads a swapped value before it is back.
       **kwargs: further arguments of `fn`.
@@ -134,7 +140,10 @@ def inspect(
       (262144, 0, ())
     """
     gpu = None if target is None else find_target(target)
+    pinned_bytes = _pinned_bytes((args, kwargs))
     if gpu is not None:
+        if pinned_bytes:
+            fn = _with_arguments_on_host(fn, args, kwargs)
         args, kwargs = place_on(gpu, (args, kwargs))
     lowered = _lower(fn, args, kwargs)
     options = dict(compiler_options or {})
@@ -153,12 +162,13 @@ def inspect(
         module = parse_module(text)
         temporaries = read_temporaries(Path(folder), module)
         labels = trace_labels(Path(folder), module.name)
-    memory = compiled.memory_analysis()
-    copies = find_copies(module, labels)
+    memory: Any = compiled.memory_analysis()
+    found = find_copies(module, labels)
+    copies = tuple(copy for copy in found if copy.label != _ALREADY_ON_HOST)
     labels = {copy.name: copy.label for copy in copies}
     return Evidence(
         target=gpu.name if gpu else jax.devices()[0].device_kind,
-        argument_bytes=memory.argument_size_in_bytes - _pinned_bytes((args, kwargs)),
+        argument_bytes=memory.argument_size_in_bytes - pinned_bytes,
         output_bytes=memory.output_size_in_bytes,
         alias_bytes=memory.alias_size_in_bytes,
         temp_bytes=memory.temp_size_in_bytes,
@@ -175,7 +185,8 @@ def _lower(
 ) -> jax.stages.Lowered:
     """Lower `fn`; what is no array is static, unless `fn` is jitted and decides."""
     if isinstance(fn, jax.stages.Wrapped):
-        return fn.lower(*args, **kwargs)
+        jitted: Any = fn
+        return jitted.lower(*args, **kwargs)
     leaves, structure = jax.tree.flatten((args, kwargs))
     if all(map(is_array, leaves)):
         return jax.jit(fn).lower(*args, **kwargs)
@@ -190,6 +201,31 @@ def _lower(
         return fn(*inner_args, **inner_kwargs)
 
     return jax.jit(program).lower(arrays)
+
+
+def _with_arguments_on_host(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Callable[..., Any]:
+    """Have `fn` receive its pinned arguments as host arrays.
+
+    JAX takes an argument's memory space from its array. What stands for an array on an
+    imitated GPU has none, so it is moved when the program begins, and that copy, which
+    the real program does not make, is left out of the evidence.
+    """
+    leaves, structure = jax.tree.flatten((args, kwargs))
+    is_pinned = [memory_kind(leaf) is not None for leaf in leaves]
+
+    def program(*args: Any, **kwargs: Any) -> Any:
+        leaves = jax.tree.leaves((args, kwargs))
+        with jax.named_scope(f"swap_out({_ALREADY_ON_HOST})"):
+            leaves = [
+                jax.lax.optimization_barrier(_compat.to_host(leaf)) if pinned else leaf
+                for leaf, pinned in zip(leaves, is_pinned, strict=True)
+            ]
+        inner_args, inner_kwargs = jax.tree.unflatten(structure, leaves)
+        return fn(*inner_args, **inner_kwargs)
+
+    return program
 
 
 def _compile(
@@ -209,7 +245,7 @@ def _compile(
 def _pinned_bytes(arguments: Any) -> int:
     """Bytes of arguments in pinned host memory, which XLA counts as device memory."""
     return sum(
-        leaf.size * leaf.dtype.itemsize
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
         for leaf in jax.tree.leaves(arguments)
         if is_array(leaf) and memory_kind(leaf)
     )
@@ -242,7 +278,9 @@ def _copy_lines(seen: Evidence) -> list[str]:
         f"{format_bytes(seen.exposed_bytes)}; {seen.hidden_fraction:.0%} of the bytes "
         "overlap heavy operations"
     ]
-    shown = sorted(seen.copies, key=lambda copy: (not copy.is_exposed, -copy.total_bytes))
+    shown = sorted(
+        seen.copies, key=lambda copy: (not copy.is_exposed, -copy.total_bytes)
+    )
     for copy in shown[:_SHOWN]:
         times = f" x {copy.repeats}" if copy.in_loop else ""
         overlap = f"overlaps {len(copy.heavy)}" if copy.heavy else "exposed"
@@ -255,8 +293,9 @@ def _copy_lines(seen: Evidence) -> list[str]:
 def _peak_lines(seen: Evidence) -> list[str]:
     if not seen.at_peak:
         return []
-    total = sum(buffer.nbytes for buffer in seen.at_peak)
-    lines = [f"{format_bytes(total)} of temporaries are alive at the peak"]
+    alive = format_bytes(sum(buffer.nbytes for buffer in seen.at_peak))
+    temporaries = format_bytes(seen.temp_bytes)
+    lines = [f"at the peak {alive} of the {temporaries} of temporaries are alive"]
     for buffer in seen.at_peak[:_SHOWN]:
         size = format_bytes(buffer.nbytes)
         lines.append(

@@ -117,13 +117,13 @@ class Module:
         return next(one for one in self.computations if one.is_entry)
 
     def instructions(self) -> Iterator[Instruction]:
-        """Goes over all instructions of all computations."""
+        """Go over all instructions of all computations."""
         for computation in self.computations:
             yield from computation.instructions
 
 
 def parse_module(text: str) -> Module:
-    """Reads a module from its text.
+    """Read a module from its text.
 
     Args:
       text: HLO text, as `jax.stages.Compiled.as_text` returns it.
@@ -168,7 +168,9 @@ _COMPUTATION = re.compile(
     re.MULTILINE,
 )
 _ASSIGNMENT = re.compile(r"\s+(?P<root>ROOT )?%?(?P<name>[\w.\-]+) = ")
-_ARRAY = re.compile(r"(?P<type>[a-z]\w*)\[(?P<sizes>[\d,<=]*)\](?:\{(?P<layout>[^}]*)\})?")
+_ARRAY = re.compile(
+    r"(?P<type>[a-z]\w*)\[(?P<sizes>[\d,<=]*)\](?:\{(?P<layout>[^}]*)\})?"
+)
 _MEMORY_SPACE = re.compile(r"S\((\d+)\)")
 _OPERAND = re.compile(r"%([\w.\-]+(?:#\d+)?)")
 _CALLED = re.compile(
@@ -188,7 +190,7 @@ _BITS = {"pred": 8, "token": 0, "opaque": 0}
 
 
 def parse_arrays(text: str) -> tuple[Array, ...]:
-    """Reads a shape; tuples are flattened, in order."""
+    """Read a shape; tuples are flattened, in order."""
     return tuple(
         Array(
             text=f"{match['type']}[{match['sizes']}]",
@@ -235,7 +237,7 @@ def _end_of_shape(line: str, start: int) -> int:
 
 
 def _matching_parenthesis(line: str, start: int) -> int:
-    """Returns the position after the parenthesis that closes the one at `start`."""
+    """Return the position after the parenthesis that closes the one at `start`."""
     depth = 0
     for match in re.finditer(r"[()]", line[start:]):
         depth += 1 if match[0] == "(" else -1
@@ -270,7 +272,7 @@ def _source(attributes: str, frames: Mapping[str, str]) -> str:
 
 
 def _source_lines(text: str) -> Mapping[str, str]:
-    """Reads the tables of stack frames that JAX 0.10 and newer print at the top."""
+    """Read the tables of stack frames that JAX 0.10 and newer print at the top."""
     files = dict(re.findall(r'^(\d+) "(.*)"$', _table(text, "FileNames"), re.MULTILINE))
     locations = {
         location: f"{files.get(file, '')}:{line}"
@@ -283,7 +285,9 @@ def _source_lines(text: str) -> Mapping[str, str]:
     return {
         frame: locations.get(location, "")
         for frame, location in re.findall(
-            r"^(\d+) \{file_location_id=(\d+)", _table(text, "StackFrames"), re.MULTILINE
+            r"^(\d+) \{file_location_id=(\d+)",
+            _table(text, "StackFrames"),
+            re.MULTILINE,
         )
     }
 

@@ -13,6 +13,8 @@ is followed through the text of the few passes that replace the instruction:
 A label that is lost on the way costs the evidence a name, nothing else. No JAX here.
 """
 
+import glob
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -37,12 +39,12 @@ def trace_labels(folder: Path, module_name: str) -> dict[str, str]:
       module_name: the program's name.
 
     Returns:
-      Labels by the name of an instruction of the compiled program: the start of a copy,
-      or a slice or an update of a host array.
+      Labels by the name of the instruction that starts the copy in the compiled
+      program.
     """
 
     def stages(suffix: str) -> list[Module]:
-        files = sorted(folder.glob(f"*.{module_name}.{suffix}.txt"))
+        files = sorted(folder.glob(f"*.{glob.escape(module_name)}.{suffix}.txt"))
         return [parse_module(file.read_text()) for file in files]
 
     traced = stages("before_optimizations")
@@ -51,13 +53,8 @@ def trace_labels(folder: Path, module_name: str) -> dict[str, str]:
     copied = stages("*after_host-memory-transfer-asyncifier*")
     if not (traced and annotated and offloaded and copied):
         return {}
-    moves = _labelled_moves(traced[-1])
-    names = {
-        instruction.name: moves[direction, operand]
-        for _, instruction, direction, operand in _moves(annotated[-1])
-        if (direction, operand) in moves
-    }
-    labels = _labels_of_copies(offloaded[-1], copied[-1], names)
+    moves = _match(_labelled_moves(traced[-1]), annotated[-1], offloaded[-1])
+    labels = _labels_of_copies(offloaded[-1], copied[-1], moves)
     before = stages("*before_rename-instructions")
     after = stages("*after_rename-instructions*")
     if before and after:
@@ -75,33 +72,64 @@ def _labelled_moves(traced: Module) -> dict[_Move, str]:
     return moves
 
 
-def _moves(module: Module) -> Iterator[tuple[Computation, Instruction, str, str]]:
+def _moves(module: Module) -> Iterator[tuple[Computation, Instruction, str]]:
     for computation in module.computations:
         for instruction in computation.instructions:
             direction = _DIRECTION.get(instruction.custom_call_target)
             if direction is not None:
-                yield computation, instruction, direction, instruction.operands[0]
+                yield computation, instruction, direction
+
+
+def _match(
+    moves: Mapping[_Move, str], annotated: Module, offloaded: Module
+) -> dict[str, str]:
+    """Labels of moves by name, in the module in which they are about to be copies.
+
+    JAX 0.10 traces the body of a loop as a function, and inlining it renames its
+    instructions. Those keep their order, so they are matched in order among the moves
+    of the same direction and type, unless some have vanished.
+    """
+    labels: dict[str, str] = {}
+    renamed: defaultdict[_Move, list[str]] = defaultdict(list)
+    current = {one.name: (one, direction) for _, one, direction in _moves(offloaded)}
+    for _, instruction, direction in _moves(annotated):
+        label = moves.get((direction, instruction.operands[0]), "")
+        if instruction.name in current:
+            del current[instruction.name]
+            labels[instruction.name] = label
+        else:
+            renamed[direction, instruction.arrays[0].text].append(label)
+    unknown: defaultdict[_Move, list[str]] = defaultdict(list)
+    for instruction, direction in current.values():
+        unknown[direction, instruction.arrays[0].text].append(instruction.name)
+    for kind, names in unknown.items():
+        if len(names) == len(renamed[kind]):
+            labels.update(zip(names, renamed[kind], strict=True))
+    return {name: label for name, label in labels.items() if label}
 
 
 def _labels_of_copies(
     offloaded: Module, copied: Module, names: Mapping[str, str]
 ) -> dict[str, str]:
     """Labels of copies and slices from the labels of the moves they came from."""
-    labels: dict[str, str] = {}
-    moves: dict[_Move, str] = {}
-    for computation, instruction, direction, operand in _moves(offloaded):
+    moves: dict[tuple[str, ...], str] = {}
+    for computation, instruction, direction in _moves(offloaded):
         if (label := names.get(instruction.name)) is None:
             continue
-        moves[direction, operand] = label
-        neighbour = _slice_beside(computation, instruction, direction)
-        if neighbour is not None:
-            labels[neighbour.name] = label
+        moves[direction, *instruction.operands] = label
+        neighbor = _slice_beside(computation, instruction, direction)
+        if neighbor is not None:
+            moves[neighbor.operands] = label
+    labels: dict[str, str] = {}
     for instruction in copied.instructions():
+        key = instruction.operands
         if instruction.opcode in ("copy-start", "copy"):
             is_out = instruction.arrays[0].is_on_host
-            move = ("to_host" if is_out else "to_device", instruction.operands[0])
-            if move in moves:
-                labels[instruction.name] = moves[move]
+            key = ("to_host" if is_out else "to_device", *key)
+        elif instruction.opcode != "async-start":
+            continue
+        if key in moves:
+            labels[instruction.name] = moves[key]
     return labels
 
 

@@ -19,6 +19,7 @@ swap-in ahead, group-by.
 
 import bisect
 import dataclasses
+import statistics
 from collections.abc import Sequence
 
 from jaxswap._order import Entry
@@ -66,12 +67,13 @@ class Lifetimes:
     """Lays out swaps over a fixed list of entries."""
 
     def __init__(self, entries: Sequence[Entry], timing: Timing) -> None:
+        self.entries = entries
         self.timing = timing
         self.heavy = [i for i, entry in enumerate(entries) if entry.is_heavy]
-        self.flops = [entries[i].flops for i in self.heavy]
-        self.first_backward = next(
-            (i for i, entry in enumerate(entries) if entry.is_backward), len(entries)
+        self.typical_flops = statistics.median(
+            [entries[i].flops for i in self.heavy] or [0.0]
         )
+        self.levels = _levels(entries)
         self.made: dict[int, int] = {}
         self.uses: dict[int, list[int]] = {}
         for position, entry in enumerate(entries):
@@ -79,103 +81,95 @@ class Lifetimes:
                 self.uses.setdefault(v, []).append(position)
             for v in entry.makes:
                 self.made.setdefault(v, position)
-        if timing.distance is Distance.LEVEL:
-            self.levels = _levels(entries)
-        else:
-            self.levels = [bisect.bisect_left(self.heavy, i) for i in range(len(entries))]
 
     def swap_of(self, value: int, nbytes: int) -> Swap | None:
         """Lay out the swap of one value, or `None` if it had better stay."""
-        made, uses = self.made.get(value), self.uses.get(value, [])
+        made = self.made.get(value)
+        uses = [use for use in self.uses.get(value, ()) if made is None or use > made]
         if made is None or not uses:
             return None
-        groups = self._groups(made, [use for use in uses if use > made])
-        last = made
+        covers = self._covers(nbytes)
+        near, *groups = self._groups(made, uses, covers)
+        last = near[-1] if near else made
         free_at: int | None = None
         returns: list[Return] = []
-        for near, group in groups:
-            gap = None if near else self._gap(last, group[0], nbytes, not returns)
-            if gap is not None:
-                free_at = free_at if returns else gap[0]
-                returns.append(Return(gap[1], group[0]))
+        for group in groups:
+            gate = self._gate(group[0], covers)
+            start = last if returns else self._free_at(made, last, covers)
+            end = group[0] if self.timing.sync_swapin else gate
+            if start is not None and end is not None and self._has_heavy(start, end):
+                free_at = free_at if returns else start
+                returns.append(Return(gate, group[0]))
             last = group[-1]
         if returns:
             return Swap(value, made, free_at, tuple(returns))
         return self._forced(value, made, uses) if self.timing.is_forced else None
 
-    def _groups(self, made: int, uses: list[int]) -> list[tuple[bool, list[int]]]:
-        """Split uses into those near the making and groups of those farther away."""
-        near = [
-            use
-            for use in uses
-            if self.levels[use] - self.levels[made] <= self.timing.swapout_threshold
-        ]
-        groups = [(True, near)] if near else []
-        far: list[list[int]] = []
-        for use in uses[len(near) :]:
-            if far and self._distance(far[-1][-1], use) <= self.timing.swapin_groupby:
-                far[-1].append(use)
-            else:
-                far.append([use])
-        return [*groups, *((False, group) for group in far)]
+    def _covers(self, nbytes: int) -> list[int]:
+        """Heavy entries long enough to count as cover for a copy of `nbytes`."""
+        least = min(COPY_FLOPS_PER_BYTE * nbytes, self.typical_flops)
+        return [i for i in self.heavy if self.entries[i].flops >= least]
 
-    def _distance(self, start: int, end: int) -> int:
-        return self.levels[end] - self.levels[start]
+    def _groups(
+        self, made: int, uses: list[int], covers: list[int]
+    ) -> list[list[int]]:
+        """Split uses into those served on the spot, then groups that share a copy.
 
-    def _gap(
-        self, last: int, use: int, nbytes: int, is_first: bool
-    ) -> tuple[int, int | None] | None:
-        """Find (free_at, gate) between two uses, or `None` if there is no room."""
-        free_at = self._free_at(last, nbytes) if is_first else last
-        gate = None if self.timing.sync_swapin else self._gate(use, nbytes)
-        end = use if gate is None else gate
-        if free_at is None or not any(free_at <= h < end for h in self.heavy):
-            return None
-        if gate is None and not self.timing.sync_swapin:
-            return None
-        return free_at, gate
+        TFLMSv2 compares the level of every use with that of the making; by heavy
+        operations it is the gap after the previous use that counts.
+        """
+        is_level = self.timing.distance is Distance.LEVEL
+        groups: list[list[int]] = [[]]
+        for use in uses:
+            is_first = len(groups) == 1
+            previous = groups[-1][-1] if groups[-1] else made
+            start = made if is_first and is_level else previous
+            limit = (
+                self.timing.swapout_threshold if is_first else self.timing.swapin_groupby
+            )
+            if self._distance(start, use, covers) > limit:
+                groups.append([])
+            groups[-1].append(use)
+        return groups
 
-    def _free_at(self, last: int, nbytes: int) -> int | None:
-        """The heavy entry that waits for a copy that may start after `last`."""
-        start = bisect.bisect_right(self.heavy, last)
-        if self.timing.sync_swapout:
-            return self.heavy[start] if start < len(self.heavy) else None
-        for i in range(start, len(self.heavy) - 1):
-            if self._hides(i, nbytes):
-                return self.heavy[i + 1]
-        return None
+    def _distance(self, start: int, end: int, covers: list[int]) -> int:
+        if self.timing.distance is Distance.LEVEL:
+            return self.levels[end] - self.levels[start]
+        return bisect.bisect_left(covers, end) - bisect.bisect_right(covers, start)
 
-    def _gate(self, use: int, nbytes: int) -> int | None:
+    def _free_at(self, made: int, last: int, covers: list[int]) -> int | None:
+        """The heavy entry after the last use that waits for the copy to the host."""
+        if not self.timing.sync_swapout:
+            cover = bisect.bisect_right(covers, made)
+            if cover == len(covers):
+                return None
+            last = max(last, covers[cover])
+        after = bisect.bisect_right(self.heavy, last)
+        return self.heavy[after] if after < len(self.heavy) else None
+
+    def _gate(self, use: int, covers: list[int]) -> int | None:
         """The heavy entry before which the copy for a use at `use` starts."""
         ahead = self.timing.swapin_ahead
-        end = bisect.bisect_left(self.heavy, use)
-        count = 0
-        for i in reversed(range(end)):
-            if self.timing.distance is Distance.LEVEL:
-                if self._distance(self.heavy[i], use) >= ahead:
-                    return self.heavy[i]
-            else:
-                count += self._hides(i, nbytes)
-                if count >= ahead:
-                    return self.heavy[i]
-        return None
+        if self.timing.sync_swapin:
+            return None
+        if self.timing.distance is Distance.LEVEL:
+            early = self.heavy[: bisect.bisect_left(self.heavy, use)]
+            far = [i for i in early if self._distance(i, use, covers) >= ahead]
+            return far[-1] if far else None
+        before = bisect.bisect_left(covers, use)
+        return covers[before - ahead] if before >= ahead else None
 
-    def _hides(self, i: int, nbytes: int) -> bool:
-        """Whether the i-th heavy entry is long enough to count as cover."""
-        return self.flops[i] >= min(
-            COPY_FLOPS_PER_BYTE * nbytes, self._typical_flops
+    def _has_heavy(self, start: int, end: int) -> bool:
+        """Whether a heavy entry runs while the value is away."""
+        return bisect.bisect_left(self.heavy, start) < bisect.bisect_left(
+            self.heavy, end
         )
-
-    @property
-    def _typical_flops(self) -> float:
-        return sorted(self.flops)[len(self.flops) // 2] if self.flops else 0.0
 
     def _forced(self, value: int, made: int, uses: list[int]) -> Swap | None:
         """The swap of a value that is to leave although nothing can hide it."""
-        later = [use for use in uses if use >= self.first_backward > made]
-        if not later:
-            return None
-        return Swap(value, made, None, (Return(None, later[0]),))
+        is_backward = [entry.is_backward for entry in self.entries]
+        later = [use for use in uses if is_backward[use] and not is_backward[made]]
+        return Swap(value, made, None, (Return(None, later[0]),)) if later else None
 
 
 def _levels(entries: Sequence[Entry]) -> list[int]:

@@ -98,9 +98,7 @@ def schedule(graph: Graph, actions: Sequence[Action], timing: Timing) -> Schedul
         if (swap := lifetimes.swap_of(v, graph.values[v].nbytes)) is not None
     )
     issue = _Issue(graph, entries, swaps)
-    split = len(forward)
-    ahead = issue.instructions(range(split))
-    behind = issue.instructions(range(split, len(entries)))
+    ahead, behind = issue.instructions()
     device, host = _free_values(graph, behind)
     return Schedule(ahead, behind, device, host, swaps)
 
@@ -143,30 +141,40 @@ class _Issue:
                 place = self.late_returns if back.gate is None else self.returns
                 at = back.use if back.gate is None else back.gate
                 place.setdefault(at, []).append(swap.value)
-        self.fresh = self._fresh_inputs()
-        self.loose_ends = self._loose_ends()
+        self.last_use = {
+            v: at for at, entry in enumerate(entries) for v in entry.reads
+        }
+        self.last_use.update(dict.fromkeys((*graph.gradients, *graph.outputs), len(entries)))
+        self.held_back = self._held_back()
+        self.is_ordered = bool(swaps or self.held_back)
 
-    def instructions(self, positions: range) -> tuple[Instruction, ...]:
-        """Instructions of the entries at `positions`."""
-        issued: list[Instruction] = []
-        loose: list[int] = []
-        for at in positions:
-            entry = self.entries[at]
+    def instructions(self) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
+        """Instructions of the forward and of the backward pass."""
+        passes: tuple[list[Instruction], list[Instruction]] = ([], [])
+        order = _Order(self.graph, self.last_use)
+        for at, entry in enumerate(self.entries):
+            issued = passes[entry.is_backward]
             returns, late = self.returns.get(at, []), self.late_returns.get(at, [])
             host = tuple(dict.fromkeys((*self.waits.get(at, []), *returns)))
-            fresh = self.fresh.get(at, ())
-            if host or fresh or (loose and entry.is_heavy):
-                anchors = self._anchors(entry) if entry.is_heavy else self._token(at)
-                device = tuple(dict.fromkeys((*anchors, *fresh, *loose)))
-                issued.append(Barrier(device, host))
-                loose = []
-            loose.extend(self.loose_ends.get(at, ()))
+            if at in self.held_back:
+                inputs, awaited = self.held_back[at]
+                device = (*inputs, *(awaited or order.token(at) or self.graph.cotangents))
+                issued.append(Barrier(tuple(dict.fromkeys(device))))
+                order.tie(device)
+            if entry.is_heavy and self.is_ordered:
+                anchors = self._anchors(entry)
+                token = () if order.is_next(entry.reads) else order.token(at)
+                if host or token:
+                    device = tuple(dict.fromkeys((*anchors, *token)))
+                    issued.append(Barrier(device, host))
+                    order.tie(device)
             if late:
-                issued.append(Barrier(self._token(at), tuple(late)))
+                issued.append(Barrier(order.token(at), tuple(late)))
             issued.extend(SwapIn(v) for v in (*returns, *late))
             issued.extend(Run(*part) for part in entry.parts)
             issued.extend(SwapOut(v) for v in self.leaves.get(at, []))
-        return tuple(issued)
+            order.add(entry)
+        return tuple(passes[0]), tuple(passes[1])
 
     def _anchors(self, entry: Entry) -> tuple[int, ...]:
         """Inputs of a heavy entry that a barrier holds back: its large ones."""
@@ -174,55 +182,111 @@ class _Issue:
         largest = max((self.graph.values[v].nbytes for v in made), default=0)
         return tuple(v for v in made if 8 * self.graph.values[v].nbytes >= largest)
 
-    def _token(self, at: int) -> tuple[int, ...]:
-        """A value that is there only when the backward pass has come this far."""
-        for entry in reversed(self.entries[:at]):
-            if entry.is_backward and not entry.is_replay and entry.makes:
-                return entry.makes[-1:]
-        return self.graph.cotangents
+    def _held_back(self) -> dict[int, tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Inputs of replays and what they wait for, by the position of the barrier.
 
-    def _loose_ends(self) -> dict[int, tuple[int, ...]]:
-        """Results of heavy backward entries that no later heavy entry waits for.
+        The inputs wait for a value that the backward pass has just made. So the
+        replays do not run (and take memory) early; and XLA, which merges equal
+        operations, does not find in them the forward operations again, whose results
+        it would then hold all the way.
 
-        Gradients of weights. Nothing would keep XLA from putting them off, with all
-        that they read, to the end of the program; so the next heavy entry is made to
-        wait for them.
+        Replays for a heavy entry wait for its other inputs. Others are fused with
+        what surrounds them; they wait for the heavy entry before, in a barrier right
+        behind it, so that no barrier stands within a chain that XLA fuses.
         """
-        found: dict[int, tuple[int, ...]] = {}
-        awaited: set[int] = set()
-        for at, entry in reversed(list(enumerate(self.entries))):
-            if not entry.is_backward:
-                break
-            if entry.is_heavy and awaited.isdisjoint(entry.makes):
-                found[at] = entry.makes[-1:]
-            if entry.is_heavy or not awaited.isdisjoint(entry.makes):
-                awaited.update(entry.reads)
+        found: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        behind_heavy: int | None = None
+        start = 0
+        for end in range(1, len(self.entries) + 1):
+            is_end = end == len(self.entries)
+            if is_end or self._is_replay(end) != self._is_replay(start):
+                if self._is_replay(start):
+                    user = None if is_end else self.entries[end]
+                    self._hold(found, start, end, user, behind_heavy)
+                start = end
+            if self.entries[end - 1].is_backward and behind_heavy is None:
+                behind_heavy = end - 1
+            if self.entries[end - 1].is_backward and self.entries[end - 1].is_heavy:
+                behind_heavy = end
         return found
 
-    def _fresh_inputs(self) -> dict[int, tuple[int, ...]]:
-        """Stored inputs of replays that must pass a barrier, by position.
+    def _hold(
+        self,
+        found: dict[int, tuple[tuple[int, ...], tuple[int, ...]]],
+        start: int,
+        end: int,
+        user: Entry | None,
+        behind_heavy: int | None,
+    ) -> None:
+        """Add the barrier of the replays at `start:end`, which `user` reads."""
+        made = {v for entry in self.entries[start:end] for v in entry.makes}
+        reads = dict.fromkeys(v for e in self.entries[start:end] for v in e.reads)
+        inputs = tuple(v for v in reads if v not in made)
+        awaited: tuple[int, ...] = ()
+        place = start
+        if user is not None and user.is_heavy:
+            awaited = tuple(v for v in self._anchors(user) if v not in made)
+        if not awaited and behind_heavy is not None and behind_heavy < start:
+            between = self.entries[behind_heavy:start]
+            late = {v for entry in between for v in entry.makes}
+            late.update(v for at in range(behind_heavy, start) for v in self.late_returns.get(at, ()))
+            inputs = tuple(v for v in inputs if v not in late)
+            place = behind_heavy
+        if inputs:
+            before = found.get(place, ((), ()))
+            found[place] = ((*before[0], *inputs), (*before[1], *awaited))
 
-        XLA merges equal operations. A replay that reads nothing but what the forward
-        pass read would become the forward value again, held all the way.
+    def _is_replay(self, at: int) -> bool:
+        return self.entries[at].is_backward and self.entries[at].is_replay
+
+
+class _Order:
+    """Finds what a heavy operation must wait for to come after the one before it.
+
+    Data flow orders most of them. The rest (the gradient of a weight, one of two
+    branches) XLA would put off, with all that they read, or move out of the window of
+    the copy that they are to hide.
+    """
+
+    def __init__(self, graph: Graph, last_use: dict[int, int]) -> None:
+        self.graph = graph
+        self.last_use = last_use
+        self.heavy_count = 0
+        self.after: dict[int, int] = {}
+        self.recent: list[int] = []
+
+    def add(self, entry: Entry) -> None:
+        """Note an entry that has been issued."""
+        latest = max((self.after.get(v, 0) for v in entry.reads), default=0)
+        if entry.is_heavy:
+            self.heavy_count += 1
+            latest = self.heavy_count
+            self.recent = []
+        self.after.update(dict.fromkeys(entry.makes, latest))
+        if latest == self.heavy_count:
+            self.recent.extend(entry.makes)
+
+    def tie(self, values: tuple[int, ...]) -> None:
+        """Note that `values` passed a barrier together."""
+        latest = max((self.after.get(v, 0) for v in values), default=0)
+        self.after.update(dict.fromkeys(values, latest))
+        if latest == self.heavy_count:
+            self.recent.extend(values)
+
+    def is_next(self, reads: tuple[int, ...]) -> bool:
+        """Whether data flow puts the reader of `reads` after the last heavy entry."""
+        return any(self.after.get(v, 0) == self.heavy_count for v in reads)
+
+    def token(self, at: int) -> tuple[int, ...]:
+        """The smallest value made of the last heavy entry's and read at `at` or later.
+
+        XLA drops what nobody reads from a barrier, so a value that is not read again
+        would order nothing. Without any, the cotangents must do.
         """
-        found: dict[int, tuple[int, ...]] = {}
-        distinct: set[int] = set()
-        back = {v for vs in (self.returns, self.late_returns) for v in sum(vs.values(), [])}
-        gate = None
-        for at, entry in enumerate(self.entries):
-            if not entry.is_backward:
-                continue
-            if entry.is_heavy:
-                gate = at
-            if not entry.is_replay:
-                continue
-            if any(v in distinct or v in back for v in entry.reads):
-                distinct.update(entry.makes)
-                continue
-            place = at if gate is None or entry.is_heavy else gate
-            found[place] = tuple(dict.fromkeys((*found.get(place, ()), *entry.reads)))
-            distinct.update(entry.makes)
-        return found
+        live = [v for v in self.recent if self.last_use.get(v, -1) >= at]
+        if not live:
+            return self.graph.cotangents if not self.heavy_count else ()
+        return (min(live, key=lambda v: self.graph.values[v].nbytes),)
 
 
 def _free_values(

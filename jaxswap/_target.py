@@ -69,7 +69,7 @@ class Target:
     fp32_flops_per_second: float
 
     def to_text_proto(self) -> str:
-        """Writes the `GpuTargetConfigProto` that XLA compiles for.
+        """Write the `GpuTargetConfigProto` that XLA compiles for.
 
         Only long-standing fields are written: one unknown field makes a plugin refuse
         the whole text.
@@ -92,7 +92,7 @@ class Target:
 
 
 def find_target(target: str | Target) -> Target:
-    """Looks up a GPU by name.
+    """Look up a GPU by name.
 
     Args:
       target: a name from `target_names()`, in any case and with or without
@@ -121,7 +121,7 @@ def find_target(target: str | Target) -> Target:
 
 
 def target_names() -> tuple[str, ...]:
-    """Names that `find_target` knows.
+    """List the names that `find_target` knows.
 
     Returns:
       The names, in alphabetical order.
@@ -275,9 +275,7 @@ _BUILT_IN = (
         3352.32e9,
         _PCIE5_BYTES_PER_SECOND,
     ),
-    _hopper(
-        "h200", "NVIDIA H200", 151397597184, 4800e9, _PCIE5_BYTES_PER_SECOND
-    ),
+    _hopper("h200", "NVIDIA H200", 151397597184, 4800e9, _PCIE5_BYTES_PER_SECOND),
     # [nv] Grace Hopper Superchip: 96 GB HBM3 at 4 TB/s, NVLink-C2C 900 GB/s both ways
     # together. The GPU is the H100's.
     _hopper("gh200", "NVIDIA GH200 480GB", 96 * 10**9, 4000e9, 450e9),

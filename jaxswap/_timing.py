@@ -34,7 +34,7 @@ class Timing:
     distance: Distance = Distance.HEAVY
     swapout_threshold: int = 3
     swapin_ahead: int = 1
-    swapin_groupby: int = 3
+    swapin_groupby: int = 2
     sync_swapout: bool = False
     sync_swapin: bool = False
     min_bytes: int = 1 << 20

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
@@ -36,7 +37,7 @@ def target_mesh(target: Target, like: Mesh | AbstractMesh | None = None) -> Mesh
 
 
 def place_on(target: Target, arguments: Any) -> Any:
-    """Describes arguments as if they lived on a GPU.
+    """Describe arguments as if they lived on a GPU.
 
     Args:
       target: the GPU to imitate.
@@ -44,24 +45,25 @@ def place_on(target: Target, arguments: Any) -> Any:
         way, over as many imitated GPUs; every other array is placed on all of them.
 
     Returns:
-      The pytree with each array replaced by a `jax.ShapeDtypeStruct`; leaves that are
-      no arrays stay as they are.
+      The pytree with each array replaced by a `jax.ShapeDtypeStruct` in device memory;
+      leaves that are no arrays stay as they are.
 
     Raises:
       ImportError: if JAX's CUDA plugin is not installed.
       ValueError: if the plugin cannot compile for this GPU.
     """
-    leaves = jax.tree.leaves(arguments)
-    meshes = [mesh for mesh in map(_named_mesh, leaves) if mesh is not None]
-    default = target_mesh(target, meshes[0] if meshes else None)
+    shardings = [_sharding_over_mesh(leaf) for leaf in jax.tree.leaves(arguments)]
+    meshes = [sharding.mesh for sharding in shardings if sharding is not None]
+    everywhere = NamedSharding(
+        target_mesh(target, meshes[0] if meshes else None), PartitionSpec()
+    )
 
     def place(leaf: Any) -> Any:
         if not is_array(leaf):
             return leaf
-        mesh, spec = default, PartitionSpec()
-        if (named := _named_mesh(leaf)) is not None:
-            mesh, spec = target_mesh(target, named), leaf.sharding.spec
-        sharding = NamedSharding(mesh, spec, memory_kind=memory_kind(leaf))
+        sharding = everywhere
+        if (own := _sharding_over_mesh(leaf)) is not None:
+            sharding = NamedSharding(target_mesh(target, own.mesh), own.spec)
         return jax.ShapeDtypeStruct(
             leaf.shape,
             _dtype(leaf),
@@ -73,18 +75,18 @@ def place_on(target: Target, arguments: Any) -> Any:
 
 
 def is_array(leaf: Any) -> bool:
-    """Tells whether a leaf is an array, or describes one."""
+    """Tell whether a leaf is an array, or describes one."""
     return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
 
 
 def memory_kind(leaf: Any) -> str | None:
-    """Returns `"pinned_host"` for an array in pinned host memory, else None."""
+    """Return `"pinned_host"` for an array in pinned host memory, else None."""
     kind = getattr(getattr(leaf, "sharding", None), "memory_kind", None)
     return kind if kind == "pinned_host" else None
 
 
 @lru_cache(maxsize=32)
-def _devices(target: Target, count: int) -> tuple[jax.Device, ...]:
+def _devices(target: Target, count: int) -> tuple[Any, ...]:
     # Partitions x hosts of a partition x GPUs of a host.
     shape = f"1x1x{count}"
     try:
@@ -95,15 +97,15 @@ def _devices(target: Target, count: int) -> tuple[jax.Device, ...]:
         ) from error
 
 
-def _named_mesh(leaf: Any) -> Mesh | AbstractMesh | None:
-    """The mesh of an array that is sharded over several devices."""
+def _sharding_over_mesh(leaf: Any) -> NamedSharding | None:
+    """The sharding of an array that lies on several devices."""
     sharding = getattr(leaf, "sharding", None)
     if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
-        return sharding.mesh
+        return sharding
     return None
 
 
 def _dtype(leaf: Any) -> Any:
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
         return leaf.dtype
     return jax.dtypes.canonicalize_dtype(leaf.dtype)

@@ -22,7 +22,7 @@ _QUANTITY = re.compile(r"\s*([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*([a-z]*)\s*")
 
 
 def parse_bytes(value: int | str, argument: str = "budget") -> int:
-    """Reads a number of bytes from an integer or from text such as `"12GiB"`.
+    """Read a number of bytes from an integer or from text such as `"12GiB"`.
 
     Args:
       value: bytes as an integer, or a number followed by `B`, `kB`, `MB`, `GB`,
@@ -55,7 +55,7 @@ def parse_bytes(value: int | str, argument: str = "budget") -> int:
 
 
 def format_bytes(nbytes: int | float) -> str:
-    """Writes bytes with a binary unit and three or four significant digits.
+    """Write bytes with a binary unit and three or four significant digits.
 
     Args:
       nbytes: a number of bytes; negative for a difference.
@@ -81,7 +81,7 @@ def format_bytes(nbytes: int | float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Writes a duration with the unit that suits its size.
+    """Write a duration with the unit that suits its size.
 
     Args:
       seconds: a duration; negative for a difference.

@@ -16,26 +16,11 @@ PACKAGE = sorted((ROOT / "jaxswap").rglob("*.py"))
 USERS = [*sorted((ROOT / "benchmarks").rglob("*.py"))]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
-CORE = (
-    "_units",
-    "_action",
-    "_target",
-    "_graph",
-    "_compat",
-    "_trace",
-    "_values",
-    "_cost",
-    "_policy",
-    "_schedule",
-    "_rewrite",
-    "_hlo",
-    "_topology",
-    "_evidence",
-    "_offload",
-    "__init__",
-)
-PURE = {"_units", "_action", "_target", "_graph"}
-PURE |= {"_cost", "_policy", "_schedule", "_hlo"}
+# Numbers and text alone: these never import JAX.
+PURE = ["_units", "_graph", "_timing", "_target", "_cost", "_order", "_lifetimes"]
+PURE += ["_policy", "_schedule", "_prune", "_hlo", "_copies", "_buffers", "_labels"]
+CORE = [*PURE, "_compat", "_trace", "_values", "_rewrite", "_topology", "_evidence"]
+CORE += ["_offload", "__init__"]
 NEVER_IN_CORE = {"flax", "optax", "nibabel", "nilearn", "scipy", "matplotlib", "rich"}
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 80
@@ -115,7 +100,8 @@ def check_docstrings(source: str, module: str) -> list[str]:
     def undocumented(node: ast.AST, name: str) -> Iterator[str]:
         if not isinstance(node, ast.Module | ast.ClassDef | Function):
             return
-        if not ast.get_docstring(node):
+        decorators = [ast.unparse(d) for d in getattr(node, "decorator_list", [])]
+        if not ast.get_docstring(node) and "overload" not in decorators:
             yield name
         if not isinstance(node, Function):
             for child in node.body:
@@ -144,6 +130,8 @@ def check_annotations(source: str, module: str) -> list[str]:
 def check_core_order(source: str, module: str) -> list[str]:
     """A core module imports only earlier ones, and no library above the core."""
     name = module.removeprefix("jaxswap.")
+    if name not in CORE:
+        return [f"{name} has no place among the core modules"]
     allowed = CORE[: CORE.index(name)]
     found = []
     for imported in imports(ast.parse(source), module):
@@ -228,8 +216,8 @@ def test_core_modules_import_only_earlier_ones() -> None:
     assert_none_found(check_core_order, sources(CORE_FILES))
 
 
-def test_every_core_module_has_its_place() -> None:
-    assert {path.stem for path in CORE_FILES} <= set(CORE)
+def test_core_modules_are_the_ones_there_are() -> None:
+    assert {path.stem for path in CORE_FILES} == set(CORE)
 
 
 def test_users_of_the_core_use_public_names() -> None:
@@ -265,6 +253,7 @@ BAD = [
     (check_core_order, "jaxswap._trace", "def f():\n  import flax"),
     (check_core_order, "jaxswap.__init__", "from jaxswap import medical"),
     (check_core_order, "jaxswap._cost", "import jax.numpy as jnp"),
+    (check_core_order, "jaxswap._new", ""),
     (check_public_use, "jaxswap.medical.unet", "from jaxswap._trace import trace"),
     (check_public_use, "jaxswap.medical.unet", "from jaxswap import _trace"),
     (check_public_use, "jaxswap.medical.unet", "from .. import _trace"),
@@ -277,6 +266,7 @@ GOOD = [
     (check_size, "m", "\n" * MAX_FILE_LINES),
     (check_manners, "m", "try:\n  f()\nexcept KeyError as error:\n  raise"),
     (check_docstrings, "m", "'''m'''\ndef _f(): pass"),
+    (check_docstrings, "m", "'''m'''\n@overload\ndef f(): ..."),
     (check_annotations, "m", "class A:\n  def __init__(self, x: int): pass"),
     (check_core_order, "jaxswap._trace", "import jax\nfrom ._compat import literal"),
     (check_core_order, "jaxswap._cost", "from jaxswap._units import format_bytes"),

@@ -16,35 +16,42 @@ same kernel. The textbook form builds a large temporary; the lean form does not:
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-_SPATIAL_AXES = (2, 3, 4)
 _DIMENSIONS = ("NCDHW", "DHWIO", "NCDHW")
 
 
-def convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
+def convolve(x: Array, kernel: Array) -> Array:
     """Convolves with zero padding of half the kernel on both sides.
-
-    The padding is symmetric at stride 2 too. TensorFlow's "same" pads one side only,
-    which cuDNN cannot do, so XLA would store a padded copy of the input.
 
     Args:
       x: Features, (batch, in, depth, height, width).
       kernel: Odd-sized kernel, (size, size, size, in, out).
-      stride: Distance between outputs, in voxels of `x`.
 
     Returns:
-      Features, (batch, out, depth / stride, height / stride, width / stride).
+      Features, (batch, out, depth, height, width).
     """
-    return lax.conv_general_dilated(
-        x,
-        kernel.astype(x.dtype),
-        window_strides=(stride,) * 3,
-        padding=[(size // 2, size // 2) for size in kernel.shape[:3]],
-        dimension_numbers=_DIMENSIONS,
-    )
+    return _convolve(x, kernel.astype(x.dtype), stride=1, pad=kernel.shape[0] // 2)
+
+
+def convolve_strided(x: Array, kernel: Array) -> Array:
+    """Convolves as `convolve` does and keeps every other voxel of each axis.
+
+    The padding is on both sides. TensorFlow's "same" pads one side only, which cuDNN
+    cannot do, so XLA would store a padded copy of the input.
+
+    Args:
+      x: Features, (batch, in, depth, height, width).
+      kernel: Odd-sized kernel, (size, size, size, in, out).
+
+    Returns:
+      Features, (batch, out, depth / 2, height / 2, width / 2).
+    """
+    return _convolve(x, kernel.astype(x.dtype), stride=2, pad=kernel.shape[0] // 2)
 
 
 def convolve_concatenation(parts: tuple[Array, ...], kernel: Array) -> Array:
@@ -106,10 +113,17 @@ def convolve_upsampled_textbook(x: Array, kernel: Array) -> Array:
     return convolve(upsample(x), kernel)
 
 
-def _downsampling_convolution(x: Array, kernel: Array) -> Array:
+def _convolve(x: Array, kernel: Array, stride: int, pad: int) -> Array:
     return lax.conv_general_dilated(
-        x, kernel, (2, 2, 2), [(1, 1)] * 3, dimension_numbers=_DIMENSIONS
+        x,
+        kernel,
+        window_strides=(stride,) * 3,
+        padding=[(pad, pad)] * 3,
+        dimension_numbers=_DIMENSIONS,
     )
+
+
+_downsampling_convolution = partial(_convolve, stride=2, pad=1)
 
 
 @jax.custom_vjp

@@ -15,7 +15,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 _SPATIAL_AXES = (-3, -2, -1)
 
@@ -94,18 +94,23 @@ def _backward(
     cotangent: Array,
 ) -> tuple[Array, Array, Array]:
     x, mean, std, scale, bias = residuals
-    dtype = mean.dtype
-    normalized = (x.astype(dtype) - mean) / (std + epsilon)
-    y = _affine(x, mean, std + epsilon, scale, bias)
-    dy = cotangent.astype(dtype)
-    dy = jnp.where(y >= 0, dy, negative_slope * dy)
-
+    dy, normalized = _rebuild(
+        x, cotangent, mean, std, scale, bias, negative_slope, epsilon
+    )
     sum_dy = dy.sum(_SPATIAL_AXES, keepdims=True)
     sum_dy_normalized = (dy * normalized).sum(_SPATIAL_AXES, keepdims=True)
+
+    # Rebuild once more: without the barrier XLA would store `dy` or its sign.
+    x, cotangent, sum_dy, sum_dy_normalized = lax.optimization_barrier(
+        (x, cotangent, sum_dy, sum_dy_normalized)
+    )
+    dy, normalized = _rebuild(
+        x, cotangent, mean, std, scale, bias, negative_slope, epsilon
+    )
     count = x.size // sum_dy.size
     # d std / d x is (x - mean) / (count * std): zero for a constant channel.
     inverse_std = jnp.where(std > 0, 1 / jnp.where(std > 0, std, 1), 0)
-    scale_column = _column(scale, dtype)
+    scale_column = _column(scale, mean.dtype)
     gain = scale_column / (std + epsilon)
     along_normalized = scale_column * inverse_std * sum_dy_normalized / count
     dx = gain * (dy - sum_dy / count) - along_normalized * normalized
@@ -114,6 +119,23 @@ def _backward(
         _sum_to(sum_dy_normalized, scale),
         _sum_to(sum_dy, bias),
     )
+
+
+def _rebuild(
+    x: Array,
+    cotangent: Array,
+    mean: Array,
+    std: Array,
+    scale: Array,
+    bias: Array,
+    negative_slope: float,
+    epsilon: float,
+) -> tuple[Array, Array]:
+    """Returns the cotangent of the activation's input, and the normalised `x`."""
+    normalized = (x.astype(mean.dtype) - mean) / (std + epsilon)
+    y = _affine(x, mean, std + epsilon, scale, bias)
+    dy = cotangent.astype(mean.dtype)
+    return jnp.where(y >= 0, dy, negative_slope * dy), normalized
 
 
 def _statistics(x: Array) -> tuple[Array, Array]:

@@ -23,13 +23,7 @@ from jax import Array
 from jax.ad_checkpoint import checkpoint_name
 
 from jaxswap.medical import convolution
-from jaxswap.medical.normalization import (
-    instance_norm_leaky_relu,
-    instance_norm_leaky_relu_textbook,
-)
-
-CONVOLUTION_NAME = "convolution"
-"""`checkpoint_name` of every convolution's output, for policies that go by name."""
+from jaxswap.medical.layers import LEAN, Layers
 
 _AXES = ("depth", "height", "width")
 
@@ -47,8 +41,7 @@ class UNet3D(nn.Module):
         papers' version, before June 2018), "bare" with the convolution.
       negative_slope: Slope of the leaky ReLU below zero.
       dtype: Type of the features. Parameters are float32.
-      layers: "lean" uses the layers of this package, which need less memory;
-        "textbook" writes the same function the usual way, for comparison.
+      layers: Which implementation of the layers to use; all are the same function.
       lift: Applied to the class of the convolution blocks, e.g. `nn.remat`.
 
     Example:
@@ -71,13 +64,32 @@ class UNet3D(nn.Module):
     head: Literal["bare", "normalized"] = "normalized"
     negative_slope: float = 0.3
     dtype: Any = jnp.bfloat16
-    layers: Literal["lean", "textbook"] = "lean"
+    layers: Layers = LEAN
     lift: Callable[[type[nn.Module]], type[nn.Module]] | None = None
 
     @property
     def multiple(self) -> int:
         """The number by which depth, height and width must be divisible."""
         return 2 ** (self.depth - 1)
+
+    @property
+    def convolution_names(self) -> tuple[str, ...]:
+        """Names of all convolution outputs, for policies that go by name.
+
+        They are the `checkpoint_name` of the values and the paths of the modules.
+        """
+        encoders = [
+            f"encoder{level}/{block}/conv"
+            for level in range(self.depth)
+            for block in ("in_block", "context0", "context1")
+        ]
+        decoders = [
+            f"decoder{level}/{block}/conv"
+            for level in reversed(range(self.depth - 1))
+            for block in ("up", "localize3", "localize1", "head")
+            if block != "head" or level < self.segmentation_levels
+        ]
+        return (*encoders, *decoders)
 
     @nn.compact
     def __call__(self, volume: Array, *, deterministic: bool = True) -> Array:
@@ -136,14 +148,8 @@ class UNet3D(nn.Module):
                 f"`segmentation_levels` is {self.segmentation_levels}, but with "
                 f"`depth` {self.depth} it needs to be 1 to {self.depth - 1}."
             )
-        for name, choices in (
-            ("head", ("bare", "normalized")),
-            ("layers", ("lean", "textbook")),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"`{name}` is {getattr(self, name)!r}; choose one of {choices}."
-                )
+        if self.head not in ("bare", "normalized"):
+            raise ValueError(f"`head` is {self.head!r}; choose 'bare' or 'normalized'.")
 
 
 def check_volume_shape(shape: tuple[int, ...], depth: int) -> None:
@@ -178,7 +184,7 @@ class ConvBlock(nn.Module):
     kind: Literal["plain", "strided", "upsampled"] = "plain"
     is_normalized: bool = True
     negative_slope: float = 0.3
-    layers: Literal["lean", "textbook"] = "lean"
+    layers: Layers = LEAN
 
     @nn.compact
     def __call__(self, *parts: Array) -> Array:
@@ -190,7 +196,7 @@ class ConvBlock(nn.Module):
             layers=self.layers,
             name="conv",
         )(*parts)
-        y = checkpoint_name(y, CONVOLUTION_NAME)
+        y = checkpoint_name(y, "/".join((*self.path, "conv")))
         if not self.is_normalized:
             return y
         return _Normalization(self.negative_slope, self.layers, name="norm")(y)
@@ -201,7 +207,7 @@ class _Convolution(nn.Module):
     size: int
     kind: Literal["plain", "strided", "upsampled"]
     is_biased: bool
-    layers: Literal["lean", "textbook"]
+    layers: Layers
 
     @nn.compact
     def __call__(self, *parts: Array) -> Array:
@@ -209,35 +215,28 @@ class _Convolution(nn.Module):
         shape = (self.size,) * 3 + (channels, self.features)
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        y = self._convolve(parts, kernel)
+        if len(parts) > 1:
+            y = self.layers.convolve_concatenation(parts, kernel)
+        elif self.kind == "strided":
+            y = self.layers.convolve_strided(parts[0], kernel)
+        elif self.kind == "upsampled":
+            y = self.layers.convolve_upsampled(parts[0], kernel)
+        else:
+            y = self.layers.convolve(parts[0], kernel)
         if self.is_biased:
             y = y + bias.astype(y.dtype).reshape(-1, 1, 1, 1)
         return y
 
-    def _convolve(self, parts: tuple[Array, ...], kernel: Array) -> Array:
-        is_lean = self.layers == "lean"
-        if len(parts) > 1 and is_lean:
-            return convolution.convolve_concatenation(parts, kernel)
-        if len(parts) > 1:
-            return convolution.convolve_concatenation_textbook(parts, kernel)
-        if self.kind == "upsampled" and is_lean:
-            return convolution.convolve_upsampled(parts[0], kernel)
-        if self.kind == "upsampled":
-            return convolution.convolve_upsampled_textbook(parts[0], kernel)
-        return convolution.convolve(parts[0], kernel, 2 if self.kind == "strided" else 1)
-
 
 class _Normalization(nn.Module):
     negative_slope: float
-    layers: Literal["lean", "textbook"]
+    layers: Layers
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         scale = self.param("scale", nn.initializers.ones, (x.shape[1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[1],))
-        if self.layers == "lean":
-            return instance_norm_leaky_relu(x, scale, bias, self.negative_slope)
-        return instance_norm_leaky_relu_textbook(x, scale, bias, self.negative_slope)
+        return self.layers.normalize(x, scale, bias, self.negative_slope)
 
 
 class _Encoder(nn.Module):
