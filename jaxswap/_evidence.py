@@ -111,8 +111,9 @@ def inspect(
     Args:
       fn: the function. If it is jitted already, its donated and static arguments count.
       *args: its arguments: arrays, `jax.ShapeDtypeStruct` or pytrees of them. Leaves
-        that are no arrays are static, unless `fn` is jitted. An array sharded over a mesh is sharded in the
-        same way over as many imitated GPUs, and the numbers are those of one of them.
+        that are no arrays are static, unless `fn` is jitted. An array sharded over a
+        mesh is sharded in the same way over as many imitated GPUs, and the numbers are
+        those of one of them.
       target: a GPU by name, or its numbers; it need not be there. None compiles for
         JAX's default device. On CPU, where host and device memory are one, a program
         shows no copies.

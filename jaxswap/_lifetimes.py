@@ -18,9 +18,10 @@ swap-in ahead, group-by.
 """
 
 import bisect
+import collections
 import dataclasses
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jaxswap._order import Entry
 from jaxswap._timing import Distance, Timing
@@ -40,10 +41,12 @@ class Return:
         gate: the heavy entry right before which the copy starts; `None`: it starts
             when its use is next, and nothing hides it.
         use: the first entry that it serves.
+        done_at: the heavy entry that waits for the copy, if one before the use does.
     """
 
     gate: int | None
     use: int
+    done_at: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +107,65 @@ class Lifetimes:
         if returns:
             return Swap(value, made, free_at, tuple(returns))
         return self._forced(value, made, uses) if self.timing.is_forced else None
+
+    def spread(
+        self, swaps: Sequence[Swap], nbytes: Mapping[int, int]
+    ) -> tuple[Swap, ...]:
+        """Let some copies start earlier where too many would run behind one entry.
+
+        The largest keep their gate, since starting early costs device memory. A copy
+        that was moved has to be done at its former gate, or XLA would move it back.
+        """
+        started = collections.Counter(
+            self._heavy_before(swap.free_at)
+            for swap in swaps
+            if swap.free_at is not None
+        )
+        spread = list(swaps)
+        order = sorted(range(len(swaps)), key=lambda i: -nbytes[swaps[i].value])
+        for i in order:
+            swap = swaps[i]
+            covers = self._covers(nbytes[swap.value])
+            floor = swap.made if swap.free_at is None else swap.free_at
+            returns = []
+            for back in swap.returns:
+                if back.gate is not None:
+                    gate = self._free_gate(back.gate, floor, covers, started)
+                    started[gate] += 1
+                    done_at = back.gate if gate < back.gate else None
+                    back = Return(gate, back.use, done_at)
+                returns.append(back)
+                floor = self._last_use_served(swap.value, swap.returns, back)
+            spread[i] = dataclasses.replace(swap, returns=tuple(returns))
+        return tuple(spread)
+
+    def _heavy_before(self, position: int) -> int:
+        """The last heavy entry before a position."""
+        return self.heavy[bisect.bisect_left(self.heavy, position) - 1]
+
+    def _free_gate(
+        self,
+        gate: int,
+        floor: int,
+        covers: list[int],
+        started: Mapping[int, int],
+    ) -> int:
+        """The last gate up to `gate` at which one more copy may start."""
+        earlier = covers[
+            bisect.bisect_right(covers, floor) : bisect.bisect_left(covers, gate)
+        ]
+        for candidate in (gate, *reversed(earlier)):
+            if started.get(candidate, 0) < self.timing.copies_in_flight:
+                return candidate
+        return gate
+
+    def _last_use_served(
+        self, value: int, returns: Sequence[Return], back: Return
+    ) -> int:
+        """The last use that the copy `back` serves."""
+        later = [r.use for r in returns if r.use > back.use]
+        end = min(later, default=len(self.entries))
+        return max(use for use in self.uses[value] if use < end)
 
     def _covers(self, nbytes: int) -> list[int]:
         """Heavy entries long enough to count as cover for a copy of `nbytes`."""

@@ -45,34 +45,52 @@ class Default:
     inside the forward pass (a skip connection) is swapped too and serves both passes
     from one host copy: Imai et al. 2018, "swapping inside forward propagation".
 
+    Small values stay on the device, but for those that the forward pass itself has
+    no use for: these are put off until the backward pass asks for them.
+
     Attributes:
-        min_bytes: values smaller than this stay on the device.
+        min_bytes: values smaller than this are small.
+        min_share: so are values smaller than this share of the largest heavy result.
         skip_distance: a value used in the forward pass more than this many heavy
             operations after it is made counts as a skip connection.
     """
 
     min_bytes: int = 1 << 20
+    min_share: float = 1 / 32
     skip_distance: int = 6
 
     def decide(self, graph: Graph) -> Decision:
         """See the class."""
         actions = [Action.KEEP] * len(graph.values)
         roots: dict[int, frozenset[int]] = {}
+        executed = graph.ancestors(graph.outputs)
         needed = self._needed_anyway(graph)
         skips = self._skips(graph)
+        min_bytes = self._min_bytes(graph)
         for eqn in graph.equations:
             if eqn.is_backward:
                 continue
             large = frozenset().union(*(roots.get(v, frozenset()) for v in eqn.inputs))
             is_worth_replaying = eqn.is_cheap and (len(large) <= 1 or large <= needed)
             for v in eqn.outputs:
-                if graph.values[v].nbytes < self.min_bytes:
+                if graph.values[v].nbytes < min_bytes:
+                    if eqn.index not in executed and eqn.is_cheap and not large:
+                        actions[v] = Action.RECOMPUTE
                     continue
                 if is_worth_replaying and v not in skips:
                     actions[v], roots[v] = Action.RECOMPUTE, large
                 else:
                     actions[v], roots[v] = Action.OFFLOAD, frozenset({v})
-        return Decision(tuple(actions), Timing(min_bytes=self.min_bytes))
+        return Decision(tuple(actions), Timing(min_bytes=min_bytes))
+
+    def _min_bytes(self, graph: Graph) -> int:
+        sizes = (
+            graph.values[v].nbytes
+            for eqn in graph.equations
+            if eqn.is_heavy and not eqn.is_backward
+            for v in eqn.outputs
+        )
+        return max(self.min_bytes, int(self.min_share * max(sizes, default=0)))
 
     def _needed_anyway(self, graph: Graph) -> set[int]:
         """Large results of dear operations that the backward pass reads directly."""

@@ -92,11 +92,11 @@ def schedule(graph: Graph, actions: Sequence[Action], timing: Timing) -> Schedul
     )
     entries = (*forward, *backward)
     lifetimes = Lifetimes(entries, timing)
-    swaps = tuple(
-        swap
-        for v in _candidates(graph, actions, timing)
-        if (swap := lifetimes.swap_of(v, graph.values[v].nbytes)) is not None
-    )
+    nbytes = {v.index: v.nbytes for v in graph.values}
+    found = [
+        lifetimes.swap_of(v, nbytes[v]) for v in _candidates(graph, actions, timing)
+    ]
+    swaps = lifetimes.spread([swap for swap in found if swap is not None], nbytes)
     issue = _Issue(graph, entries, swaps)
     ahead, behind = issue.instructions()
     device, host = _free_values(graph, behind)
@@ -133,6 +133,7 @@ class _Issue:
         self.waits: dict[int, list[int]] = {}
         self.returns: dict[int, list[int]] = {}
         self.late_returns: dict[int, list[int]] = {}
+        self.arrivals: dict[int, list[int]] = {}
         for swap in swaps:
             self.leaves.setdefault(swap.made, []).append(swap.value)
             if swap.free_at is not None:
@@ -141,6 +142,8 @@ class _Issue:
                 place = self.late_returns if back.gate is None else self.returns
                 at = back.use if back.gate is None else back.gate
                 place.setdefault(at, []).append(swap.value)
+                if back.done_at is not None:
+                    self.arrivals.setdefault(back.done_at, []).append(swap.value)
         self.last_use = {
             v: at for at, entry in enumerate(entries) for v in entry.reads
         }
@@ -164,8 +167,9 @@ class _Issue:
             if entry.is_heavy and self.is_ordered:
                 anchors = self._anchors(entry)
                 token = () if order.is_next(entry.reads) else order.token(at)
-                if host or token:
-                    device = tuple(dict.fromkeys((*anchors, *token)))
+                arrived = self.arrivals.get(at, [])
+                device = tuple(dict.fromkeys((*anchors, *token, *arrived, *order.due(at))))
+                if host or len(device) > len(anchors):
                     issued.append(Barrier(device, host))
                     order.tie(device)
             if late:
@@ -254,9 +258,12 @@ class _Order:
         self.heavy_count = 0
         self.after: dict[int, int] = {}
         self.recent: list[int] = []
+        self.pending: list[Entry] = []
 
     def add(self, entry: Entry) -> None:
         """Note an entry that has been issued."""
+        if entry.is_backward:
+            self.pending.append(entry)
         latest = max((self.after.get(v, 0) for v in entry.reads), default=0)
         if entry.is_heavy:
             self.heavy_count += 1
@@ -276,6 +283,27 @@ class _Order:
     def is_next(self, reads: tuple[int, ...]) -> bool:
         """Whether data flow puts the reader of `reads` after the last heavy entry."""
         return any(self.after.get(v, 0) == self.heavy_count for v in reads)
+
+    def due(self, at: int) -> tuple[int, ...]:
+        """Values read at `at` or later, made from larger ones that are not.
+
+        Sums, mostly. XLA would rather make them later, and hold the larger ones.
+        """
+        values = self.graph.values
+        held_bytes: dict[int, int] = {}
+        due: list[int] = []
+        pending: list[Entry] = []
+        for entry in self.pending:
+            live = [v for v in entry.makes if self.last_use.get(v, -1) >= at]
+            dead = [v for v in entry.reads if self.last_use[v] < at]
+            held = sum(max(values[v].nbytes, held_bytes.get(v, 0)) for v in dead)
+            held_bytes.update(dict.fromkeys(entry.makes, held))
+            if live and held > 2 * sum(values[v].nbytes for v in live):
+                due.extend(live)
+            elif live and len(dead) < len(entry.reads):
+                pending.append(entry)
+        self.pending = pending
+        return tuple(due)
 
     def token(self, at: int) -> tuple[int, ...]:
         """The smallest value made of the last heavy entry's and read at `at` or later.

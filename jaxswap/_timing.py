@@ -28,6 +28,9 @@ class Timing:
         min_bytes: smaller values of the backward pass are left alone.
         swap_cotangents: whether cotangents that lie idle for longer than
             `swapout_threshold` are swapped as well.
+        copies_in_flight: how many swap-ins may start at one point. XLA lets two
+            asynchronous copies run at once (`xla_gpu_experimental_parallel_async_
+            compute_limit`) and finishes one before it starts a third.
         is_forced: swap what the actions say even where no copy can be hidden.
     """
 
@@ -39,4 +42,5 @@ class Timing:
     sync_swapin: bool = False
     min_bytes: int = 1 << 20
     swap_cotangents: bool = True
+    copies_in_flight: int = 2
     is_forced: bool = False

@@ -30,10 +30,11 @@ HEAD = """HloModule jit_f, is_scheduled=true
   ROOT %slice.1 = f32[1,8,8]{2,1,0} dynamic-slice(%p.5, %p.6)
 }
 
-%load_wrapped (p.7: f32[6,8,8], p.8: s32[]) -> f32[1,8,8] {
-  %p.7 = f32[6,8,8]{2,1,0:S(5)} parameter(0)
-  %p.8 = s32[] parameter(1)
-  ROOT %wrapped = f32[1,8,8]{2,1,0} fusion(%p.7, %p.8), kind=kLoop, calls=%load
+%store_wrapped (p.9: f32[6,8,8], p.10: f32[1,8,8], p.11: s32[]) -> f32[6,8,8] {
+  %p.9 = f32[6,8,8]{2,1,0:S(5)} parameter(0)
+  %p.10 = f32[1,8,8]{2,1,0} parameter(1)
+  %p.11 = s32[] parameter(2)
+  ROOT %stored = f32[6,8,8]{2,1,0:S(5)} fusion(%p.9, %p.10, %p.11), calls=%store
 }
 
 """
@@ -60,6 +61,7 @@ def round_trip(*window: str) -> tuple[Copy, ...]:
         "d1 = f32[8,8]{1,0:S(5)} copy-done(%s1)",
         f"s2 = {IN} copy-start(%d1)",
         "d2 = f32[8,8]{1,0} copy-done(%s2)",
+        f"after = f32[8,8]{{1,0}} {DOT}",
     )
 
 
@@ -109,12 +111,12 @@ LOOP = """%body (t: (s32[], f32[6,8,8], f32[8,8])) -> (s32[], f32[6,8,8], f32[8,
   %carry = f32[8,8]{1,0} get-tuple-element(%t), index=2
   %one = f32[1,8,8]{2,1,0} bitcast(%carry)
   %put = ((f32[6,8,8]{2,1,0:S(5)}, f32[1,8,8]{2,1,0}, s32[]), \
-f32[6,8,8]{2,1,0:S(5)}, u32[]) fusion-start(%all, %one, %i), kind=kLoop, calls=%store
+f32[6,8,8]{2,1,0:S(5)}, u32[]) async-start(%all, %one, %i), calls=%store_wrapped
   %a = f32[8,8]{1,0} fusion(%carry), kind=kCustom, calls=%fused_dot
-  %all.2 = f32[6,8,8]{2,1,0:S(5)} fusion-done(%put)
+  %all.2 = f32[6,8,8]{2,1,0:S(5)} async-done(%put)
   %get = ((f32[6,8,8]{2,1,0:S(5)}, s32[]), f32[1,8,8]{2,1,0}, u32[]) \
-async-start(%all.2, %i), calls=%load_wrapped
-  %got = f32[1,8,8]{2,1,0} async-done(%get)
+fusion-start(%all.2, %i), kind=kLoop, calls=%load
+  %got = f32[1,8,8]{2,1,0} fusion-done(%get)
   %sync = f32[1,8,8]{2,1,0} fusion(%all.2, %i), kind=kLoop, calls=%load
   ROOT %r = (s32[], f32[6,8,8]{2,1,0:S(5)}, f32[8,8]{1,0}) tuple(%i, %all.2, %a)
 }

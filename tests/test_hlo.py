@@ -20,14 +20,14 @@ FileLocations
 2 {file_name_id=1 function_name_id=1 line=41 end_line=43 column=1 end_column=9}
 
 StackFrames
-1 {file_location_id=1 parent_frame_id=1}
-2 {file_location_id=2 parent_frame_id=2}
+1 {file_location_id=2 parent_frame_id=1}
+2 {file_location_id=1 parent_frame_id=1}
 
 
 %fused_dot (p.0: f32[4,8]) -> f32[4,4] {
   %p.0 = f32[4,8]{1,0} parameter(0)
   ROOT %dot.1 = f32[4,4]{1,0} dot(%p.0, %p.0), lhs_contracting_dims={1}, \
-rhs_contracting_dims={1}, metadata={op_name="jit(f)/dot_general" stack_frame_id=2}
+rhs_contracting_dims={1}, metadata={op_name="jit(f)/dot_general" stack_frame_id=1}
 }
 
 %body (t.1: (s32[], f32[4,8])) -> (s32[], f32[4,8]) {
@@ -43,7 +43,7 @@ ENTRY %main.9 (x.1: f32[4,8]) -> f32[] {
   %x.1 = f32[4,8]{1,0:T(8,128)} parameter(0), metadata={op_name="x[\\'a\\']"}
   %start = (f32[4,8]{1,0:S(5)}, f32[4,8]{1,0}, u32[]) copy-start(%x.1)
   %fusion.3 = f32[4,4]{1,0} fusion(%x.1), kind=kCustom, calls=%fused_dot, \
-metadata={op_name="jit(f)/dot_general" stack_frame_id=1}, backend_config={"a":"(1"}
+metadata={op_name="jit(f)/dot_general" stack_frame_id=2}, backend_config={"a":"(1"}
   %done = f32[4,8]{1,0:S(5)} copy-done(%start)
   %zero = s32[] constant(0)
   %pair = (s32[], f32[4,8]{1,0}, /*index=2*/f32[4,4]{1,0}) tuple(%zero, %x.1, %fusion.3)

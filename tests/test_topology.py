@@ -26,7 +26,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 def test_every_built_in_target_compiles(name: str) -> None:
     x = place_on(find_target(name), jax.ShapeDtypeStruct((64, 64), jnp.bfloat16))
     compiled = jax.jit(lambda x: jnp.tanh(x @ x)).lower(x).compile()
-    assert compiled.memory_analysis().argument_size_in_bytes == 64 * 64 * 2
+    memory: Any = compiled.memory_analysis()
+    assert memory.argument_size_in_bytes == 64 * 64 * 2
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import os
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import nibabel as nib
 import numpy as np
@@ -23,6 +22,8 @@ from nibabel.orientations import (
     io_orientation,
     ornt_transform,
 )
+
+from jaxswap.medical.writing import whole_file
 
 _SUFFIXES = (".nii", ".nii.gz", ".mgz")
 _RAS = np.array([[0, 1], [1, 1], [2, 1]])
@@ -107,6 +108,41 @@ def load_volume(path: str | os.PathLike[str]) -> Volume:
     )
 
 
+def load_labels(path: str | os.PathLike[str], like: Volume, classes: int) -> np.ndarray:
+    """Reads the labels of a volume, on the grid of `like.data`.
+
+    Args:
+      path: Label file, see `load_volume`.
+      like: The image that the labels belong to.
+      classes: Number of labels besides background 0.
+
+    Returns:
+      Labels 0..classes, uint8, in RAS+ orientation.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      VolumeError: If it cannot be read, lies on another grid than `like`, or holds
+        values other than 0..classes.
+    """
+    volume = load_volume(path)
+    if volume.data.shape != like.data.shape:
+        raise VolumeError(
+            f"{path}: the labels have shape {volume.data.shape}, the image "
+            f"{like.data.shape} (both turned to RAS+)."
+        )
+    if not np.allclose(volume.affine, like.affine, atol=1e-2):
+        raise VolumeError(f"{path}: the labels' affine differs from the image's.")
+    found = np.unique(volume.data)
+    unknown = found[~np.isin(found, np.arange(classes + 1))]
+    if unknown.size:
+        some = ", ".join(f"{value:g}" for value in unknown[:5])
+        raise VolumeError(
+            f"{path}: labels need to be 0..{classes}, but it also holds {some}"
+            f"{' and more' if unknown.size > 5 else ''}."
+        )
+    return volume.data.astype(np.uint8)
+
+
 def save_labels(path: str | os.PathLike[str], labels: np.ndarray, like: Volume) -> Path:
     """Writes labels in the grid, orientation and geometry of the file of `like`.
 
@@ -143,7 +179,8 @@ def save_labels(path: str | os.PathLike[str], labels: np.ndarray, like: Volume) 
     image.set_data_dtype(np.uint8)
     image.header.set_slope_inter(1, 0)
     image.header["cal_min"], image.header["cal_max"] = 0, 0
-    _write_whole(path, image)
+    with whole_file(path) as temporary:
+        nib.save(image, temporary)
     return path
 
 
@@ -162,17 +199,3 @@ def _orientation(path: Path, affine: np.ndarray) -> np.ndarray:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise VolumeError(f"{path}: its affine cannot be inverted:\n{affine}")
     return io_orientation(affine)
-
-
-def _write_whole(path: Path, image: nib.Nifti1Image) -> None:
-    suffix = ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, suffix=suffix, delete=False) as file:
-        temporary = Path(file.name)
-    try:
-        nib.save(image, temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -1,0 +1,31 @@
+"""Writing files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a temporary path to write to; it becomes `path` if nothing is raised.
+
+    Args:
+      path: The file to make or replace. Missing folders are made.
+
+    Yields:
+      A path with the same name in a fresh folder beside `path`.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(mkdtemp(prefix=".writing-", dir=path.parent))
+    temporary = folder / path.name
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        folder.rmdir()
