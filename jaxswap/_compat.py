@@ -61,13 +61,19 @@ def source_line(eqn: core.JaxprEqn) -> str:
 
 
 def to_host(x: jax.Array) -> jax.Array:
-    """Copy an array to pinned host memory."""
-    return jax.device_put(x, jax.memory.Space.Host)
+    """Copy an array to pinned host memory.
+
+    Naming the source lets JAX transpose the copy: without it, the gradient of a
+    gradient finds a cotangent in the wrong memory.
+    """
+    space = jax.memory.Space
+    return jax.device_put(x, space.Host, src=space.Device)
 
 
 def to_device(x: jax.Array) -> jax.Array:
     """Copy an array from pinned host memory to the device."""
-    return jax.device_put(x, jax.memory.Space.Device)
+    space = jax.memory.Space
+    return jax.device_put(x, space.Device, src=space.Host)
 
 
 def cuda_topology(target_config: str, shape: str) -> topologies.TopologyDescription:

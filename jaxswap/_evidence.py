@@ -142,11 +142,7 @@ def inspect(
     """
     gpu = None if target is None else find_target(target)
     pinned_bytes = _pinned_bytes((args, kwargs))
-    if gpu is not None:
-        if pinned_bytes:
-            fn = _with_arguments_on_host(fn, args, kwargs)
-        args, kwargs = place_on(gpu, (args, kwargs))
-    lowered = _lower(fn, args, kwargs)
+    lowered = _lower_for(gpu, fn, args, kwargs)
     options = dict(compiler_options or {})
     if strict:
         options[_STRICT_OPTION] = True
@@ -179,6 +175,20 @@ def inspect(
         compile_seconds=compile_seconds,
         hlo_text=text,
     )
+
+
+def _lower_for(
+    gpu: Target | None,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> jax.stages.Lowered:
+    if gpu is None:
+        return _lower(fn, args, kwargs)
+    if any(memory_kind(leaf) for leaf in jax.tree.leaves((args, kwargs))):
+        fn = _with_arguments_on_host(fn, args, kwargs)
+    args, kwargs = place_on(gpu, (args, kwargs))
+    return _lower(fn, args, kwargs)
 
 
 def _lower(

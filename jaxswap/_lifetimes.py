@@ -172,9 +172,7 @@ class Lifetimes:
         least = min(COPY_FLOPS_PER_BYTE * nbytes, self.typical_flops)
         return [i for i in self.heavy if self.entries[i].flops >= least]
 
-    def _groups(
-        self, made: int, uses: list[int], covers: list[int]
-    ) -> list[list[int]]:
+    def _groups(self, made: int, uses: list[int], covers: list[int]) -> list[list[int]]:
         """Split uses into those served on the spot, then groups that share a copy.
 
         TFLMSv2 compares the level of every use with that of the making; by heavy
@@ -187,7 +185,9 @@ class Lifetimes:
             previous = groups[-1][-1] if groups[-1] else made
             start = made if is_first and is_level else previous
             limit = (
-                self.timing.swapout_threshold if is_first else self.timing.swapin_groupby
+                self.timing.swapout_threshold
+                if is_first
+                else self.timing.swapin_groupby
             )
             if self._distance(start, use, covers) > limit:
                 groups.append([])

@@ -96,9 +96,7 @@ class Default:
         """Large results of dear operations that the backward pass reads directly."""
         producers = graph.producers()
         return {
-            v
-            for v in graph.residuals()
-            if v in producers and not producers[v].is_cheap
+            v for v in graph.residuals() if v in producers and not producers[v].is_cheap
         }
 
     def _skips(self, graph: Graph) -> set[int]:
@@ -221,12 +219,13 @@ class ByValue:
 
     def decide(self, graph: Graph) -> Decision:
         """Ask the function for each forward value; arguments stay where they are."""
+        timing = Timing(min_bytes=0, swap_cotangents=False, is_forced=True)
         actions = [Action.KEEP] * len(graph.values)
         for eqn in graph.equations:
             for v in () if eqn.is_backward else eqn.outputs:
                 if graph.values[v].nbytes:
                     actions[v] = self._ask(graph.values[v])
-        return Decision(tuple(actions), Timing(min_bytes=0, is_forced=True))
+        return Decision(tuple(actions), timing)
 
     def _ask(self, value: Value) -> Action:
         action = self.function(value)

@@ -7,7 +7,7 @@ backward pass is called, after the forward pass has been scheduled.
 from collections.abc import Collection, Sequence
 
 from jaxswap._graph import Graph
-from jaxswap._schedule import Barrier, Instruction, Run, SwapIn, SwapOut
+from jaxswap._instructions import Barrier, Instruction, Run, SwapIn, SwapOut
 
 
 def zeros_from(graph: Graph, cotangents: Collection[int]) -> set[int]:
@@ -40,7 +40,9 @@ def without_zeros(
             case Run(equation):
                 eqn = graph.equations[equation]
                 is_needed = not device.isdisjoint(eqn.outputs) or not eqn.is_pure
-                if is_needed and not (eqn.outputs and zeros.__contains__(eqn.outputs[0])):
+                if is_needed and not (
+                    eqn.outputs and zeros.__contains__(eqn.outputs[0])
+                ):
                     kept.append(step)
                     device.difference_update(eqn.outputs)
                     device.update(v for v in eqn.inputs if v not in zeros)

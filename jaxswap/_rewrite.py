@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxswap import _compat
 from jaxswap._graph import Graph
-from jaxswap._schedule import Barrier, Instruction, Run, Schedule, SwapIn, SwapOut
+from jaxswap._instructions import Barrier, Instruction, Run, Schedule, SwapIn, SwapOut
 from jaxswap._trace import Program
 
 

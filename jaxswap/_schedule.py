@@ -15,65 +15,21 @@ keeps the copy from starting before `b` does, so `x` takes no device memory earl
 and `b` hides it.
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 from jaxswap._graph import Action, Graph
+from jaxswap._instructions import (
+    Barrier,
+    Instruction,
+    Run,
+    Schedule,
+    SwapIn,
+    SwapOut,
+    free_values,
+)
 from jaxswap._lifetimes import Lifetimes, Swap
 from jaxswap._order import Entry, order_backward, order_forward, stored_values
 from jaxswap._timing import Timing
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """Execute an equation; `is_replay` if it is a forward one in the backward pass."""
-
-    equation: int
-    is_replay: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class SwapOut:
-    """Start the copy of a value to the host."""
-
-    value: int
-
-
-@dataclasses.dataclass(frozen=True)
-class SwapIn:
-    """Start the copy of a value back to the device."""
-
-    value: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Barrier:
-    """What reads any of these afterwards starts only when all of them are there."""
-
-    device: tuple[int, ...]
-    host: tuple[int, ...] = ()
-
-
-Instruction = Run | SwapOut | SwapIn | Barrier
-
-
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """Instructions of both passes and what goes from one to the other.
-
-    Attributes:
-        forward: instructions of the forward pass.
-        backward: instructions of the backward pass.
-        device_residuals: values that stay in device memory between the passes.
-        host_residuals: values that wait in host memory between the passes.
-        swaps: the swaps behind the copies.
-    """
-
-    forward: tuple[Instruction, ...]
-    backward: tuple[Instruction, ...]
-    device_residuals: tuple[int, ...]
-    host_residuals: tuple[int, ...]
-    swaps: tuple[Swap, ...]
 
 
 def schedule(graph: Graph, actions: Sequence[Action], timing: Timing) -> Schedule:
@@ -99,13 +55,11 @@ def schedule(graph: Graph, actions: Sequence[Action], timing: Timing) -> Schedul
     swaps = lifetimes.spread([swap for swap in found if swap is not None], nbytes)
     issue = _Issue(graph, entries, swaps)
     ahead, behind = issue.instructions()
-    device, host = _free_values(graph, behind)
+    device, host = free_values(graph, behind)
     return Schedule(ahead, behind, device, host, swaps)
 
 
-def _candidates(
-    graph: Graph, actions: Sequence[Action], timing: Timing
-) -> list[int]:
+def _candidates(graph: Graph, actions: Sequence[Action], timing: Timing) -> list[int]:
     """Values that leave the device if their uses lie far enough apart."""
     found = []
     for eqn in graph.equations:
@@ -144,10 +98,10 @@ class _Issue:
                 place.setdefault(at, []).append(swap.value)
                 if back.done_at is not None:
                     self.arrivals.setdefault(back.done_at, []).append(swap.value)
-        self.last_use = {
-            v: at for at, entry in enumerate(entries) for v in entry.reads
-        }
-        self.last_use.update(dict.fromkeys((*graph.gradients, *graph.outputs), len(entries)))
+        self.last_use = {v: at for at, entry in enumerate(entries) for v in entry.reads}
+        self.last_use.update(
+            dict.fromkeys((*graph.gradients, *graph.outputs), len(entries))
+        )
         self.held_back = self._held_back()
         self.is_ordered = bool(swaps or self.held_back)
 
@@ -161,14 +115,19 @@ class _Issue:
             host = tuple(dict.fromkeys((*self.waits.get(at, []), *returns)))
             if at in self.held_back:
                 inputs, awaited = self.held_back[at]
-                device = (*inputs, *(awaited or order.token(at) or self.graph.cotangents))
+                device = (
+                    *inputs,
+                    *(awaited or order.token(at) or self.graph.cotangents),
+                )
                 issued.append(Barrier(tuple(dict.fromkeys(device))))
                 order.tie(device)
             if entry.is_heavy and self.is_ordered:
                 anchors = self._anchors(entry)
                 token = () if order.is_next(entry.reads) else order.token(at)
                 arrived = self.arrivals.get(at, [])
-                device = tuple(dict.fromkeys((*anchors, *token, *arrived, *order.due(at))))
+                device = tuple(
+                    dict.fromkeys((*anchors, *token, *arrived, *order.due(at)))
+                )
                 if host or len(device) > len(anchors):
                     issued.append(Barrier(device, host))
                     order.tie(device)
@@ -233,7 +192,11 @@ class _Issue:
         if not awaited and behind_heavy is not None and behind_heavy < start:
             between = self.entries[behind_heavy:start]
             late = {v for entry in between for v in entry.makes}
-            late.update(v for at in range(behind_heavy, start) for v in self.late_returns.get(at, ()))
+            late.update(
+                v
+                for at in range(behind_heavy, start)
+                for v in self.late_returns.get(at, ())
+            )
             inputs = tuple(v for v in inputs if v not in late)
             place = behind_heavy
         if inputs:
@@ -315,38 +278,3 @@ class _Order:
         if not live:
             return self.graph.cotangents if not self.heavy_count else ()
         return (min(live, key=lambda v: self.graph.values[v].nbytes),)
-
-
-def _free_values(
-    graph: Graph, instructions: Sequence[Instruction]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Values that instructions read without making them: on the device, on the host."""
-    made = {*graph.cotangents}
-    sent: set[int] = set()
-    device: dict[int, None] = {}
-    host: dict[int, None] = {}
-
-    def read(v: int) -> None:
-        if v not in made:
-            device[v] = None
-
-    for step in instructions:
-        match step:
-            case Run(equation):
-                for v in graph.equations[equation].inputs:
-                    read(v)
-                made.update(graph.equations[equation].outputs)
-            case SwapOut(value):
-                read(value)
-                sent.add(value)
-            case SwapIn(value):
-                if value not in sent:
-                    host[value] = None
-                made.add(value)
-            case Barrier(on_device, on_host):
-                for v in on_device:
-                    read(v)
-                host.update(dict.fromkeys(v for v in on_host if v not in sent))
-    gradients = [v for v in graph.gradients if v not in made]
-    device.update(dict.fromkeys(gradients))
-    return tuple(device), tuple(host)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import JaxprEqn, Literal, Var
 
@@ -62,7 +63,7 @@ class Program:
 
 def has_tangent(x: Any) -> bool:
     """Whether values of this type can be differentiated (floating or complex)."""
-    return jax.dtypes.issubdtype(x.dtype, np.inexact)
+    return bool(jnp.issubdtype(x.dtype, np.inexact))
 
 
 def evaluate(jaxpr: Any, env: dict[Var, Any]) -> list[Any]:
@@ -106,11 +107,10 @@ def trace(
             next(given) if has_tangent(x) else np.zeros(x.shape, jax.dtypes.float0)
             for x in out_avals
         ]
-        return outputs, pullback(type(outputs)(full))
+        return outputs, pullback(full)
 
-    structs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in out_avals]
     traced = jax.make_jaxpr(joint)(
-        list(operands), [s for s in structs if has_tangent(s)]
+        list(operands), [x for x in out_avals if has_tangent(x)]
     )
     return _number(traced, len(operands), out_avals, wanted)
 
@@ -123,7 +123,8 @@ def _number(
     flat = _Flattener()
     constants = {flat.new(v): c for v, c in zip(jaxpr.constvars, consts, strict=True)}
     inputs = [flat.new(v) for v in jaxpr.invars]
-    env = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *inputs)))
+    variables = (*jaxpr.constvars, *jaxpr.invars)
+    env = dict(zip(variables, (*constants, *inputs), strict=True))
     results = flat.inline(jaxpr, env, "")
     operands, given = inputs[:operand_count], iter(inputs[operand_count:])
     outputs, gradients = results[: len(out_avals)], results[len(out_avals) :]
@@ -174,9 +175,8 @@ class _Flattener:
                 inner, consts = _compat.open_jaxpr(called)
                 known = [self.new(v) for v in inner.constvars]
                 self.constants.update(zip(known, consts, strict=True))
-                inner_env = dict(
-                    zip((*inner.constvars, *inner.invars), (*known, *inputs))
-                )
+                variables = (*inner.constvars, *inner.invars)
+                inner_env = dict(zip(variables, (*known, *inputs), strict=True))
                 outputs = self.inline(inner, inner_env, here)
             env.update(zip(eqn.outvars, outputs, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
@@ -200,9 +200,7 @@ def _without_dead(
     return tuple(reversed(kept))
 
 
-def _dependent(
-    operations: Sequence[Operation], roots: Sequence[int]
-) -> frozenset[int]:
+def _dependent(operations: Sequence[Operation], roots: Sequence[int]) -> frozenset[int]:
     """Indices of the operations that depend on one of the values `roots`."""
     reached = set(roots)
     found = set()

@@ -18,7 +18,16 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # Numbers and text alone: these never import JAX.
 PURE = ["_units", "_graph", "_timing", "_target", "_cost", "_order", "_lifetimes"]
-PURE += ["_policy", "_schedule", "_prune", "_hlo", "_copies", "_buffers", "_labels"]
+PURE += [
+    "_policy",
+    "_instructions",
+    "_schedule",
+    "_prune",
+    "_hlo",
+    "_copies",
+    "_buffers",
+    "_labels",
+]
 CORE = [*PURE, "_compat", "_trace", "_values", "_rewrite", "_topology", "_evidence"]
 CORE += ["_offload", "__init__"]
 NEVER_IN_CORE = {"flax", "optax", "nibabel", "nilearn", "scipy", "matplotlib", "rich"}

@@ -15,8 +15,8 @@ from zoo import normal, weight
 import jaxswap
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
+Composition = Callable[[Loss, jax.Array, jax.Array, jax.Array], Any]
 
-X, W, BATCH = normal(4, 8), weight(8, 8), normal(6, 4, 8)
 POLICIES = {
     "offload": lambda value: jaxswap.OFFLOAD,
     "recompute": lambda value: jaxswap.RECOMPUTE,
@@ -36,65 +36,79 @@ def mapped(fn: Loss) -> Callable[..., jax.Array]:
     return jax.vmap(fn, (0, None))
 
 
-def mesh() -> Mesh:
-    return jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+def summed(fn: Loss) -> Loss:
+    return lambda batch, w: jnp.sum(mapped(fn)(batch, w))
 
 
-def over_scan(fn: Loss) -> Loss:
+def scanned(fn: Loss) -> Loss:
     def total(batch: jax.Array, w: jax.Array) -> jax.Array:
-        return lax.scan(lambda sum_, x: (sum_ + fn(x, w), None), jnp.float32(0), batch)[
-            0
-        ]
+        start = jnp.float32(0)
+        return lax.scan(lambda sum_, x: (sum_ + fn(x, w), None), start, batch)[0]
 
     return total
 
 
-def on_two_devices(fn: Loss) -> Any:
-    batch = jax.device_put(BATCH, NamedSharding(mesh(), P("data")))
-    return jax.jit(jax.grad(lambda b, w: jnp.sum(mapped(fn)(b, w)), (0, 1)))(batch, W)
+def branched(fn: Loss) -> Loss:
+    def other(x: jax.Array, w: jax.Array) -> jax.Array:
+        return 2.0 * fn(x, w)
+
+    return lambda x, w: lax.cond(x[0, 0] > 0, fn, other, x, w)
 
 
-def in_shard_map(fn: Loss) -> Any:
+def two_devices() -> Mesh:
+    return jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+
+
+def on_two_devices(fn: Loss, x: jax.Array, w: jax.Array, batch: jax.Array) -> Any:
+    spread = NamedSharding(two_devices(), P("data"))
+    return both(summed(fn))(lax.with_sharding_constraint(batch, spread), w)
+
+
+def in_shard_map(fn: Loss, x: jax.Array, w: jax.Array, batch: jax.Array) -> Any:
     def local(batch: jax.Array, w: jax.Array) -> jax.Array:
-        return lax.psum(jnp.sum(mapped(fn)(batch, w)), "data")
+        return lax.psum(summed(fn)(batch, w), "data")
 
     specs = {"in_specs": (P("data"), P()), "out_specs": P()}
-    total = jax.shard_map(local, mesh=mesh(), **specs)
-    return jax.jit(jax.grad(total, (0, 1)))(BATCH, W)
+    return both(jax.shard_map(local, mesh=two_devices(), **specs))(batch, w)
 
 
-def pullback_used_twice(fn: Loss) -> Any:
-    _, pullback = jax.vjp(fn, X, W)
+def pullback_used_twice(fn: Loss, x: jax.Array, w: jax.Array, batch: jax.Array) -> Any:
+    _, pullback = jax.vjp(fn, x, w)
     return pullback(jnp.float32(1.0)), pullback(jnp.float32(-2.0))
 
 
-COMPOSITIONS: dict[str, Callable[[Loss], Any]] = {
-    "called without gradient": lambda fn: fn(X, W),
-    "jit inside": lambda fn: both(jax.jit(fn))(X, W),
-    "gradient of one argument": lambda fn: jax.grad(lambda w: fn(X, w))(W),
-    "vmap of the gradient": lambda fn: jax.vmap(both(fn), (0, None))(BATCH, W),
-    "gradient of vmap": lambda fn: both(lambda b, w: jnp.sum(mapped(fn)(b, w)))(
-        BATCH, W
-    ),
-    "several cotangents": lambda fn: jax.jacrev(
-        lambda x: jnp.stack([fn(x, W), fn(2.0 * x, W)])
-    )(X),
-    "scan": lambda fn: both(over_scan(fn))(BATCH, W),
-    "cond": lambda fn: both(
-        lambda x, w: lax.cond(x[0, 0] > 0, fn, lambda x, w: 2.0 * fn(x, w), x, w)
-    )(X, W),
-    "checkpoint": lambda fn: both(jax.checkpoint(fn))(X, W),
-    "offload twice": lambda fn: both(
-        jaxswap.offload(lambda x, w: fn(x, w) ** 2, policy=POLICIES["recompute"])
-    )(X, W),
-    "closed over what is differentiated": lambda fn: jax.grad(
-        lambda w: jaxswap.offload(lambda x: fn(x, w))(X)
-    )(W),
+def several_cotangents(fn: Loss, x: jax.Array, w: jax.Array, batch: jax.Array) -> Any:
+    return jax.jacrev(lambda x: jnp.stack([fn(x, w), fn(2.0 * x, w)]))(x)
+
+
+def offloaded_twice(fn: Loss, x: jax.Array, w: jax.Array, batch: jax.Array) -> Any:
+    outer = jaxswap.offload(lambda x, w: fn(x, w) ** 2, policy=POLICIES["recompute"])
+    return both(outer)(x, w)
+
+
+def closed_over(fn: Loss, x: jax.Array, w: jax.Array, batch: jax.Array) -> Any:
+    return jax.grad(lambda w: jaxswap.offload(lambda x: fn(x, w))(x))(w)
+
+
+def gradient_penalty(fn: Loss, x: jax.Array, w: jax.Array, batch: jax.Array) -> Any:
+    return jax.grad(lambda x: jnp.sum(jax.grad(fn)(x, w) ** 2))(x)
+
+
+COMPOSITIONS: dict[str, Composition] = {
+    "no gradient": lambda fn, x, w, batch: fn(x, w),
+    "jit inside": lambda fn, x, w, batch: both(jax.jit(fn))(x, w),
+    "gradient of one": lambda fn, x, w, batch: jax.grad(lambda w: fn(x, w))(w),
+    "vmap of gradient": lambda fn, x, w, batch: jax.vmap(both(fn), (0, None))(batch, w),
+    "gradient of vmap": lambda fn, x, w, batch: both(summed(fn))(batch, w),
+    "scan": lambda fn, x, w, batch: both(scanned(fn))(batch, w),
+    "cond": lambda fn, x, w, batch: both(branched(fn))(x, w),
+    "checkpoint": lambda fn, x, w, batch: both(jax.checkpoint(fn))(x, w),
+    "hessian": lambda fn, x, w, batch: jax.hessian(fn)(x, w),
+    "several cotangents": several_cotangents,
+    "offload twice": offloaded_twice,
+    "closed over": closed_over,
     "pullback used twice": pullback_used_twice,
-    "gradient of the gradient": lambda fn: jax.grad(
-        lambda x: jnp.sum(jax.grad(fn)(x, W) ** 2)
-    )(X),
-    "hessian": lambda fn: jax.hessian(fn)(X, W),
+    "gradient of gradient": gradient_penalty,
     "two devices": on_two_devices,
     "shard_map": in_shard_map,
 }
@@ -105,16 +119,17 @@ COMPOSITIONS: dict[str, Callable[[Loss], Any]] = {
 def test_transformations_give_what_they_give_without_offload(
     name: str, policy: str
 ) -> None:
-    composed = COMPOSITIONS[name]
-    expected = composed(loss)
-    actual = composed(jaxswap.offload(loss, policy=POLICIES[policy]))
+    arguments = normal(4, 8), weight(8, 8), normal(6, 4, 8)
+    composed = jax.jit(COMPOSITIONS[name], static_argnums=0)
+    expected = composed(loss, *arguments)
+    actual = composed(jaxswap.offload(loss, policy=POLICIES[policy]), *arguments)
     assert jax.tree.structure(actual) == jax.tree.structure(expected)
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(
-            a, e, rtol=1e-5, atol=1e-5 * float(jnp.max(jnp.abs(e)))
-        )
+        largest = float(jnp.max(jnp.abs(e)))
+        np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5 * largest)
 
 
 def test_forward_mode_is_refused() -> None:
+    x, w = normal(4, 8), weight(8, 8)
     with pytest.raises((TypeError, NotImplementedError), match="forward-mode"):
-        jax.jvp(jaxswap.offload(loss), (X, W), (X, W))
+        jax.jvp(jaxswap.offload(loss), (x, w), (x, w))

@@ -15,6 +15,7 @@ import jaxswap
 # In the order in which the documentation introduces them.
 PUBLIC_NAMES = [
     "offload",
+    "compiler_options",
     "Action",
     "KEEP",
     "OFFLOAD",

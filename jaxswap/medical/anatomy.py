@@ -7,6 +7,7 @@ nilearn package. They are read from there as files; nilearn itself is not import
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,14 +86,40 @@ def fit_to_cube(case: Case, size: int) -> Case:
     step = voxel_mm / spacing
     start = (low + high) / 2 - step * (size - 1) / 2
     # Smooth first where voxels become larger, so that detail does not alias.
-    smooth = ndimage.gaussian_filter(case.image.data, np.maximum(step - 1, 0) / 2)
+    sigma = np.maximum(step - 1, 0) / 2
+
+    def resample(image: np.ndarray) -> np.ndarray:
+        smooth = ndimage.gaussian_filter(image, sigma)
+        return ndimage.affine_transform(smooth, step, start, (size,) * 3, order=1)
+
     affine = case.image.affine @ np.block(
         [[np.diag(step), start[:, None]], [np.zeros((1, 3)), np.ones((1, 1))]]
     )
-    shape = (size,) * 3
-    data = ndimage.affine_transform(smooth, step, start, shape, order=1)
-    labels = ndimage.affine_transform(case.labels, step, start, shape, order=0)
-    return Case(Volume.from_array(data, affine), labels)
+    return Case(
+        Volume.from_array(resample(case.image.data), affine),
+        resample_labels(case.labels, resample),
+    )
+
+
+def resample_labels(
+    labels: np.ndarray, resample: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Resamples labels by giving each voxel the label with the largest share.
+
+    Args:
+      labels: Labels from 0, integers.
+      resample: Carries the float32 share of one label to the new grid.
+
+    Returns:
+      Labels on the new grid, uint8.
+    """
+    best = resample((labels == 0).astype(np.float32))
+    chosen = np.zeros(best.shape, np.uint8)
+    for label in range(1, int(labels.max()) + 1):
+        share = resample((labels == label).astype(np.float32))
+        chosen = np.where(share > best, np.uint8(label), chosen)
+        best = np.maximum(best, share)
+    return chosen
 
 
 def resample_scores(scores: np.ndarray, source: Volume, onto: Volume) -> np.ndarray:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from jaxswap.medical.anatomy import Case
+from jaxswap.medical.anatomy import Case, resample_labels
 from jaxswap.medical.volumes import Volume
 
 
@@ -33,11 +33,11 @@ class DeformationConfig:
 
     rotation_degrees: float = 15.0
     scale: float = 0.1
-    displacement: float = 0.02
+    displacement: float = 0.015
     smoothness: float = 0.25
-    gamma: float = 0.4
-    bias: float = 0.25
-    noise: float = 0.15
+    gamma: float = 0.3
+    bias: float = 0.15
+    noise: float = 0.1
 
 
 def deform(
@@ -58,7 +58,10 @@ def deform(
     random = np.random.default_rng((seed, index))
     coordinates = _coordinates(case.image.data.shape, random, config)
     data = ndimage.map_coordinates(case.image.data, coordinates, order=1)
-    labels = ndimage.map_coordinates(case.labels, coordinates, order=0)
+    labels = resample_labels(
+        case.labels,
+        lambda share: ndimage.map_coordinates(share, coordinates, order=1),
+    )
     data = _repaint(data, labels > 0, random, config)
     return Case(Volume.from_array(data, case.image.affine), labels)
 

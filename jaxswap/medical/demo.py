@@ -90,6 +90,7 @@ def run_demo(config: DemoConfig, console: Console) -> list[Record]:
         classes=len(TISSUES),
         base_filters=config.base_filters,
         depth=4,
+        head="bare",
         dropout=0.0,
         dtype=jnp.float32,
         layers=CPU,
