@@ -8,14 +8,14 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-PRODUCTS = frozenset({"dot_general", "conv_general_dilated", "ragged_dot_general"})
+PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
 """Primitives that are heavy by themselves."""
 
 KERNELS = frozenset({"pallas_call", "triton_kernel_call", "ffi_call", "custom_call"})
 """Primitives that hide their work; taken as heavy."""
 
 VIEWS = frozenset(
-    "reshape transpose squeeze expand_dims broadcast_in_dim bitcast_convert_type "
+    "reshape transpose squeeze broadcast_in_dim bitcast_convert_type "
     "name rev".split()
 )
 """Primitives that XLA can often turn into a different look at the same bytes."""
@@ -27,7 +27,7 @@ ELEMENTWISE = frozenset(
     "lgamma log log1p logistic lt max min mul ne neg nextafter not one_minus_square "
     "or population_count pow real reduce_precision rem round rsqrt select_n "
     "shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square "
-    "stop_gradient copy copy_p sub tan tanh xor optimization_barrier nan_to_num "
+    "stop_gradient copy sub tan tanh xor optimization_barrier "
     "random_bits threefry2x32 random_unwrap random_wrap random_seed random_fold_in "
     "random_split".split()
 )

@@ -132,7 +132,10 @@ def initialize(
     """Draws the initial state for images of `shape`, batch and channel included."""
     init = jax.jit(model.init)
     parameters = init(jax.random.key(seed), jnp.zeros(shape, jnp.float32))
-    return TrainState(parameters, optimizer.init(parameters))
+    state = TrainState(parameters, optimizer.init(parameters))
+    # A step that swaps returns arrays bound to their device. Binding them here too
+    # spares the second step a compilation.
+    return jax.device_put(state, jax.devices()[0])
 
 
 def fit(

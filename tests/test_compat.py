@@ -1,0 +1,79 @@
+"""Answers that differ between versions of JAX."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxswap import _compat
+
+X = jnp.arange(4.0)
+
+
+def test_open_jaxpr_finds_equations_and_constants() -> None:
+    table = np.arange(4.0, dtype=np.float32)
+    jaxpr, consts = _compat.open_jaxpr(jax.make_jaxpr(lambda x: x + table)(X))
+    assert [eqn.primitive.name for eqn in jaxpr.eqns] == ["add"]
+    assert len(consts) == len(jaxpr.constvars)
+
+
+def test_called_jaxpr_opens_plain_jit_only() -> None:
+    plain = jax.make_jaxpr(jax.jit(jnp.sin))(X).jaxpr.eqns[0]
+    assert _compat.called_jaxpr(plain) is not None
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    placed = jax.make_jaxpr(jax.jit(jnp.sin, in_shardings=device))(X).jaxpr.eqns[0]
+    assert _compat.called_jaxpr(placed) is None
+    sine = jax.make_jaxpr(jnp.sin)(X).jaxpr.eqns[0]
+    assert _compat.called_jaxpr(sine) is None
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        jnp.sin,
+        jax.jit(jnp.sin),
+        jax.nn.relu,
+        lambda x: jax.lax.scan(lambda c, _: (c * 2.0, c), x, length=2),
+        lambda x: jax.lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x),
+    ],
+)
+def test_bind_equation_executes_any_equation(fn: object) -> None:
+    assert callable(fn)
+    traced = jax.make_jaxpr(fn)(X)
+    env = dict(zip(traced.jaxpr.invars, [X], strict=True))
+    for eqn in traced.jaxpr.eqns:
+        inputs = [a.val if hasattr(a, "val") else env[a] for a in eqn.invars]
+        env.update(zip(eqn.outvars, _compat.bind_equation(eqn, inputs), strict=True))
+    results = [env[v] for v in traced.jaxpr.outvars]
+    for got, expected in zip(results, jax.tree.leaves(fn(X)), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_bind_equation_keeps_the_users_scope() -> None:
+    def fn(x: jax.Array) -> jax.Array:
+        with jax.named_scope("mine"):
+            return jnp.sin(x)
+
+    eqn = jax.make_jaxpr(fn)(X).jaxpr.eqns[0]
+    again = jax.make_jaxpr(lambda x: _compat.bind_equation(eqn, [x]))(X).jaxpr.eqns[0]
+    assert str(again.source_info.name_stack) == "mine"
+    assert _compat.source_line(again) == _compat.source_line(eqn)
+    assert "test_compat.py" in _compat.source_line(eqn)
+
+
+def test_copies_change_the_memory_space_and_nothing_else() -> None:
+    def there_and_back(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        host = _compat.to_host(x)
+        return host, _compat.to_device(host)
+
+    avals = jax.make_jaxpr(there_and_back)(X).out_avals
+    spaces = [aval.memory_space for aval in avals]
+    assert spaces == [jax.memory.Space.Host, jax.memory.Space.Device]
+    np.testing.assert_array_equal(jax.jit(there_and_back)(X)[1], X)
+
+
+def test_copies_can_be_transposed() -> None:
+    def fn(x: jax.Array) -> jax.Array:
+        return (_compat.to_device(_compat.to_host(x)) ** 2).sum()
+
+    np.testing.assert_array_equal(jax.jit(jax.grad(fn))(X), 2 * X)
