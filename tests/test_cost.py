@@ -30,7 +30,9 @@ def test_batched_product_counts_every_batch() -> None:
 
 
 @pytest.mark.parametrize(("groups", "inputs"), [(1, 6), (2, 3)])
-def test_convolution_counts_the_kernel_for_each_output(groups: int, inputs: int) -> None:
+def test_convolution_counts_the_kernel_for_each_output(
+    groups: int, inputs: int
+) -> None:
     def convolve(x: jax.Array, k: jax.Array) -> jax.Array:
         return jax.lax.conv_general_dilated(
             x,

@@ -12,7 +12,11 @@ from jaxswap._timing import Distance, Timing
 
 
 def entry(
-    makes: int, reads: tuple[int, ...] = (), *, is_heavy: bool = False, back: bool = False
+    makes: int,
+    reads: tuple[int, ...] = (),
+    *,
+    is_heavy: bool = False,
+    back: bool = False,
 ) -> Entry:
     flops = 1e12 if is_heavy else 1.0
     return Entry(((makes, False),), reads, (makes,), flops, is_heavy, back)
@@ -99,7 +103,9 @@ def test_lms_threshold_counts_levels_from_the_producer(threshold: int) -> None:
         Timing(distance=Distance.LEVEL, swapout_threshold=threshold),
     )
     swapped = [
-        v for v in results_of(graph, "dot") if lifetimes.swap_of(v, 64 * MIB) is not None
+        v
+        for v in results_of(graph, "dot")
+        if lifetimes.swap_of(v, 64 * MIB) is not None
     ]
     expected = {1: 6, 10: 6, 1000: 0}[threshold]
     assert len(swapped) <= expected + 1
@@ -112,7 +118,9 @@ def test_lms_swaps_in_that_many_levels_ahead() -> None:
     first = results_of(graph, "dot")[0]
 
     def lead(ahead: int) -> int:
-        timing = Timing(distance=Distance.LEVEL, swapout_threshold=1, swapin_ahead=ahead)
+        timing = Timing(
+            distance=Distance.LEVEL, swapout_threshold=1, swapin_ahead=ahead
+        )
         lifetimes = Lifetimes(entries, timing)
         found = lifetimes.swap_of(first, 64 * MIB)
         assert found is not None

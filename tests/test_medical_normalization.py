@@ -8,7 +8,7 @@ from jax.test_util import check_grads
 
 pytest.importorskip("flax")
 
-from jaxswap.medical.normalization import (  # noqa: E402
+from jaxswap.medical.normalization import (
     instance_norm_leaky_relu,
     instance_norm_leaky_relu_textbook,
 )

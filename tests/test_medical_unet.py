@@ -7,8 +7,17 @@ import pytest
 
 flax = pytest.importorskip("flax")
 
-from jaxswap.medical import CPU, LEAN, PAPER, TEXTBOOK, TINY, UNet3D, dice_loss  # noqa: E402
-from jaxswap.medical import convolution, convolution_cpu  # noqa: E402
+from jaxswap.medical import (  # noqa: E402  # noqa: E402
+    CPU,
+    LEAN,
+    PAPER,
+    TEXTBOOK,
+    TINY,
+    UNet3D,
+    convolution,
+    convolution_cpu,
+    dice_loss,
+)
 
 
 def test_published_parameter_counts():
@@ -73,7 +82,9 @@ def test_ill_configurations_are_refused(fields, message):
 
 def test_convolution_names_are_the_paths_of_all_kernels():
     unet = UNet3D(base_filters=2)
-    variables = jax.eval_shape(unet.init, jax.random.key(0), jnp.zeros((1,) + (16,) * 4))
+    variables = jax.eval_shape(
+        unet.init, jax.random.key(0), jnp.zeros((1,) + (16,) * 4)
+    )
     flat = flax.traverse_util.flatten_dict(variables["params"], sep="/")
     kernels = {path.removesuffix("/kernel") for path in flat if path.endswith("kernel")}
     assert set(unet.convolution_names) == kernels

@@ -53,11 +53,14 @@ def test_replays_stand_right_before_their_first_use() -> None:
     graph = chain(2)
     stored = results_of(graph, "dot")
     entries = order_backward(graph, stored, NEVER_STALE, 0)
-    assert primitives(graph, entries) == [
-        *("broadcast", "tanh", "slope", "mul"),
-        *("tanh", "dot", "dot"),
-        *("slope", "mul", "dot", "dot"),
-    ][: len(entries)]
+    assert (
+        primitives(graph, entries)
+        == [
+            *("broadcast", "tanh", "slope", "mul"),
+            *("tanh", "dot", "dot"),
+            *("slope", "mul", "dot", "dot"),
+        ][: len(entries)]
+    )
     replays = [e.is_replay for e in entries]
     assert replays[1:4] == [True, True, False]
 

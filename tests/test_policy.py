@@ -158,7 +158,10 @@ def test_lms_never_swaps_vectors_or_small_tensors() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"swapout_threshold": 0}, "`swapout_threshold` is 0; an integer of at least 1"),
+        (
+            {"swapout_threshold": 0},
+            "`swapout_threshold` is 0; an integer of at least 1",
+        ),
         ({"swapin_ahead": -1}, "`swapin_ahead` is -1; an integer of at least 1"),
         ({"swapin_groupby": -1}, "`swapin_groupby` is -1; an integer of at least 0"),
         ({"min_bytes": "1GiB"}, "`min_bytes` is '1GiB'; an integer of at least 0"),

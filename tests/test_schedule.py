@@ -136,7 +136,9 @@ def test_idle_cotangent_is_swapped_within_the_backward_pass() -> None:
     graph = b.graph([out], [g])
     plan = default_schedule(graph)
     assert SwapOut(idle) in plan.backward
-    assert position(plan.backward, SwapIn(idle)) > position(plan.backward, SwapOut(idle))
+    assert position(plan.backward, SwapIn(idle)) > position(
+        plan.backward, SwapOut(idle)
+    )
 
 
 def test_lms_never_recomputes_what_the_forward_pass_made() -> None:

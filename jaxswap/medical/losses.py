@@ -72,5 +72,5 @@ def dice_scores(predicted: Array, truth: Array, classes: int) -> Array:
     Returns:
       Scores in 0..1 as float32, (..., classes). One where a class is in neither map.
     """
-    labels = jnp.arange(1, classes + 1)
-    return soft_dice(predicted[..., None] == labels, truth[..., None] == labels)
+    predicted_masks = jax.nn.one_hot(predicted - 1, classes)
+    return soft_dice(predicted_masks, jax.nn.one_hot(truth - 1, classes))

@@ -70,7 +70,7 @@ def instance_norm_leaky_relu_textbook(
     Same arguments and value. Kept as the reference in tests and comparisons. At a
     constant channel the gradient is undefined here, and zero in the lean version.
     """
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = x.astype(_wide(x.dtype))
     centered = wide - wide.mean(_SPATIAL_AXES, keepdims=True)
     std = jnp.sqrt(jnp.square(centered).mean(_SPATIAL_AXES, keepdims=True))
     y = centered / (std + epsilon) * _column(scale, wide.dtype)
@@ -138,8 +138,13 @@ def _rebuild(
     return jnp.where(y >= 0, dy, negative_slope * dy), normalized
 
 
+def _wide(dtype: jnp.dtype) -> jnp.dtype:
+    """Returns the type of the arithmetic for features of type `dtype`."""
+    return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
+
+
 def _statistics(x: Array) -> tuple[Array, Array]:
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    dtype = _wide(x.dtype)
     mean = x.mean(_SPATIAL_AXES, dtype=dtype, keepdims=True)
     deviation = x.astype(dtype) - mean
     variance = jnp.square(deviation).mean(_SPATIAL_AXES, keepdims=True)
@@ -152,7 +157,7 @@ def _affine(x: Array, mean: Array, spread: Array, scale: Array, bias: Array) -> 
 
 
 def _column(parameter: Array, dtype: jnp.dtype) -> Array:
-    return parameter.astype(dtype).reshape(-1, 1, 1, 1)
+    return parameter.astype(dtype).reshape(1, -1, 1, 1, 1)
 
 
 def _sum_to(per_sample: Array, parameter: Array) -> Array:

@@ -224,7 +224,7 @@ class _Convolution(nn.Module):
         else:
             y = self.layers.convolve(parts[0], kernel)
         if self.is_biased:
-            y = y + bias.astype(y.dtype).reshape(-1, 1, 1, 1)
+            y = y + bias.astype(y.dtype).reshape(1, -1, 1, 1, 1)
         return y
 
 

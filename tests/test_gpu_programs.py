@@ -1,0 +1,119 @@
+"""What the compiled programs for real GPUs need, and what their copies overlap.
+
+The goals of the project, read from programs that XLA compiles for an H100 and an A100
+that need not be there. Nothing here is timed on a device.
+"""
+
+import functools
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxswap
+from jaxswap.medical.losses import dice_loss
+from jaxswap.medical.unet import UNet3D
+
+MIB = 1 << 20
+TARGETS = ("h100", "a100-40")
+Struct = jax.ShapeDtypeStruct
+
+
+def layers(x: jax.Array, weights: list[jax.Array]) -> jax.Array:
+    for w in weights:
+        x = jnp.tanh(x @ w)
+    return jnp.sum(x**2)
+
+
+def mlp_arguments() -> tuple[Any, ...]:
+    square = Struct((1024, 1024), jnp.float32)
+    return Struct((16384, 1024), jnp.float32), [square] * 24
+
+
+@functools.cache
+def unet_arguments(side: int) -> tuple[Any, ...]:
+    image = Struct((1, side, side, side, 4), jnp.bfloat16)
+    truth = Struct((1, side, side, side, 3), jnp.bfloat16)
+    tiny = Struct((1, 16, 16, 16, 4), jnp.bfloat16)
+    return jax.eval_shape(UNet3D().init, jax.random.key(0), tiny), image, truth
+
+
+def unet_loss(parameters: Any, image: jax.Array, truth: jax.Array) -> jax.Array:
+    return dice_loss(UNet3D().apply(parameters, image), truth)
+
+
+@functools.cache
+def unet_evidence(target: str, is_offloaded: bool) -> tuple[jaxswap.Evidence, float]:
+    """Evidence of the U-Net at 192^3, and the seconds from tracing to the program."""
+    loss = jaxswap.offload(unet_loss) if is_offloaded else unet_loss
+    start = time.perf_counter()
+    seen = jaxswap.inspect(
+        jax.value_and_grad(loss),
+        *unet_arguments(192),
+        target=target,
+        compiler_options=jaxswap.compiler_options(),
+    )
+    return seen, time.perf_counter() - start
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_deep_mlp_fits_a_quarter_of_plain_with_every_copy_beside_a_product(
+    target: str,
+) -> None:
+    options = jaxswap.compiler_options()
+    grad = functools.partial(jax.value_and_grad, argnums=1)
+    arguments = mlp_arguments()
+    plain = jaxswap.inspect(grad(layers), *arguments, target=target)
+    seen = jaxswap.inspect(
+        grad(jaxswap.offload(layers)),
+        *arguments,
+        target=target,
+        compiler_options=options,
+    )
+    assert plain.temp_bytes >= 1500 * MIB
+    assert seen.temp_bytes <= 400 * MIB
+    assert seen.host_bytes >= 20 * 64 * MIB
+    assert seen.hidden_fraction >= 0.95
+
+
+@pytest.mark.slow
+def test_no_computation_runs_on_host_arrays() -> None:
+    seen = jaxswap.inspect(
+        jax.value_and_grad(jaxswap.offload(layers), argnums=1),
+        *mlp_arguments(),
+        target="h100",
+        strict=True,
+    )
+    assert seen.host_bytes > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_unet_of_a_whole_volume_needs_less_than_half(target: str) -> None:
+    plain, _ = unet_evidence(target, is_offloaded=False)
+    seen, _ = unet_evidence(target, is_offloaded=True)
+    assert seen.temp_bytes <= 0.45 * plain.temp_bytes
+    assert seen.hidden_fraction >= 0.90
+    assert plain.host_bytes == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", [0, 1])
+def test_unet_skip_connections_leave_between_encoder_and_decoder(level: int) -> None:
+    seen, _ = unet_evidence("h100", is_offloaded=True)
+    skip = [c for c in seen.copies if f"encoder{level}.add" in c.label]
+    directions = [c.direction for c in skip]
+    # Out once, in for the decoder, in again for its gradient and for the encoder's.
+    assert directions.count("to_host") == 1
+    assert directions.count("to_device") == 3
+    assert not skip[0].is_exposed
+
+
+@pytest.mark.slow
+def test_unet_compiles_in_less_than_two_and_a_half_times_plain() -> None:
+    _, plain_seconds = unet_evidence("h100", is_offloaded=False)
+    _, seconds = unet_evidence("h100", is_offloaded=True)
+    assert seconds <= 2.5 * plain_seconds
