@@ -132,7 +132,9 @@ class _Issue:
                     issued.append(Barrier(device, host))
                     order.tie(device)
             if late:
-                issued.append(Barrier(order.token(at), tuple(late)))
+                others = [v for v in entry.reads if v in self.producers]
+                awaited = tuple(v for v in others if v not in late)
+                issued.append(Barrier(order.token(at) or awaited, tuple(late)))
             issued.extend(SwapIn(v) for v in (*returns, *late))
             issued.extend(Run(*part) for part in entry.parts)
             issued.extend(SwapOut(v) for v in self.leaves.get(at, []))
@@ -190,15 +192,11 @@ class _Issue:
         if user is not None and user.is_heavy:
             awaited = tuple(v for v in self._anchors(user) if v not in made)
         if not awaited and behind_heavy is not None and behind_heavy < start:
-            between = self.entries[behind_heavy:start]
-            late = {v for entry in between for v in entry.makes}
-            late.update(
-                v
-                for at in range(behind_heavy, start)
-                for v in self.late_returns.get(at, ())
-            )
-            inputs = tuple(v for v in inputs if v not in late)
             place = behind_heavy
+        not_yet = {v for entry in self.entries[place:start] for v in entry.makes}
+        for at in range(place, end):
+            not_yet.update(self.late_returns.get(at, ()))
+        inputs = tuple(v for v in inputs if v not in not_yet)
         if inputs:
             before = found.get(place, ((), ()))
             found[place] = ((*before[0], *inputs), (*before[1], *awaited))

@@ -168,3 +168,12 @@ def test_small_sum_of_a_large_dead_value_is_not_put_off() -> None:
     plan = schedule(graph, actions, Timing(swap_cotangents=False, is_forced=True))
     barriers = [set(s.device) for s in plan.backward if isinstance(s, Barrier)]
     assert any(total in device for device in barriers)
+
+
+def test_what_waits_on_the_host_is_not_kept_on_the_device_too() -> None:
+    graph = chain(8)
+    for policy in (Default(), LMS(1, 1), LMS(1, 1, sync_mode=3)):
+        decision = policy.decide(graph)
+        plan = schedule(graph, decision.actions, decision.timing)
+        assert plan.host_residuals
+        assert not set(plan.device_residuals) & set(plan.host_residuals)
