@@ -122,7 +122,7 @@ class _Issue:
                 issued.append(Barrier(tuple(dict.fromkeys(device))))
                 order.tie(device)
             if entry.is_heavy and self.is_ordered:
-                anchors = self._anchors(entry)
+                anchors = tuple(v for v in self._anchors(entry) if v not in late)
                 token = () if order.is_next(entry.reads) else order.token(at)
                 arrived = self.arrivals.get(at, [])
                 device = tuple(
