@@ -55,7 +55,7 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     demo.add_argument(
         "--size", type=int, default=64, help="voxels a side (%(default)s)"
     )
-    demo.add_argument("--steps", type=int, default=100, help="training steps")
+    demo.add_argument("--steps", type=int, default=80, help="training steps")
     demo.add_argument("--seed", type=int, default=0, help="seed of cases and weights")
     demo.add_argument(
         "--image", type=Path, metavar="NIFTI", help="image to use instead of MNI152"

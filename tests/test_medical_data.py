@@ -6,10 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-pytest.importorskip("flax")
-pytest.importorskip("scipy")
-
-from jaxswap.medical import (  # noqa: E402
+from jaxswap.medical import (
     Case,
     Volume,
     VolumeError,

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-pytest.importorskip("flax")
-
 from jaxswap.medical.normalization import (
     instance_norm_leaky_relu,
     instance_norm_leaky_relu_textbook,

@@ -1,13 +1,12 @@
 """The network: shapes, sizes it refuses, and three sets of layers that agree."""
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-flax = pytest.importorskip("flax")
-
-from jaxswap.medical import (  # noqa: E402  # noqa: E402
+from jaxswap.medical import (
     CPU,
     LEAN,
     PAPER,

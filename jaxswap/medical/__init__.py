@@ -1,7 +1,7 @@
 """Segmentation of whole medical volumes: network, data, training, comparison.
 
-Needs the extra `jaxswap[medical]`, and `jaxswap[data]` for the MNI152 head. Uses only
-the public interface of jaxswap, which never imports this package.
+Uses only the public interface of jaxswap, which never imports this package. The MNI152
+head needs `pip install "jaxswap[data]"`.
 """
 
 from jaxswap.medical.anatomy import TISSUES as TISSUES
@@ -21,6 +21,7 @@ from jaxswap.medical.layers import CPU as CPU
 from jaxswap.medical.layers import LEAN as LEAN
 from jaxswap.medical.layers import TEXTBOOK as TEXTBOOK
 from jaxswap.medical.layers import Layers as Layers
+from jaxswap.medical.losses import dice_cross_entropy_loss as dice_cross_entropy_loss
 from jaxswap.medical.losses import dice_loss as dice_loss
 from jaxswap.medical.losses import dice_scores as dice_scores
 from jaxswap.medical.losses import soft_dice as soft_dice

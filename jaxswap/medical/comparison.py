@@ -87,10 +87,25 @@ def methods(unet: UNet3D = PAPER) -> dict[str, Loss]:
     }
 
 
+def check_target(target: str) -> None:
+    """Raises what `compare` would raise if it cannot compile for `target`.
+
+    Args:
+      target: Name of the GPU.
+
+    Raises:
+      ImportError: If JAX's CUDA plugin is not installed.
+      ValueError: If the target is unknown.
+    """
+    jaxswap.inspect(jnp.negative, jax.ShapeDtypeStruct((8,), "float32"), target=target)
+
+
 def compare(
     size: int = 192, target: str = "h100", channels: int = 4, unet: UNet3D = PAPER
 ) -> Iterator[Row]:
     """Compiles one training step by each method, batch 1 and bfloat16 volumes.
+
+    Every method gets `jaxswap.compiler_options()`, so that copies can overlap.
 
     Args:
       size: Voxels along each side.
@@ -111,7 +126,12 @@ def compare(
     parameters = jax.eval_shape(unet.init, jax.random.key(0), images)
     for method, loss in methods(unet).items():
         seen = jaxswap.inspect(
-            jax.value_and_grad(loss), parameters, images, targets, target=target
+            jax.value_and_grad(loss),
+            parameters,
+            images,
+            targets,
+            target=target,
+            compiler_options=jaxswap.compiler_options(),
         )
         yield Row(
             method=method,

@@ -30,7 +30,7 @@ from jaxswap.medical.anatomy import (
 )
 from jaxswap.medical.deformation import deform, normalize_intensities
 from jaxswap.medical.layers import CPU
-from jaxswap.medical.losses import dice_scores
+from jaxswap.medical.losses import dice_cross_entropy_loss, dice_scores
 from jaxswap.medical.overlay import save_curve, save_overlay
 from jaxswap.medical.training import (
     Record,
@@ -44,7 +44,7 @@ from jaxswap.medical.unet import UNet3D, check_volume_shape
 from jaxswap.medical.volumes import load_labels, load_volume, save_labels
 from jaxswap.medical.writing import whole_file
 
-_HELD_OUT = 3  # cases 0, 1, 2 are for evaluation, the rest for training
+_HELD_OUT = 2  # cases 0 and 1 are for evaluation, the rest for training
 _COMPARISON_SIZE = 192
 
 
@@ -83,6 +83,7 @@ def run_demo(config: DemoConfig, console: Console) -> list[Record]:
 
     Raises:
       ValueError: If the configuration or an input file does not fit.
+      ImportError: If the target needs a plugin of JAX that is not installed.
       FileNotFoundError: If an input file is missing.
       ModuleNotFoundError: If MNI152 is wanted and nilearn is not installed.
     """
@@ -96,6 +97,8 @@ def run_demo(config: DemoConfig, console: Console) -> list[Record]:
         layers=CPU,
     )
     check_volume_shape((1, config.size, config.size, config.size, 1), model.depth)
+    if config.target is not None:
+        comparison.check_target(config.target)
     head = _load_head(config)
     cube = fit_to_cube(head, config.size)
     console.print(
@@ -144,7 +147,7 @@ def _train(
             yield _batch(deform(cube, seed, index))
 
     state, records = fit(
-        make_train_step(model, optimizer),
+        make_train_step(model, optimizer, loss=dice_cross_entropy_loss),
         initialize(model, optimizer, held_out[0][0].shape, seed),
         training_cases(),
         evaluate,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import Array
 
 _SPATIAL_AXES = (-4, -3, -2)
@@ -59,6 +60,27 @@ def dice_loss(logits: Array, targets: Array, smoothing: float = 1e-5) -> Array:
         )
     probabilities = jax.nn.sigmoid(logits.astype(jnp.float32))
     return -soft_dice(probabilities, targets, smoothing).mean()
+
+
+def dice_cross_entropy_loss(logits: Array, targets: Array) -> Array:
+    """Computes `dice_loss` plus the mean binary cross-entropy over voxels and classes.
+
+    Dice alone has almost no gradient for a small class that is never predicted; the
+    cross-entropy brings it back. nnU-Net trains with this sum.
+
+    Args:
+      logits: Output of the network, (batch, depth, height, width, class).
+      targets: Truth in 0..1, same shape, any numeric type.
+
+    Returns:
+      The loss, at least -1, float32.
+
+    Raises:
+      ValueError: If the shapes differ.
+    """
+    dice = dice_loss(logits, targets)
+    logits, targets = logits.astype(jnp.float32), targets.astype(jnp.float32)
+    return dice + optax.losses.sigmoid_binary_cross_entropy(logits, targets).mean()
 
 
 def dice_scores(predicted: Array, truth: Array, classes: int) -> Array:

@@ -40,7 +40,7 @@ class TrainConfig:
       seed: Seed of the initial parameters and of the cases.
     """
 
-    steps: int = 100
+    steps: int = 80
     learning_rate: float = 5e-3
     evaluate_every: int = 10
     seed: int = 0
@@ -83,6 +83,7 @@ def make_train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     *,
+    loss: Callable[[Array, Array], Array] = dice_loss,
     offload: bool = True,
     policy: Any = None,
 ) -> TrainStep:
@@ -91,6 +92,7 @@ def make_train_step(
     Args:
       model: Network from (batch, depth, height, width, channel) to logits.
       optimizer: What turns gradients into updates.
+      loss: Of logits and targets.
       offload: Whether the loss goes through `jaxswap.offload`. Value and gradient
         are the same either way.
       policy: Policy for `jaxswap.offload`; None for its own choice.
@@ -101,13 +103,13 @@ def make_train_step(
       It takes the old state's memory.
     """
 
-    def loss(parameters: Parameters, images: Array, targets: Array) -> Array:
+    def loss_of(parameters: Parameters, images: Array, targets: Array) -> Array:
         logits = model.apply(parameters, images)
         assert isinstance(logits, jax.Array)
-        return dice_loss(logits, targets)
+        return loss(logits, targets)
 
     value_and_grad = jax.value_and_grad(
-        jaxswap.offload(loss, policy=policy) if offload else loss
+        jaxswap.offload(loss_of, policy=policy) if offload else loss_of
     )
 
     def step(

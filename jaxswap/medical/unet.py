@@ -188,6 +188,7 @@ class ConvBlock(nn.Module):
 
     @nn.compact
     def __call__(self, *parts: Array) -> Array:
+        """Applies the block to the concatenation of `parts`."""
         y = _Convolution(
             self.features,
             self.size,
