@@ -55,6 +55,31 @@ def bind_equation(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
     return results if eqn.primitive.multiple_results else [results]
 
 
+def uses_references(jaxpr: Any) -> bool:
+    """Whether a traced function makes, takes, reads or writes a mutable array.
+
+    JAX tells only by the type of the variables (`AbstractRef`) and effects.
+    """
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    avals = [v.aval for v in (*jaxpr.constvars, *jaxpr.invars)]
+    avals += [v.aval for eqn in jaxpr.eqns for v in eqn.outvars]
+    return any(type(aval).__name__ == "AbstractRef" for aval in avals) or any(
+        uses_references(inner)
+        for eqn in jaxpr.eqns
+        for inner in core.jaxprs_in_params(eqn.params)
+    )
+
+
+def varying_axes(x: jax.Array) -> frozenset[str]:
+    """Axes of a `shard_map` along which the devices hold different values of `x`.
+
+    JAX 0.12 keeps them in the type's `mat.varying`, earlier versions in `vma`.
+    """
+    aval = jax.typeof(x)
+    axes = getattr(getattr(aval, "mat", None), "varying", None)
+    return frozenset(getattr(aval, "vma", ()) if axes is None else axes)
+
+
 def source_line(eqn: core.JaxprEqn) -> str:
     """Return the line of the user's program that made `eqn`."""
     return source_info_util.summarize(eqn.source_info)

@@ -15,8 +15,7 @@ KERNELS = frozenset({"pallas_call", "triton_kernel_call", "ffi_call", "custom_ca
 """Primitives that hide their work; taken as heavy."""
 
 VIEWS = frozenset(
-    "reshape transpose squeeze broadcast_in_dim bitcast_convert_type "
-    "name rev".split()
+    "reshape transpose squeeze broadcast_in_dim bitcast_convert_type name rev".split()
 )
 """Primitives that XLA can often turn into a different look at the same bytes."""
 

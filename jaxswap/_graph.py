@@ -58,7 +58,9 @@ class Value:
     @property
     def label(self) -> str:
         """A short name for reports: `checkpoint_name`, else scope, primitive, line."""
-        place = self.name or "/".join(part for part in (self.scope, self.primitive) if part)
+        place = self.name or "/".join(
+            part for part in (self.scope, self.primitive) if part
+        )
         line = self.source.rsplit("/", 1)[-1].split(" ")[0]
         return f"{place} {line}".strip()
 

@@ -24,7 +24,7 @@ R = TypeVar("R")
 def offload(
     fn: Callable[P, R],
     *,
-    policy: Policy | Callable[[Value], Action] | None = None,
+    policy: Policy | Action | Callable[[Value], Action] | None = None,
 ) -> Callable[P, R]: ...
 
 
@@ -32,14 +32,14 @@ def offload(
 def offload(
     fn: None = None,
     *,
-    policy: Policy | Callable[[Value], Action] | None = None,
+    policy: Policy | Action | Callable[[Value], Action] | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
 def offload(
     fn: Callable[..., Any] | None = None,
     *,
-    policy: Policy | Callable[[Value], Action] | None = None,
+    policy: Policy | Action | Callable[[Value], Action] | None = None,
 ) -> Callable[..., Any]:
     """Make a function whose backward pass needs a fraction of the device memory.
 
@@ -73,6 +73,7 @@ def offload(
 
     Raises:
         TypeError: if `fn` is not callable or `policy` is none of the above.
+        NotImplementedError: when called, if `fn` reads or writes a mutable array.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap
@@ -149,6 +150,11 @@ def _call(
             "on the value of an array. Use jnp.where or jax.lax.cond."
         )
         raise
+    if _compat.uses_references(traced):
+        raise NotImplementedError(
+            "jaxswap.offload cannot swap around mutable arrays (jax.new_ref): `fn` "
+            "reads or writes one. Return the new value instead of writing it."
+        )
     _, closed_over = _compat.open_jaxpr(traced)
     results = _differentiable(traced, policy)(*closed_over, *arrays)
     return jax.tree.unflatten(jax.tree.structure(out_shape), results)

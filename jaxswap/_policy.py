@@ -237,7 +237,9 @@ class ByValue:
         return action
 
 
-def as_policy(policy: Policy | Callable[[Value], Action] | None) -> Policy:
+def as_policy(
+    policy: Policy | Action | Callable[[Value], Action] | None,
+) -> Policy:
     """Return the policy object for what a user passes as `policy=`."""
     if policy is None:
         return Default()

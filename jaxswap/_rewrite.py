@@ -118,10 +118,17 @@ class _Machine:
         self.device.update(zip(operation.outputs, results, strict=True))
 
     def _barrier(self, device: tuple[int, ...], host: tuple[int, ...]) -> None:
-        held = ([self.device[v] for v in device], [self.host[v] for v in host])
-        on_device, on_host = jax.lax.optimization_barrier(held)
-        self.device.update(zip(device, on_device, strict=True))
-        self.host.update(zip(host, on_host, strict=True))
+        # Inside `shard_map` a barrier gives all its results one type, so values that
+        # vary along other axes need one of their own.
+        groups: dict[frozenset[str], tuple[dict[int, Any], dict[int, Any]]] = {}
+        for kind, arrays, values in ((0, self.device, device), (1, self.host, host)):
+            for v in values:
+                axes = _compat.varying_axes(arrays[v])
+                groups.setdefault(axes, ({}, {}))[kind][v] = arrays[v]
+        for group in groups.values():
+            on_device, on_host = jax.lax.optimization_barrier(group)
+            self.device.update(on_device)
+            self.host.update(on_host)
 
     def _last_uses(self, steps: Sequence[Instruction]) -> dict[int, list[int]]:
         """Map the index of a step to the values whose array no later step reads.

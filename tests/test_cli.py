@@ -17,7 +17,7 @@ def _head(folder, labels=None, data=None):
     radius = np.sqrt(np.square(grid).sum(0))
     shells = sum((radius < limit).astype(np.int16) for limit in (9, 7, 4))
     affine = np.diag([-2.0, -2.0, 2.0, 1.0])
-    data = shells * 50 + 7 * (shells > 0) if data is None else data
+    data = (shells * 50).astype(np.int16) if data is None else data
     labels = shells if labels is None else labels
     nib.save(nib.Nifti1Image(data, affine), folder / "t1.nii.gz")
     nib.save(nib.Nifti1Image(labels, affine), folder / "labels.nii.gz")

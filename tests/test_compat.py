@@ -77,3 +77,29 @@ def test_copies_can_be_transposed() -> None:
         return (_compat.to_device(_compat.to_host(x)) ** 2).sum()
 
     np.testing.assert_array_equal(jax.jit(jax.grad(fn))(X), 2 * X)
+
+
+def test_references_are_found_wherever_they_stand() -> None:
+    def writes(x: jax.Array) -> jax.Array:
+        ref = jax.new_ref(x)
+        ref[...] = x + 1
+        return ref[...]
+
+    assert _compat.uses_references(jax.make_jaxpr(writes)(X))
+    assert _compat.uses_references(jax.make_jaxpr(jax.jit(writes))(X))
+    assert not _compat.uses_references(jax.make_jaxpr(jax.jit(jnp.sin))(X))
+
+
+def test_varying_axes_are_those_of_shard_map() -> None:
+    mesh = jax.make_mesh((2,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = jax.sharding.PartitionSpec
+    seen = []
+
+    def local(x: jax.Array, y: jax.Array) -> jax.Array:
+        seen.extend([_compat.varying_axes(x), _compat.varying_axes(y)])
+        return x
+
+    jax.shard_map(local, mesh=mesh, in_specs=(spec("i"), spec()), out_specs=spec("i"))(
+        X, X
+    )
+    assert seen == [frozenset({"i"}), frozenset()]

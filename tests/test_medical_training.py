@@ -33,7 +33,9 @@ _MODEL = TINY.clone(dtype=jnp.float32, layers=CPU, head="bare")
 
 def _case(seed=0):
     images = jax.random.normal(jax.random.key(seed), (1, 8, 8, 8, 1))
-    return images, (images > jnp.array([0.0, 0.5, 1.0]).reshape(1, 1, 1, 1, 3)) * 1.0
+    return images, (images > jnp.array([0.0, 0.5, 1.0]).reshape(1, 1, 1, 1, 3)).astype(
+        float
+    )
 
 
 def _train(offload):

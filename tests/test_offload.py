@@ -82,7 +82,7 @@ def test_auxiliary_results_of_any_type() -> None:
     class Aux(NamedTuple):
         logits: jax.Array
         key: jax.Array
-        count: jax.Array
+        number: jax.Array
         nothing: None
 
     def fn(w: jax.Array, key: jax.Array) -> tuple[jax.Array, Aux]:
@@ -148,8 +148,18 @@ def test_branching_on_a_value_says_what_to_do() -> None:
 
 @pytest.mark.parametrize("fn", [3, "loss", [jnp.sin]])
 def test_only_functions_can_be_offloaded(fn: Any) -> None:
-    with pytest.raises(TypeError, match="jaxswap.offload needs a fun"):
+    with pytest.raises(TypeError, match="needs a function"):
         jaxswap.offload(fn)
+
+
+def test_mutable_arrays_are_refused() -> None:
+    def fn(w: jax.Array) -> jax.Array:
+        total = jax.new_ref(jnp.zeros(()))
+        total[...] += jnp.sum(w)
+        return total[...]
+
+    with pytest.raises(NotImplementedError, match="mutable arrays"):
+        jaxswap.offload(fn)(W)
 
 
 def test_compiler_options_are_accepted_by_jit() -> None:

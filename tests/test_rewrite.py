@@ -25,7 +25,7 @@ def equations(policy: Any, fn: Callable[..., Any] = loss) -> list[Any]:
     return list(jax.make_jaxpr(grad)(WEIGHTS, X).jaxpr.eqns)
 
 
-def copies(eqns: list[Any], space: jax.memory.Space) -> list[Any]:
+def copies(eqns: list[Any], space: Any) -> list[Any]:
     puts = [e for e in eqns if e.primitive.name == "device_put"]
     return [e for e in puts if e.outvars[0].aval.memory_space == space]
 
