@@ -41,7 +41,8 @@ def unet_arguments(side: int) -> tuple[Any, ...]:
 
 
 def unet_loss(parameters: Any, image: jax.Array, truth: jax.Array) -> jax.Array:
-    return dice_loss(UNet3D().apply(parameters, image), truth)
+    logits: Any = UNet3D().apply(parameters, image)
+    return dice_loss(logits, truth)
 
 
 @functools.cache

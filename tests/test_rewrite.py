@@ -52,6 +52,14 @@ def test_copies_carry_the_label_of_their_value() -> None:
             assert f"{word}(dot_general:test_rewrite.py:" in stack
 
 
+def test_each_copy_back_waits_behind_a_barrier() -> None:
+    """Without one, XLA cancels the way out against the way back."""
+    eqns = equations(dots_to_host)
+    made_by = {v: e.primitive.name for e in eqns for v in e.outvars}
+    for eqn in copies(eqns, jax.memory.Space.Device):
+        assert made_by[eqn.invars[0]] == "optimization_barrier"
+
+
 def test_keeping_everything_adds_neither_copy_nor_barrier() -> None:
     eqns = equations(KEEP)
     assert count(eqns, "device_put") == 0

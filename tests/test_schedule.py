@@ -70,7 +70,9 @@ def test_each_copy_in_starts_behind_a_barrier_and_before_a_heavy_operation() -> 
 
 def test_weight_gradients_are_awaited_by_the_next_heavy_operation() -> None:
     graph = chain(6)
-    plan = default_schedule(graph)
+    actions = [Action.OFFLOAD] * len(graph.values)
+    plan = schedule(graph, actions, Timing())
+    assert not [s for s in plan.backward if isinstance(s, Run) and s.is_replay]
     barriers = [set(s.device) for s in plan.backward if isinstance(s, Barrier)]
     for gradient in graph.gradients[:-1]:
         assert any(gradient in device for device in barriers)
@@ -159,10 +161,11 @@ def test_small_sum_of_a_large_dead_value_is_not_put_off() -> None:
     x = b.argument(64 * MIB)
     out = b.run("dot", [x, x], 64 * MIB)
     g = b.run("dot", [b.cotangent(64 * MIB), x], 64 * MIB, is_backward=True)
-    total = b.run("sum", [g], 4, is_backward=True)
+    total = b.run("sum", [g], 8, is_backward=True)
+    part = b.run("index", [total], 4, is_backward=True)
     h = b.run("dot", [x, b.cotangents[0]], 64 * MIB, is_backward=True)
     h = b.run("dot", [h, out], 64 * MIB, is_backward=True)
-    graph = b.graph([out], [h, total])
+    graph = b.graph([out], [h, total, part])
     actions = [Action.KEEP] * len(graph.values)
     actions[out] = Action.OFFLOAD
     plan = schedule(graph, actions, Timing(swap_cotangents=False, is_forced=True))
@@ -172,8 +175,39 @@ def test_small_sum_of_a_large_dead_value_is_not_put_off() -> None:
 
 def test_what_waits_on_the_host_is_not_kept_on_the_device_too() -> None:
     graph = chain(8)
+    recompute = [Action.RECOMPUTE] * len(graph.values)
+    for v in results_of(graph, "dot"):
+        recompute[v] = Action.OFFLOAD
+    plans = [schedule(graph, recompute, Timing(sync_swapin=True, sync_swapout=True))]
     for policy in (Default(), LMS(1, 1), LMS(1, 1, sync_mode=3)):
         decision = policy.decide(graph)
-        plan = schedule(graph, decision.actions, decision.timing)
+        plans.append(schedule(graph, decision.actions, decision.timing))
+    for plan in plans:
         assert plan.host_residuals
         assert not set(plan.device_residuals) & set(plan.host_residuals)
+
+
+def test_heavy_operations_that_data_flow_leaves_free_are_put_in_order() -> None:
+    b = Builder()
+    x = b.argument(64 * MIB)
+    swapped_out = b.run("dot", [x], 64 * MIB)
+    branches = [b.run("dot", [x], 64 * MIB) for _ in range(8)]
+    out = b.run("add", branches, 64 * MIB)
+    out = b.run("dot", [out], 64 * MIB)
+    g = b.cotangent(64 * MIB)
+    for _ in range(4):
+        g = b.run("dot", [g], 64 * MIB, is_backward=True)
+    g = b.run("dot", [g, swapped_out], 64 * MIB, is_backward=True)
+    graph = b.graph([out], [g])
+    actions = [Action.KEEP] * len(graph.values)
+    actions[swapped_out] = Action.OFFLOAD
+    plan = schedule(graph, actions, Timing())
+    for earlier, later in zip(branches, branches[1:], strict=False):
+        at = next(
+            i
+            for i, s in enumerate(plan.forward)
+            if isinstance(s, Run) and later in graph.equations[s.equation].outputs
+        )
+        before = plan.forward[at - 1]
+        assert isinstance(before, Barrier)
+        assert earlier in before.device
