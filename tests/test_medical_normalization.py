@@ -48,7 +48,7 @@ def test_gradients_are_those_of_finite_differences():
     with jax.enable_x64(True):
         x, scale, bias, _ = (leaf.astype(jnp.float64) for leaf in _inputs(jnp.float32))
         check_grads(
-            lambda *inputs: instance_norm_leaky_relu(*inputs, 0.3, 1e-3),
+            instance_norm_leaky_relu,
             (x, scale, bias),
             order=1,
             modes=["rev"],

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -23,12 +24,16 @@ _AFFINES = {
 }
 
 
+def _load(path) -> Any:
+    return nib.load(path)
+
+
 def _write(path, data, affine=_AFFINES["RAS"], kind=nib.Nifti1Image):
     nib.save(kind(data, affine), path)
     return path
 
 
-def _ramp(shape=(3, 4, 5), dtype=np.int16):
+def _ramp(shape=(3, 4, 5), dtype: Any = np.int16):
     return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
 
 
@@ -39,8 +44,8 @@ def test_labels_return_to_the_orientation_of_the_input(tmp_path, axes):
     volume = load_volume(path)
     assert nib.aff2axcodes(volume.affine) == ("R", "A", "S")
     labels = (volume.data % 7).astype(np.int32)
-    written = nib.load(save_labels(tmp_path / "out.nii.gz", labels, volume))
-    np.testing.assert_array_equal(written.affine, nib.load(path).affine)
+    written = _load(save_labels(tmp_path / "out.nii.gz", labels, volume))
+    np.testing.assert_array_equal(written.affine, _load(path).affine)
     np.testing.assert_array_equal(np.asarray(written.dataobj), _ramp() % 7)
     assert written.get_data_dtype() == np.uint8
 
@@ -65,7 +70,7 @@ def test_spacing_comes_from_the_sform_where_the_qform_differs(tmp_path):
     image.set_sform(np.diag([2.0, 2.0, 2.0, 1.0]), code=2)
     image.set_qform(np.eye(4), code=1)
     nib.save(image, tmp_path / "a.nii")
-    assert nib.load(tmp_path / "a.nii").header.get_zooms() == (1.0, 1.0, 1.0)
+    assert _load(tmp_path / "a.nii").header.get_zooms() == (1.0, 1.0, 1.0)
     assert load_volume(tmp_path / "a.nii").spacing == (2.0, 2.0, 2.0)
 
 
@@ -77,7 +82,7 @@ def test_slope_and_intercept_apply_to_the_image_but_not_to_labels(tmp_path):
     volume = load_volume(tmp_path / "in.nii")
     np.testing.assert_allclose(volume.data, _ramp() * 0.5 + 3)
     written = save_labels(tmp_path / "out.nii", np.ones((3, 4, 5), int), volume)
-    assert set(np.unique(nib.load(written).get_fdata())) == {1.0}
+    assert set(np.unique(_load(written).get_fdata())) == {1.0}
 
 
 @pytest.mark.parametrize(
@@ -94,7 +99,7 @@ def test_kinds_of_files_and_numbers(tmp_path, name, kind, dtype):
     np.testing.assert_array_equal(volume.data, _ramp())
     assert volume.data.dtype == np.dtype("float32")
     written = save_labels(tmp_path / "out.nii.gz", _ramp().astype(int), volume)
-    np.testing.assert_array_equal(nib.load(written).get_fdata(), _ramp())
+    np.testing.assert_array_equal(_load(written).get_fdata(), _ramp())
 
 
 def test_a_fourth_axis_of_one_is_dropped(tmp_path):

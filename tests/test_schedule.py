@@ -1,5 +1,7 @@
 """Instructions of both passes: what waits for what."""
 
+import itertools
+
 from handmade import MIB, Builder, chain, results_of
 
 from jaxswap._graph import Action, Graph
@@ -202,7 +204,7 @@ def test_heavy_operations_that_data_flow_leaves_free_are_put_in_order() -> None:
     actions = [Action.KEEP] * len(graph.values)
     actions[swapped_out] = Action.OFFLOAD
     plan = schedule(graph, actions, Timing())
-    for earlier, later in zip(branches, branches[1:], strict=False):
+    for earlier, later in itertools.pairwise(branches):
         at = next(
             i
             for i, s in enumerate(plan.forward)

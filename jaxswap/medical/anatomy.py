@@ -141,9 +141,8 @@ def resample_scores(scores: np.ndarray, source: Volume, onto: Volume) -> np.ndar
         lowest = float(min(scores[..., index].min(), -1))
         score = ndimage.affine_transform(
             scores[..., index].astype(np.float32),
-            transform[:3, :3],
-            transform[:3, 3],
-            onto.data.shape,
+            transform,
+            output_shape=onto.data.shape,
             order=1,
             cval=lowest,
         )

@@ -17,6 +17,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+from rich import box
 from rich.table import Table
 
 import jaxswap
@@ -151,22 +152,20 @@ def tabulate(rows: list[Row]) -> Table:
     """Draws the rows as a table; shares are of the first row's temporaries."""
     first = rows[0]
     table = Table(
-        title=f"One training step of the U-Net at {first.size}^3, bfloat16, compiled "
-        f"for {first.target.upper()}"
+        title=f"One training step of the U-Net at {first.size}^3 in bfloat16, "
+        f"compiled for {first.target.upper()}",
+        box=box.SIMPLE_HEAD,
     )
-    table.add_column("method")
-    for name in ("device temp", "share", "host", "copies", "exposed", "bytes exposed"):
-        table.add_column(name, justify="right")
+    table.add_column("method", no_wrap=True)
+    for name in ("temp MiB", "share", "host MiB", "exposed copies"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        exposed = row.exposed_bytes / row.copied_bytes if row.copied_bytes else None
         table.add_row(
             row.method,
-            _mebibytes(row.temp_bytes),
+            f"{row.temp_bytes / 2**20:,.0f}",
             f"{row.temp_bytes / first.temp_bytes:.2f}",
-            _mebibytes(row.host_bytes) if row.host_bytes else "-",
-            str(row.copies) if row.copies else "-",
-            str(row.exposed_copies) if row.copies else "-",
-            "-" if exposed is None else f"{exposed:.0%}",
+            f"{row.host_bytes / 2**20:,.0f}",
+            _exposed(row),
         )
     return table
 
@@ -181,5 +180,8 @@ def _loss_of(unet: UNet3D, parameters: Any, images: Array, targets: Array) -> Ar
     return dice_loss(logits, targets)
 
 
-def _mebibytes(count: int) -> str:
-    return f"{count / 2**20:,.0f} MiB"
+def _exposed(row: Row) -> str:
+    if not row.copies:
+        return "-"
+    share = row.exposed_bytes / row.copied_bytes
+    return f"{row.exposed_copies} of {row.copies}, {share:.0%} of bytes"

@@ -116,11 +116,8 @@ def _smooth_field(
 ) -> np.ndarray:
     """Returns smooth noise of deviation 1 that varies over `length` voxels."""
     coarse = [max(4, round(2 * side / length)) for side in shape]
-    field = ndimage.zoom(
-        random.standard_normal(coarse),
-        [side / small for side, small in zip(shape, coarse, strict=True)],
-        order=3,
-    )
+    factors = [side / small for side, small in zip(shape, coarse, strict=True)]
+    field = np.asarray(ndimage.zoom(random.standard_normal(coarse), factors, order=3))
     return (field / max(float(field.std()), 1e-6)).astype(np.float32)
 
 

@@ -193,7 +193,7 @@ def _write_results(
     unseen = deform(cube, config.train.seed, 0)
     images, _ = _batch(unseen)
     predicted = np.asarray(to_labels(predict(parameters, images)))[0]
-    title = f"held-out deformation, mean Dice {np.mean(records[-1].scores):.3f}"
+    title = f"held-out deformation (mean Dice {np.mean(records[-1].scores):.2f})"
     save_overlay(
         config.out / "overlay.png",
         unseen.image,

@@ -20,7 +20,6 @@ from jax import Array, lax
 _SPATIAL_AXES = (-3, -2, -1)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def instance_norm_leaky_relu(
     x: Array,
     scale: Array,
@@ -49,13 +48,13 @@ def instance_norm_leaky_relu(
       >>> import jax.numpy as jnp
       >>> x = jnp.arange(8.0).reshape(1, 1, 2, 2, 2)
       >>> y = instance_norm_leaky_relu(x, jnp.ones(1), jnp.zeros(1))
-      >>> y.shape, float(y.max().round(2))
+      >>> y.shape, round(float(y.max()), 2)
       ((1, 1, 2, 2, 2), 1.53)
 
     References:
       Ulyanov, Vedaldi, Lempitsky 2016, Instance Normalization.
     """
-    return _forward(x, scale, bias, negative_slope, epsilon)[0]
+    return _instance_norm_leaky_relu(x, scale, bias, negative_slope, epsilon)
 
 
 def instance_norm_leaky_relu_textbook(
@@ -76,6 +75,13 @@ def instance_norm_leaky_relu_textbook(
     y = centered / (std + epsilon) * _column(scale, wide.dtype)
     y = y + _column(bias, wide.dtype)
     return jnp.where(y >= 0, y, negative_slope * y).astype(x.dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _instance_norm_leaky_relu(
+    x: Array, scale: Array, bias: Array, negative_slope: float, epsilon: float
+) -> Array:
+    return _forward(x, scale, bias, negative_slope, epsilon)[0]
 
 
 def _forward(
@@ -164,4 +170,4 @@ def _sum_to(per_sample: Array, parameter: Array) -> Array:
     return per_sample.reshape(-1, parameter.size).sum(0).astype(parameter.dtype)
 
 
-instance_norm_leaky_relu.defvjp(_forward, _backward)
+_instance_norm_leaky_relu.defvjp(_forward, _backward)

@@ -46,11 +46,12 @@ class UNet3D(nn.Module):
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> unet = UNet3D(classes=3, base_filters=2, depth=3)
-      >>> volume = jnp.zeros((1, 8, 8, 12, 4))
-      >>> parameters = unet.init(jax.random.key(0), volume)
-      >>> unet.apply(parameters, volume).shape
-      (1, 8, 8, 12, 3)
+      >>> unet = UNet3D(classes=3, base_filters=2, depth=4)
+      >>> volume = jax.ShapeDtypeStruct((1, 8, 8, 16, 4), jnp.float32)
+      >>> init = unet.init_with_output
+      >>> logits, parameters = jax.eval_shape(init, jax.random.key(0), volume)
+      >>> logits.shape
+      (1, 8, 8, 16, 3)
 
     References:
       Isensee et al. 2017, Brain Tumor Segmentation and Radiomics Survival Prediction.
@@ -134,9 +135,8 @@ class UNet3D(nn.Module):
                 name=f"decoder{level}",
             )(skips[level], x)
             if logits is not None:
-                logits = convolution.upsample(logits) + scores
-            else:
-                logits = scores
+                scores = convolution.upsample(logits) + scores
+            logits = scores
         assert logits is not None
         return jnp.moveaxis(logits, 1, -1)
 
@@ -216,14 +216,15 @@ class _Convolution(nn.Module):
         shape = (self.size,) * 3 + (channels, self.features)
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        if len(parts) > 1:
+        first, *rest = parts
+        if rest:
             y = self.layers.convolve_concatenation(parts, kernel)
         elif self.kind == "strided":
-            y = self.layers.convolve_strided(parts[0], kernel)
+            y = self.layers.convolve_strided(first, kernel)
         elif self.kind == "upsampled":
-            y = self.layers.convolve_upsampled(parts[0], kernel)
+            y = self.layers.convolve_upsampled(first, kernel)
         else:
-            y = self.layers.convolve(parts[0], kernel)
+            y = self.layers.convolve(first, kernel)
         if self.is_biased:
             y = y + bias.astype(y.dtype).reshape(1, -1, 1, 1, 1)
         return y
@@ -268,7 +269,7 @@ class _Decoder(nn.Module):
     head: Literal["bare", "normalized"]
 
     @nn.compact
-    def __call__(self, skip: Array, deeper: Array) -> tuple[Array, Array | None]:
+    def __call__(self, skip: Array, deeper: Array) -> tuple[Array, Any]:
         up = self.block(self.features, kind="upsampled", name="up")(deeper)
         x = self.block(self.features, name="localize3")(skip, up)
         x = self.block(self.features, size=1, name="localize1")(x)

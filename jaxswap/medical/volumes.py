@@ -11,6 +11,7 @@ import os
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -52,13 +53,13 @@ class Volume:
     spacing: tuple[float, float, float]
     path: Path | None = None
     source_affine: np.ndarray | None = field(default=None, repr=False)
-    source_header: nib.Nifti1Header | None = field(default=None, repr=False)
+    source_header: Any = field(default=None, repr=False)
 
     @classmethod
     def from_array(cls, data: np.ndarray, affine: np.ndarray) -> Volume:
         """Makes a volume of an array that is in RAS+ orientation already."""
-        spacing = tuple(float(size) for size in voxel_sizes(affine))
-        return cls(np.asarray(data, np.float32), np.asarray(affine), spacing)
+        affine = np.asarray(affine)
+        return cls(np.asarray(data, np.float32), affine, _spacing(affine))
 
 
 def load_volume(path: str | os.PathLike[str]) -> Volume:
@@ -101,7 +102,7 @@ def load_volume(path: str | os.PathLike[str]) -> Volume:
     return Volume(
         data=np.ascontiguousarray(apply_orientation(data, orientation)),
         affine=affine,
-        spacing=tuple(float(size) for size in voxel_sizes(affine)),
+        spacing=_spacing(affine),
         path=path,
         source_affine=image.affine,
         source_header=nib.Nifti1Header.from_header(image.header, check=False),
@@ -184,15 +185,20 @@ def save_labels(path: str | os.PathLike[str], labels: np.ndarray, like: Volume) 
     return path
 
 
-def _read(path: Path) -> tuple[nib.spatialimages.SpatialImage, np.ndarray]:
+def _read(path: Path) -> tuple[Any, np.ndarray]:
     try:
-        image = nib.load(path)
+        image: Any = nib.load(path)
         data = np.asarray(image.dataobj)
     except _READ_ERRORS as error:
         raise VolumeError(f"{path}: cannot be read ({error}).") from error
     if data.dtype.fields is not None or np.iscomplexobj(data):
         raise VolumeError(f"{path}: expected plain numbers, found {data.dtype}.")
     return image, data.astype(np.float32)
+
+
+def _spacing(affine: np.ndarray) -> tuple[float, float, float]:
+    across, along, up = (float(size) for size in voxel_sizes(affine))
+    return across, along, up
 
 
 def _orientation(path: Path, affine: np.ndarray) -> np.ndarray:
