@@ -11,7 +11,11 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_DONE, _BAD_INPUT, _INTERRUPTED = 0, 2, 130
+_DONE, _FAILED, _BAD_INPUT, _INTERRUPTED = 0, 1, 2, 130
+
+
+class _BadInputError(Exception):
+    """What the caller gave does not fit; the message says why."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,8 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return parsed.run(parsed)
     except KeyboardInterrupt:
         return _fail("interrupted.", _INTERRUPTED)
-    except (ValueError, OSError, ImportError) as error:
+    except _BadInputError as error:
         return _fail(str(error), _BAD_INPUT)
+    except OSError as error:
+        return _fail(str(error), _FAILED)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,18 +82,22 @@ def _run_demo(parsed: argparse.Namespace) -> int:
     # Imported here so that the core needs neither flax nor nibabel.
     from rich.console import Console
 
-    from jaxswap.medical.demo import DemoConfig, run_demo
+    from jaxswap.medical.demo import DemoConfig, prepare_demo, run_demo
     from jaxswap.medical.training import TrainConfig
 
-    config = DemoConfig(
-        out=parsed.out,
-        size=parsed.size,
-        train=TrainConfig(steps=parsed.steps, seed=parsed.seed),
-        image=parsed.image,
-        labels=parsed.labels,
-        target=None if parsed.skip_table else parsed.target,
-    )
-    run_demo(config, Console())
+    try:
+        config = DemoConfig(
+            out=parsed.out,
+            size=parsed.size,
+            train=TrainConfig(steps=parsed.steps, seed=parsed.seed),
+            image=parsed.image,
+            labels=parsed.labels,
+            target=None if parsed.skip_table else parsed.target,
+        )
+        ready = prepare_demo(config)
+    except (ValueError, OSError, ImportError) as error:
+        raise _BadInputError(str(error)) from error
+    run_demo(ready, Console())
     return _DONE
 
 

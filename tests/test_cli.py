@@ -127,11 +127,40 @@ def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, capsys, make, me
     assert not out.exists()
 
 
-def test_interruption_has_its_own_code(tmp_path, capsys, monkeypatch):
-    def interrupt(config, console):
-        raise KeyboardInterrupt
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path, capsys):
+    out = tmp_path / "out"
+    out.write_text("mine")
+    assert _cli.main(["demo", "--skip-table", "--out", str(out)]) == 2
+    assert "is a file" in capsys.readouterr().err
+    assert out.read_text() == "mine"
 
-    monkeypatch.setattr(demo, "run_demo", interrupt)
-    assert _cli.main(["demo", "--out", str(tmp_path / "out")]) == 130
-    assert capsys.readouterr().err == "jaxswap: interrupted.\n"
-    assert list(tmp_path.iterdir()) == []
+
+@pytest.mark.parametrize(
+    ("raised", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted."),
+        (OSError("disk full"), 1, "disk full"),
+    ],
+)
+def test_a_run_that_stops_has_its_own_code(
+    tmp_path, capsys, monkeypatch, raised, code, message
+):
+    def stop(demo, console):
+        raise raised
+
+    monkeypatch.setattr(demo, "run_demo", stop)
+    out = tmp_path / "out"
+    words = ["demo", "--size", "16", "--skip-table", "--out", str(out)]
+    assert _cli.main(words + _head(tmp_path)) == code
+    assert capsys.readouterr().err == f"jaxswap: {message}\n"
+    assert not out.exists()
+
+
+def test_a_defect_is_not_reported_as_bad_input(tmp_path, monkeypatch):
+    def fail(demo, console):
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(demo, "run_demo", fail)
+    words = ["demo", "--size", "16", "--skip-table", "--out", str(tmp_path / "out")]
+    with pytest.raises(ValueError, match="a defect"):
+        _cli.main(words + _head(tmp_path))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+import jaxswap
 from jaxswap.medical import (
     CPU,
     LEAN,
@@ -92,7 +93,7 @@ def test_offload_changes_nothing_but_memory(trained):
 
 def test_a_step_is_compiled_once():
     optimizer = make_optimizer(TrainConfig())
-    step: Any = make_train_step(_MODEL, optimizer)
+    step: Any = make_train_step(_MODEL, optimizer, policy=lambda value: jaxswap.OFFLOAD)
     state = initialize(_MODEL, optimizer, (1, 8, 8, 8, 1), seed=0)
     for seed in range(3):
         state, _ = step(state, *_case(seed))

@@ -92,6 +92,27 @@ def test_convolution_names_are_the_paths_of_all_kernels():
     assert len(unet.convolution_names) == 30
 
 
+def test_convolution_names_are_given_to_the_values():
+    volume = jnp.zeros((1,) + (16,) * 4)
+    unet = UNet3D(base_filters=2)
+    jaxpr = str(jax.make_jaxpr(unet.init_with_output)(jax.random.key(0), volume))
+    assert all(f"[name={name}]" in jaxpr for name in unet.convolution_names)
+
+
+def test_biases_that_normalization_cancels_are_not_trained():
+    unet = PAPER.clone(base_filters=2, depth=2, segmentation_levels=1, layers=CPU)
+    volume = jax.random.normal(jax.random.key(1), (1, 4, 4, 4, 1))
+    variables = jax.jit(unet.init)(jax.random.key(0), volume)
+
+    def loss(variables):
+        logits: Any = unet.apply(variables, volume)
+        return jnp.sum(logits[..., 0])
+
+    gradient = jax.jit(jax.grad(loss))(variables)
+    flat = flatten_dict(gradient["params"], sep="/")
+    assert not any(np.any(flat[f"{name}/bias"]) for name in unet.convolution_names)
+
+
 @pytest.mark.parametrize("layers", [LEAN, CPU])
 def test_layer_sets_have_the_textbook_value_and_gradient(layers):
     fields: dict[str, Any] = {

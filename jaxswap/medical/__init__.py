@@ -16,6 +16,7 @@ from jaxswap.medical.deformation import DeformationConfig as DeformationConfig
 from jaxswap.medical.deformation import deform as deform
 from jaxswap.medical.deformation import normalize_intensities as normalize_intensities
 from jaxswap.medical.demo import DemoConfig as DemoConfig
+from jaxswap.medical.demo import prepare_demo as prepare_demo
 from jaxswap.medical.demo import run_demo as run_demo
 from jaxswap.medical.layers import CPU as CPU
 from jaxswap.medical.layers import LEAN as LEAN

@@ -71,21 +71,37 @@ class DemoConfig:
     target: str | None = "h100"
 
 
-def run_demo(config: DemoConfig, console: Console) -> list[Record]:
-    """Runs the demonstration.
+@dataclass(frozen=True)
+class Demo:
+    """A demonstration whose inputs have been read and checked.
+
+    Attributes:
+      config: What to do.
+      model: The network.
+      head: The head on its own grid.
+      cube: The head on the grid that the network sees.
+    """
+
+    config: DemoConfig
+    model: UNet3D
+    head: Case
+    cube: Case
+
+
+def prepare_demo(config: DemoConfig) -> Demo:
+    """Reads and checks everything that a demonstration needs; writes nothing.
 
     Args:
       config: What to do.
-      console: Where progress and results are shown.
 
     Returns:
-      The evaluations on held-out cases, the first of them before training.
+      The demonstration, ready for `run_demo`.
 
     Raises:
       ValueError: If the configuration or an input file does not fit.
-      ImportError: If the target needs a plugin of JAX that is not installed.
       FileNotFoundError: If an input file is missing.
       ModuleNotFoundError: If MNI152 is wanted and nilearn is not installed.
+      ImportError: If the target needs a plugin of JAX that is not installed.
     """
     model = UNet3D(
         classes=len(TISSUES),
@@ -97,17 +113,32 @@ def run_demo(config: DemoConfig, console: Console) -> list[Record]:
         layers=CPU,
     )
     check_volume_shape((1, config.size, config.size, config.size, 1), model.depth)
+    if config.out.exists() and not config.out.is_dir():
+        raise ValueError(f"{config.out} is a file; results need a folder.")
     if config.target is not None:
         comparison.check_target(config.target)
     head = _load_head(config)
-    cube = fit_to_cube(head, config.size)
+    return Demo(config, model, head, fit_to_cube(head, config.size))
+
+
+def run_demo(demo: Demo, console: Console) -> list[Record]:
+    """Trains, writes labels and pictures, and compares methods.
+
+    Args:
+      demo: From `prepare_demo`.
+      console: Where progress and results are shown.
+
+    Returns:
+      The evaluations on held-out cases, the first of them before training.
+    """
+    config = demo.config
     console.print(
-        f"Head of {_grid(head)} voxels, trained whole at {_grid(cube)} voxels of "
-        f"{cube.image.spacing[0]:.1f} mm, {config.train.steps} deformed cases."
+        f"A head of {_grid(demo.head)} voxels, seen whole at {_grid(demo.cube)} voxels "
+        f"of {demo.cube.image.spacing[0]:.1f} mm in {config.train.steps} deformations."
     )
-    parameters, records = _train(model, cube, config, console)
+    parameters, records = _train(demo, console)
     _show_scores(records, console)
-    _write_results(model, parameters, head, cube, records, config)
+    _write_results(demo, parameters, records)
     console.print(f"Labels and pictures are in {config.out}.")
     if config.target is not None:
         _compare(config.out, config.target, console)
@@ -123,9 +154,8 @@ def _load_head(config: DemoConfig) -> Case:
     return Case(image, load_labels(config.labels, image, len(TISSUES)))
 
 
-def _train(
-    model: UNet3D, cube: Case, config: DemoConfig, console: Console
-) -> tuple[Any, list[Record]]:
+def _train(demo: Demo, console: Console) -> tuple[Any, list[Record]]:
+    model, cube, config = demo.model, demo.cube, demo.config
     seed = config.train.seed
     optimizer = make_optimizer(config.train)
     held_out = [_batch(deform(cube, seed, index)) for index in range(_HELD_OUT)]
@@ -177,15 +207,9 @@ def _batch(case: Case) -> tuple[Array, Array]:
     return jnp.asarray(image), jnp.asarray(targets)
 
 
-def _write_results(
-    model: UNet3D,
-    parameters: Any,
-    head: Case,
-    cube: Case,
-    records: list[Record],
-    config: DemoConfig,
-) -> None:
-    predict = jax.jit(model.apply)
+def _write_results(demo: Demo, parameters: Any, records: list[Record]) -> None:
+    head, cube, config = demo.head, demo.cube, demo.config
+    predict = jax.jit(demo.model.apply)
     images, _ = _batch(cube)
     scores = np.asarray(predict(parameters, images))[0]
     labels = resample_scores(scores, cube.image, head.image)
