@@ -189,6 +189,6 @@ def test_the_table_shows_shares_of_its_first_row():
         "1,024",
         "0.25",
         "1,024",
-        "2 of 8, 10% of bytes",
+        "2 of 8 (10%)",
     ]
     assert json.loads(rows[1].to_json())["temp_bytes"] == 2**30

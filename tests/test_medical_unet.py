@@ -109,7 +109,7 @@ def test_biases_that_normalization_cancels_are_not_trained():
         return jnp.sum(logits[..., 0])
 
     gradient = jax.jit(jax.grad(loss))(variables)
-    flat = flatten_dict(gradient["params"], sep="/")
+    flat: Any = flatten_dict(gradient["params"], sep="/")
     assert not any(np.any(flat[f"{name}/bias"]) for name in unet.convolution_names)
 
 

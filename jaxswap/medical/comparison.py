@@ -157,7 +157,7 @@ def tabulate(rows: list[Row]) -> Table:
         box=box.SIMPLE_HEAD,
     )
     table.add_column("method", no_wrap=True)
-    for name in ("temp MiB", "share", "host MiB", "exposed copies"):
+    for name in ("temp MiB", "share", "host MiB", "exposed copies (bytes)"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
@@ -184,4 +184,4 @@ def _exposed(row: Row) -> str:
     if not row.copies:
         return "-"
     share = row.exposed_bytes / row.copied_bytes
-    return f"{row.exposed_copies} of {row.copies}, {share:.0%} of bytes"
+    return f"{row.exposed_copies} of {row.copies} ({share:.0%})"
