@@ -6,13 +6,25 @@ host memory, or recomputed. `jaxswap.inspect(fn, ...)` compiles a function for a
 that need not be there and tells what it needs.
 """
 
+from jaxswap import policies as policies
+from jaxswap._budget import BudgetError as BudgetError
+from jaxswap._calibrate import calibrate as calibrate
 from jaxswap._evidence import Evidence as Evidence
 from jaxswap._evidence import inspect as inspect
 from jaxswap._graph import Action as Action
 from jaxswap._graph import Value as Value
-from jaxswap._offload import compiler_options as compiler_options
+from jaxswap._host_memory import HostMemoryError as HostMemoryError
 from jaxswap._offload import offload as offload
+from jaxswap._options import compiler_options as compiler_options
+from jaxswap._pareto import Pareto as Pareto
+from jaxswap._pareto import Point as Point
+from jaxswap._pareto import pareto as pareto
+from jaxswap._plan import Plan as Plan
+from jaxswap._plan_cache import clear_plans as clear_plans
+from jaxswap._plan_file import load_plan as load_plan
+from jaxswap._planner import plan as plan
 from jaxswap._policy import LMS as LMS
+from jaxswap._rates import Rates as Rates
 from jaxswap._target import Target as Target
 
 KEEP = Action.KEEP

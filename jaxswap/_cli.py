@@ -11,11 +11,15 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from jaxswap._commands import (
+    BadInputError,
+    add_calibrate,
+    add_inspect,
+    add_plan,
+    add_targets,
+)
+
 _DONE, _FAILED, _BAD_INPUT, _INTERRUPTED = 0, 1, 2, 130
-
-
-class _BadInputError(Exception):
-    """What the caller gave does not fit; the message says why."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return parsed.run(parsed)
     except KeyboardInterrupt:
         return _fail("interrupted.", _INTERRUPTED)
-    except _BadInputError as error:
+    except BadInputError as error:
         return _fail(str(error), _BAD_INPUT)
     except OSError as error:
         return _fail(str(error), _FAILED)
@@ -46,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"jaxswap {_version()}")
     commands = parser.add_subparsers(title="commands", required=True)
     _add_demo(commands)
+    for add in (add_plan, add_inspect, add_targets, add_calibrate):
+        add(commands)
     return parser
 
 
@@ -96,7 +102,7 @@ def _run_demo(parsed: argparse.Namespace) -> int:
         )
         ready = prepare_demo(config)
     except (ValueError, OSError, ImportError) as error:
-        raise _BadInputError(str(error)) from error
+        raise BadInputError(str(error)) from error
     run_demo(ready, Console())
     return _DONE
 

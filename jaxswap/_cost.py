@@ -43,6 +43,14 @@ REDUCTIONS = frozenset(
 
 CHEAP = VIEWS | ELEMENTWISE | MOVES | REDUCTIONS
 
+CLEAR = frozenset(
+    "cumsum cumprod cummax cummin cumlogsumexp sort top_k scatter scatter_add "
+    "scatter_mul scatter_min scatter_max scatter-add dynamic_update_slice reduce_window "
+    "reduce_window_sum reduce_window_max reduce_window_min select_and_scatter_add "
+    "select_and_gather_add reduce fft device_put".split()
+)
+"""Primitives that XLA runs in a few passes over their operands and results."""
+
 
 def flops(eqn: Any) -> float:
     """Floating point operations of one jaxpr equation, those it calls included.
@@ -63,6 +71,41 @@ def flops(eqn: Any) -> float:
         spec = eqn.params["dimension_numbers"].rhs_spec
         return 2.0 * size * math.prod(kernel) / kernel[spec[0]]
     return float(size)
+
+
+TILE = 64
+"""Columns of the smallest tile of a matrix unit's kernels. An operand with fewer
+output channels leaves the rest of the tile idle (NVIDIA, Deep Learning Performance
+Guide, "Matrix Multiplication Background", tile quantization)."""
+
+
+def tile_flops(eqn: Any) -> float:
+    """Floating point operations as matrix units spend them: in whole tiles.
+
+    The columns of a product are the output channels of a convolution, whose other
+    dimensions are long, and the shorter side of a matrix product's result.
+    """
+    inner = [e for jaxpr in called(eqn) for e in jaxpr.eqns if is_heavy(e)]
+    if inner:
+        times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
+        return times * sum(map(tile_flops, inner))
+    if eqn.primitive.name == "conv_general_dilated":
+        spec = eqn.params["dimension_numbers"]
+        columns = eqn.outvars[0].aval.shape[spec.out_spec[1]]
+    elif eqn.primitive.name == "dot_general":
+        (contracted, _), (batch, _) = eqn.params["dimension_numbers"]
+        left, right = (v.aval.shape for v in eqn.invars[:2])
+        rows = math.prod(left) // math.prod(left[d] for d in (*contracted, *batch))
+        columns = min(rows, _columns(eqn, right))
+    else:
+        return flops(eqn)
+    return flops(eqn) * -(-columns // TILE) * TILE / max(1, columns)
+
+
+def _columns(eqn: Any, shape: tuple[int, ...]) -> int:
+    """Columns of a matrix product's right operand."""
+    (_, contracted), (_, batch) = eqn.params["dimension_numbers"]
+    return math.prod(shape) // math.prod(shape[d] for d in (*contracted, *batch))
 
 
 def flops_of(jaxpr: Any) -> float:
@@ -91,6 +134,58 @@ def is_heavy(eqn: Any) -> bool:
     if name in PRODUCTS or name in KERNELS:
         return True
     return any(is_heavy(e) for jaxpr in called(eqn) for e in jaxpr.eqns)
+
+
+def is_reduction(eqn: Any) -> bool:
+    """Whether an equation reads much and writes little."""
+    return eqn.primitive.name in REDUCTIONS
+
+
+def is_known(eqn: Any) -> bool:
+    """Whether the cost of an equation is understood, not guessed from its bytes."""
+    inner = called(eqn)
+    if inner:
+        return all(is_known(e) for jaxpr in inner for e in jaxpr.eqns)
+    return eqn.primitive.name in PRODUCTS | CHEAP | CLEAR
+
+
+def work(eqn: Any) -> str:
+    """What limits a heavy equation: the kind of product, after its operands' type.
+
+    Of a call, the kind of the product in it that needs most operations. Products of
+    32-bit operands run as TF32, XLA's default, unless they ask for more precision.
+    """
+    inner = [e for jaxpr in called(eqn) for e in jaxpr.eqns if is_heavy(e)]
+    if inner:
+        return work(max(inner, key=flops))
+    name = eqn.primitive.name
+    if name not in PRODUCTS:
+        return ""
+    product = "matmul" if name == "dot_general" else "convolution"
+    itemsize = max(v.aval.dtype.itemsize for v in eqn.invars[:2])
+    is_exact = "HIGH" in str(eqn.params.get("precision"))
+    wide = "fp32" if is_exact or itemsize > 4 else "tf32"
+    return f"{wide if itemsize > 2 else 'bf16'}_{product}"
+
+
+def inner_bytes(eqn: Any) -> float:
+    """Bytes that a loop or call moves inside: what its products and sums touch."""
+    times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
+    return times * sum(
+        inner_bytes(e) or _touched(e) for jaxpr in called(eqn) for e in jaxpr.eqns
+    )
+
+
+def _touched(eqn: Any) -> float:
+    """Operand and result bytes of what does not fuse; half of what does."""
+    avals = [v.aval for v in (*eqn.invars, *eqn.outvars)]
+    nbytes = sum(
+        math.prod(a.shape) * getattr(a.dtype, "itemsize", 0)
+        for a in avals
+        if hasattr(a, "shape")
+    )
+    name = eqn.primitive.name
+    return nbytes if name in PRODUCTS else 0.0 if name in VIEWS else nbytes / 4
 
 
 def is_cheap(eqn: Any) -> bool:

@@ -75,11 +75,18 @@ class Equation:
         inputs: indices of the values it reads.
         outputs: indices of the values it makes.
         flops: floating point operations.
+        tile_flops: those that matrix units spend, in whole tiles.
         is_backward: whether it depends on a cotangent.
         is_heavy: see the module's docstring.
         is_view: moves no data when XLA can help it (reshape, transpose, broadcast).
         is_cheap: element by element; XLA fuses it into its consumer.
         is_pure: may be executed twice.
+        is_reduction: reads much, writes little (sums, maxima).
+        is_known: whether its cost is more than a guess from its bytes.
+        work: what limits a heavy equation: `"bf16_matmul"`, `"tf32_convolution"` and
+            the like, as `jaxswap.Target` names its rates.
+        inner_bytes: bytes moved by what a call holds inside, where that is more than
+            its operands and results (loops).
     """
 
     index: int
@@ -87,11 +94,16 @@ class Equation:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     flops: float = 0.0
+    tile_flops: float = 0.0
     is_backward: bool = False
     is_heavy: bool = False
     is_view: bool = False
     is_cheap: bool = False
     is_pure: bool = True
+    is_reduction: bool = False
+    is_known: bool = True
+    work: str = ""
+    inner_bytes: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

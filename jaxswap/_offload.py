@@ -7,17 +7,23 @@ from typing import Any, ParamSpec, TypeVar, overload
 import jax
 from jax.custom_derivatives import SymbolicZero
 
-from jaxswap import _compat
-from jaxswap._graph import Action, Value
+from jaxswap._function import FlatFunction, flatten_function
+from jaxswap._graph import Action, Graph, Value
+from jaxswap._instructions import Schedule
+from jaxswap._plan import Plan
+from jaxswap._planner import plan_program
 from jaxswap._policy import Policy, as_policy
 from jaxswap._prune import without_zeros, zeros_from
 from jaxswap._rewrite import Residuals, run_backward, run_forward
 from jaxswap._schedule import schedule
-from jaxswap._trace import evaluate, trace
+from jaxswap._target import Target
+from jaxswap._trace import Program, trace
 from jaxswap._values import graph_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+Scheduler = Callable[[Program, Graph], Schedule]
 
 
 @overload
@@ -25,6 +31,10 @@ def offload(
     fn: Callable[P, R],
     *,
     policy: Policy | Action | Callable[[Value], Action] | None = None,
+    plan: Plan | None = None,
+    budget: int | str | None = None,
+    reserve: int | str = 0,
+    target: str | Target | None = None,
 ) -> Callable[P, R]: ...
 
 
@@ -33,6 +43,10 @@ def offload(
     fn: None = None,
     *,
     policy: Policy | Action | Callable[[Value], Action] | None = None,
+    plan: Plan | None = None,
+    budget: int | str | None = None,
+    reserve: int | str = 0,
+    target: str | Target | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
@@ -40,6 +54,10 @@ def offload(
     fn: Callable[..., Any] | None = None,
     *,
     policy: Policy | Action | Callable[[Value], Action] | None = None,
+    plan: Plan | None = None,
+    budget: int | str | None = None,
+    reserve: int | str = 0,
+    target: str | Target | None = None,
 ) -> Callable[..., Any]:
     """Make a function whose backward pass needs a fraction of the device memory.
 
@@ -66,6 +84,15 @@ def offload(
             forward value (a value that is to be recomputed is replaced by what it is
             computed from); a `jaxswap.Action` for all of them; or a policy object
             such as `jaxswap.LMS()`.
+        plan: follow this plan, made by `jaxswap.plan` for the same function and
+            arguments of the same types.
+        budget: device memory of value and gradient together (arguments, results and
+            temporaries), such as `"12GiB"` or a number of bytes. A plan is made for
+            each set of argument types when the function is traced, and compiled to
+            check it; see `jaxswap.plan`.
+        reserve: the part of the budget that something else needs, such as the
+            optimizer's state.
+        target: the GPU to plan for; `None`: JAX's default device.
 
     Returns:
         A function with the signature of `fn`; without `fn`, a decorator. Without
@@ -73,6 +100,9 @@ def offload(
 
     Raises:
         TypeError: if `fn` is not callable or `policy` is none of the above.
+        ValueError: if several of `policy`, `plan` and `budget` are given, or one
+            cannot be read; when called, if the plan was made for other arguments.
+        jaxswap.BudgetError: when called, if nothing fits into the budget.
         NotImplementedError: when called, if `fn` reads or writes a mutable array.
 
     Example:
@@ -93,96 +123,85 @@ def offload(
         Rewriting"; Imai et al. 2018, "Fast and Accurate 3D Medical Image
         Segmentation with Data-swapping Method".
     """
-    chosen = as_policy(policy)
+    decide = _scheduler(policy, plan, budget, reserve, target)
     if fn is None:
-        return functools.partial(offload, policy=chosen)
+        return functools.partial(
+            offload,
+            policy=policy,
+            plan=plan,
+            budget=budget,
+            reserve=reserve,
+            target=target,
+        )
     if not callable(fn):
         raise TypeError(f"`fn` is {fn!r}; jaxswap.offload needs a function.")
 
     @functools.wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        return _call(fn, chosen, args, kwargs)
+        return _call(fn, decide, args, kwargs)
 
     return wrapped
 
 
-def compiler_options() -> dict[str, bool]:
-    """Return the options with which XLA overlaps copies on every GPU.
+def _scheduler(
+    policy: Policy | Action | Callable[[Value], Action] | None,
+    plan: Plan | None,
+    budget: int | str | None,
+    reserve: int | str,
+    target: str | Target | None,
+) -> Scheduler:
+    """Return what turns a traced program into a schedule."""
+    given = {"policy": policy, "plan": plan, "budget": budget}
+    named = [f"`{name}`" for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise ValueError(
+            f"{' and '.join(named)} are given; they exclude one another. A policy "
+            "below a budget is planned by jaxswap.plan(..., policy=..., budget=...)."
+        )
+    if plan is not None:
+        if not isinstance(plan, Plan):
+            raise TypeError(
+                f"`plan` is {plan!r}; it must be a plan from jaxswap.plan or "
+                "jaxswap.load_plan."
+            )
+        return lambda program, graph: plan.schedule_of(graph)
+    if budget is not None:
+        planned = plan_program(budget=budget, reserve=reserve, target=target)
+        return lambda program, graph: planned(program, graph).schedule_of(graph)
+    chosen = as_policy(policy)
 
-    XLA orders a program so that asynchronous copies run beside computation in its
-    latency-hiding scheduler, which by itself it runs for Hopper GPUs and newer only.
-    Without it each copy is waited for at once. The gradients are right either way.
+    def by_policy(program: Program, graph: Graph) -> Schedule:
+        decision = chosen.decide(graph)
+        return schedule(graph, decision.actions, decision.timing)
 
-    Returns:
-        Options for `jax.jit(fn, compiler_options=...)` and `jaxswap.inspect`.
-
-    Example:
-        >>> import jax, jaxswap
-        >>> jax.jit(lambda x: 2 * x, compiler_options=jaxswap.compiler_options())(1.0)
-        Array(2., dtype=float32, weak_type=True)
-    """
-    return {"xla_gpu_enable_latency_hiding_scheduler": True}
+    return by_policy
 
 
 def _call(
     fn: Callable[..., Any],
-    policy: Policy,
+    decide: Scheduler,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """Trace `fn` on its arrays and call the result with `policy` for its gradient."""
-    leaves, structure = jax.tree.flatten((args, kwargs))
-    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)]
-
-    def of_arrays(*arrays: Any) -> Any:
-        merged = list(leaves)
-        for i, array in zip(places, arrays, strict=True):
-            merged[i] = array
-        new_args, new_kwargs = jax.tree.unflatten(structure, merged)
-        return fn(*new_args, **new_kwargs)
-
-    arrays = [leaves[i] for i in places]
-    try:
-        traced, out_shape = jax.make_jaxpr(of_arrays, return_shape=True)(*arrays)
-    except jax.errors.ConcretizationTypeError as error:
-        error.add_note(
-            "jaxswap.offload traces the function, as jax.jit does: it cannot branch "
-            "on the value of an array. Use jnp.where or jax.lax.cond."
-        )
-        raise
-    if _compat.uses_references(traced):
-        raise NotImplementedError(
-            "jaxswap.offload cannot swap around mutable arrays (jax.new_ref): `fn` "
-            "reads or writes one. Return the new value instead of writing it."
-        )
-    _, closed_over = _compat.open_jaxpr(traced)
-    results = _differentiable(traced, policy)(*closed_over, *arrays)
-    return jax.tree.unflatten(jax.tree.structure(out_shape), results)
+    """Trace `fn` on its arrays and call the result with a schedule for its gradient."""
+    flat = flatten_function(fn, args, kwargs, lambda leaf: isinstance(leaf, jax.Array))
+    results = _differentiable(flat, decide)(*flat.operands)
+    return jax.tree.unflatten(flat.out_tree, results)
 
 
-def _differentiable(traced: Any, policy: Policy) -> Callable[..., Sequence[Any]]:
-    """Turn a traced function into one whose gradient follows `policy`.
-
-    The result takes the values that the function closed over, then its arguments.
-    """
-    jaxpr, _ = _compat.open_jaxpr(traced)
-    variables = (*jaxpr.constvars, *jaxpr.invars)
-    out_avals = [atom.aval for atom in jaxpr.outvars]
-
-    def function(*operands: Any) -> Sequence[Any]:
-        return evaluate(jaxpr, dict(zip(variables, operands, strict=True)))
+def _differentiable(flat: FlatFunction, decide: Scheduler) -> Callable[..., Any]:
+    """Turn a flat function into one whose gradient follows a schedule."""
 
     @jax.custom_vjp
     def call(*operands: Any) -> Sequence[Any]:
-        return function(*operands)
+        return flat.call(*operands)
 
     def forward(*primals: Any) -> Any:
         operands = [p.value for p in primals]
         perturbed = [p.perturbed for p in primals]
-        program = trace(function, operands, perturbed, out_avals)
+        program = trace(flat.call, operands, perturbed, flat.out_avals)
         graph = graph_of(program)
-        decision = policy.decide(graph)
-        plan = schedule(graph, decision.actions, decision.timing)
+        plan = decide(program, graph)
         outputs, residuals = run_forward(program, graph, plan, operands)
 
         def pullback(residuals: Residuals, cotangents: Sequence[Any]) -> Any:

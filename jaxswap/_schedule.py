@@ -41,22 +41,30 @@ def schedule(graph: Graph, actions: Sequence[Action], timing: Timing) -> Schedul
             pass are ignored.
         timing: when copies start.
     """
-    stored = stored_values(graph, actions, graph.residuals())
-    forward = order_forward(graph, stored)
-    backward = order_backward(
-        graph, stored, 2 * timing.swapout_threshold, timing.min_bytes
-    )
-    entries = (*forward, *backward)
+    entries = order(graph, actions, 2 * timing.swapout_threshold, timing.min_bytes)
     lifetimes = Lifetimes(entries, timing)
     nbytes = {v.index: v.nbytes for v in graph.values}
     found = [
         lifetimes.swap_of(v, nbytes[v]) for v in _candidates(graph, actions, timing)
     ]
     swaps = lifetimes.spread([swap for swap in found if swap is not None], nbytes)
-    issue = _Issue(graph, entries, swaps)
-    ahead, behind = issue.instructions()
+    return issue(graph, entries, swaps)
+
+
+def order(
+    graph: Graph, actions: Sequence[Action], stale_after: int, large_bytes: int
+) -> tuple[Entry, ...]:
+    """Entries of both passes; see `order_backward` for the last two arguments."""
+    stored = stored_values(graph, actions, graph.residuals())
+    forward = order_forward(graph, stored)
+    return (*forward, *order_backward(graph, stored, stale_after, large_bytes))
+
+
+def issue(graph: Graph, entries: Sequence[Entry], swaps: Sequence[Swap]) -> Schedule:
+    """Turn entries and the swaps between them into instructions."""
+    ahead, behind = _Issue(graph, entries, swaps).instructions()
     device, host = free_values(graph, behind)
-    return Schedule(ahead, behind, device, host, swaps)
+    return Schedule(ahead, behind, device, host, tuple(swaps))
 
 
 def _candidates(graph: Graph, actions: Sequence[Action], timing: Timing) -> list[int]:

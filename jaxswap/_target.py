@@ -1,23 +1,15 @@
 """The numbers of a GPU: enough to compile for it and to predict time on it.
 
 In comes a name or a `Target`, out comes a `Target`, and from it the text proto that
-XLA reads to compile for a GPU that is not there. No JAX here.
-
-Sources. [xla] is the target configuration of that GPU in openxla/xla,
-`xla/backends/gpu/target_config/specs/*.txtpb`, as XLA's own device query reports it.
-[nv] is NVIDIA's product data sheet, [ampere] its GA102 and [ada] its AD102
-architecture white paper, [cuda] the compute-capability table of the CUDA C
-programming guide, [smi] the memory total that `nvidia-smi` reports. FLOP/s are dense
-(no structured sparsity) with fp32 accumulation. Host links are theoretical: 16 lanes of
-PCIe 4.0 carry 31.5e9 bytes/s each way and of PCIe 5.0 63e9 (PCI-SIG, after 128b/130b
-encoding); pinned copies usually reach 75 to 90 % of that.
+XLA reads to compile for a GPU that is not there, and the rates that the GPU sustains.
+No JAX here.
 """
 
 import re
 from dataclasses import dataclass
 
-_PCIE4_BYTES_PER_SECOND = 31.5e9
-_PCIE5_BYTES_PER_SECOND = 63.0e9
+from jaxswap._rates import Rates, usual_rates
+from jaxswap._target_table import BUILT_IN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +35,7 @@ class Target:
       bf16_flops_per_second: peak of matrix units with 16-bit inputs.
       tf32_flops_per_second: peak of matrix units with fp32 inputs.
       fp32_flops_per_second: peak of the ordinary fp32 units.
+      rates: measured by `calibrate`; None: published peaks times usual shares.
 
     Example:
       >>> import dataclasses
@@ -67,6 +60,7 @@ class Target:
     bf16_flops_per_second: float
     tf32_flops_per_second: float
     fp32_flops_per_second: float
+    rates: Rates | None = None
 
     def to_text_proto(self) -> str:
         """Write the `GpuTargetConfigProto` that XLA compiles for.
@@ -111,7 +105,7 @@ def find_target(target: str | Target) -> Target:
     """
     if isinstance(target, Target):
         return target
-    found = _BY_KEY.get(_key(target)) if isinstance(target, str) else None
+    found = _BY_KEY.get(target_key(target)) if isinstance(target, str) else None
     if found is None:
         raise ValueError(
             f"`target` is {target!r}, which is not a known GPU; choose one of "
@@ -127,6 +121,79 @@ def target_names() -> tuple[str, ...]:
       The names, in alphabetical order.
     """
     return tuple(sorted(known.name for known in _BY_KEY.values()))
+
+
+def find_device(device_name: str) -> Target | None:
+    """Look up a built-in GPU by the name that its driver reports.
+
+    Args:
+      device_name: the name, as in `jax.devices()[0].device_kind`.
+
+    Returns:
+      The GPU's numbers, or None if it is not built in.
+
+    Example:
+      >>> find_device("NVIDIA H200").name
+      'h200'
+    """
+    return next((t for t in _BY_KEY.values() if t.device_name == device_name), None)
+
+
+def target_key(name: str) -> str:
+    """Reduce a name to what its spellings share: small letters and digits.
+
+    Args:
+      name: a name of a GPU.
+
+    Returns:
+      The same for `"A100_80"`, `"a100-80"` and `"a10080"`.
+    """
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def published_rates(target: Target) -> Rates:
+    """Estimate what a GPU sustains from its published peaks.
+
+    Args:
+      target: the GPU; its own `rates` are not looked at.
+
+    Returns:
+      Its peaks times the shares that such GPUs usually reach (see `_rates`).
+
+    Raises:
+      ValueError: if a peak is not positive and finite.
+
+    Example:
+      >>> published_rates(find_target("h100")).is_measured
+      False
+    """
+    return usual_rates(
+        bf16_flops_per_second=target.bf16_flops_per_second,
+        tf32_flops_per_second=target.tf32_flops_per_second,
+        fp32_flops_per_second=target.fp32_flops_per_second,
+        memory_bytes_per_second=target.memory_bytes_per_second,
+        host_link_bytes_per_second=target.host_link_bytes_per_second,
+        source=f"published peaks of {target.device_name}, times usual shares",
+    )
+
+
+def rates_of(target: Target) -> Rates:
+    """Return the rates to predict time with.
+
+    Args:
+      target: the GPU.
+
+    Returns:
+      Its measured rates, if it has any, else those that follow from published peaks.
+
+    Raises:
+      ValueError: if nothing was measured and a peak is not positive and finite.
+
+    Example:
+      >>> rates_of(find_target("a100-80")).swap_in_bytes_per_second
+      25200000000.0
+    """
+    return published_rates(target) if target.rates is None else target.rates
 
 
 _TEXT_PROTO = """\
@@ -174,194 +241,7 @@ dnn_version_info {{
 device_description_str: "{target.device_name}"
 """
 
-
-def _ampere_a100(
-    name: str, device_name: str, memory_bytes: int, memory_bytes_per_second: float
-) -> Target:
-    return Target(
-        name=name,
-        device_name=device_name,
-        compute_capability=(8, 0),
-        memory_bytes=memory_bytes,
-        memory_bytes_per_second=memory_bytes_per_second,
-        host_link_bytes_per_second=_PCIE4_BYTES_PER_SECOND,  # [nv]
-        l2_cache_bytes=41943040,  # [xla], and the rest of this block
-        core_count=108,
-        clock_hertz=1.41e9,
-        fpus_per_core=64,
-        threads_per_core=2048,
-        shared_memory_per_core_bytes=167936,
-        shared_memory_per_block_bytes=166912,
-        bf16_flops_per_second=312e12,  # [nv], and the next two
-        tf32_flops_per_second=156e12,
-        fp32_flops_per_second=19.5e12,
-    )
-
-
-def _hopper(
-    name: str,
-    device_name: str,
-    memory_bytes: int,
-    memory_bytes_per_second: float,
-    host_link_bytes_per_second: float,
-) -> Target:
-    return Target(
-        name=name,
-        device_name=device_name,
-        compute_capability=(9, 0),
-        architecture_specific=True,
-        memory_bytes=memory_bytes,
-        memory_bytes_per_second=memory_bytes_per_second,
-        host_link_bytes_per_second=host_link_bytes_per_second,
-        l2_cache_bytes=52428800,  # [xla], and the rest of this block
-        core_count=132,
-        clock_hertz=1.98e9,
-        fpus_per_core=128,
-        threads_per_core=2048,
-        shared_memory_per_core_bytes=233472,
-        shared_memory_per_block_bytes=232448,
-        bf16_flops_per_second=989e12,  # [nv], SXM, and the next two
-        tf32_flops_per_second=494e12,
-        fp32_flops_per_second=67e12,
-    )
-
-
-def _without_double_precision(
-    name: str,
-    device_name: str,
-    compute_capability: tuple[int, int],
-    memory_bytes: int,
-    memory_bytes_per_second: float,
-    l2_cache_bytes: int,
-    core_count: int,
-    clock_hertz: float,
-    tflops: tuple[float, float, float],
-) -> Target:
-    """GA102, AD102 and AD104: workstation, consumer and inference cards."""
-    bf16, tf32, fp32 = tflops
-    return Target(
-        name=name,
-        device_name=device_name,
-        compute_capability=compute_capability,
-        memory_bytes=memory_bytes,
-        memory_bytes_per_second=memory_bytes_per_second,
-        host_link_bytes_per_second=_PCIE4_BYTES_PER_SECOND,  # [nv]
-        l2_cache_bytes=l2_cache_bytes,
-        core_count=core_count,
-        clock_hertz=clock_hertz,
-        fpus_per_core=128,  # [cuda], and the next three
-        threads_per_core=1536,
-        shared_memory_per_core_bytes=102400,
-        shared_memory_per_block_bytes=101376,
-        bf16_flops_per_second=bf16 * 1e12,
-        tf32_flops_per_second=tf32 * 1e12,
-        fp32_flops_per_second=fp32 * 1e12,
-    )
-
-
-_MIB = 2**20
-
-_BUILT_IN = (
-    # Memory and bandwidth [xla].
-    _ampere_a100("a100-40", "NVIDIA A100-SXM4-40GB", 42331013120, 1555.2e9),
-    _ampere_a100("a100-80", "NVIDIA A100-SXM4-80GB", 85100068864, 2039.04e9),
-    # Memory [xla]; bandwidth [nv]: 1935 GB/s, where [xla] repeats the SXM4 card's.
-    _ampere_a100("a100-pcie-80", "NVIDIA A100 80GB PCIe", 79050250240, 1935e9),
-    # Memory and bandwidth [xla]; PCIe 5.0 x16 [nv].
-    _hopper(
-        "h100",
-        "NVIDIA H100 80GB HBM3",
-        84942979072,
-        3352.32e9,
-        _PCIE5_BYTES_PER_SECOND,
-    ),
-    _hopper("h200", "NVIDIA H200", 151397597184, 4800e9, _PCIE5_BYTES_PER_SECOND),
-    # [nv] Grace Hopper Superchip: 96 GB HBM3 at 4 TB/s, NVLink-C2C 900 GB/s both ways
-    # together. The GPU is the H100's.
-    _hopper("gh200", "NVIDIA GH200 480GB", 96 * 10**9, 4000e9, 450e9),
-    Target(
-        name="b200",
-        device_name="NVIDIA B200",
-        compute_capability=(10, 0),
-        architecture_specific=True,
-        memory_bytes=191514411008,  # [xla]
-        memory_bytes_per_second=7672.32e9,  # [xla]
-        host_link_bytes_per_second=_PCIE5_BYTES_PER_SECOND,  # [xla] has 64 GiB/s
-        l2_cache_bytes=132644864,  # [xla], and the rest of this block
-        core_count=148,
-        clock_hertz=1.965e9,
-        fpus_per_core=128,
-        threads_per_core=2048,
-        shared_memory_per_core_bytes=233472,
-        shared_memory_per_block_bytes=232448,
-        bf16_flops_per_second=2250e12,  # [nv] HGX B200, one of eight
-        tf32_flops_per_second=1125e12,
-        fp32_flops_per_second=75e12,
-    ),
-    # [xla] but FLOP/s, which are [ampere].
-    _without_double_precision(
-        "a6000",
-        "NVIDIA RTX A6000",
-        (8, 6),
-        51041271808,
-        768.096e9,
-        6291456,
-        84,
-        1.8e9,
-        (154.8, 77.4, 38.7),
-    ),
-    # [ampere]; memory [smi].
-    _without_double_precision(
-        "rtx3090",
-        "NVIDIA GeForce RTX 3090",
-        (8, 6),
-        24576 * _MIB,
-        936.2e9,
-        6291456,
-        82,
-        1.695e9,
-        (71.0, 35.6, 35.6),
-    ),
-    # [ada]; memory [smi].
-    _without_double_precision(
-        "rtx4090",
-        "NVIDIA GeForce RTX 4090",
-        (8, 9),
-        24564 * _MIB,
-        1008e9,
-        72 * _MIB,
-        128,
-        2.52e9,
-        (165.2, 82.6, 82.6),
-    ),
-    # [nv]; cores, clock and cache [ada]; memory [smi].
-    _without_double_precision(
-        "l4",
-        "NVIDIA L4",
-        (8, 9),
-        23034 * _MIB,
-        300e9,
-        48 * _MIB,
-        58,
-        2.04e9,
-        (121.0, 60.0, 30.3),
-    ),
-    _without_double_precision(
-        "l40s",
-        "NVIDIA L40S",
-        (8, 9),
-        46068 * _MIB,
-        864e9,
-        96 * _MIB,
-        142,
-        2.52e9,
-        (362.05, 183.0, 91.6),
-    ),
-)
-
-
-def _key(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-_BY_KEY = {_key(known.name): known for known in _BUILT_IN}
+_BY_KEY = {
+    target_key(target.name): target
+    for target in (Target(**numbers) for numbers in BUILT_IN)
+}

@@ -10,7 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import (
+    AbstractMesh,
+    Mesh,
+    NamedSharding,
+    PartitionSpec,
+    SingleDeviceSharding,
+)
 
 from jaxswap import _compat
 from jaxswap._target import Target
@@ -54,8 +60,11 @@ def place_on(target: Target, arguments: Any) -> Any:
     """
     shardings = [_sharding_over_mesh(leaf) for leaf in jax.tree.leaves(arguments)]
     meshes = [sharding.mesh for sharding in shardings if sharding is not None]
-    everywhere = NamedSharding(
-        target_mesh(target, meshes[0] if meshes else None), PartitionSpec()
+    # Over a mesh of one device, JAX would trace another program than without a mesh.
+    everywhere = (
+        NamedSharding(target_mesh(target, meshes[0]), PartitionSpec())
+        if meshes
+        else SingleDeviceSharding(_devices(target, 1)[0])
     )
 
     def place(leaf: Any) -> Any:

@@ -60,11 +60,16 @@ def _equation(index: int, op: Operation, is_backward: bool) -> Equation:
         inputs=op.reads,
         outputs=op.outputs,
         flops=_cost.flops(op.eqn),
+        tile_flops=_cost.tile_flops(op.eqn),
         is_backward=is_backward,
         is_heavy=_cost.is_heavy(op.eqn),
         is_view=op.eqn.primitive.name in _cost.VIEWS,
         is_cheap=_cost.is_cheap(op.eqn),
         is_pure=not op.eqn.effects,
+        is_reduction=_cost.is_reduction(op.eqn),
+        is_known=_cost.is_known(op.eqn),
+        work=_cost.work(op.eqn),
+        inner_bytes=_cost.inner_bytes(op.eqn),
     )
 
 

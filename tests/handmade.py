@@ -5,8 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxswap._graph import Equation, Graph, Value
+from jaxswap._instructions import Instruction, Run, Schedule, SwapOut
+from jaxswap._lifetimes import Swap
+from jaxswap._rates import Rates
 
 MIB = 1 << 20
+GB = 10**9
 
 
 class Builder:
@@ -47,21 +51,33 @@ class Builder:
         *,
         is_backward: bool = False,
         is_pure: bool = True,
+        flops: float | None = None,
+        tile_flops: float = 0.0,
+        inner_bytes: float = 0.0,
     ) -> int:
-        """Add an equation; `dot` is heavy, `view` a view, the others cheap."""
+        """Add an equation; `dot` is heavy, `opaque` unknown, all others are cheap.
+
+        A `view` is one, a `sum` a reduction. A `dot` takes a second at `rates()`.
+        """
         output = self.value(nbytes, primitive)
+        usual_flops = 1e12 if primitive == "dot" else float(nbytes)
         self.equations.append(
             Equation(
                 index=len(self.equations),
                 primitive=primitive,
                 inputs=tuple(inputs),
                 outputs=(output,),
-                flops=1e12 if primitive == "dot" else float(nbytes),
+                flops=usual_flops if flops is None else flops,
+                tile_flops=tile_flops,
                 is_backward=is_backward,
                 is_heavy=primitive == "dot",
                 is_view=primitive == "view",
-                is_cheap=primitive != "dot",
+                is_cheap=primitive not in ("dot", "opaque"),
                 is_pure=is_pure,
+                is_reduction=primitive == "sum",
+                is_known=primitive != "opaque",
+                work="bf16_matmul" if primitive == "dot" else "",
+                inner_bytes=inner_bytes,
             )
         )
         return output
@@ -97,6 +113,69 @@ def chain(depth: int, nbytes: int = 64 * MIB) -> Graph:
         gradients.append(b.run("dot", [h, g], MIB, is_backward=True))
         g = b.run("dot", [g, w], nbytes, is_backward=True)
     return b.graph([loss], gradients)
+
+
+def products(depth: int, nbytes: int = GB) -> Graph:
+    """`depth` products one after the other, and a backward pass that reads them all.
+
+    Forward value `i` is `i + 1`, made by equation `i`; the last is the result. The
+    backward pass reads them from the last to the first, by equations `depth` and on.
+    """
+    b = Builder()
+    h = b.argument(nbytes)
+    made = [h := b.run("dot", [h], nbytes) for _ in range(depth)]
+    g = b.cotangent()
+    for v in reversed(made):
+        g = b.run("dot", [g, v], nbytes, is_backward=True)
+    return b.graph([h], [g])
+
+
+def by_hand(
+    forward: Sequence[int | Instruction], backward: Sequence[int | Instruction] = ()
+) -> Schedule:
+    """A schedule written out; a number runs the equation of that index.
+
+    Equations of the forward pass that `backward` runs once more are replays.
+    """
+    ran = {step for step in forward if isinstance(step, int)}
+    swaps = [s for s in (*forward, *backward) if isinstance(s, SwapOut)]
+    return Schedule(
+        forward=tuple(Run(s) if isinstance(s, int) else s for s in forward),
+        backward=tuple(
+            Run(s, is_replay=s in ran) if isinstance(s, int) else s for s in backward
+        ),
+        device_residuals=(),
+        host_residuals=(),
+        swaps=tuple(Swap(s.value, 0, None, ()) for s in swaps),
+    )
+
+
+def rates(
+    *,
+    link: float = 1e9,
+    memory: float = 1e12,
+    both_ways_share: float = 0.5,
+    launch_seconds: float = 1e-30,
+    copy_latency_seconds: float = 1e-30,
+) -> Rates:
+    """Round numbers: a `dot` takes a second, so does the copy of a `GB`.
+
+    What has to be positive and should not count is too small to change any sum.
+    """
+    return Rates(
+        bf16_matmul_flops_per_second=1e12,
+        tf32_matmul_flops_per_second=1e12,
+        fp32_matmul_flops_per_second=1e12,
+        bf16_convolution_flops_per_second=1e12,
+        tf32_convolution_flops_per_second=1e12,
+        fp32_convolution_flops_per_second=1e12,
+        memory_bytes_per_second=memory,
+        swap_out_bytes_per_second=link,
+        swap_in_bytes_per_second=link,
+        both_ways_share=both_ways_share,
+        copy_latency_seconds=copy_latency_seconds,
+        launch_seconds=launch_seconds,
+    )
 
 
 def results_of(graph: Graph, primitive: str, *, is_backward: bool = False) -> list[int]:

@@ -121,16 +121,11 @@ def compare(
       ImportError: If JAX's CUDA plugin is not installed.
       ValueError: If the size does not fit the network or the target is unknown.
     """
-    shape = (1, size, size, size)
-    images = jax.ShapeDtypeStruct((*shape, channels), jnp.bfloat16)
-    targets = jax.ShapeDtypeStruct((*shape, unet.classes), jnp.bfloat16)
-    parameters = jax.eval_shape(unet.init, jax.random.key(0), images)
+    _, arguments = loss_and_arguments(size, "bfloat16", channels, unet)
     for method, loss in methods(unet).items():
         seen = jaxswap.inspect(
             jax.value_and_grad(loss),
-            parameters,
-            images,
-            targets,
+            *arguments,
             target=target,
             compiler_options=jaxswap.compiler_options(),
         )
@@ -168,6 +163,36 @@ def tabulate(rows: list[Row]) -> Table:
             _exposed(row),
         )
     return table
+
+
+def loss_and_arguments(
+    size: int, dtype: str = "bfloat16", channels: int = 4, unet: UNet3D = PAPER
+) -> tuple[Loss, tuple[Any, Array, Array]]:
+    """Describes one training step, batch 1, for `jaxswap.plan` and `jaxswap.inspect`.
+
+    Args:
+      size: Voxels along each side.
+      dtype: Type of the volumes and activations.
+      channels: Channels of the images.
+      unet: The network.
+
+    Returns:
+      The loss, and the types of its parameters, images and targets.
+
+    Raises:
+      ValueError: If the size does not fit the network.
+
+    Example:
+      >>> loss, (parameters, images, targets) = loss_and_arguments(32)
+      >>> images.shape
+      (1, 32, 32, 32, 4)
+    """
+    unet = unet.clone(dtype=jnp.dtype(dtype))
+    shape = (1, size, size, size)
+    images: Any = jax.ShapeDtypeStruct((*shape, channels), dtype)
+    targets: Any = jax.ShapeDtypeStruct((*shape, unet.classes), dtype)
+    parameters = jax.eval_shape(unet.init, jax.random.key(0), images)
+    return _loss(unet), (parameters, images, targets)
 
 
 def _loss(unet: UNet3D) -> Loss:

@@ -1,0 +1,272 @@
+"""What does the planner make of each program, and how do other policies compare?
+
+python -m benchmarks.planner --target h100 --target a100-40      measure what is missing
+python -m benchmarks.planner --table                             the results as tables
+python -m benchmarks.planner --plots                             the Pareto curves
+
+For each program and target: the budgets are shares of what plain JAX's compiled step
+needs, and the smallest for which a plan was found. Device bytes are read from programs
+compiled for the target, seconds are simulated at its published rates, and every
+policy is tuned and simulated at the same budget.
+"""
+
+import argparse
+import contextlib
+import json
+import pathlib
+import subprocess
+import sys
+import time
+from typing import Any
+
+import jaxswap
+from benchmarks import harness
+from benchmarks.baselines import read
+from benchmarks.programs import PROGRAMS
+from jaxswap import policies
+
+SHARES = (0.8, 0.65, 0.5, 0.4)
+OUTPUT = harness.RESULTS / "planner.jsonl"
+COMPILES = 3
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, or show what was measured."""
+    parser = argparse.ArgumentParser(prog="benchmarks.planner", description=__doc__)
+    parser.add_argument("--target", action="append", help="GPU to plan for")
+    parser.add_argument("--program", action="append", choices=list(PROGRAMS))
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--table", action="store_true", help="show what was measured")
+    parser.add_argument("--plots", action="store_true", help="draw what was measured")
+    parser.add_argument("--output", type=pathlib.Path, default=OUTPUT)
+    options = parser.parse_args(arguments)
+    if options.table:
+        print(tables(options.output))
+    elif options.plots:
+        for path in plots(options.output):
+            print(path)
+    elif options.one:
+        measure(*options.one, options.output)
+    else:
+        for target in options.target or ("h100", "a100-40"):
+            for program in options.program or PROGRAMS:
+                command = [sys.executable, "-m", "benchmarks.planner"]
+                command += ["--output", str(options.output), "--one", program, target]
+                subprocess.run(command, check=True)
+
+
+def measure(program: str, target: str, output: pathlib.Path) -> None:
+    """Plan one program for all budgets; skip those that were planned before."""
+    done = {(row["program"], row["target"], row["budget"]) for row in rows_of(output)}
+    plain_bytes = plain_device_bytes(program, target)
+    budgets = {f"{share:.0%}": int(share * plain_bytes) for share in SHARES}
+    for name, budget in {**budgets, "smallest": "smallest"}.items():
+        if (program, target, name) in done:
+            continue
+        row = {"program": program, "target": target, "budget": name}
+        row |= {"plain_device_bytes": plain_bytes}
+        row |= planned(program, target, budget)
+        limit = row.get("device_bytes") if name == "smallest" else budget
+        if limit is not None:
+            row["policies"] = simulated(program, target, limit)
+        harness.record(row, output)
+
+
+def planned(program: str, target: str, budget: int | str) -> dict[str, Any]:
+    """Plan for one budget, with compiles; before that once without, timed."""
+    loss, args = PROGRAMS[program]()
+    options: dict[str, Any] = {"budget": budget, "target": target}
+    start = time.perf_counter()
+    with contextlib.suppress(jaxswap.BudgetError):
+        jaxswap.plan(loss, *args, **options, compile=False, progress=False)
+    planning_seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    try:
+        plan = jaxswap.plan(loss, *args, **options, most_compiles=COMPILES)
+    except jaxswap.BudgetError as error:
+        return {
+            "fits": False,
+            "budget_bytes": budget,
+            "smallest_bytes": error.smallest_bytes,
+            "in_the_way": error.in_the_way[:3],
+            "planning_seconds": planning_seconds,
+            "all_seconds": time.perf_counter() - start,
+        }
+    assert plan.compiled is not None
+    timeline = plan.timeline
+    return {
+        "fits": True,
+        "budget_bytes": plan.device_bytes if budget == "smallest" else budget,
+        "predicted_device_bytes": plan.compiled.predicted_device_bytes,
+        "device_bytes": plan.compiled.device_bytes,
+        "temp_bytes": plan.compiled.temp_bytes,
+        "host_bytes": plan.compiled.host_bytes,
+        "swapped_bytes": plan.compiled.swapped_bytes,
+        "exposed_bytes": plan.compiled.exposed_bytes,
+        "compile_count": plan.compiled.compile_count,
+        "simulated_seconds": plan.seconds,
+        "plain_simulated_seconds": plan.plain.seconds,
+        "bound_seconds": plan.bound_seconds,
+        "stall_seconds": timeline.stall_seconds,
+        "recompute_seconds": timeline.recompute_seconds,
+        "planning_seconds": planning_seconds,
+        "all_seconds": time.perf_counter() - start,
+    }
+
+
+def simulated(program: str, target: str, budget: int) -> dict[str, float | None]:
+    """Simulated seconds of every policy at a budget; `None` where it does not fit."""
+    loss, args = PROGRAMS[program]()
+    found: dict[str, float | None] = {}
+    for name in (*policies.PUBLISHED, *policies.JAX_OWN):
+        try:
+            plan = jaxswap.plan(
+                loss,
+                *args,
+                budget=budget,
+                target=target,
+                policy=getattr(policies, name)(),
+                compile=False,
+                progress=False,
+            )
+        except jaxswap.BudgetError:
+            found[name] = None
+        else:
+            found[name] = plan.seconds
+    return found
+
+
+def plain_device_bytes(program: str, target: str) -> int:
+    """Device bytes of plain JAX's compiled step, measured by `baselines`."""
+    row = read(harness.RESULTS / "baselines.jsonl").get((program, "plain", target))
+    if row is None:
+        raise SystemExit(
+            f"no plain row of {program} for {target}: run benchmarks.baselines first"
+        )
+    parts = ("argument_bytes", "output_bytes", "temp_bytes")
+    return sum(row[part] for part in parts) - row.get("alias_bytes", 0)
+
+
+def rows_of(output: pathlib.Path) -> list[dict[str, Any]]:
+    """Read what was measured."""
+    if not output.exists():
+        return []
+    return [json.loads(line) for line in output.read_text().splitlines()]
+
+
+def tables(output: pathlib.Path) -> str:
+    """Return one Markdown table for each target, and what the goals come to."""
+    rows = rows_of(output)
+    lines: list[str] = []
+    for target in dict.fromkeys(row["target"] for row in rows):
+        lines += [
+            f"### {target}",
+            "",
+            "| program | budget | device MiB (of plain) | prediction off by | host MiB "
+            "| exposed | step ms (plain) | gap | best other policy ms |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        lines += [_line(row) for row in rows if row["target"] == target]
+        lines.append("")
+    return "\n".join([*lines, *_goals(rows)])
+
+
+def _line(row: dict[str, Any]) -> str:
+    if not row["fits"]:
+        smallest = row["smallest_bytes"] / row["plain_device_bytes"]
+        cells = [row["program"], row["budget"], f"none fits; smallest {smallest:.2f}"]
+        return f"| {' | '.join([*cells, *[''] * 6])} |"
+    others = [s for s in row["policies"].values() if s is not None]
+    swapped = row["swapped_bytes"]
+    cells = [
+        row["program"],
+        row["budget"],
+        f"{row['device_bytes'] / 2**20:,.0f} "
+        f"({row['device_bytes'] / row['plain_device_bytes']:.2f})",
+        f"{_error(row):+.1%}",
+        f"{row['host_bytes'] / 2**20:,.0f}",
+        f"{row['exposed_bytes'] / swapped:.0%}" if swapped else "",
+        f"{row['simulated_seconds'] * 1e3:.2f} "
+        f"({row['plain_simulated_seconds'] * 1e3:.2f})",
+        f"{1 - row['bound_seconds'] / row['simulated_seconds']:.1%}",
+        f"{min(others) * 1e3:.2f}" if others else "none fits",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _error(row: dict[str, Any]) -> float:
+    return row["predicted_device_bytes"] / row["device_bytes"] - 1
+
+
+def _goals(rows: list[dict[str, Any]]) -> list[str]:
+    """The goals of the suite, counted."""
+    fit = [row for row in rows if row["fits"]]
+    errors = sorted(abs(_error(row)) for row in fit)
+    over = [row for row in fit if row["device_bytes"] > row["budget_bytes"]]
+    slower = [
+        row
+        for row in fit
+        if any(
+            s is not None and s < row["simulated_seconds"] * (1 - 1e-9)
+            for s in row["policies"].values()
+        )
+    ]
+    wide = [row for row in fit if row["budget"] in ("80%", "65%", "50%")]
+    exposed = [r for r in wide if r["exposed_bytes"] > 0.05 * r["swapped_bytes"]]
+    planning = max(row["planning_seconds"] for row in rows)
+    names = [f"{row['program']} {row['target']} {row['budget']}" for row in exposed]
+    return [
+        f"- {len(fit)} of {len(rows)} budgets have a plan; {len(over)} of these need "
+        "more than the budget when compiled",
+        "- predicted against compiled device bytes: median "
+        f"{errors[len(errors) // 2]:.1%}, worst {errors[-1]:.1%}, {sum(e > 0.05 for e in errors)} above 5 %",
+        f"- {len(slower)} plans are slower (simulated) than another policy that fits",
+        f"- {len(exposed)} of {len(wide)} plans at 50 % and above have more than 5 % "
+        f"of their swapped bytes exposed: {', '.join(names) or 'none'}",
+        f"- planning without compiles took at most {planning:.1f} s",
+    ]
+
+
+def plots(output: pathlib.Path) -> list[pathlib.Path]:
+    """Draw device bytes against step time, one picture for each program and target."""
+    rows = rows_of(output)
+    written = []
+    for program, target in dict.fromkeys((r["program"], r["target"]) for r in rows):
+        mine = [r for r in rows if (r["program"], r["target"]) == (program, target)]
+        curves: dict[str, list[tuple[int, float]]] = {}
+        for row in (r for r in mine if r["fits"]):
+            point = (row["device_bytes"], row["simulated_seconds"])
+            curves.setdefault("jaxswap", []).append(point)
+            for name, seconds in row["policies"].items():
+                if seconds is not None:
+                    point = (row["budget_bytes"], seconds)
+                    curves.setdefault(name, []).append(point)
+        plain = (
+            mine[0]["plain_device_bytes"],
+            next((r["plain_simulated_seconds"] for r in mine if r["fits"]), 0.0),
+        )
+        path = output.with_name(f"pareto-{program}-{target}.png")
+        draw(curves, plain, f"{program} on {target}", path)
+        written.append(path)
+    return written
+
+
+def draw(
+    curves: dict[str, list[tuple[int, float]]],
+    plain: tuple[int, float],
+    title: str,
+    path: pathlib.Path,
+) -> None:
+    """Draw one picture."""
+    points = tuple(
+        jaxswap.Point(name, None, device_bytes, 0, seconds, True)
+        for name, curve in curves.items()
+        for device_bytes, seconds in curve
+    )
+    start = jaxswap.Point("plain", None, plain[0], 0, plain[1], True)
+    figure = jaxswap.Pareto(title, start, points).plot()
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""A budget of device memory that nothing fits into, and how to say so."""
+
+from collections.abc import Sequence
+
+from jaxswap._units import format_bytes
+
+
+class BudgetError(ValueError):
+    """No plan fits into the budget.
+
+    Attributes:
+        budget_bytes: the budget that was asked for.
+        smallest_bytes: the smallest budget for which a plan was found.
+        in_the_way: what holds device memory at the peak of that plan, with its bytes,
+            largest first.
+    """
+
+    def __init__(
+        self,
+        budget_bytes: int,
+        smallest_bytes: int,
+        in_the_way: Sequence[tuple[str, int]],
+        *,
+        is_compiled: bool,
+    ) -> None:
+        self.budget_bytes = budget_bytes
+        self.smallest_bytes = smallest_bytes
+        self.in_the_way = tuple(in_the_way)
+        shown = "; ".join(
+            f"{label} {format_bytes(nbytes)}" for label, nbytes in self.in_the_way[:8]
+        )
+        how = "compiled" if is_compiled else "simulated"
+        super().__init__(
+            f"`budget` is {format_bytes(budget_bytes)}; the smallest that was found to "
+            f"work is {format_bytes(smallest_bytes)} ({smallest_bytes} bytes, {how}). "
+            f"At its peak are alive: {shown}."
+        )

@@ -1,0 +1,184 @@
+"""`calibrate`: the GPU of this machine -> a `Target` with the rates that it sustains.
+
+Published peaks say little about what a GPU, its libraries and its place in the machine
+do together, copies to the host above all. Measured once, they are found again by name
+and by the name that the driver reports.
+"""
+
+import dataclasses
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jaxswap._measure import Stopwatch, measure_rates, sizes_for
+from jaxswap._saved_targets import (
+    load_calibrated,
+    load_target,
+    save_target,
+    targets_folder,
+)
+from jaxswap._target import Target, find_device, find_target, target_names
+
+
+def calibrate(
+    *,
+    device: Any = None,
+    like: str | Target | None = None,
+    quick: bool = False,
+    save: bool = True,
+    progress: Callable[[str], None] | None = None,
+) -> Target:
+    """Measure what a GPU of this machine sustains.
+
+    Matrix products and convolutions in three precisions, device memory, the cost of a
+    kernel, and copies to and from pinned host memory, alone and both ways at once.
+    Takes a minute or two; nothing else should run on the GPU meanwhile.
+
+    Args:
+      device: a `jax.Device`; by default JAX's default device.
+      like: the GPU whose other numbers (memory, multiprocessors, clock) are right for
+        this one: a name that `jaxswap` knows or a `jaxswap.Target`. Needed for a GPU
+        that is neither built in nor saved.
+      quick: measure with smaller programs and fewer repeats.
+      save: write the result to the user's folder (`$JAXSWAP_HOME/targets`, else
+        `$XDG_CONFIG_HOME/jaxswap/targets`, else `~/.config/jaxswap/targets`), where it
+        is found by `target=None` and by its name in later runs.
+      progress: is told each result, one line of text each.
+
+    Returns:
+      The GPU with measured `rates`.
+
+    Raises:
+      RuntimeError: if the device is no GPU.
+      ValueError: if the GPU is unknown and `like` is not given, if `like` is not a
+        known name, or if too little of the GPU's memory is free.
+      OSError: if the result cannot be saved. The folder is made before measuring.
+
+    Example:
+      >>> import jax, jaxswap
+      >>> if jax.default_backend() == "gpu":
+      ...     mine = jaxswap.calibrate(quick=True)
+      ...     both_ways = mine.rates.both_ways_share
+    """
+    device = default_device() if device is None else device
+    if device.platform != "gpu":
+        raise RuntimeError(
+            f"calibrate needs a GPU, and the device is {_describe(device)}. On a "
+            "machine without one, name the GPU that you mean, such as "
+            "target='h100': its published numbers are used."
+        )
+    base = _like_device(device.device_kind, like)
+    if save:
+        targets_folder().mkdir(parents=True, exist_ok=True)
+    rates = measure_rates(
+        device,
+        sizes_for(_free_bytes(device), is_quick=quick),
+        Stopwatch(repeats=3 if quick else 7),
+        progress=progress,
+        source=f"measured on {device.device_kind}, {datetime.date.today()}, "
+        f"JAX {jax.__version__}",
+    )
+    target = dataclasses.replace(base, rates=rates)
+    if save:
+        path = save_target(target)
+        if progress is not None:
+            progress(f"saved as {target.name} in {path}")
+    return target
+
+
+def resolve_target(target: str | Target | None) -> Target:
+    """Find the GPU that a user means.
+
+    Args:
+      target: a `Target`, which is returned as it is; a name, looked up among the saved
+        targets first and the built-in ones then; a path that ends in `.json`; or None
+        for JAX's default device, saved or built in.
+
+    Returns:
+      The GPU's numbers.
+
+    Raises:
+      ValueError: if the name is not known, if a file is no saved target, or if None is
+        given and the default device is no GPU or an unknown one.
+      OSError: if a file cannot be read.
+
+    Example:
+      >>> resolve_target("H100").name
+      'h100'
+    """
+    if isinstance(target, Target):
+        return target
+    if target is None:
+        return _target_of(default_device())
+    if isinstance(target, str) and target.endswith(".json"):
+        return load_target(target)
+    saved = load_calibrated(target) if isinstance(target, str) else None
+    return find_target(target) if saved is None else saved
+
+
+def default_device() -> Any:
+    """Return the device that JAX puts new arrays on.
+
+    Returns:
+      The `jax.Device` that `jax.default_device` names, else the first of this process.
+    """
+    chosen: Any = getattr(jax.config, "jax_default_device", None)
+    if chosen is None:
+        return jax.local_devices()[0]
+    if isinstance(chosen, str):
+        return jax.local_devices(backend=chosen)[0]
+    return chosen
+
+
+def _target_of(device: Any) -> Target:
+    if device.platform != "gpu":
+        raise ValueError(
+            f"`target` is None and there is no GPU here, only {_describe(device)}: "
+            "name the GPU to plan for, such as target='h100' "
+            f"({', '.join(target_names())})."
+        )
+    found = load_calibrated(device.device_kind) or find_device(device.device_kind)
+    if found is None:
+        raise ValueError(
+            f"`target` is None and the GPU here, {device.device_kind!r}, is not known: "
+            f"{_HOW_TO_DESCRIBE}."
+        )
+    return found
+
+
+_HOW_TO_DESCRIBE = (
+    "describe it once with `jaxswap.calibrate(like=...)`, where `like` is a "
+    "`jaxswap.Target` with its numbers or the name of a GPU of the same kind"
+)
+
+
+def _like_device(device_kind: str, like: str | Target | None) -> Target:
+    """The target to put the rates in."""
+    if isinstance(like, Target):
+        return dataclasses.replace(like, device_name=device_kind)
+    if like is not None:
+        known = resolve_target(like)
+        is_same = known.device_name == device_kind
+        return dataclasses.replace(
+            known,
+            name=known.name if is_same else device_kind,
+            device_name=device_kind,
+        )
+    known = find_device(device_kind) or load_calibrated(device_kind)
+    if known is None:
+        raise ValueError(f"{device_kind!r} is not a known GPU: {_HOW_TO_DESCRIBE}.")
+    return known
+
+
+def _free_bytes(device: Any) -> int:
+    """Memory that JAX may still take; where it does not tell, little is assumed."""
+    stats = device.memory_stats() or {}
+    if "bytes_limit" not in stats:
+        return 2 * 2**30
+    return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+
+
+def _describe(device: Any) -> str:
+    return f"`{device}` ({device.platform})"

@@ -1,0 +1,357 @@
+"""A mixed-integer linear model of the choice between keep, offload and recompute.
+
+The program is cut into segments. For each candidate there are three shares (integers
+in the end): it stays, it leaves, it is computed again. Between the segments two
+fluids flow over the link, as fast as its bandwidth allows, and computation may be
+drawn out (stall) to give them time. The objective is the seconds of replays and
+stalls; device memory is bounded in each segment.
+
+The chain rule of recomputation: what a replay reads must be stored or replayed. What
+it needs earlier than the backward pass itself would is held from then on.
+
+The form follows Checkmate (Jain et al. 2020), with the time lanes of a swap system
+in place of its stages; HiGHS (Huangfu and Hall 2018) solves it through SciPy.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import sparse
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """A candidate as the model sees it.
+
+    Attributes:
+        nbytes: its size.
+        made: the segment that makes it.
+        gap: the first and last of the segments between its last use before and its
+            first use after which it may be away.
+        away: more such gaps, spent on the host as well if it leaves at all.
+        use: the segment of its first use after the gap, or of a replay that reads it.
+        is_needed: whether the backward pass itself reads it.
+        replay_seconds: time to compute it again; `None` if that cannot be.
+        roots: positions of the items that a replay reads.
+        can_leave: whether it may go to the host.
+    """
+
+    nbytes: int
+    made: int
+    gap: tuple[int, int]
+    away: tuple[tuple[int, int], ...]
+    use: int
+    is_needed: bool
+    replay_seconds: float | None
+    roots: tuple[int, ...]
+    can_leave: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """The whole problem.
+
+    Attributes:
+        seconds: time of each segment.
+        device_bytes: memory of each segment if all items that the backward pass
+            reads stay, and the others are dropped.
+        items: the candidates.
+        out_bytes_per_second: bandwidth to the host.
+        in_bytes_per_second: bandwidth to the device.
+        copy_seconds: what issuing one copy costs the computation.
+    """
+
+    seconds: np.ndarray
+    device_bytes: np.ndarray
+    items: tuple[Item, ...]
+    out_bytes_per_second: float
+    in_bytes_per_second: float
+    copy_seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """A solution.
+
+    Attributes:
+        leaves: share of each item that goes to the host.
+        replays: share of each item that is computed again.
+        stays: share of each item that the backward pass does not read and that stays
+            for the sake of replays.
+        extra_seconds: replays and stalls.
+        bound_seconds: no solution that fits needs less than this.
+        excess_bytes: device memory over the limit.
+        device_bytes: modelled memory of each segment.
+    """
+
+    leaves: np.ndarray
+    replays: np.ndarray
+    stays: np.ndarray
+    extra_seconds: float
+    bound_seconds: float
+    excess_bytes: float
+    device_bytes: np.ndarray
+
+
+def solve(
+    model: Model,
+    limit_bytes: int,
+    *,
+    host_limit_bytes: int | None = None,
+    depth: int | None = None,
+    is_integer: bool = True,
+    time_limit_seconds: float = 2.0,
+    relative_gap: float = 0.005,
+) -> Answer | None:
+    """Solve the model; `None` if the time was too short.
+
+    Where nothing fits, the answer is what exceeds the limit least.
+
+    Args:
+        model: the problem.
+        limit_bytes: device memory for every segment.
+        host_limit_bytes: pinned host memory; `None`: any amount.
+        depth: how many replays may depend on one another. What a long run of them
+            needs at once the model underrates.
+        is_integer: whether candidates are whole.
+        time_limit_seconds: the best solution after this time is returned.
+        relative_gap: a solution this close to the bound is good enough.
+    """
+    rows = _Rows(model, limit_bytes, host_limit_bytes, depth)
+    result = milp(
+        rows.objective,
+        constraints=LinearConstraint(rows.matrix(), -np.inf, np.array(rows.bounds)),
+        integrality=rows.integrality if is_integer else None,
+        bounds=Bounds(0, rows.upper),
+        options={"time_limit": time_limit_seconds, "mip_rel_gap": relative_gap},
+    )
+    if result.x is None:
+        return None
+    count = len(model.items)
+    bound = result.get("mip_dual_bound") if is_integer else result.fun
+    excess = float(result.x[rows.over])
+    bound = result.fun if bound is None else min(bound, result.fun)
+    return Answer(
+        leaves=result.x[:count],
+        replays=result.x[count : 2 * count],
+        stays=result.x[2 * count : 3 * count],
+        extra_seconds=float(result.fun) * rows.tick,
+        bound_seconds=max(0.0, float(bound)) * rows.tick,
+        excess_bytes=excess * rows.unit,
+        device_bytes=rows.memory(result.x),
+    )
+
+
+Term = tuple[int, float]
+
+
+class _Rows:
+    """`matrix @ x <= bounds`, with bytes in units and seconds in ticks near one.
+
+    x holds, in this order: what leaves, what is replayed, what stays for replays; for
+    each segment the bytes sent and landed by its end, the bytes that wait to be sent,
+    and the stall; what is held early for replays; the bytes over the limit; and, where
+    runs of replays are limited, the level of each.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        limit_bytes: int,
+        host_limit_bytes: int | None,
+        depth: int | None,
+    ) -> None:
+        self.model = model
+        self.length = len(model.seconds)
+        count = len(model.items)
+        self.unit = float(max((item.nbytes for item in model.items), default=1))
+        self.tick = max(float(model.seconds.sum()), 1e-9) / self.length
+        self.leave, self.replay, self.stay = 0, count, 2 * count
+        self.sent = 3 * count
+        self.landed = self.sent + self.length
+        self.pending = self.landed + self.length
+        self.stall = self.pending + self.length
+        self.hold = self.stall + self.length
+        self.holds = self._early_holds()
+        self.over = self.hold + len(self.holds)
+        self.level = self.over + 1
+        width = self.level + (0 if depth is None else count)
+        self.terms: list[tuple[int, int, float]] = []
+        self.bounds: list[float] = []
+        self.upper = np.full(width, np.inf)
+        self.objective = np.zeros(width)
+        self.integrality = np.zeros(width)
+        self._variables()
+        self._choices()
+        self._lanes()
+        if depth is not None:
+            self._limit_runs(depth)
+        if host_limit_bytes is not None:
+            sizes = [item.nbytes / self.unit for item in model.items]
+            self._row(list(enumerate(sizes)), host_limit_bytes / self.unit)
+        self.memory_start = len(self.bounds)
+        self._memory(limit_bytes)
+
+    def matrix(self) -> sparse.csr_matrix:
+        rows, columns, data = zip(*self.terms, strict=True)
+        shape = (len(self.bounds), len(self.upper))
+        return sparse.csr_matrix((data, (rows, columns)), shape)
+
+    def memory(self, x: np.ndarray) -> np.ndarray:
+        """Modelled bytes of each segment in a solution."""
+        added = self.matrix()[self.memory_start :] @ x + x[self.over]
+        return added * self.unit + self.model.device_bytes
+
+    def _row(self, terms: Sequence[Term], bound: float) -> None:
+        at = len(self.bounds)
+        self.terms.extend((at, column, value) for column, value in terms)
+        self.bounds.append(bound)
+
+    def _early_holds(self) -> list[tuple[int, int, int]]:
+        """(item, first segment, end) of stretches in which replays need it early."""
+        items = self.model.items
+        early: dict[int, set[int]] = {}
+        for item in items:
+            for j in item.roots if item.replay_seconds is not None else ():
+                if item.use < items[j].use:
+                    early.setdefault(j, set()).add(item.use)
+        found = []
+        for j, segments in early.items():
+            marks = [*sorted(segments), items[j].use]
+            found += [(j, s, e) for s, e in itertools.pairwise(marks)]
+        return found
+
+    def _variables(self) -> None:
+        """Bounds and costs of every variable."""
+        model = self.model
+        count = len(model.items)
+        link = 1 / model.out_bytes_per_second + 1 / model.in_bytes_per_second
+        self.integrality[: 3 * count] = 1
+        self.upper[: 3 * count] = 1
+        self.upper[self.hold : self.over] = 1
+        # Bytes over the limit, at a price that outweighs every second.
+        self.objective[self.over] = 10.0 * self.length
+        for i, item in enumerate(model.items):
+            if item.replay_seconds is None:
+                self.upper[self.replay + i] = 0
+            if item.is_needed:
+                self.upper[self.stay + i] = 0
+            self.objective[self.replay + i] = (item.replay_seconds or 0) / self.tick
+            if not item.can_leave:
+                self.upper[self.leave + i] = 0
+            # Between equals, less traffic is better.
+            issue = model.copy_seconds * (2 + len(item.away))
+            price = issue + 1e-3 * item.nbytes * link
+            self.objective[self.leave + i] = price / self.tick
+        self.objective[self.stall : self.hold] = 1
+
+    def _choices(self) -> None:
+        """One action each; what a replay reads is stored or replayed, and in time."""
+        items = self.model.items
+        for i, item in enumerate(items):
+            mine = [self.leave + i, self.replay + i, self.stay + i]
+            self._row([(v, 1.0) for v in mine], 1)
+            for j in item.roots if item.replay_seconds is not None else ():
+                if not items[j].is_needed:
+                    stored = (self.leave + j, self.replay + j, self.stay + j)
+                    terms = [(v, -1.0) for v in stored]
+                    self._row([(self.replay + i, 1.0), *terms], 0)
+        for h, (j, start, _) in enumerate(self.holds):
+            moved = [(self.leave + j, 1.0), (self.replay + j, 1.0)]
+            for i, item in enumerate(items):
+                if item.use == start and j in item.roots:
+                    if items[j].is_needed:
+                        terms = [(self.replay + i, 1.0), *moved, (self.hold + h, -1.0)]
+                        self._row(terms, 1)
+                    else:
+                        terms = [(self.replay + i, 1.0), (self.hold + h, -1.0)]
+                        self._row(terms, 0)
+            if h and self.holds[h - 1][0] == j:
+                self._row([(self.hold + h - 1, 1.0), (self.hold + h, -1.0)], 0)
+
+    def _limit_runs(self, depth: int) -> None:
+        """A replay is one level above the replays that it reads; levels end."""
+        self.upper[self.level :] = depth
+        for i, item in enumerate(self.model.items):
+            for j in item.roots if item.replay_seconds is not None else ():
+                levels = [(self.level + j, 1.0), (self.level + i, -1.0)]
+                self._row([*levels, (self.replay + i, depth + 1.0)], float(depth))
+
+    def _lanes(self) -> None:
+        """Copies take time; what is sent was made; what is used has landed."""
+        model, unit = self.model, self.unit
+        self.due = self._due()
+        replays: list[list[tuple[int, float]]] = [[] for _ in range(self.length)]
+        made: list[list[Term]] = [[] for _ in range(self.length)]
+        left: list[list[Term]] = [[] for _ in range(self.length)]
+        for i, item in enumerate(model.items):
+            share = (self.leave + i, item.nbytes / unit)
+            made[item.made].append(share)
+            left[max(item.gap[0] - 1, item.made)].append(share)
+            if item.replay_seconds:
+                replays[item.use].append((self.replay + i, item.replay_seconds))
+        all_made: list[Term] = []
+        all_left: list[Term] = []
+        all_due: list[Term] = []
+        for t in range(self.length):
+            all_made += [(v, -c) for v, c in made[t]]
+            all_left += left[t]
+            for fluid, rate in (
+                (self.sent, model.out_bytes_per_second),
+                (self.landed, model.in_bytes_per_second),
+            ):
+                flow = [(fluid + t, 1.0), *([(fluid + t - 1, -1.0)] if t else [])]
+                flow.append((self.stall + t, -rate * self.tick / unit))
+                flow += [(v, -seconds * rate / unit) for v, seconds in replays[t]]
+                self._row(flow, rate * model.seconds[t] / unit)
+                if t:
+                    self._row([(fluid + t - 1, 1.0), (fluid + t, -1.0)], 0)
+            self._row([(self.sent + t, 1.0), *all_made], 0)
+            waiting = [(self.sent + t, -1.0), (self.pending + t, -1.0)]
+            self._row([*all_left, *waiting], 0)
+            if t + 1 < self.length:
+                all_due += self.due[t + 1]
+            if all_due:
+                self._row([*all_due, (self.landed + t, -1.0)], 0)
+
+    def _due(self) -> list[list[Term]]:
+        """Bytes used first in each segment after a stretch on the host."""
+        due: list[list[Term]] = [[] for _ in range(self.length)]
+        for i, item in enumerate(self.model.items):
+            share = (self.leave + i, item.nbytes / self.unit)
+            for end in (item.use, *(last + 1 for _, last in item.away)):
+                due[min(end, self.length - 1)].append(share)
+        return due
+
+    def _memory(self, limit_bytes: int) -> None:
+        """Device memory of each segment."""
+        model, unit = self.model, self.unit
+        terms: list[list[Term]] = [[] for _ in range(self.length)]
+        for i, item in enumerate(model.items):
+            size = item.nbytes / unit
+            first, last = item.gap
+            for t in range(first, last + 1):
+                is_inner = first < t < last
+                if item.is_needed:
+                    terms[t].append((self.replay + i, -size))
+                    if is_inner:
+                        terms[t].append((self.leave + i, -size))
+                else:
+                    terms[t].append((self.stay + i, size))
+                    if not is_inner:
+                        terms[t].append((self.leave + i, size))
+            for start, end in item.away:
+                for t in range(start + 1, end):
+                    terms[t].append((self.leave + i, -size))
+        for h, (j, start, end) in enumerate(self.holds):
+            for t in range(start, end):
+                terms[t].append((self.hold + h, model.items[j].nbytes / unit))
+        arrived: list[Term] = []
+        for t in range(self.length):
+            arrived += [(v, -c) for v, c in self.due[t]]
+            flowing = [(self.pending + t, 1.0), (self.landed + t, 1.0), *arrived]
+            bound = (limit_bytes - model.device_bytes[t]) / unit
+            self._row([*terms[t], *flowing, (self.over, -1.0)], bound)

@@ -1,0 +1,188 @@
+"""Budgets -> step times: the curve of what memory costs, by method."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from jaxswap._budget import BudgetError
+from jaxswap._graph import Action, Value
+from jaxswap._plan import Plan
+from jaxswap._planner import plan
+from jaxswap._policy import Policy
+from jaxswap._target import Target
+from jaxswap._units import format_bytes, format_seconds
+
+SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+"""Budgets, as shares of what plain needs."""
+OWN = "jaxswap"
+"""Name of the planner's own curve."""
+
+AnyPolicy = Policy | Action | Callable[[Value], Action]
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One plan of the curve.
+
+    Attributes:
+        method: the policy's name; `"jaxswap"` for the planner.
+        budget_bytes: the budget; `None` for a policy that knows none.
+        device_bytes: device memory, compiled or simulated.
+        host_bytes: pinned host memory.
+        seconds: simulated seconds of a step.
+        fits: whether it fits the budget.
+    """
+
+    method: str
+    budget_bytes: int | None
+    device_bytes: int
+    host_bytes: int
+    seconds: float
+    fits: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Pareto:
+    """What memory costs in time.
+
+    Attributes:
+        target: the GPU's name.
+        plain: the step that keeps everything.
+        points: plans, by method, the largest budget first.
+    """
+
+    target: str
+    plain: Point
+    points: tuple[Point, ...]
+
+    def curves(self) -> dict[str, list[tuple[int, float]]]:
+        """Device bytes and seconds of what fits, by method."""
+        found: dict[str, list[tuple[int, float]]] = {}
+        for point in self.points:
+            if point.fits:
+                pair = (point.device_bytes, point.seconds)
+                found.setdefault(point.method, []).append(pair)
+        return found
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """Draw the curves; write them to a `.png` or `.svg` if a path is given."""
+        from jaxswap._plot import plot_pareto
+
+        plain = (self.plain.device_bytes, self.plain.seconds)
+        return plot_pareto(self.curves(), path, plain=plain)
+
+    def __str__(self) -> str:
+        """Write a table."""
+        head = ("method", "budget", "device", "host", "step (simulated)", "")
+        rows: list[tuple[str, ...]] = [head]
+        for p in (self.plain, *self.points):
+            budget = "" if p.budget_bytes is None else format_bytes(p.budget_bytes)
+            rows.append(
+                (
+                    p.method,
+                    budget,
+                    format_bytes(p.device_bytes),
+                    format_bytes(p.host_bytes),
+                    format_seconds(p.seconds),
+                    "" if p.fits else "does not fit",
+                )
+            )
+        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True))
+            for row in rows
+        ]
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def pareto(
+    fn: Callable[..., Any],
+    *args: Any,
+    target: str | Target | None = None,
+    budgets: Sequence[int | str] | None = None,
+    policies: Mapping[str, AnyPolicy] | None = None,
+    compile: bool = False,
+    progress: bool | Callable[[str], None] = True,
+    **options: Any,
+) -> Pareto:
+    """Plan a function for several budgets: what does less memory cost in time?
+
+    Args:
+        fn: the loss, as `jaxswap.plan` takes it.
+        *args: its arguments: arrays or their types.
+        target: the GPU; `None`: JAX's default device.
+        budgets: device memory to plan for; `None`: from nine to three tenths of what
+            the function needs if everything is kept, and the smallest that works.
+        policies: methods to compare with, by name, such as those of
+            `jaxswap.policies`; each is planned at each budget.
+        compile: whether to compile every plan, which takes longer; else bytes are
+            simulated like the seconds.
+        progress: as in `jaxswap.plan`.
+        **options: further options of `jaxswap.plan`, and keyword arguments of `fn`.
+
+    Returns:
+        The points, with methods to print and to draw them.
+
+    Raises:
+        ValueError: as `jaxswap.plan` does.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxswap
+        >>> w = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
+        >>> loss = lambda w: jnp.sum(jnp.tanh(jnp.tanh(jnp.tanh(w @ w) @ w) @ w))
+        >>> curve = jaxswap.pareto(
+        ...     loss, w, target="h100", budgets=["30MiB"], progress=False)
+        >>> [point.fits for point in curve.points]
+        [True]
+    """
+
+    def plan_for(budget: Any, policy: AnyPolicy | None) -> Plan:
+        return plan(
+            fn,
+            *args,
+            budget=budget,
+            target=target,
+            policy=policy,
+            compile=compile,
+            progress=progress,
+            **options,
+        )
+
+    kept = plan_for(None, Action.KEEP)
+    if budgets is None:
+        asked: list[Any] = [int(share * kept.device_bytes) for share in SHARES]
+        asked.append("smallest")
+    else:
+        asked = list(budgets)
+    points: list[Point] = []
+    for budget in asked:
+        points += _points(plan_for, budget, policies or {})
+    points.sort(key=lambda p: (p.method != OWN, p.method))
+    plain = _point("plain", None, kept, fits=True)
+    return Pareto(kept.target.name, plain, tuple(points))
+
+
+def _points(
+    plan_for: Callable[[Any, AnyPolicy | None], Plan],
+    budget: Any,
+    policies: Mapping[str, AnyPolicy],
+) -> list[Point]:
+    """Plan for one budget by each method."""
+    points = []
+    for name, policy in {OWN: None, **policies}.items():
+        if budget == "smallest" and policy is not None:
+            continue
+        try:
+            made = plan_for(budget, policy)
+        except BudgetError as error:
+            points.append(
+                Point(name, error.budget_bytes, error.smallest_bytes, 0, 0.0, False)
+            )
+        else:
+            points.append(_point(name, made.budget_bytes, made, fits=True))
+    return points
+
+
+def _point(method: str, budget: int | None, made: Plan, *, fits: bool) -> Point:
+    return Point(method, budget, made.device_bytes, made.host_bytes, made.seconds, fits)

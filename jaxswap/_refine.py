@@ -1,0 +1,161 @@
+"""Search and compiler in a loop: plan, compile, compare, correct, plan again.
+
+The simulation knows neither what a compiler adds (layout copies, gaps between
+buffers) nor where its scheduler moves a copy. So the plan is compiled, and what the
+compiled program needs beyond the simulation is taken off the limit of the next
+search. A copy that the compiler started too late to hide is asked for earlier; if
+that does not help, its value stays on the device.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from jaxswap._arrange import Draft
+from jaxswap._plan import Compiled
+from jaxswap._search import Search
+from jaxswap._units import format_bytes
+
+ENOUGH = 0.03
+"""A prediction that was off by less than this share needs no correction."""
+EXPOSED = 0.05
+"""Share of the swapped bytes that may be exposed."""
+MARGIN = 1 / 256
+"""Share of the budget that a corrected plan leaves free."""
+
+
+class Seen(Protocol):
+    """What is read from a compiled program; see `jaxswap.Evidence`."""
+
+    @property
+    def device_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def temp_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def host_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def swapped_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def exposed_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def exposed_copies(self) -> Any: ...  # noqa: D102
+
+
+Compile = Callable[[Draft], Seen]
+Progress = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Refined:
+    """What the loop came to.
+
+    Attributes:
+        draft: the fastest draft whose program fits, else the one with the smallest.
+        bound_seconds: no draft is faster, as far as the model can tell.
+        correction_bytes: what programs need beyond the simulation.
+        compiled: what was read from the draft's program; `None` without a compiler.
+        fits: whether it fits.
+    """
+
+    draft: Draft
+    bound_seconds: float
+    correction_bytes: int
+    compiled: Compiled | None
+    fits: bool
+
+
+def refine(
+    search: Search,
+    limit_bytes: int,
+    host_limit_bytes: int | None,
+    compile_: Compile | None,
+    most_compiles: int,
+    search_seconds: float,
+    progress: Progress,
+) -> Refined:
+    """Find the fastest draft whose compiled program fits.
+
+    Args:
+        search: finds drafts.
+        limit_bytes: device memory that the program may use.
+        host_limit_bytes: pinned host memory; `None`: any amount.
+        compile_: compiles a draft; `None`: the simulation is believed.
+        most_compiles: programs to compile at most.
+        search_seconds: time for each search.
+        progress: told what is going on, a line at a time.
+    """
+    best: Refined | None = None
+    again: Draft | None = None
+    correction = 0
+    for count in range(1, max(1, most_compiles) + 1):
+        room = limit_bytes - correction
+        progress(f"planning for {format_bytes(max(0, room))}")
+        found = search.find(room, host_limit_bytes, search_seconds, again)
+        predicted = found.draft.timeline.device_bytes + correction
+        if compile_ is None:
+            fits = found.fits
+            return Refined(found.draft, found.bound_seconds, 0, None, fits)
+        if best is not None and found.draft is best.draft:
+            break
+        progress(f"compiling a plan of {format_bytes(predicted)} predicted")
+        seen = compile_(found.draft)
+        progress(f"compiled: {format_bytes(seen.device_bytes)}")
+        error = seen.device_bytes - predicted
+        correction = seen.device_bytes - found.draft.timeline.device_bytes
+        compiled = compiled_of(seen, predicted, count)
+        fits = seen.device_bytes <= limit_bytes and (
+            host_limit_bytes is None or seen.host_bytes <= host_limit_bytes
+        )
+        made = Refined(found.draft, found.bound_seconds, correction, compiled, fits)
+        best = made if best is None else _better(best, made)
+        is_hidden = seen.exposed_bytes <= EXPOSED * seen.swapped_bytes
+        if fits and is_hidden and abs(error) <= ENOUGH * predicted:
+            break
+        again = None
+        if not is_hidden:
+            exposed = _exposed(search, seen)
+            search.grounded |= exposed & search.eager
+            search.eager |= exposed
+            again = found.draft if fits and not exposed & search.grounded else None
+        if not fits:
+            correction += int(MARGIN * limit_bytes)
+    assert best is not None
+    return best
+
+
+def compiled_of(seen: Seen, predicted: int, count: int) -> Compiled:
+    """Note what a compiled program needs beside what was predicted for it."""
+    return Compiled(
+        predicted_device_bytes=predicted,
+        device_bytes=seen.device_bytes,
+        temp_bytes=seen.temp_bytes,
+        host_bytes=seen.host_bytes,
+        swapped_bytes=seen.swapped_bytes,
+        exposed_bytes=seen.exposed_bytes,
+        compile_count=count,
+    )
+
+
+def _better(old: Refined, new: Refined) -> Refined:
+    """The one that fits, then the one that hides its copies, then the faster one."""
+    assert old.compiled is not None
+    assert new.compiled is not None
+
+    def rank(refined: Refined, compiled: Compiled) -> tuple[Any, ...]:
+        is_hidden = compiled.exposed_bytes <= EXPOSED * compiled.swapped_bytes
+        size = 0 if refined.fits else compiled.device_bytes
+        return (not refined.fits, size, not is_hidden, refined.draft.timeline.seconds)
+
+    return min(
+        (new, old),
+        key=lambda r: rank(r, r.compiled),  # type: ignore[arg-type]
+    )
+
+
+def _exposed(search: Search, seen: Seen) -> frozenset[int]:
+    """Values whose copies back to the device overlap nothing."""
+    labels = {c.label for c in seen.exposed_copies if c.direction == "to_device"}
+    values = search.arranger.graph.values
+    return frozenset(
+        v.index for v in values if v.label.replace("/", ".").replace(" ", ":") in labels
+    )

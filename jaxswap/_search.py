@@ -1,0 +1,237 @@
+"""Candidates and a limit of memory -> the best draft that was found, and a bound.
+
+The model proposes, the simulator disposes. A solution of the linear model is laid out
+and simulated; where the simulation needs more memory than the model said, the model is
+told so and solved again. The best draft is then improved one action at a time, most
+promising first, until nothing helps or time is up.
+"""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from jaxswap._arrange import Arranger, Draft
+from jaxswap._candidates import Candidates
+from jaxswap._graph import Action
+from jaxswap._model import Answer, solve
+from jaxswap._moves import Best, checkpoints, neighbours, swaps_of_products
+from jaxswap._segments import Segments, actions_of, build_model, cut
+
+ROUNDS = 3
+"""How often the model is corrected and solved again."""
+VARIANTS = ((0.0, None), (1.0, None), (0.5, 4), (1.0, 4), (0.0, 2))
+"""Forms of the model: the room that it leaves for buffers in flight, in sizes of the
+largest item (its fluids need none: they land byte by byte where they are used), and
+how many replays may depend on one another."""
+MODEL_SECONDS = 0.5
+"""Time for one solution of the model."""
+SEARCH_SECONDS = 6.0
+"""Time for the search below one limit."""
+EXHAUSTIVE = 800
+"""Up to so many combinations of actions, all are tried."""
+PATIENCES = (1.0, 0.3)
+"""How willingly short gaps are spent on the host; see `absences`."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Found:
+    """What a search came to.
+
+    Attributes:
+        draft: the best draft: the fastest that fits, else the smallest.
+        bound_seconds: no draft is faster, as far as the model can tell.
+        fits: whether the draft fits.
+    """
+
+    draft: Draft
+    bound_seconds: float
+    fits: bool
+
+
+class Search:
+    """Finds drafts of one program; keeps what it learns from limit to limit.
+
+    Attributes:
+        eager: values whose copies back must be done early; see `place`.
+        grounded: values that may not leave the device.
+    """
+
+    def __init__(
+        self, arranger: Arranger, candidates: Candidates, seeds: Iterable[Draft] = ()
+    ) -> None:
+        self.arranger = arranger
+        self.candidates = candidates
+        self.seeds = tuple(seeds)
+        self.kept = arranger.arrange(candidates.fixed, 0)
+        self.segments: Segments = cut(self.kept)
+        self.model, self.values = build_model(
+            arranger, candidates, self.kept, self.segments
+        )
+        self.eager: frozenset[int] = frozenset()
+        self.grounded: frozenset[int] = frozenset()
+        self.found: tuple[Draft, ...] = ()
+        self.started: dict[int, Draft] = {}
+        self._starts = (
+            *swaps_of_products(arranger.graph, candidates),
+            *checkpoints(arranger.graph, candidates),
+        )
+
+    def find(
+        self,
+        limit_bytes: int,
+        host_limit_bytes: int | None = None,
+        seconds: float = SEARCH_SECONDS,
+        again: Draft | None = None,
+    ) -> Found:
+        """Search for the fastest draft that fits, else for the smallest.
+
+        Args:
+            limit_bytes: device memory that the draft may use.
+            host_limit_bytes: pinned host memory that it may use; `None`: any amount.
+            seconds: time to search.
+            again: do not search, but lay this draft's actions out once more: with
+                what has become `eager` since.
+        """
+        if again is not None:
+            draft = self.arranger.arrange(again.actions, limit_bytes, eager=self.eager)
+            bound = min(self.kept.timeline.seconds, draft.timeline.seconds)
+            return Found(draft, bound, draft.timeline.device_bytes <= limit_bytes)
+        deadline = time.monotonic() + seconds
+        best = Best(limit_bytes, host_limit_bytes)
+        for draft in (self.kept, *self.seeds, *self.found):
+            if not any(swap.value in self.grounded for swap in draft.swaps):
+                best.offer(draft)
+        bound = self.kept.timeline.seconds
+        if best.fits and best.draft is self.kept:
+            return Found(self.kept, bound, fits=True)
+        if self._is_exhaustible():
+            self._try_all(best)
+        else:
+            self._start(best, deadline - 0.6 * seconds)
+            bound += self._solve(best, deadline)
+            self._improve(best, deadline)
+        self.found = (*self.found, best.draft)
+        bound = min(bound, best.draft.timeline.seconds)
+        return Found(best.draft, bound, best.fits)
+
+    def _is_exhaustible(self) -> bool:
+        return 3 ** len(self.candidates.forward) <= EXHAUSTIVE
+
+    def _start(self, best: Best, deadline: float) -> None:
+        """Try the starting points; those that swap, until something fits."""
+        for index, actions in enumerate(self._starts):
+            if time.monotonic() > deadline:
+                return
+            if Action.OFFLOAD in actions:
+                if not best.fits:
+                    self._lay_out(actions, best)
+            elif index not in self.started:
+                self.started[index] = self.arranger.arrange(actions, 0)
+        for draft in self.started.values():
+            best.offer(draft)
+
+    def _try_all(self, best: Best) -> None:
+        """Lay out every combination of actions."""
+        choices = [
+            (Action.KEEP, Action.OFFLOAD, Action.RECOMPUTE)
+            if v in self.candidates.recomputable
+            else (Action.KEEP, Action.OFFLOAD)
+            for v in self.candidates.forward
+        ]
+        for combination in itertools.product(*choices):
+            actions = list(self.candidates.fixed)
+            for v, action in zip(self.candidates.forward, combination, strict=True):
+                actions[v] = action
+            self._lay_out(actions, best)
+
+    def _solve(self, best: Best, deadline: float) -> float:
+        """Let the model propose; return its bound on the seconds to be added."""
+        if not self.values:
+            return 0.0
+        bound = 0.0
+        grounded = dataclasses.replace(
+            self.model,
+            items=tuple(
+                dataclasses.replace(item, can_leave=v not in self.grounded)
+                for item, v in zip(self.model.items, self.values, strict=True)
+            ),
+        )
+        largest = max(item.nbytes for item in self.model.items)
+        seen: set[tuple[Action, ...]] = set()
+        for room, depth in VARIANTS:
+            model = grounded
+            for _ in range(ROUNDS):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return bound
+                answer = solve(
+                    model,
+                    best.limit_bytes - int(room * largest),
+                    host_limit_bytes=best.host_limit_bytes,
+                    depth=depth,
+                    time_limit_seconds=min(MODEL_SECONDS, left),
+                )
+                if answer is None:
+                    break
+                if not room and not seen and answer.excess_bytes < 1:
+                    bound = answer.bound_seconds
+                actions = self._actions(answer)
+                if tuple(actions) in seen:
+                    break
+                seen.add(tuple(actions))
+                draft = self._lay_out(actions, best)
+                excess = self.segments.peaks(draft) - answer.device_bytes
+                excess = np.maximum(excess - room * largest, 0)
+                model = dataclasses.replace(
+                    model, device_bytes=model.device_bytes + excess
+                )
+                if not excess.any() or answer.excess_bytes >= 1:
+                    break
+        return bound
+
+    def _actions(self, answer: Answer) -> list[Action]:
+        needed = [item.is_needed for item in self.model.items]
+        return actions_of(
+            self.candidates,
+            self.values,
+            answer.leaves,
+            answer.replays,
+            answer.stays,
+            needed,
+        )
+
+    def _lay_out(self, actions: Sequence[Action], best: Best) -> Draft:
+        """Simulate some actions, short gaps taken willingly or not."""
+        if self.grounded:
+            actions = [
+                Action.KEEP if a is Action.OFFLOAD and v in self.grounded else a
+                for v, a in enumerate(actions)
+            ]
+        first: Draft | None = None
+        for patience in PATIENCES:
+            draft = self.arranger.arrange(
+                actions, best.limit_bytes, patience=patience, eager=self.eager
+            )
+            best.offer(draft)
+            first = first or draft
+            if Action.OFFLOAD not in actions or best.fits:
+                break
+        assert first is not None
+        return first
+
+    def _improve(self, best: Best, deadline: float) -> None:
+        """Change few actions at a time for as long as it helps."""
+        improved = True
+        while improved:
+            improved = False
+            for actions in neighbours(self.arranger.graph, self.candidates, best):
+                if time.monotonic() > deadline:
+                    return
+                before = best.draft
+                self._lay_out(actions, best)
+                if best.draft is not before:
+                    improved = True
+                    break

@@ -1,0 +1,272 @@
+"""The published systems as policies, to be planned and compared like any other.
+
+Each says of every forward value what the system would do with it; the schedule, the
+simulator and the compiler are jaxswap's own, so that what is compared is the choice.
+
+Example:
+    >>> import jax, jax.numpy as jnp, jaxswap
+    >>> w = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
+    >>> loss = lambda w: jnp.sum(jnp.tanh(w @ w) @ w)
+    >>> plan = jaxswap.plan(
+    ...     loss, w, target="h100", policy=jaxswap.policies.FullRemat(), compile=False)
+    >>> plan.host_bytes
+    0
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+from jaxswap._graph import Action, Graph
+from jaxswap._policy import LMS, Decision
+from jaxswap._timing import Distance, Timing
+
+PUBLISHED = ("TFLMSv2", "Imai2018", "FullRemat", "SwapEverything", "SaveOnCpu")
+"""The published systems among the policies below."""
+JAX_OWN = ("DotsSaveable", "OffloadDots")
+"""JAX's own policies of the same names, applied to the whole function."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TFLMSv2:
+    """IBM's TFLMSv2 with its auto-tuning: one distance for all tensors.
+
+    Within a budget: if nothing need be swapped, nothing is. Otherwise the first
+    `sync_mode` at which maximal swapping fits; then the largest threshold, then the
+    largest `swapin_ahead`, then a `swapin_groupby` that fits, each by bisection and
+    each as if more were never better for memory. It knows no time.
+
+    Attributes:
+        min_bytes: tensors smaller than this stay.
+        most_ahead: where the search for `swapin_ahead` ends.
+
+    References:
+        `lms.py` (`_search_params`) and `simulator.py` of branch `tflmsv2` of
+        github.com/IBM/tensorflow-large-model-support.
+    """
+
+    min_bytes: int = 1 << 20
+    most_ahead: int = 64
+
+    def decide(self, graph: Graph) -> Decision:
+        """Swap as much as can be, the start of its search."""
+        return self._dials().decide(graph)
+
+    def tune(self, graph: Graph, fits: Callable[[Decision], bool]) -> Decision:
+        """Search for dials in TFLMSv2's order."""
+        levels = len(graph.equations) + 1
+        off = self._dials(swapout_threshold=levels).decide(graph)
+        if fits(off):
+            return off
+
+        def try_(**dials: int) -> bool:
+            return fits(self._dials(**dials).decide(graph))
+
+        modes = (m for m in (0, 1, 2, 3) if try_(sync_mode=m))
+        mode = next(modes, None)
+        if mode is None:
+            return self._dials(sync_mode=3).decide(graph)
+        dials = {"sync_mode": mode}
+        dials["swapout_threshold"] = _largest(
+            levels, lambda n: try_(**dials, swapout_threshold=n)
+        )
+        if mode < 2:
+            dials["swapin_ahead"] = _largest(
+                self.most_ahead, lambda n: try_(**dials, swapin_ahead=n)
+            )
+            dials["swapin_groupby"] = _first_midpoint(
+                levels, lambda n: try_(**dials, swapin_groupby=n)
+            )
+        return self._dials(**dials).decide(graph)
+
+    def _dials(self, **dials: int) -> LMS:
+        return dataclasses.replace(LMS(min_bytes=self.min_bytes), **dials)
+
+
+@dataclasses.dataclass(frozen=True)
+class Imai2018:
+    """Imai et al. 2018 for the 3D U-Net: swap the encoder and its skip connections.
+
+    What is made in the first part of the forward pass lies idle longest and is
+    swapped, by LMS's rule; the decoder, whose values the backward pass reads first,
+    stays. Nothing is recomputed.
+
+    Attributes:
+        share: the encoder's share of the forward pass's operations.
+        swapin_ahead: how many levels before its use a copy starts.
+
+    References:
+        Imai, Matzek, Le, Negishi, Kawachiya 2018, "Fast and Accurate 3D Medical Image
+        Segmentation with Data-swapping Method", arXiv 1812.07816. Its tuned values
+        are not public; the restriction to the encoder is.
+    """
+
+    share: float = 0.5
+    swapin_ahead: int = 2
+
+    def decide(self, graph: Graph) -> Decision:
+        """Apply LMS's rule to what the encoder makes."""
+        decision = LMS(swapin_ahead=self.swapin_ahead).decide(graph)
+        executed = graph.ancestors(graph.outputs)
+        total = sum(graph.equations[i].flops for i in executed)
+        actions = list(decision.actions)
+        passed = 0.0
+        for eqn in graph.equations:
+            passed += eqn.flops if eqn.index in executed else 0.0
+            for v in eqn.outputs if passed > self.share * total else ():
+                if actions[v] is Action.OFFLOAD:
+                    actions[v] = Action.KEEP
+        timing = dataclasses.replace(decision.timing, swap_cotangents=False)
+        return Decision(tuple(actions), timing)
+
+
+@dataclasses.dataclass(frozen=True)
+class FullRemat:
+    """Keep the arguments alone and compute everything again.
+
+    `jax.checkpoint` around the whole function. Saves little: the values come alive
+    again all at once, when the backward pass begins.
+    """
+
+    def decide(self, graph: Graph) -> Decision:
+        """Recompute every value."""
+        actions = (Action.RECOMPUTE,) * len(graph.values)
+        return Decision(actions, Timing(swap_cotangents=False))
+
+
+@dataclasses.dataclass(frozen=True)
+class SwapEverything:
+    """Swap every large value that lies idle, recompute nothing.
+
+    vDNN's static policy `all` (Rhu et al. 2016), with a copy back that starts one
+    heavy operation before its use.
+
+    Attributes:
+        min_bytes: values smaller than this stay.
+    """
+
+    min_bytes: int = 1 << 20
+
+    def decide(self, graph: Graph) -> Decision:
+        """Offload every large value that the forward pass makes."""
+        actions = _of_executed(graph, lambda v: _is_large(graph, v, self.min_bytes))
+        timing = Timing(swapout_threshold=1, min_bytes=self.min_bytes)
+        return Decision(actions, timing)
+
+
+@dataclasses.dataclass(frozen=True)
+class SaveOnCpu:
+    """Swap every residual and wait for every copy.
+
+    `torch.autograd.graph.save_on_cpu(pin_memory=True)`: what autodiff saves goes to
+    the host when it is made and comes back when it is read; nothing overlaps
+    (github.com/pytorch/pytorch/issues/106360).
+
+    Attributes:
+        min_bytes: values smaller than this stay; 0 is PyTorch's own choice.
+    """
+
+    min_bytes: int = 1 << 10
+
+    def decide(self, graph: Graph) -> Decision:
+        """Offload what the backward pass reads."""
+        residuals = set(graph.residuals())
+        large = {v for v in residuals if _is_large(graph, v, self.min_bytes)}
+        timing = Timing(
+            distance=Distance.LEVEL,
+            swapout_threshold=1,
+            sync_swapout=True,
+            sync_swapin=True,
+            min_bytes=self.min_bytes,
+            swap_cotangents=False,
+        )
+        return Decision(_of_executed(graph, large.__contains__), timing)
+
+
+@dataclasses.dataclass(frozen=True)
+class DotsSaveable:
+    """Keep the results of heavy operations, compute the rest again.
+
+    `jax.checkpoint_policies.dots_saveable`, which does not count convolutions among
+    them; here they are.
+    """
+
+    def decide(self, graph: Graph) -> Decision:
+        """Keep heavy results."""
+        actions = _by_weight(graph, Action.KEEP)
+        return Decision(actions, Timing(swap_cotangents=False))
+
+
+@dataclasses.dataclass(frozen=True)
+class OffloadDots:
+    """Swap the results of heavy operations, compute the rest again, reload at once.
+
+    `jax.checkpoint_policies.offload_dot_with_no_batch_dims`: the compiler may start
+    all copies back when the backward pass begins, and does.
+
+    Attributes:
+        swapin_ahead: heavy operations before its use at which a copy may start.
+    """
+
+    swapin_ahead: int = 1 << 20
+
+    def decide(self, graph: Graph) -> Decision:
+        """Offload heavy results."""
+        timing = Timing(
+            swapout_threshold=1,
+            swapin_ahead=self.swapin_ahead,
+            copies_in_flight=1 << 20,
+            swap_cotangents=False,
+        )
+        return Decision(_by_weight(graph, Action.OFFLOAD), timing)
+
+
+def _is_large(graph: Graph, v: int, min_bytes: int) -> bool:
+    return graph.values[v].nbytes >= max(1, min_bytes)
+
+
+def _of_executed(
+    graph: Graph, is_offloaded: Callable[[int], bool]
+) -> tuple[Action, ...]:
+    """Offload some values; put off what the forward pass itself does not need."""
+    executed = graph.ancestors(graph.outputs)
+    actions = [Action.KEEP] * len(graph.values)
+    for eqn in graph.equations:
+        for v in () if eqn.is_backward else eqn.outputs:
+            if eqn.index not in executed:
+                actions[v] = Action.RECOMPUTE
+            elif is_offloaded(v):
+                actions[v] = Action.OFFLOAD
+    return tuple(actions)
+
+
+def _by_weight(graph: Graph, of_heavy: Action) -> tuple[Action, ...]:
+    """One action for results of heavy operations, replays for everything else."""
+    heavy = {v for eqn in graph.equations if eqn.is_heavy for v in eqn.outputs}
+    return tuple(
+        of_heavy if value.index in heavy else Action.RECOMPUTE for value in graph.values
+    )
+
+
+def _largest(high: int, fits: Callable[[int], bool]) -> int:
+    """The largest number up to `high` that fits, if all below it do; 1 does."""
+    low = 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _first_midpoint(high: int, fits: Callable[[int], bool]) -> int:
+    """`high` if it fits, else the first midpoint of a bisection that does, else 0."""
+    if fits(high):
+        return high
+    low = 0
+    while low < high:
+        middle = (low + high) // 2
+        if middle and fits(middle):
+            return middle
+        high = middle
+    return 0
