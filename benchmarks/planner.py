@@ -46,7 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
         for path in plots(options.output):
             print(path)
     elif options.one:
-        measure(*options.one, options.output)
+        program, target = options.one
+        measure(program, target, options.output)
     else:
         for target in options.target or ("h100", "a100-40"):
             for program in options.program or PROGRAMS:
@@ -59,16 +60,17 @@ def measure(program: str, target: str, output: pathlib.Path) -> None:
     """Plan one program for all budgets; skip those that were planned before."""
     done = {(row["program"], row["target"], row["budget"]) for row in rows_of(output)}
     plain_bytes = plain_device_bytes(program, target)
-    budgets = {f"{share:.0%}": int(share * plain_bytes) for share in SHARES}
-    for name, budget in {**budgets, "smallest": "smallest"}.items():
+    budgets: dict[str, int | str] = {
+        f"{share:.0%}": int(share * plain_bytes) for share in SHARES
+    }
+    budgets["smallest"] = "smallest"
+    for name, budget in budgets.items():
         if (program, target, name) in done:
             continue
-        row = {"program": program, "target": target, "budget": name}
+        row: dict[str, Any] = {"program": program, "target": target, "budget": name}
         row |= {"plain_device_bytes": plain_bytes}
         row |= planned(program, target, budget)
-        limit = row.get("device_bytes") if name == "smallest" else budget
-        if limit is not None:
-            row["policies"] = simulated(program, target, limit)
+        row["policies"] = simulated(program, target, row["budget_bytes"])
         harness.record(row, output)
 
 

@@ -60,10 +60,12 @@ def find_candidates(graph: Graph, fusion: Fusion, large_bytes: int) -> Candidate
                 derived.add(v)
             elif _is_remade(eqn, is_large, eqn.index in executed, derived):
                 actions[v] = Action.RECOMPUTE
-            elif is_fusible(eqn) and not any(u in derived for u in eqn.inputs):
-                # Made of arguments alone, such as weights in a narrower type.
-                if graph.values[v].nbytes >= large_bytes * CAST_SHARE:
-                    actions[v] = Action.RECOMPUTE
+            elif (
+                is_fusible(eqn)
+                and derived.isdisjoint(eqn.inputs)
+                and graph.values[v].nbytes >= large_bytes * CAST_SHARE
+            ):  # Made of arguments alone, such as weights in a narrower type.
+                actions[v] = Action.RECOMPUTE
             if any(source in derived for source in eqn.inputs):
                 derived.add(v)
     producers = graph.producers()

@@ -45,9 +45,9 @@ CHEAP = VIEWS | ELEMENTWISE | MOVES | REDUCTIONS
 
 CLEAR = frozenset(
     "cumsum cumprod cummax cummin cumlogsumexp sort top_k scatter scatter_add "
-    "scatter_mul scatter_min scatter_max scatter-add dynamic_update_slice reduce_window "
-    "reduce_window_sum reduce_window_max reduce_window_min select_and_scatter_add "
-    "select_and_gather_add reduce fft device_put".split()
+    "scatter_mul scatter_min scatter_max scatter-add dynamic_update_slice "
+    "reduce_window reduce_window_sum reduce_window_max reduce_window_min "
+    "select_and_scatter_add select_and_gather_add reduce fft device_put".split()
 )
 """Primitives that XLA runs in a few passes over their operands and results."""
 

@@ -11,7 +11,7 @@ from html import escape
 from jaxswap._lanes import LANES, peak_of
 from jaxswap._plan import Plan, Row
 from jaxswap._report import describe
-from jaxswap._rows import Outcome, outcomes_of, rows_of, short_name
+from jaxswap._rows import Outcome, outcomes_of, short_name
 from jaxswap._svg import lane_chart, memory_chart
 from jaxswap._target import rates_of
 from jaxswap._units import format_bytes, format_seconds
@@ -25,9 +25,6 @@ def to_html(plan: Plan) -> str:
 
     Returns:
         The page. It loads nothing from anywhere and shows everything without scripts.
-
-    Example:
-        >>> pathlib.Path("plan.html").write_text(to_html(plan))  # doctest: +SKIP
     """
     title = escape(f"Plan for {plan.target.name}")
     return f"""<!DOCTYPE html>
@@ -121,8 +118,8 @@ def _cards(plan: Plan) -> Iterator[str]:
 
 def _card(name: str, kind: str, number: str, note: str) -> str:
     return (
-        f'<div class="card"><div>{escape(name)}</div><strong>{escape(number)}</strong> '
-        f'<span class="quiet">{escape(kind)}</span>'
+        f'<div class="card"><div>{escape(name)}</div><strong>{escape(number)}</strong>'
+        f'<div class="quiet">{escape(kind)}</div>'
         f'<div class="quiet">{escape(note)}</div></div>'
     )
 
@@ -142,7 +139,7 @@ def _peak(plan: Plan) -> str:
 
 def _table(plan: Plan) -> str:
     outcomes = outcomes_of(plan)
-    rows = sorted(rows_of(plan), key=lambda row: -row.value.nbytes)
+    rows = sorted(plan.rows, key=lambda row: -row.value.nbytes)
     if not rows:
         return "<p>No value was large enough to decide on.</p>"
     heads = ("bytes", "action", "seconds", "waits", "module", "value", "why")

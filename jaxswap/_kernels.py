@@ -139,9 +139,9 @@ class Fusion:
                 own, count = values[v].nbytes, readers.get(v, 0)
                 made_of = sum(values[root].nbytes for root in above)
                 is_view = v in self.base
-                if not is_view and len(above) > 1 and count > 1:
-                    if count * made_of >= made_of + own * (1 + count):
-                        found.add(v)
+                is_shared = not is_view and len(above) > 1 and count > 1
+                if is_shared and count * made_of >= made_of + own * (1 + count):
+                    found.add(v)
                 is_buffer = v in found and not is_view
                 roots[v] = frozenset((v,)) if is_buffer else above
 

@@ -16,10 +16,9 @@ in place of its stages; HiGHS (Huangfu and Hall 2018) solves it through SciPy.
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +81,6 @@ class Answer:
         stays: share of each item that the backward pass does not read and that stays
             for the sake of replays.
         extra_seconds: replays and stalls.
-        bound_seconds: no solution that fits needs less than this.
         excess_bytes: device memory over the limit.
         device_bytes: modelled memory of each segment.
     """
@@ -91,7 +89,6 @@ class Answer:
     replays: np.ndarray
     stays: np.ndarray
     extra_seconds: float
-    bound_seconds: float
     excess_bytes: float
     device_bytes: np.ndarray
 
@@ -102,7 +99,6 @@ def solve(
     *,
     host_limit_bytes: int | None = None,
     depth: int | None = None,
-    is_integer: bool = True,
     time_limit_seconds: float = 2.0,
     relative_gap: float = 0.005,
 ) -> Answer | None:
@@ -116,33 +112,52 @@ def solve(
         host_limit_bytes: pinned host memory; `None`: any amount.
         depth: how many replays may depend on one another. What a long run of them
             needs at once the model underrates.
-        is_integer: whether candidates are whole.
         time_limit_seconds: the best solution after this time is returned.
         relative_gap: a solution this close to the bound is good enough.
     """
+    # Imported here, for SciPy's optimizers take as long to load as all of jaxswap.
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
     rows = _Rows(model, limit_bytes, host_limit_bytes, depth)
     result = milp(
         rows.objective,
         constraints=LinearConstraint(rows.matrix(), -np.inf, np.array(rows.bounds)),
-        integrality=rows.integrality if is_integer else None,
+        integrality=rows.integrality,
         bounds=Bounds(0, rows.upper),
         options={"time_limit": time_limit_seconds, "mip_rel_gap": relative_gap},
     )
     if result.x is None:
         return None
     count = len(model.items)
-    bound = result.get("mip_dual_bound") if is_integer else result.fun
     excess = float(result.x[rows.over])
-    bound = result.fun if bound is None else min(bound, result.fun)
     return Answer(
         leaves=result.x[:count],
         replays=result.x[count : 2 * count],
         stays=result.x[2 * count : 3 * count],
         extra_seconds=float(result.fun) * rows.tick,
-        bound_seconds=max(0.0, float(bound)) * rows.tick,
         excess_bytes=excess * rows.unit,
         device_bytes=rows.memory(result.x),
     )
+
+
+def bound_seconds(model: Model, limit_bytes: int) -> float:
+    """Seconds that replays and stalls add at least; 0 if the model cannot say.
+
+    Everything that the model overstates for the sake of a good proposal is left out:
+    memory of copies under way, gaps narrowed by the entries that hide a copy, values
+    held early. What is whole may be divided.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    rows = _Rows(model, limit_bytes, None, None, is_bound=True)
+    result = milp(
+        rows.objective,
+        constraints=LinearConstraint(rows.matrix(), -np.inf, np.array(rows.bounds)),
+        bounds=Bounds(0, rows.upper),
+    )
+    if result.x is None or result.x[rows.over] > 1e-6:
+        return 0.0
+    return max(0.0, float(result.fun)) * rows.tick
 
 
 Term = tuple[int, float]
@@ -163,8 +178,11 @@ class _Rows:
         limit_bytes: int,
         host_limit_bytes: int | None,
         depth: int | None,
+        *,
+        is_bound: bool = False,
     ) -> None:
         self.model = model
+        self.is_bound = is_bound
         self.length = len(model.seconds)
         count = len(model.items)
         self.unit = float(max((item.nbytes for item in model.items), default=1))
@@ -175,7 +193,7 @@ class _Rows:
         self.pending = self.landed + self.length
         self.stall = self.pending + self.length
         self.hold = self.stall + self.length
-        self.holds = self._early_holds()
+        self.holds = [] if is_bound else self._early_holds()
         self.over = self.hold + len(self.holds)
         self.level = self.over + 1
         width = self.level + (0 if depth is None else count)
@@ -195,7 +213,9 @@ class _Rows:
         self.memory_start = len(self.bounds)
         self._memory(limit_bytes)
 
-    def matrix(self) -> sparse.csr_matrix:
+    def matrix(self) -> Any:
+        from scipy import sparse
+
         rows, columns, data = zip(*self.terms, strict=True)
         shape = (len(self.bounds), len(self.upper))
         return sparse.csr_matrix((data, (rows, columns)), shape)
@@ -244,7 +264,7 @@ class _Rows:
                 self.upper[self.leave + i] = 0
             # Between equals, less traffic is better.
             issue = model.copy_seconds * (2 + len(item.away))
-            price = issue + 1e-3 * item.nbytes * link
+            price = 0.0 if self.is_bound else issue + 1e-3 * item.nbytes * link
             self.objective[self.leave + i] = price / self.tick
         self.objective[self.stall : self.hold] = 1
 
@@ -334,7 +354,7 @@ class _Rows:
             size = item.nbytes / unit
             first, last = item.gap
             for t in range(first, last + 1):
-                is_inner = first < t < last
+                is_inner = self.is_bound or first < t < last
                 if item.is_needed:
                     terms[t].append((self.replay + i, -size))
                     if is_inner:
@@ -343,8 +363,9 @@ class _Rows:
                     terms[t].append((self.stay + i, size))
                     if not is_inner:
                         terms[t].append((self.leave + i, size))
+            margin = 0 if self.is_bound else 1
             for start, end in item.away:
-                for t in range(start + 1, end):
+                for t in range(start + margin, end + 1 - margin):
                     terms[t].append((self.leave + i, -size))
         for h, (j, start, end) in enumerate(self.holds):
             for t in range(start, end):
@@ -353,5 +374,7 @@ class _Rows:
         for t in range(self.length):
             arrived += [(v, -c) for v, c in self.due[t]]
             flowing = [(self.pending + t, 1.0), (self.landed + t, 1.0), *arrived]
+            if self.is_bound:
+                flowing = []
             bound = (limit_bytes - model.device_bytes[t]) / unit
             self._row([*terms[t], *flowing, (self.over, -1.0)], bound)

@@ -1,5 +1,6 @@
 """Starting points of the search, and the steps that it tries from a draft."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 from jaxswap._arrange import Draft
@@ -10,6 +11,10 @@ from jaxswap._policy import Default
 
 REACHES = (2, 4, 8, 16, 32, 64)
 """How far, in candidates, the cuts of the starting points are apart."""
+PATIENCES = (1.0, 0.3)
+"""How willingly short gaps are spent on the host; see `absences`."""
+MOST_FOR_PAIRS = 32
+"""Up to so many candidates, two changes at once are tried when one does not help."""
 TRIES = 60
 """How many steps are tried from one draft."""
 
@@ -24,14 +29,21 @@ class Best:
 
     @property
     def draft(self) -> Draft:
+        """The best draft; something was offered before."""
         assert self._draft is not None
         return self._draft
 
     @property
     def fits(self) -> bool:
+        """Whether it stays within both limits."""
         return not self._rank(self.draft)[0]
 
+    def is_within(self, draft: Draft) -> bool:
+        """Whether a draft stays within both limits."""
+        return not self._rank(draft)[0]
+
     def offer(self, draft: Draft) -> None:
+        """Take a draft if it is better than the best."""
         if self._draft is None or self._rank(draft) < self._rank(self._draft):
             self._draft = draft
 
@@ -135,9 +147,12 @@ def neighbours(
         if best.fits
         else _to_save_memory(graph, candidates, draft)
     )
-    for tries, change in enumerate(changes):
-        if tries >= TRIES:
-            return
+    first = list(itertools.islice(changes, TRIES))
+    pairs: Iterable[Change] = ()
+    if len(candidates.forward) <= MOST_FOR_PAIRS:
+        every = _single_changes(graph, candidates, draft)
+        pairs = (a | b for a, b in itertools.combinations(every, 2))
+    for change in itertools.chain(first, pairs):
         actions = list(draft.actions)
         for v, action in change.items():
             actions[v] = action
@@ -146,6 +161,18 @@ def neighbours(
 
 
 Change = dict[int, Action]
+
+
+def _single_changes(graph: Graph, candidates: Candidates, draft: Draft) -> list[Change]:
+    """Every other action of every candidate, the largest candidates first."""
+    decided = (*candidates.forward, *candidates.backward)
+    return [
+        {v: action}
+        for v in sorted(decided, key=lambda v: -graph.values[v].nbytes)
+        for action in Action
+        if action is not draft.actions[v]
+        and (action is not Action.RECOMPUTE or v in candidates.recomputable)
+    ]
 
 
 def _to_save_memory(

@@ -2,30 +2,24 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from jaxswap import _plan_cache
+from jaxswap import _plan_cache, policies
 from jaxswap._arrange import Arranger, Draft
 from jaxswap._budget import BudgetError
 from jaxswap._calibrate import resolve_target
 from jaxswap._candidates import SMALL_SHARE, find_candidates
 from jaxswap._evidence import Evidence, inspect
-from jaxswap._function import FlatFunction, flatten_function
 from jaxswap._graph import Action, Graph, Value
 from jaxswap._host_memory import check_host_memory
 from jaxswap._options import compiler_options
 from jaxswap._plan import Plan
 from jaxswap._policy import Policy, as_policy
-from jaxswap._prune import without_zeros, zeros_from
-from jaxswap._refine import Compile, refine
-from jaxswap._rewrite import run_backward, run_forward
+from jaxswap._refine import Compile, Refined, refine
 from jaxswap._search import SEARCH_SECONDS, Search
 from jaxswap._signature import signature_of
+from jaxswap._step import flatten_loss, step_of, types_of
 from jaxswap._target import Target, rates_of
 from jaxswap._trace import Program, trace
 from jaxswap._tuning import tune
@@ -119,7 +113,7 @@ def plan(
     """
     if not callable(fn):
         raise TypeError(f"`fn` is {fn!r}; jaxswap.plan needs a function.")
-    flat, perturbed = _flatten(fn, args, kwargs, argnums, has_aux)
+    flat, perturbed = flatten_loss(fn, args, kwargs, argnums, has_aux)
     program = trace(flat.call, flat.operands, perturbed, flat.out_avals)
     planned = plan_program(
         budget=budget,
@@ -198,15 +192,14 @@ class Request:
         limit = 0 if is_smallest else budget - self.reserve_bytes
         compile_ = self._compiler(program, graph, target) if self.compile else None
         if self.policy is None:
-            refined = refine(
-                search,
-                limit,
-                self.host_budget_bytes,
-                compile_,
-                self.most_compiles,
-                self.search_seconds,
-                self.progress,
-            )
+            refined = self._refine(search, limit, compile_)
+            if is_smallest:
+                smallest = refined.draft.timeline.device_bytes
+                smallest += refined.correction_bytes
+                faster = self._refine(
+                    search, smallest, compile_, refined.correction_bytes
+                )
+                refined = faster if faster.fits else refined
         else:
             refined = tune(search, self.policy, limit, compile_, self.progress)
         made = Plan(
@@ -228,6 +221,24 @@ class Request:
         if not refined.fits and not is_smallest and self.budget_bytes is not None:
             raise self._budget_error(made, budget)
         return made
+
+    def _refine(
+        self,
+        search: Search,
+        limit_bytes: int,
+        compile_: Compile | None,
+        correction_bytes: int = 0,
+    ) -> Refined:
+        return refine(
+            search,
+            limit_bytes,
+            self.host_budget_bytes,
+            compile_,
+            self.most_compiles,
+            self.search_seconds,
+            self.progress,
+            correction_bytes,
+        )
 
     def _budget_error(self, made: Plan, budget: int) -> BudgetError:
         timeline, values = made.timeline, made.graph.values
@@ -257,7 +268,7 @@ class Request:
         def compile_(draft: Draft) -> Evidence:
             return inspect(
                 step_of(program, graph, draft),
-                *_types(program),
+                *types_of(program),
                 target=None if self.target is None else target,
                 compiler_options=compiler_options(),
             )
@@ -288,92 +299,8 @@ def search_of(graph: Graph, target: Target) -> tuple[Search, int]:
     large_bytes = max(1, int(peak * SMALL_SHARE))
     arranger = Arranger(graph, rates, large_bytes)
     candidates = find_candidates(graph, arranger.simulator.fusion, large_bytes)
-    return Search(arranger, candidates), large_bytes
-
-
-def step_of(program: Program, graph: Graph, draft: Draft) -> Callable[..., Any]:
-    """Return the value and gradient of a program, as a draft has it computed.
-
-    The first result's cotangent is one if it is a scalar, as in `jax.value_and_grad`;
-    those of other results are zero. A first result that is no scalar gets a cotangent
-    from the caller, as an operand more.
-    """
-
-    def step(*operands: Any) -> Any:
-        count = len(program.operands)
-        outputs, residuals = run_forward(
-            program, graph, draft.schedule, operands[:count]
-        )
-        given: list[Any] = [None] * len(outputs)
-        for i, v in enumerate(program.cotangents):
-            if v is not None:
-                is_given = len(operands) > count
-                given[i] = operands[count] if is_given else jnp.ones_like(outputs[i])
-                break
-        pairs = zip(program.cotangents, given, strict=True)
-        absent = [v for v, c in pairs if v is not None and c is None]
-        zeros = zeros_from(graph, absent)
-        steps = without_zeros(graph, draft.schedule.backward, zeros)
-        return outputs, run_backward(program, graph, steps, residuals, given)
-
-    return step
-
-
-def _types(program: Program) -> list[jax.ShapeDtypeStruct]:
-    """Types of what `step_of` takes."""
-    wanted = list(program.operands)
-    first = next((v for v in program.cotangents if v is not None), None)
-    if first is not None and program.avals[first].shape != ():
-        wanted.append(first)
-    avals = [program.avals[v] for v in wanted]
-    return [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals]
-
-
-def _flatten(
-    fn: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    argnums: int | Sequence[int],
-    has_aux: bool,
-) -> tuple[FlatFunction, list[bool]]:
-    """Trace `fn`; say which of its operands are differentiated."""
-    wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-    for i in wanted:
-        if not -len(args) <= i < len(args):
-            raise ValueError(
-                f"`argnums` is {argnums!r}, but `fn` is given {len(args)} positional "
-                "arguments."
-            )
-    types, named = jax.tree.map(_type, (args, dict(kwargs)))
-    flat = flatten_function(fn, types, named, lambda leaf: isinstance(leaf, _STRUCT))
-    leaves = jax.tree.leaves(flat.out_tree.unflatten(flat.out_avals))
-    is_pair = has_aux and len(flat.out_tree.children()) == 2
-    if has_aux and not is_pair:
-        raise TypeError("`has_aux` is set, but `fn` does not return a pair.")
-    if not leaves or leaves[0].shape != () or (len(leaves) > 1 and not has_aux):
-        shapes = ", ".join(str(leaf.shape) for leaf in leaves)
-        raise TypeError(
-            f"`fn` must return a scalar to be differentiated; it returns {shapes}."
-        )
-    is_wanted = {i % len(args) for i in wanted}
-    perturbed = [False] * flat.closed_over_count
-    for i, arg in enumerate(types):
-        arrays = [x for x in jax.tree.leaves(arg) if isinstance(x, _STRUCT)]
-        perturbed += [i in is_wanted] * len(arrays)
-    perturbed += [False] * (len(flat.operands) - len(perturbed))
-    return flat, perturbed
-
-
-_STRUCT = jax.ShapeDtypeStruct
-
-
-def _type(leaf: Any) -> Any:
-    """The type of an array, also of one that `jax.jit` would make of a number."""
-    if isinstance(leaf, (_STRUCT, jax.Array)):
-        return _STRUCT(leaf.shape, leaf.dtype)
-    if isinstance(leaf, (np.ndarray, np.generic, bool, int, float, complex)):
-        return jax.eval_shape(lambda x: x, leaf)
-    return leaf
+    seeds = [getattr(policies, name)().decide for name in policies.UNTUNED]
+    return Search(arranger, candidates, seeds), large_bytes
 
 
 def _budget_bytes(budget: int | str | None) -> int | None:

@@ -28,17 +28,34 @@ class Seen(Protocol):
     """What is read from a compiled program; see `jaxswap.Evidence`."""
 
     @property
-    def device_bytes(self) -> int: ...  # noqa: D102
+    def device_bytes(self) -> int:
+        """As `jaxswap.Evidence` has it."""
+        ...
+
     @property
-    def temp_bytes(self) -> int: ...  # noqa: D102
+    def temp_bytes(self) -> int:
+        """As `jaxswap.Evidence` has it."""
+        ...
+
     @property
-    def host_bytes(self) -> int: ...  # noqa: D102
+    def host_bytes(self) -> int:
+        """As `jaxswap.Evidence` has it."""
+        ...
+
     @property
-    def swapped_bytes(self) -> int: ...  # noqa: D102
+    def swapped_bytes(self) -> int:
+        """As `jaxswap.Evidence` has it."""
+        ...
+
     @property
-    def exposed_bytes(self) -> int: ...  # noqa: D102
+    def exposed_bytes(self) -> int:
+        """As `jaxswap.Evidence` has it."""
+        ...
+
     @property
-    def exposed_copies(self) -> Any: ...  # noqa: D102
+    def exposed_copies(self) -> Any:
+        """As `jaxswap.Evidence` has it."""
+        ...
 
 
 Compile = Callable[[Draft], Seen]
@@ -72,6 +89,7 @@ def refine(
     most_compiles: int,
     search_seconds: float,
     progress: Progress,
+    correction_bytes: int = 0,
 ) -> Refined:
     """Find the fastest draft whose compiled program fits.
 
@@ -83,10 +101,11 @@ def refine(
         most_compiles: programs to compile at most.
         search_seconds: time for each search.
         progress: told what is going on, a line at a time.
+        correction_bytes: what programs are known to need beyond the simulation.
     """
     best: Refined | None = None
     again: Draft | None = None
-    correction = 0
+    correction = correction_bytes
     for count in range(1, max(1, most_compiles) + 1):
         room = limit_bytes - correction
         progress(f"planning for {format_bytes(max(0, room))}")
@@ -94,7 +113,7 @@ def refine(
         predicted = found.draft.timeline.device_bytes + correction
         if compile_ is None:
             fits = found.fits
-            return Refined(found.draft, found.bound_seconds, 0, None, fits)
+            return Refined(found.draft, found.bound_seconds, correction, None, fits)
         if best is not None and found.draft is best.draft:
             break
         progress(f"compiling a plan of {format_bytes(predicted)} predicted")
@@ -109,6 +128,7 @@ def refine(
         made = Refined(found.draft, found.bound_seconds, correction, compiled, fits)
         best = made if best is None else _better(best, made)
         is_hidden = seen.exposed_bytes <= EXPOSED * seen.swapped_bytes
+        is_hidden |= _waits(found.draft)
         if fits and is_hidden and abs(error) <= ENOUGH * predicted:
             break
         again = None
@@ -143,6 +163,7 @@ def _better(old: Refined, new: Refined) -> Refined:
 
     def rank(refined: Refined, compiled: Compiled) -> tuple[Any, ...]:
         is_hidden = compiled.exposed_bytes <= EXPOSED * compiled.swapped_bytes
+        is_hidden |= _waits(refined.draft)
         size = 0 if refined.fits else compiled.device_bytes
         return (not refined.fits, size, not is_hidden, refined.draft.timeline.seconds)
 
@@ -150,6 +171,12 @@ def _better(old: Refined, new: Refined) -> Refined:
         (new, old),
         key=lambda r: rank(r, r.compiled),  # type: ignore[arg-type]
     )
+
+
+def _waits(draft: Draft) -> bool:
+    """Whether a draft is meant to wait for copies, so that some must be exposed."""
+    timeline = draft.timeline
+    return timeline.stall_seconds > EXPOSED * timeline.seconds
 
 
 def _exposed(search: Search, seen: Seen) -> frozenset[int]:

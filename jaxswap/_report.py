@@ -12,7 +12,7 @@ from typing import Any
 
 from jaxswap._kernels import is_alias, is_fusible
 from jaxswap._plan import Plan, Row
-from jaxswap._rows import Outcome, outcomes_of, rows_of, short_name
+from jaxswap._rows import Outcome, outcomes_of, short_name
 from jaxswap._target import rates_of
 from jaxswap._timeline import Timeline
 from jaxswap._units import format_bytes, format_seconds
@@ -45,12 +45,8 @@ def describe(plan: Plan) -> str:
     Returns:
         Lines of at most 110 columns: the main numbers, and the largest decisions by
         module.
-
-    Example:
-        >>> describe(plan).splitlines()[0]  # doctest: +SKIP
-        'plan for h100 (NVIDIA H100 80GB HBM3), with published rates'
     """
-    rows, outcomes = rows_of(plan), outcomes_of(plan)
+    rows, outcomes = plan.rows, outcomes_of(plan)
     facts = [
         ("device memory", _device_lines(plan)),
         ("host memory", _host_lines(plan)),
@@ -80,7 +76,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         `"plain"` and `"compiled"` hold what was found in that way, `"plain"` being
         the simulated step in which everything is kept.
     """
-    rows, outcomes = rows_of(plan), outcomes_of(plan)
+    rows, outcomes = plan.rows, outcomes_of(plan)
     rates = rates_of(plan.target)
     return {
         "target": plan.target.name,
@@ -91,6 +87,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "arguments": list(plan.signature.arguments),
         "budget_bytes": plan.budget_bytes,
         "reserve_bytes": plan.reserve_bytes,
+        "host_budget_bytes": plan.host_budget_bytes,
         "large_bytes": plan.large_bytes,
         "predicted_device_bytes": _predicted_bytes(plan),
         "simulated": {
@@ -193,9 +190,11 @@ def _device_lines(plan: Plan) -> Iterator[str]:
 
 
 def _host_lines(plan: Plan) -> Iterator[str]:
-    simulated = f"{format_bytes(plan.timeline.host_bytes)} simulated"
-    seen = plan.compiled
-    yield simulated + (f"; {format_bytes(seen.host_bytes)} compiled" if seen else "")
+    seen, limit = plan.compiled, plan.host_budget_bytes
+    parts = [f"{format_bytes(plan.timeline.host_bytes)} simulated"]
+    parts += [f"{format_bytes(seen.host_bytes)} compiled"] if seen else []
+    parts += [f"{format_bytes(limit)} budget"] if limit is not None else []
+    yield "; ".join(parts)
 
 
 def _step_lines(plan: Plan) -> Iterator[str]:

@@ -46,11 +46,6 @@ def rows_of(plan: Plan) -> tuple[Row, ...]:
         One row for each large buffer of the forward pass and for each other value
         that is swapped, in the order of the program. An equation with several results
         has its whole replay in the row of each.
-
-    Example:
-        >>> rows = rows_of(plan)  # doctest: +SKIP
-        >>> rows[0].why  # doctest: +SKIP
-        'copies (2 x 3.40 ms) run beside 14.0 ms of work'
     """
     facts = _Facts(plan)
     return tuple(facts.row(v) for v in _decided(plan))

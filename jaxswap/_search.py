@@ -7,17 +7,19 @@ promising first, until nothing helps or time is up.
 """
 
 import dataclasses
-import itertools
+import functools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from jaxswap._arrange import Arranger, Draft
 from jaxswap._candidates import Candidates
-from jaxswap._graph import Action
-from jaxswap._model import Answer, solve
-from jaxswap._moves import Best, checkpoints, neighbours, swaps_of_products
+from jaxswap._exact import Exact
+from jaxswap._graph import Action, Graph
+from jaxswap._model import Answer, bound_seconds, solve
+from jaxswap._moves import PATIENCES, Best, checkpoints, neighbours, swaps_of_products
+from jaxswap._policy import Decision
 from jaxswap._segments import Segments, actions_of, build_model, cut
 
 ROUNDS = 3
@@ -28,12 +30,12 @@ largest item (its fluids need none: they land byte by byte where they are used),
 how many replays may depend on one another."""
 MODEL_SECONDS = 0.5
 """Time for one solution of the model."""
-SEARCH_SECONDS = 6.0
+SEARCH_SECONDS = 5.0
 """Time for the search below one limit."""
-EXHAUSTIVE = 800
-"""Up to so many combinations of actions, all are tried."""
-PATIENCES = (1.0, 0.3)
-"""How willingly short gaps are spent on the host; see `absences`."""
+
+
+Seed = Callable[[Graph], Decision]
+"""What a policy decides: drafts that the search has to beat."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,11 +62,12 @@ class Search:
     """
 
     def __init__(
-        self, arranger: Arranger, candidates: Candidates, seeds: Iterable[Draft] = ()
+        self, arranger: Arranger, candidates: Candidates, seeds: Iterable[Seed] = ()
     ) -> None:
         self.arranger = arranger
         self.candidates = candidates
         self.seeds = tuple(seeds)
+        self.seeded: list[Draft] = []
         self.kept = arranger.arrange(candidates.fixed, 0)
         self.segments: Segments = cut(self.kept)
         self.model, self.values = build_model(
@@ -72,6 +75,7 @@ class Search:
         )
         self.eager: frozenset[int] = frozenset()
         self.grounded: frozenset[int] = frozenset()
+        self.exact = Exact(arranger, candidates)
         self.found: tuple[Draft, ...] = ()
         self.started: dict[int, Draft] = {}
         self._starts = (
@@ -98,60 +102,53 @@ class Search:
         if again is not None:
             draft = self.arranger.arrange(again.actions, limit_bytes, eager=self.eager)
             bound = min(self.kept.timeline.seconds, draft.timeline.seconds)
-            return Found(draft, bound, draft.timeline.device_bytes <= limit_bytes)
+            again_best = Best(limit_bytes, host_limit_bytes)
+            again_best.offer(draft)
+            return Found(draft, bound, again_best.fits)
         deadline = time.monotonic() + seconds
         best = Best(limit_bytes, host_limit_bytes)
-        for draft in (self.kept, *self.seeds, *self.found):
+        for draft in (self.kept, *self.found):
             if not any(swap.value in self.grounded for swap in draft.swaps):
                 best.offer(draft)
         bound = self.kept.timeline.seconds
         if best.fits and best.draft is self.kept:
             return Found(self.kept, bound, fits=True)
-        if self._is_exhaustible():
-            self._try_all(best)
-        else:
-            self._start(best, deadline - 0.6 * seconds)
-            bound += self._solve(best, deadline)
-            self._improve(best, deadline)
+        self._start(best, deadline - 0.6 * seconds)
+        is_small = self.exact.is_small
+        model_deadline = deadline - 0.5 * seconds if is_small else deadline
+        extra = self._solve(best, model_deadline)
+        bound = max(bound, self.kept.timeline.seconds + extra)
+        if is_small:
+            lay_out = functools.partial(self._lay_out, best=best)
+            bound = max(bound, self.exact.improve(best, lay_out, deadline))
+        self._improve(best, deadline)
         self.found = (*self.found, best.draft)
         bound = min(bound, best.draft.timeline.seconds)
         return Found(best.draft, bound, best.fits)
-
-    def _is_exhaustible(self) -> bool:
-        return 3 ** len(self.candidates.forward) <= EXHAUSTIVE
 
     def _start(self, best: Best, deadline: float) -> None:
         """Try the starting points; those that swap, until something fits."""
         for index, actions in enumerate(self._starts):
             if time.monotonic() > deadline:
-                return
+                break
             if Action.OFFLOAD in actions:
                 if not best.fits:
                     self._lay_out(actions, best)
             elif index not in self.started:
                 self.started[index] = self.arranger.arrange(actions, 0)
-        for draft in self.started.values():
-            best.offer(draft)
-
-    def _try_all(self, best: Best) -> None:
-        """Lay out every combination of actions."""
-        choices = [
-            (Action.KEEP, Action.OFFLOAD, Action.RECOMPUTE)
-            if v in self.candidates.recomputable
-            else (Action.KEEP, Action.OFFLOAD)
-            for v in self.candidates.forward
-        ]
-        for combination in itertools.product(*choices):
-            actions = list(self.candidates.fixed)
-            for v, action in zip(self.candidates.forward, combination, strict=True):
-                actions[v] = action
-            self._lay_out(actions, best)
+        for seed in self.seeds[len(self.seeded) :]:
+            if time.monotonic() > deadline:
+                break
+            self.seeded.append(self.arranger.follow(seed(self.arranger.graph)))
+        for draft in (*self.started.values(), *self.seeded):
+            if not any(swap.value in self.grounded for swap in draft.swaps):
+                best.offer(draft)
 
     def _solve(self, best: Best, deadline: float) -> float:
         """Let the model propose; return its bound on the seconds to be added."""
         if not self.values:
             return 0.0
-        bound = 0.0
+        bound = bound_seconds(self.model, best.limit_bytes)
         grounded = dataclasses.replace(
             self.model,
             items=tuple(
@@ -176,8 +173,6 @@ class Search:
                 )
                 if answer is None:
                     break
-                if not room and not seen and answer.excess_bytes < 1:
-                    bound = answer.bound_seconds
                 actions = self._actions(answer)
                 if tuple(actions) in seen:
                     break

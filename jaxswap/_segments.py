@@ -88,6 +88,10 @@ def build_model(
     return model, values
 
 
+Span = tuple[int, list[tuple[int, int]], bool]
+"""Segment of making, gaps, and whether the backward pass reads the value."""
+
+
 class _Items:
     """Describes candidates by segments."""
 
@@ -98,6 +102,10 @@ class _Items:
         self.candidates = candidates
         self.at = at
         self.entries = kept.entries
+        forward = [
+            s for s, e in zip(at, kept.entries, strict=True) if not e.is_backward
+        ]
+        self.forward_end = int(max(forward, default=0))
         self.roots, self.seconds, self.reads = self._kernels(kept)
 
     def items(self) -> tuple[tuple[Item, ...], tuple[int, ...]]:
@@ -114,14 +122,15 @@ class _Items:
     def _item(
         self,
         v: int,
-        span: tuple[int, list[tuple[int, int]], bool],
+        span: Span,
         position: dict[int, int],
     ) -> Item:
         made, gaps, is_needed = span
-        main = max(gaps, key=lambda gap: gap[1] - gap[0])
+        main = self._main(v, gaps)
         can_replay = v in self.candidates.recomputable and all(
             root in position or self._is_small(root) for root in self.roots.get(v, ())
         )
+        is_bridged = main[1] - main[0] >= 2
         return Item(
             nbytes=self.graph.values[v].nbytes,
             made=made,
@@ -129,9 +138,20 @@ class _Items:
             away=tuple((a + 1, b - 1) for a, b in gaps if (a, b) != main),
             use=main[1],
             is_needed=is_needed,
-            replay_seconds=self.seconds.get(v, 0.0) if can_replay else None,
+            replay_seconds=(
+                self.seconds.get(v, 0.0) if can_replay and is_bridged else None
+            ),
             roots=tuple(position[r] for r in self.roots.get(v, ()) if r in position),
         )
+
+    def _main(self, v: int, gaps: list[tuple[int, int]]) -> tuple[int, int]:
+        """The gap that a replay can bridge: from the forward to the backward pass."""
+        if v in self.candidates.backward:
+            return max(gaps, key=lambda gap: gap[1] - gap[0])
+        last = max(s for s in self.reads[v] if s <= self.forward_end)
+        behind = [s for s in self.reads[v] if s > self.forward_end]
+        ends = [b for _, b in gaps if b > self.forward_end]
+        return last, min(behind, default=min(ends, default=last))
 
     def _is_small(self, v: int) -> bool:
         return v not in self.candidates.forward
@@ -159,33 +179,38 @@ class _Items:
                 seconds.setdefault(v, float(kept.timeline.seconds_of[index]))
         return roots, seconds, reads
 
-    def _span(self, v: int) -> tuple[int, list[tuple[int, int]], bool] | None:
-        """Segment of making, gaps of two segments or more, and that it is needed."""
+    def _gaps(self, v: int) -> list[tuple[int, int]]:
+        """Pairs of uses with a segment between them."""
         points = sorted(set(self.reads.get(v, ())))
-        gaps = [(a, b) for a, b in itertools.pairwise(points) if b - a >= 3]
-        return (points[0], gaps, True) if points and gaps else None
+        return [(a, b) for a, b in itertools.pairwise(points) if b - a >= 2]
 
-    def _unneeded(
-        self, spans: dict[int, tuple[int, list[tuple[int, int]], bool]]
-    ) -> dict[int, tuple[int, list[tuple[int, int]], bool]]:
+    def _span(self, v: int) -> Span | None:
+        """Making and gaps of a value that the backward pass reads."""
+        points, gaps = self.reads.get(v, ()), self._gaps(v)
+        if not gaps or max(points) <= self.forward_end:
+            return None
+        return min(points), gaps, True
+
+    def _unneeded(self, spans: dict[int, Span]) -> dict[int, Span]:
         """Candidates that only replays would read: their gap ends with the first."""
-        found: dict[int, tuple[int, list[tuple[int, int]], bool]] = {}
+        found: dict[int, Span] = {}
         dependents: dict[int, list[int]] = {}
         for v in self.candidates.forward:
             for root in self.roots.get(v, ()):
                 dependents.setdefault(root, []).append(v)
         for v in reversed(self.candidates.forward):
-            if v in spans or not self.reads.get(v):
+            points = self.reads.get(v)
+            if v in spans or not points or max(points) > self.forward_end:
                 continue
             known = spans | found
             ends = [
-                max(known[d][1], key=lambda gap: gap[1] - gap[0])[1]
+                end
                 for d in dependents.get(v, ())
-                if d in known
+                if d in known and (end := self._main(d, known[d][1])[1]) > max(points)
             ]
-            last = max(self.reads[v])
-            if ends and min(ends) - last >= 2:
-                found[v] = (min(self.reads[v]), [(last, min(ends))], False)
+            if ends and min(ends) - max(points) >= 2:
+                gaps = [*self._gaps(v), (max(points), min(ends))]
+                found[v] = (min(points), gaps, False)
         return dict(reversed(found.items()))
 
 

@@ -25,6 +25,9 @@ PUBLISHED = ("TFLMSv2", "Imai2018", "FullRemat", "SwapEverything", "SaveOnCpu")
 JAX_OWN = ("DotsSaveable", "OffloadDots")
 """JAX's own policies of the same names, applied to the whole function."""
 
+UNTUNED = ("Imai2018", "FullRemat", "SwapEverything", "SaveOnCpu", *JAX_OWN)
+"""Those that decide once and for all. `jaxswap.plan` starts its search from them."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TFLMSv2:

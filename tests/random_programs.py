@@ -16,10 +16,11 @@ import numpy as np
 from jaxswap._arrange import Arranger, Draft
 from jaxswap._candidates import Candidates
 from jaxswap._graph import Action, Equation, Graph, Value
+from jaxswap._moves import PATIENCES
 from jaxswap._planner import search_of
 from jaxswap._prefetch import Lives
 from jaxswap._rates import Rates
-from jaxswap._search import PATIENCES, Search
+from jaxswap._search import Search
 from jaxswap._target import Target, find_target
 
 MIB = 1 << 20
@@ -150,9 +151,7 @@ class Network:
         """Add the backward pass of a loss that sums the value `end`."""
         del loss
         of: dict[int, list[int]] = {}
-        first = self.run(
-            "broadcast", [cotangent], self.nbytes(end), is_backward=True
-        )
+        first = self.run("broadcast", [cotangent], self.nbytes(end), is_backward=True)
         of[end] = [first]
         gradients = []
         for kind, inputs, out, saved, flops in reversed(self.tape):

@@ -17,22 +17,30 @@ USERS = [*sorted((ROOT / "benchmarks").rglob("*.py"))]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # Numbers and text alone: these never import JAX.
-PURE = ["_units", "_graph", "_timing", "_target", "_cost", "_order", "_lifetimes"]
-PURE += [
-    "_policy",
-    "_instructions",
-    "_schedule",
-    "_prune",
-    "_hlo",
-    "_copies",
-    "_buffers",
-    "_labels",
+PURE = "_units _graph _timing _rates _target_table _target _saved_targets".split()
+PURE += "_host_memory _budget _signature _cost _order _lifetimes _policy".split()
+PURE += "_instructions _schedule _prune _options _hlo _copies _buffers _labels".split()
+PURE += "_kernels _timeline _simulate _prefetch _arrange _candidates _model".split()
+PURE += "_segments _moves _exact _search _plan _refine _tuning policies _plan_file".split()
+PURE += "_plan_cache _rows _report _lanes _plot _svg _html".split()
+CORE = [*PURE, "_compat", "_measure", "_calibrate", "_trace", "_values", "_rewrite"]
+CORE += [
+    "_topology",
+    "_evidence",
+    "_function",
+    "_step",
+    "_planner",
+    "_pareto",
+    "_offload",
 ]
-CORE = [*PURE, "_compat", "_trace", "_values", "_rewrite", "_topology", "_evidence"]
-CORE += ["_offload", "__init__"]
+CORE += ["__init__"]
 NEVER_IN_CORE = {"flax", "optax", "nibabel", "nilearn", "scipy", "matplotlib", "rich"}
+# Libraries that one module is there for, imported when it is used.
+LIBRARIES = {"_model": {"scipy"}, "_plot": {"matplotlib"}}
+# A plan can be printed, drawn and saved: methods that import what does it.
+DEFERRED = {"_plan": {"_rows", "_report", "_plot", "_html", "_plan_file"}}
 MAX_FILE_LINES = 400
-MAX_FUNCTION_LINES = 80
+MAX_FUNCTION_LINES = 60  # its docstring aside
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Check = Callable[[str, str], list[str]]
@@ -82,6 +90,7 @@ def check_size(source: str, module: str) -> list[str]:
     found = [f"{module}: {lines} lines"] if lines > MAX_FILE_LINES else []
     for function in functions(ast.parse(source)):
         length = (function.end_lineno or 0) - function.lineno + 1
+        length -= (ast.get_docstring(function) or "").count("\n")
         if length > MAX_FUNCTION_LINES:
             found.append(f"{module}.{function.name}: {length} lines")
     return found
@@ -141,14 +150,14 @@ def check_core_order(source: str, module: str) -> list[str]:
     name = module.removeprefix("jaxswap.")
     if name not in CORE:
         return [f"{name} has no place among the core modules"]
-    allowed = CORE[: CORE.index(name)]
+    allowed = {*CORE[: CORE.index(name)], *DEFERRED.get(name, ())}
     found = []
     for imported in imports(ast.parse(source), module):
         first, *rest = imported.split(".")
         if first == "jaxswap":
             if not rest or rest[0] not in allowed:
                 found.append(f"{name} imports {imported}")
-        elif first in NEVER_IN_CORE:
+        elif first in NEVER_IN_CORE - LIBRARIES.get(name, set()):
             found.append(f"{name} imports {imported}")
         elif first in ("jax", "jaxlib") and name in PURE:
             found.append(f"{name} imports {imported}: it works on numbers alone")
@@ -198,8 +207,9 @@ def notebook_sources() -> list[tuple[str, str]]:
     return found
 
 
+COMMANDS = ("_cli", "_commands", "__main__")
 CORE_FILES = [path for path in PACKAGE if path.parent.name == "jaxswap"]
-CORE_FILES = [path for path in CORE_FILES if path.stem not in ("_cli", "__main__")]
+CORE_FILES = [path for path in CORE_FILES if path.stem not in COMMANDS]
 MEDICAL_FILES = [path for path in PACKAGE if path.parent.name == "medical"]
 TEST_FILES = sorted((ROOT / "tests").glob("*.py"))
 

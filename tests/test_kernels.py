@@ -114,7 +114,10 @@ def test_value_held_in_an_optimization_barrier_is_a_buffer_that_it_shares() -> N
 
 
 def elementwise() -> tuple[Graph, int, int]:
-    """`sum(tanh(dot(x)))` and a product behind it that reads the `tanh` no more."""
+    """A cheap value that both passes read: `sum(tanh(dot(x)))`, `sum(dot(g) * tanh)`.
+
+    Values: 1 the product, 2 its `tanh`, 3 the sum; backward 5, 6 and 7 in that order.
+    """
     b = Builder()
     made = b.run("dot", [b.argument(GB)], GB)
     fused = b.run("tanh", [made], GB)

@@ -1,0 +1,96 @@
+"""Plans of programs written by hand, for tests that need no JAX."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from handmade import MIB, Builder, chain, results_of
+
+from jaxswap._arrange import Arranger
+from jaxswap._candidates import find_candidates
+from jaxswap._graph import Action, Graph
+from jaxswap._plan import Compiled, Plan
+from jaxswap._search import Search
+from jaxswap._signature import signature_of
+from jaxswap._target import Target, find_target, rates_of
+
+H100 = find_target("h100")
+SLOW_LINK = dataclasses.replace(H100, name="slow", host_link_bytes_per_second=5e9)
+COMPILED = Compiled(
+    predicted_device_bytes=600 * MIB,
+    device_bytes=640 * MIB,
+    temp_bytes=500 * MIB,
+    host_bytes=70 * MIB,
+    swapped_bytes=128 * MIB,
+    exposed_bytes=32 * MIB,
+    compile_count=2,
+)
+
+
+def busy(graph: Graph) -> Graph:
+    """Give heavy equations the arithmetic of bf16 products, so that they take time."""
+    equations = [
+        dataclasses.replace(eqn, work="bf16_matmul") if eqn.is_heavy else eqn
+        for eqn in graph.equations
+    ]
+    return dataclasses.replace(graph, equations=tuple(equations))
+
+
+def plan_of(
+    graph: Graph,
+    actions: Mapping[int, Action] | None = None,
+    *,
+    target: Target = H100,
+    limit_bytes: int = 1 << 40,
+    **more: Any,
+) -> Plan:
+    """The plan with given actions; other large values are kept."""
+    arranger = Arranger(graph, rates_of(target), MIB)
+    candidates = find_candidates(graph, arranger.simulator.fusion, MIB)
+    decided = list(candidates.fixed)
+    for v, action in (actions or {}).items():
+        decided[v] = action
+    draft = arranger.arrange(decided, limit_bytes)
+    return Plan(
+        graph=graph,
+        target=target,
+        actions=draft.actions,
+        swaps=draft.swaps,
+        signature=signature_of(graph),
+        large_bytes=MIB,
+        **more,
+    )
+
+
+def mixed_plan(target: Target = H100, **more: Any) -> Plan:
+    """Eight layers: one result swapped, one computed again, the others kept."""
+    graph = busy(chain(8))
+    tanh = results_of(graph, "tanh")
+    actions = {tanh[1]: Action.OFFLOAD, tanh[2]: Action.RECOMPUTE}
+    return plan_of(graph, actions, target=target, **more)
+
+
+def found_plan(budget_bytes: int) -> Plan:
+    """Three layers, planned for a budget by the search."""
+    graph = busy(chain(3))
+    arranger = Arranger(graph, rates_of(H100), MIB)
+    candidates = find_candidates(graph, arranger.simulator.fusion, MIB)
+    found = Search(arranger, candidates).find(budget_bytes, seconds=5.0)
+    return Plan(
+        graph=graph,
+        target=H100,
+        actions=found.draft.actions,
+        swaps=found.draft.swaps,
+        signature=signature_of(graph),
+        budget_bytes=budget_bytes,
+        large_bytes=MIB,
+        staleness=found.draft.staleness,
+        bound_seconds=found.bound_seconds,
+    )
+
+
+def forward_plan() -> Plan:
+    """A program without a backward pass and with nothing to decide on."""
+    b = Builder()
+    x = b.argument(4)
+    return plan_of(b.graph([b.run("dot", [x, x], 4)]))
