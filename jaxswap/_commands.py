@@ -169,7 +169,7 @@ def run_targets(parsed: argparse.Namespace) -> int:
         _write(json.dumps(rows, indent=2))
         return 0
     head = ("name", "memory", "bandwidth", "to host", "from host", "bf16", "numbers")
-    table = [head]
+    table: list[tuple[str, ...]] = [head]
     for name, target in found.items():
         rates = rates_of(target)
         table.append(
@@ -240,6 +240,9 @@ def _add_program(parser: argparse.ArgumentParser) -> None:
 
 def _program(parsed: argparse.Namespace) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """The loss and its arguments."""
+    from jaxswap._compat import start_without_gpu
+
+    start_without_gpu()
     if parsed.program == "unet3d":
         return _unet3d(parsed.size or 192, parsed.dtype or "bfloat16")
     if parsed.size or parsed.dtype:

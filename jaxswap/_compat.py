@@ -7,6 +7,7 @@ Nothing else in jaxswap asks for a version. Each function here has a test in
 import contextlib
 import importlib
 import os
+import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -125,6 +126,20 @@ def cuda_topology(target_config: str, shape: str) -> topologies.TopologyDescript
         except NotImplementedError:
             _cuda_plugin().initialize()
             return describe()
+
+
+def start_without_gpu(devices: str = "/dev") -> None:
+    """Have JAX look for its devices; on a machine without a GPU, without a traceback.
+
+    Where NVIDIA's libraries are missing, the CUDA plugin prints one when JAX first
+    looks for devices, though it is wanted for compiling alone.
+
+    Args:
+      devices: the folder in which a GPU's driver puts its files.
+    """
+    has_gpu = any(pathlib.Path(devices).glob("nvidia[0-9]*"))
+    with contextlib.nullcontext() if has_gpu else _unchecked_cuda_libraries():
+        jax.devices()
 
 
 def cuda_plugin_names() -> tuple[str, ...]:

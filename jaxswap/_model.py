@@ -119,11 +119,13 @@ def solve(
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     rows = _Rows(model, limit_bytes, host_limit_bytes, depth)
+    limits: Any = np.array(rows.bounds)
+    upper: Any = rows.upper
     result = milp(
         rows.objective,
-        constraints=LinearConstraint(rows.matrix(), -np.inf, np.array(rows.bounds)),
+        constraints=LinearConstraint(rows.matrix(), -np.inf, limits),
         integrality=rows.integrality,
-        bounds=Bounds(0, rows.upper),
+        bounds=Bounds(0, upper),
         options={"time_limit": time_limit_seconds, "mip_rel_gap": relative_gap},
     )
     if result.x is None:
@@ -150,10 +152,12 @@ def bound_seconds(model: Model, limit_bytes: int) -> float:
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     rows = _Rows(model, limit_bytes, None, None, is_bound=True)
+    limits: Any = np.array(rows.bounds)
+    upper: Any = rows.upper
     result = milp(
         rows.objective,
-        constraints=LinearConstraint(rows.matrix(), -np.inf, np.array(rows.bounds)),
-        bounds=Bounds(0, rows.upper),
+        constraints=LinearConstraint(rows.matrix(), -np.inf, limits),
+        bounds=Bounds(0, upper),
     )
     if result.x is None or result.x[rows.over] > 1e-6:
         return 0.0

@@ -154,6 +154,8 @@ def _draw_memory(ax: Axes, plan: Plan, seconds: float) -> None:
         ("host, this plan", after, after.host_bytes_at, LANES["out"][2], 0.9),
     )
     for label, timeline, nbytes_at, color, width in lines:
+        if nbytes_at is after.host_bytes_at and not after.host_bytes:
+            continue
         xs, ys = memory_corners(timeline, nbytes_at)
         xs, ys = xs / seconds, ys / scale
         ax.step(xs, ys, where="post", color=color, lw=width, label=label)

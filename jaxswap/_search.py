@@ -28,9 +28,11 @@ VARIANTS = ((0.0, None), (1.0, None), (0.5, 4), (1.0, 4), (0.0, 2))
 """Forms of the model: the room that it leaves for buffers in flight, in sizes of the
 largest item (its fluids need none: they land byte by byte where they are used), and
 how many replays may depend on one another."""
-MODEL_SECONDS = 0.5
+GOOD = 1.15
+"""A draft that takes so many times as long as keeping all is good enough to start."""
+MODEL_SECONDS = 1.0
 """Time for one solution of the model."""
-SEARCH_SECONDS = 5.0
+SEARCH_SECONDS = 6.5
 """Time for the search below one limit."""
 
 
@@ -127,12 +129,12 @@ class Search:
         return Found(best.draft, bound, best.fits)
 
     def _start(self, best: Best, deadline: float) -> None:
-        """Try the starting points; those that swap, until something fits."""
+        """Try the starting points; those that swap, until something good fits."""
         for index, actions in enumerate(self._starts):
             if time.monotonic() > deadline:
                 break
             if Action.OFFLOAD in actions:
-                if not best.fits:
+                if not self._is_good(best):
                     self._lay_out(actions, best)
             elif index not in self.started:
                 self.started[index] = self.arranger.arrange(actions, 0)
@@ -143,6 +145,11 @@ class Search:
         for draft in (*self.started.values(), *self.seeded):
             if not any(swap.value in self.grounded for swap in draft.swaps):
                 best.offer(draft)
+
+    def _is_good(self, best: Best) -> bool:
+        """Whether the best draft fits and costs little time."""
+        limit = GOOD * self.kept.timeline.seconds
+        return best.fits and best.draft.timeline.seconds <= limit
 
     def _solve(self, best: Best, deadline: float) -> float:
         """Let the model propose; return its bound on the seconds to be added."""
@@ -212,7 +219,7 @@ class Search:
             )
             best.offer(draft)
             first = first or draft
-            if Action.OFFLOAD not in actions or best.fits:
+            if Action.OFFLOAD not in actions or best.is_within(draft):
                 break
         assert first is not None
         return first

@@ -49,8 +49,10 @@ def memory_chart(plan: Plan) -> str:
         f'<path class="after area" d="{area}"/>',
         f'<path class="kept" d="{_path(kept, kept.device_bytes_at, x_of, y_of)}"/>',
         f'<path class="after" d="{curve}"/>',
-        f'<path class="host" d="{_path(after, after.host_bytes_at, x_of, y_of)}"/>',
     ]
+    if after.host_bytes:
+        host = _path(after, after.host_bytes_at, x_of, y_of)
+        parts.append(f'<path class="host" d="{host}"/>')
     levels = {"budget": plan.budget_bytes} if plan.budget_bytes is not None else {}
     levels |= {"compiled": plan.device_bytes} if plan.compiled else {}
     for name, nbytes in levels.items():
@@ -65,7 +67,7 @@ def memory_chart(plan: Plan) -> str:
     keys = [
         ("kept", "device, everything kept"),
         ("after", "device, this plan"),
-        ("host", "host, this plan"),
+        *((("host", "host, this plan"),) if after.host_bytes else ()),
         *((name, f"{name} {format_bytes(n)}") for name, n in levels.items()),
     ]
     return _legend(keys) + _svg("".join(parts), HEIGHT, title_lines(plan)[0])

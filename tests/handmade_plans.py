@@ -94,3 +94,9 @@ def forward_plan() -> Plan:
     b = Builder()
     x = b.argument(4)
     return plan_of(b.graph([b.run("dot", [x, x], 4)]))
+
+
+def empty_plan() -> Plan:
+    """A program that returns its argument."""
+    b = Builder()
+    return plan_of(b.graph([b.argument()]))

@@ -21,8 +21,8 @@ PURE = "_units _graph _timing _rates _target_table _target _saved_targets".split
 PURE += "_host_memory _budget _signature _cost _order _lifetimes _policy".split()
 PURE += "_instructions _schedule _prune _options _hlo _copies _buffers _labels".split()
 PURE += "_kernels _timeline _simulate _prefetch _arrange _candidates _model".split()
-PURE += "_segments _moves _exact _search _plan _refine _tuning policies _plan_file".split()
-PURE += "_plan_cache _rows _report _lanes _plot _svg _html".split()
+PURE += "_segments _moves _exact _search _plan _refine _tuning policies".split()
+PURE += "_plan_file _plan_cache _rows _report _lanes _plot _svg _html".split()
 CORE = [*PURE, "_compat", "_measure", "_calibrate", "_trace", "_values", "_rewrite"]
 CORE += [
     "_topology",

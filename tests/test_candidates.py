@@ -131,9 +131,9 @@ def test_value_made_with_a_side_effect_is_never_computed_twice() -> None:
     made = b.run("dot", [b.argument(GB)], GB, is_pure=False)
     cheap = b.run("tanh", [made], GB, is_pure=False)
     small = b.run("tanh", [b.arguments[0]], GB // 2, is_pure=False)
-    view = b.run("sum", [b.run("mul", [cheap, small], GB)], 4)
+    total = b.run("sum", [b.run("mul", [cheap, small], GB)], 4)
     product = b.run("dot", [made], GB)
-    found = candidates_of(b.graph([view, product]))
+    found = candidates_of(b.graph([total, product]))
     assert found.forward == (made, cheap, product)
     assert found.recomputable == {product}
     assert found.fixed[small] is KEEP

@@ -1,5 +1,8 @@
 """Answers that differ between versions of JAX."""
 
+import os
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,3 +106,17 @@ def test_varying_axes_are_those_of_shard_map() -> None:
         X, X
     )
     assert seen == [frozenset({"i"}), frozenset()]
+
+
+def test_jax_starts_without_a_traceback_where_there_is_no_gpu(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variable = "JAX_SKIP_CUDA_CONSTRAINTS_CHECK"
+    monkeypatch.delenv(variable, raising=False)
+    seen: list[str | None] = []
+    monkeypatch.setattr(jax, "devices", lambda: seen.append(os.environ.get(variable)))
+    _compat.start_without_gpu(str(tmp_path))
+    (tmp_path / "nvidia0").touch()
+    _compat.start_without_gpu(str(tmp_path))
+    assert seen == ["1", None]
+    assert variable not in os.environ

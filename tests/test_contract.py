@@ -16,6 +16,12 @@ from zoo import CASES, Case
 
 import jaxswap
 from jaxswap import KEEP, LMS, OFFLOAD, RECOMPUTE, Action, Value
+from jaxswap._graph import Graph
+from jaxswap._instructions import Schedule
+from jaxswap._offload import _call
+from jaxswap._planner import search_of
+from jaxswap._target import find_target
+from jaxswap._trace import Program
 
 ACTIONS = (OFFLOAD, RECOMPUTE, KEEP)
 
@@ -132,6 +138,34 @@ def test_value_and_gradient_are_those_of_the_plain_function(
     case = BY_NAME[name]
     swapped = jaxswap.offload(case.fn, policy=MIXES[mix])
     actual = jax.jit(with_gradient(case, swapped))(*case.args)
+    assert_same(actual, plain(name), case.rtol)
+
+
+def planned(fn: Callable[..., Any], share: float) -> Callable[..., Any]:
+    """The function with the best plan for a share of the memory of keeping all.
+
+    Copies that can be early are, so that every form of a swap occurs.
+    """
+
+    def decide(program: Program, graph: Graph) -> Schedule:
+        search, _ = search_of(graph, find_target("h100"))
+        kept = search.kept.timeline
+        room = kept.device_bytes - kept.caller_bytes
+        limit = kept.caller_bytes + int(share * room)
+        draft = search.find(limit, seconds=0.1).draft
+        search.eager = frozenset(range(len(graph.values)))
+        return search.find(limit, again=draft).draft.schedule
+
+    return lambda *args: _call(fn, decide, args, {})
+
+
+@pytest.mark.parametrize("share", [0.6, 0.0])
+@pytest.mark.parametrize("name", BY_NAME)
+def test_planned_function_has_the_gradient_of_the_plain_one(
+    name: str, share: float
+) -> None:
+    case = BY_NAME[name]
+    actual = jax.jit(with_gradient(case, planned(case.fn, share)))(*case.args)
     assert_same(actual, plain(name), case.rtol)
 
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 from handmade import MIB
-from handmade_plans import COMPILED, SLOW_LINK, forward_plan, mixed_plan
+from handmade_plans import COMPILED, SLOW_LINK, empty_plan, forward_plan, mixed_plan
 
 from jaxswap._html import to_html
 from jaxswap._lanes import spans_of
@@ -27,6 +27,7 @@ class Page(HTMLParser):
         self.scripts = 0
         self.rows: list[list[str]] = []
         self.tips: list[str] = []
+        self.hints: set[str | None] = set()
         self.text = ""
         self.feed(text)
         self.close()
@@ -34,6 +35,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.scripts += tag == "script"
+        self.hints.update(text for name, text in attrs if name == "title")
         if tag not in VOID:
             self.open.append(tag)
         if tag == "tr":
@@ -134,9 +136,11 @@ def test_charts_are_valid_and_stay_within_their_borders() -> None:
         e.attrib.get("class") for e in memory.iter("line")
     }
     bars = [e for e in lanes if e.tag == "rect"]
-    assert len(bars) == len(spans_of(plan.timeline))
-    ends = [float(e.attrib["x"]) + float(e.attrib["width"]) for e in bars]
-    assert max(ends) == pytest.approx(992, abs=1.0)
+    per_second = (992 - 74) / plan.seconds
+    for bar, span in zip(bars, spans_of(plan.timeline), strict=True):
+        left, width = float(bar.attrib["x"]), float(bar.attrib["width"])
+        assert left == pytest.approx(74 + span.start_seconds * per_second, abs=0.1)
+        assert width == pytest.approx(span.seconds * per_second, abs=0.4)
 
 
 def test_memory_line_reaches_its_peak() -> None:
@@ -166,6 +170,7 @@ def test_users_text_is_escaped() -> None:
     assert page.scripts == 1
     assert page.text.count(HARM) > 3
     assert any(HARM in tip for tip in page.tips)
+    assert page.hints == {HARM}
 
 
 def test_page_loads_nothing() -> None:
@@ -180,5 +185,6 @@ def test_everything_is_there_before_the_script() -> None:
 
 
 def test_program_without_decisions_has_a_page() -> None:
-    page = Page(to_html(forward_plan()))
-    assert "No value was large enough to decide on." in page.text
+    for plan in (forward_plan(), empty_plan()):
+        page = Page(to_html(plan))
+        assert "No value was large enough to decide on." in page.text

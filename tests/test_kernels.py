@@ -130,9 +130,7 @@ def elementwise() -> tuple[Graph, int, int]:
 def test_swapped_value_is_a_buffer_and_returns_as_another() -> None:
     graph, made, fused = elementwise()
     total, g, gradient = 3, 5, 7
-    steps = lowered(
-        graph, by_hand([0, 1, SwapOut(fused), 2], [3, SwapIn(fused), 4, 5])
-    )
+    steps = lowered(graph, by_hand([0, 1, SwapOut(fused), 2], [3, SwapIn(fused), 4, 5]))
     assert steps.values == (made, fused, total, g, fused, gradient)
     copies = [step for step in steps.steps if isinstance(step, Copy)]
     assert copies == [Copy(fused, 1, False), Copy(fused, 4, True)]
@@ -221,9 +219,7 @@ def test_readers_in_the_other_pass_do_not_make_a_value_worth_storing() -> None:
     both = b.run("add", [left, right], GB)
     results = [b.run("sum", [both], 4) for _ in range(2)]
     cotangent = b.cotangent()
-    gradients = [
-        b.run("sum", [both, cotangent], 4, is_backward=True) for _ in range(2)
-    ]
+    gradients = [b.run("sum", [both, cotangent], 4, is_backward=True) for _ in range(2)]
     assert both not in Fusion(b.graph(results, gradients)).materialized
 
 
@@ -277,9 +273,7 @@ def test_swapped_view_makes_a_buffer_of_what_it_looks_at() -> None:
 def test_copy_is_awaited_once_and_only_after_it_began() -> None:
     graph = products(3)
     waits = Barrier((2,), (1,))
-    steps = lowered(
-        graph, by_hand([0, waits, SwapOut(1), 1, waits, 2], [waits, 3, 4])
-    )
+    steps = lowered(graph, by_hand([0, waits, SwapOut(1), 1, waits, 2], [waits, 3, 4]))
     found = [(at, s) for at, s in enumerate(steps.steps) if isinstance(s, Wait)]
     assert found == [(3, Wait((1,)))]
     assert steps.runs == (0, 1, 1, 2, 2, 3, 4)

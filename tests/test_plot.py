@@ -10,9 +10,18 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from handmade import MIB
-from handmade_plans import COMPILED, H100, SLOW_LINK, forward_plan, mixed_plan
+from handmade_plans import (
+    COMPILED,
+    H100,
+    SLOW_LINK,
+    empty_plan,
+    forward_plan,
+    mixed_plan,
+)
 from matplotlib.axes import Axes
 
+from jaxswap._graph import Action
+from jaxswap._html import to_html
 from jaxswap._lanes import (
     boundary_seconds,
     memory_corners,
@@ -133,6 +142,12 @@ def test_memory_is_drawn_before_and_after_with_its_limits() -> None:
 def test_picture_without_budget_has_no_such_line() -> None:
     lines = lines_of(plot_plan(mixed_plan()).axes[0])
     assert not {"budget", "compiled"} & set(lines)
+    assert "host, this plan" in lines
+    plain = mixed_plan()
+    plain = dataclasses.replace(plain, actions=(Action.KEEP,) * len(plain.actions))
+    plain = dataclasses.replace(plain, swaps=())
+    assert "host, this plan" not in lines_of(plot_plan(plain).axes[0])
+    assert "host, this plan" not in to_html(plain)
 
 
 def test_lanes_share_the_axis_of_time_and_are_explained() -> None:
@@ -187,6 +202,7 @@ def test_path_is_checked_before_the_work(tmp_path: Path, draw: object) -> None:
 
 def test_program_without_backward_pass_can_be_drawn() -> None:
     assert plot_plan(forward_plan()).axes
+    assert plot_plan(empty_plan()).axes
 
 
 def test_pictures_leave_pyplot_alone() -> None:

@@ -224,7 +224,7 @@ def test_values_on_their_way_out_fill_memory_for_each_other() -> None:
 
 def test_only_so_many_copies_back_start_at_one_entry() -> None:
     values = range(IN_FLIGHT + 1)
-    swaps = placed(dict.fromkeys(values, [11]), back=0.25)
+    swaps = placed(dict.fromkeys(values, (11,)), back=0.25)
     assert [gate(swaps[v]) for v in values] == [10] * IN_FLIGHT + [9]
 
 

@@ -15,6 +15,17 @@ import jaxswap
 # In the order in which the documentation introduces them.
 PUBLIC_NAMES = [
     "offload",
+    "plan",
+    "Plan",
+    "BudgetError",
+    "HostMemoryError",
+    "load_plan",
+    "clear_plans",
+    "pareto",
+    "Pareto",
+    "Point",
+    "calibrate",
+    "Rates",
     "compiler_options",
     "Action",
     "KEEP",

@@ -12,6 +12,7 @@ from handmade_plans import (
     H100,
     SLOW_LINK,
     busy,
+    empty_plan,
     forward_plan,
     found_plan,
     mixed_plan,
@@ -183,7 +184,7 @@ def test_only_the_largest_rows_are_shown() -> None:
 def test_no_line_is_too_long() -> None:
     graph = busy(chain(6))
     long = "module/" * 30 + "name"
-    values = [dataclasses.replace(v, scope=long, name=long * 2) for v in graph.values]
+    values = [dataclasses.replace(v, scope=long, name="n" * 200) for v in graph.values]
     graph = dataclasses.replace(graph, values=tuple(values))
     equations = [
         dataclasses.replace(e, is_known=False, primitive=f"{e.primitive}_{e.index}" * 3)
@@ -198,7 +199,9 @@ def test_no_line_is_too_long() -> None:
 def test_plan_without_decisions_can_be_described() -> None:
     said = fact(forward_plan(), "decisions")
     assert said == "0 large values (of 1.00 MiB and more): none"
-    assert json.dumps(summary(forward_plan()))
+    for plan in (forward_plan(), empty_plan()):
+        assert json.dumps(summary(plan), allow_nan=False)
+        assert describe(plan)
 
 
 def numbers(data: Any, key: str = "") -> Iterator[tuple[str, float]]:

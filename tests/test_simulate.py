@@ -13,7 +13,7 @@ from handmade import GB, Builder, by_hand, products, rates
 
 from jaxswap._arrange import Arranger
 from jaxswap._graph import Action, Graph
-from jaxswap._instructions import Barrier, Schedule, SwapIn, SwapOut
+from jaxswap._instructions import Barrier, Instruction, Schedule, SwapIn, SwapOut
 from jaxswap._kernels import NO_BUFFER, Copy, Kernel, Wait
 from jaxswap._rates import Rates
 from jaxswap._schedule import schedule
@@ -21,9 +21,7 @@ from jaxswap._simulate import Simulator
 from jaxswap._timeline import Timeline
 from jaxswap._timing import Timing
 
-SWAP_FIRST = by_hand(
-    [0, SwapOut(1), 1, Barrier((2,), (1,)), 2], [3, SwapIn(1), 4, 5]
-)
+SWAP_FIRST = by_hand([0, SwapOut(1), 1, Barrier((2,), (1,)), 2], [3, SwapIn(1), 4, 5])
 """`products(3)`; its first value leaves behind product 1 and returns behind 4."""
 
 
@@ -84,7 +82,7 @@ def test_memory_does_not_depend_on_the_clock() -> None:
     ],
 )
 def test_buffer_is_free_once_its_copy_was_awaited(
-    forward: list[int], freed: int
+    forward: list[int | Instruction], freed: int
 ) -> None:
     plan = by_hand(forward, [3, SwapIn(1), 4, 5])
     assert play(products(3), plan).freed[0] == freed
@@ -125,7 +123,10 @@ def test_copies_both_ways_share_the_link(
         [SwapIn(first), 3, SwapIn(second), 4],
     )
     timeline = play(graph, plan, rates(both_ways_share=share))
-    assert (timeline.transfers[1].start_seconds, timeline.transfers[1].seconds) == (2, 2)
+    assert (timeline.transfers[1].start_seconds, timeline.transfers[1].seconds) == (
+        2,
+        2,
+    )
     assert timeline.transfers[2].start_seconds == 3
     assert timeline.transfers[2].seconds == pytest.approx(seconds)
     alone = play(graph, plan, rates(both_ways_share=share, link=100e9))
@@ -170,9 +171,7 @@ def test_kernel_takes_the_longer_of_arithmetic_and_bytes() -> None:
     made = b.run("dot", [made], GB, flops=4e9)  # 4 ms
     b.run("dot", [made], GB, flops=4e9, tile_flops=6e9)  # in whole tiles 6 ms
     assert seconds(b) == pytest.approx([1, 2e-3, 4e-3, 6e-3])
-    assert seconds(b, launch_seconds=0.5) == pytest.approx(
-        [1.5, 0.502, 0.504, 0.506]
-    )
+    assert seconds(b, launch_seconds=0.5) == pytest.approx([1.5, 0.502, 0.504, 0.506])
 
 
 def test_unknown_operation_is_charged_by_its_bytes() -> None:
