@@ -244,40 +244,45 @@ def plots(output: pathlib.Path) -> list[pathlib.Path]:
     rows = rows_of(output)
     written = []
     for program, target in dict.fromkeys((r["program"], r["target"]) for r in rows):
-        mine = [r for r in rows if (r["program"], r["target"]) == (program, target)]
-        curves: dict[str, list[tuple[int, float]]] = {}
-        for row in (r for r in mine if r["fits"]):
-            point = (row["device_bytes"], row["simulated_seconds"])
-            curves.setdefault("jaxswap", []).append(point)
-            for name, seconds in row["policies"].items():
-                if seconds is not None:
-                    point = (row["budget_bytes"], seconds)
-                    curves.setdefault(name, []).append(point)
-        plain = (
-            mine[0]["plain_device_bytes"],
-            next((r["plain_simulated_seconds"] for r in mine if r["fits"]), 0.0),
+        mine = [
+            row
+            for row in rows
+            if (row["program"], row["target"]) == (program, target) and row["fits"]
+        ]
+        if not mine:
+            continue
+        plain = jaxswap.Point(
+            method="plain",
+            budget_bytes=None,
+            device_bytes=mine[0]["plain_device_bytes"],
+            host_bytes=0,
+            seconds=mine[0]["plain_simulated_seconds"],
+            fits=True,
         )
+        points = tuple(point for row in mine for point in points_of(row))
         path = output.with_name(f"pareto-{program}-{target}.png")
-        draw(curves, plain, f"{program} on {target}", path)
+        jaxswap.Pareto(f"{program} on {target}", plain, points).plot(path)
         written.append(path)
     return written
 
 
-def draw(
-    curves: dict[str, list[tuple[int, float]]],
-    plain: tuple[int, float],
-    title: str,
-    path: pathlib.Path,
-) -> None:
-    """Draw one picture."""
-    points = tuple(
-        jaxswap.Point(name, None, device_bytes, 0, seconds, True)
-        for name, curve in curves.items()
-        for device_bytes, seconds in curve
+def points_of(row: dict[str, Any]) -> list[jaxswap.Point]:
+    """The plan of a row, and the policies that fit its budget."""
+    own = jaxswap.Point(
+        method="jaxswap",
+        budget_bytes=row["budget_bytes"],
+        device_bytes=row["device_bytes"],
+        host_bytes=row["host_bytes"],
+        seconds=row["simulated_seconds"],
+        fits=True,
+        bound_seconds=row["bound_seconds"],
     )
-    start = jaxswap.Point("plain", None, plain[0], 0, plain[1], True)
-    figure = jaxswap.Pareto(title, start, points).plot()
-    figure.savefig(path, dpi=110)
+    others = [
+        jaxswap.Point(name, row["budget_bytes"], row["budget_bytes"], 0, seconds, True)
+        for name, seconds in row["policies"].items()
+        if seconds is not None
+    ]
+    return [own, *others]
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ class Kernel:
         is_replay: whether that is a forward equation run in the backward pass.
         reads: buffers read.
         makes: buffers made.
+        arguments: arguments read, which are no buffers of the program's own.
         is_shared: reads nothing that a kernel just before has not read as well, and
             is fused with it: its reads cost nothing.
     """
@@ -39,6 +40,7 @@ class Kernel:
     reads: tuple[int, ...]
     makes: tuple[int, ...]
     is_shared: bool = False
+    arguments: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ def lower(fusion: Fusion, schedule: Schedule) -> Steps:
         values=tuple(lowering.values),
         last_reads=tuple(lowering.last_reads),
         runs=tuple(lowering.runs),
-        is_fixed=tuple(v in fusion.fixed for v in lowering.values),
+        is_fixed=tuple(b in lowering.fixed for b in range(len(lowering.values))),
     )
 
 
@@ -198,7 +200,10 @@ class _Lowering:
         self.runs: list[int] = []
         self.values: list[int] = []
         self.last_reads: list[int] = []
+        self.fixed: set[int] = set()
+        self.unmade = set(fusion.fixed)
         self.roots: dict[int, frozenset[int]] = {}
+        self.given: dict[int, frozenset[int]] = {}
         self.at_host: set[int] = set()
         self.stored = {swap.value for swap in schedule.swaps}
         self.stored.update(
@@ -208,6 +213,7 @@ class _Lowering:
         self.family: list[tuple[frozenset[int], int]] = []
         for v in (*fusion.graph.arguments, *fusion.graph.cotangents):
             self.roots[v] = frozenset()
+            self.given[v] = frozenset((v,))
 
     def run(self, instructions: Sequence[Instruction]) -> None:
         for step in instructions:
@@ -233,11 +239,17 @@ class _Lowering:
         if is_alias(eqn) and eqn.outputs[0] in self.fusion.base:
             for v, source in zip(eqn.outputs, eqn.inputs, strict=False):
                 self.roots[v] = self.roots.get(source, frozenset())
+                self.given[v] = self.given.get(source, frozenset())
+                if v in self.unmade:
+                    self.unmade.discard(v)
+                    self.fixed.update(self.roots[v])
             return
+        given = frozenset().union(*(self.given.get(v, frozenset()) for v in eqn.inputs))
         roots = frozenset().union(*(self.roots.get(v, frozenset()) for v in eqn.inputs))
         made = [v for v in eqn.outputs if self._is_buffer(v)]
         if not made and is_fusible(eqn):
             self.roots.update(dict.fromkeys(eqn.outputs, roots))
+            self.given.update(dict.fromkeys(eqn.outputs, given))
             return
         at = len(self.steps)
         for buffer in roots:
@@ -246,7 +258,8 @@ class _Lowering:
         if eqn.is_heavy:
             self.family.clear()
         shared = eqn.is_cheap and self._joins_family(roots, at)
-        self._append(Kernel(eqn.index, is_replay, tuple(roots), buffers, shared))
+        read = (tuple(roots), buffers, shared, tuple(given))
+        self._append(Kernel(eqn.index, is_replay, *read))
 
     def _append(self, step: Step) -> None:
         self.steps.append(step)
@@ -267,8 +280,13 @@ class _Lowering:
     def _new(self, v: int) -> int:
         self.values.append(v)
         self.last_reads.append(len(self.steps))
-        self.roots[v] = frozenset((len(self.values) - 1,))
-        return len(self.values) - 1
+        buffer = len(self.values) - 1
+        self.roots[v] = frozenset((buffer,))
+        self.given.pop(v, None)
+        if v in self.unmade:  # Made once more, it is no longer the caller's.
+            self.unmade.discard(v)
+            self.fixed.add(buffer)
+        return buffer
 
     def _copy(self, v: int, is_inward: bool) -> None:
         if is_inward:

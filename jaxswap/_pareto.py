@@ -32,6 +32,8 @@ class Point:
         host_bytes: pinned host memory.
         seconds: simulated seconds of a step.
         fits: whether it fits the budget.
+        bound_seconds: no plan for this budget is faster, as far as the model can
+            tell; 0 if it says nothing.
     """
 
     method: str
@@ -40,6 +42,7 @@ class Point:
     host_bytes: int
     seconds: float
     fits: bool
+    bound_seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +73,12 @@ class Pareto:
         from jaxswap._plot import plot_pareto
 
         plain = (self.plain.device_bytes, self.plain.seconds)
-        return plot_pareto(self.curves(), path, plain=plain)
+        bound = [
+            (p.device_bytes, p.bound_seconds)
+            for p in self.points
+            if p.method == OWN and p.fits and p.bound_seconds
+        ]
+        return plot_pareto(self.curves(), path, plain=plain, bound=bound)
 
     def __str__(self) -> str:
         """Write a table."""
@@ -185,4 +193,12 @@ def _points(
 
 
 def _point(method: str, budget: int | None, made: Plan, *, fits: bool) -> Point:
-    return Point(method, budget, made.device_bytes, made.host_bytes, made.seconds, fits)
+    return Point(
+        method=method,
+        budget_bytes=budget,
+        device_bytes=made.device_bytes,
+        host_bytes=made.host_bytes,
+        seconds=made.seconds,
+        fits=fits,
+        bound_seconds=0.0 if made.policy else made.bound_seconds,
+    )

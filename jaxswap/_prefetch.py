@@ -227,8 +227,10 @@ class _Placing:
         at = self._first_heavy_from(end, first, gap.use)
         over = self._violations(first, at, gap.value)
         if over.size:
-            at = self._heavy_from(first + int(over[0]), first)
-            self._stall(at, end - self.starts[at])
+            # Wait in front of it: at the last heavy entry that is not behind it.
+            place = np.searchsorted(self.heavy, first + int(over[0]), "right") - 1
+            at = max(first, int(self.heavy[place]))
+        self._stall(at, end - self.starts[at])
         self.used[first:at] += self.clock.nbytes[gap.value]
         return at
 
@@ -244,17 +246,12 @@ class _Placing:
         over = self._violations(gate, last, gap.value)
         if over.size:
             gate = self._heavy_from(gate + int(over[-1]) + 1, last)
-        if gate == last and self.used[last : gap.use].max() > self.limit_bytes:
+        if self.used[last : gap.use].max() > self.limit_bytes:
             self.used[last : gap.use] -= self.clock.nbytes[gap.value]
-            self._stall(gap.use, seconds)
-            self.in_busy = self.starts[last]
+            self.in_busy = self.starts[gap.use]
             return None
         self.started[gate] = self.started.get(gate, 0) + 1
-        begin = max(begin, self.starts[gate])
-        late = begin + seconds - min(due, self.in_busy)
-        if late > 0:
-            self._stall(gap.use, late)
-        self.in_busy = begin
+        self.in_busy = max(begin, self.starts[gate])
         self.used[gate:last] += self.clock.nbytes[gap.value]
         return gate
 

@@ -42,7 +42,7 @@ class Simulator:
         if kernel.is_shared:
             return made / self.rates.memory_bytes_per_second
         read = sum(int(self.nbytes[values[b]]) for b in kernel.reads)
-        read += self._argument_bytes(eqn)
+        read += sum(int(self.nbytes[v]) for v in kernel.arguments)
         moved = max(read + made, eqn.inner_bytes)
         seconds = moved / self.rates.memory_bytes_per_second
         return self.rates.launch_seconds + max(
@@ -63,20 +63,13 @@ class Simulator:
         rate = getattr(self.rates, f"{eqn.work}_flops_per_second", 0.0)
         return max(eqn.flops, eqn.tile_flops) / rate if rate else 0.0
 
-    def _argument_bytes(self, eqn: Equation) -> int:
-        nbytes = 0
-        for v in eqn.inputs:
-            if self.graph.values[v].is_argument:
-                nbytes += int(self.nbytes[v])
-        return nbytes
-
     def _caller_bytes(self) -> int:
-        """Arguments, results and gradients."""
+        """Arguments, cotangents (a scalar's is a constant), results, gradients."""
         graph = self.graph
-        return int(
-            sum(self.nbytes[v] for v in (*graph.arguments, *graph.outputs))
-            + sum(self.nbytes[v] for v in graph.gradients)
-        )
+        cotangents = [v for v in graph.cotangents if self.nbytes[v] > 16]
+        given = (*graph.arguments, *cotangents)
+        made = (*graph.outputs, *graph.gradients)
+        return int(sum(self.nbytes[v] for v in (*given, *made)))
 
 
 class _Play:
@@ -162,21 +155,18 @@ class _Play:
     def _freed(self) -> np.ndarray:
         """Index of the last step at which each buffer holds memory."""
         freed = np.array(self.steps.last_reads, np.int64)
-        leaving: dict[int, int] = {}
-        count = len(self.steps.steps)
+        leaving: dict[int, tuple[int, int]] = {}
         for at, step in enumerate(self.steps.steps):
             if isinstance(step, Copy) and not step.is_inward:
-                leaving[step.value] = step.buffer
                 is_forward = at < self.steps.forward_count
-                end = self.steps.forward_count if is_forward else count
-                if step.buffer != NO_BUFFER:
-                    freed[step.buffer] = max(freed[step.buffer], end - 1)
-        for at, step in enumerate(self.steps.steps):
-            if isinstance(step, Wait):
+                end = self.steps.forward_count if is_forward else len(self.starts)
+                leaving[step.value] = (step.buffer, end - 1)
+            elif isinstance(step, Wait):
                 for v in step.values:
-                    buffer = leaving[v]
-                    if buffer != NO_BUFFER:
-                        freed[buffer] = max(self.steps.last_reads[buffer], at - 1)
+                    leaving[v] = (leaving[v][0], at - 1)
+        for buffer, until in leaving.values():
+            if buffer != NO_BUFFER:
+                freed[buffer] = max(freed[buffer], until)
         return freed
 
     def _device_bytes(self, freed: np.ndarray) -> np.ndarray:

@@ -350,4 +350,4 @@ def test_value_and_gradient_are_those_of_the_plain_function(name: str) -> None:
 def test_policies_that_swap_send_large_values_to_the_host(name: str) -> None:
     grad = jax.grad(jaxswap.offload(loss, policy=make(name)))
     text = str(jax.make_jaxpr(grad)(WEIGHTS, X))
-    assert ("swap_out" in text or "Host" in text) is (name in SWAPPING)
+    assert ("device_put" in text) is (name in SWAPPING)

@@ -170,12 +170,13 @@ def test_full_memory_delays_the_copy_back() -> None:
 
 
 def test_late_copy_back_holds_up_those_before_it_the_less() -> None:
-    # The last would take 8 to 11 and is put off until 9. That leaves the one before,
-    # due at 10, the time up to 9.
-    swaps = placed({0: [11], 1: [10]}, back={0: 3, 1: 1}, used={8: 901})
-    assert [gate(swaps[v]) for v in (0, 1)] == [9, 9]
-    swaps = placed({0: [11], 1: [10]}, back={0: 3, 1: 1})
-    assert [gate(swaps[v]) for v in (0, 1)] == [8, 7]
+    # The last takes 8 to 11, so the one before, due at 10, 7 to 8. Where memory puts
+    # off the last until 9, the one before may take 8 to 9.
+    uses, back = {0: [11], 1: [10]}, {0: 3, 1: 1}
+    hidden = placed(uses, back=back)
+    assert [gate(hidden[v]) for v in (0, 1)] == [8, 7]
+    late = placed(uses, back=back, used={8: 930}, nbytes={1: 50})
+    assert [gate(late[v]) for v in (0, 1)] == [9, 8]
 
 
 def test_copy_back_that_nothing_makes_room_for_starts_when_needed() -> None:

@@ -5,6 +5,7 @@ of `products` have a GB each; the caller holds three of them: the argument, the 
 and the gradient.
 """
 
+import dataclasses
 import random
 
 import numpy as np
@@ -137,6 +138,13 @@ def test_copy_has_a_fixed_cost() -> None:
     timeline = play(products(3), SWAP_FIRST, rates(copy_latency_seconds=0.25))
     assert [t.seconds for t in timeline.transfers] == [1.25, 1.25]
     assert timeline.stalls.tolist() == [0, 0, 0, 0.25, 0, 0, 0, 0, 0.25]
+
+
+def test_each_direction_has_its_own_rate() -> None:
+    at = dataclasses.replace(rates(), swap_in_bytes_per_second=0.8e9)
+    timeline = play(products(3), SWAP_FIRST, at)
+    assert [t.seconds for t in timeline.transfers] == [1, 1.25]
+    assert timeline.seconds == 6.25
 
 
 def test_issuing_a_copy_costs_a_launch() -> None:

@@ -1,0 +1,55 @@
+"""Branch and bound over what is recomputed and what leaves."""
+
+import time
+
+import pytest
+from random_programs import random_case
+
+from jaxswap import _exact
+from jaxswap._exact import Exact
+from jaxswap._moves import Best
+
+
+def improve(seed: int, layers: int, share: float) -> tuple[Best, float]:
+    case = random_case(seed, layers)
+    exact = Exact(case.arranger, case.candidates)
+    best = Best(case.limit(share))
+
+    def lay_out(actions: object) -> object:
+        draft = case.arranger.arrange(actions, best.limit_bytes)  # type: ignore[arg-type]
+        best.offer(draft)
+        return draft
+
+    best.offer(case.arranger.draft(case.candidates.fixed, ()))
+    bound = exact.improve(best, lay_out, time.monotonic() + 20)  # type: ignore[arg-type]
+    return best, bound
+
+
+def test_bound_is_the_optimum_once_all_is_tried() -> None:
+    best, bound = improve(1, 4, 0.9)
+    assert best.fits
+    assert bound == best.draft.timeline.seconds
+
+
+def test_nothing_is_claimed_where_nothing_fits() -> None:
+    best, bound = improve(1, 4, 0.01)
+    assert not best.fits
+    assert bound == 0.0
+
+
+def test_time_up_leaves_the_best_as_it_was() -> None:
+    case = random_case(1, 4)
+    best = Best(case.limit(0.5))
+    best.offer(case.arranger.draft(case.candidates.fixed, ()))
+    before = best.draft
+    exact = Exact(case.arranger, case.candidates)
+    assert exact.improve(best, lambda actions: before, time.monotonic() - 1) == 0.0
+    assert best.draft is before
+
+
+def test_large_programs_are_left_to_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = random_case(1, 4)
+    exact = Exact(case.arranger, case.candidates)
+    assert exact.is_small
+    monkeypatch.setattr(_exact, "MOST_SETS", 1)
+    assert not exact.is_small

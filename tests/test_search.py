@@ -1,0 +1,114 @@
+"""The search finds the optimum of small programs, and good plans of larger ones."""
+
+import pytest
+from random_programs import LIMITS, Case, brute_force, random_case
+
+from jaxswap import _exact
+from jaxswap._graph import Action
+from jaxswap._search import Search
+
+CASES = [(seed, 3 + seed % 4) for seed in range(24)]
+
+
+def small(seed: int, layers: int) -> Case | None:
+    case = random_case(seed, layers)
+    return case if 3 <= case.count <= 6 else None
+
+
+@pytest.mark.parametrize(("seed", "layers"), CASES)
+def test_small_programs_get_their_optimum(seed: int, layers: int) -> None:
+    case = small(seed, layers)
+    if case is None:
+        pytest.skip("too few values, or too many for brute force")
+    limits = [case.limit(share) for share in LIMITS]
+    search = case.search()
+    for limit, optimum in zip(limits, brute_force(case, limits), strict=True):
+        if optimum.draft is None:
+            continue
+        found = search.find(limit)
+        best = optimum.draft.timeline.seconds
+        assert found.fits
+        assert found.draft.timeline.seconds <= 1.02 * best
+        assert found.bound_seconds <= 1.001 * best
+
+
+def test_most_of_these_programs_are_judged() -> None:
+    judged = [case for case in (small(*c) for c in CASES) if case is not None]
+    assert len(judged) >= len(CASES) // 2
+
+
+def test_search_without_enumeration_still_finds_plans(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_exact, "MOST_SETS", 0)
+    fits, tried, excess = 0, 0, []
+    for seed, layers in CASES[:12]:
+        case = random_case(seed, layers)
+        if not 3 <= case.count <= 6:
+            continue
+        limits = [case.limit(share) for share in LIMITS]
+        optima = brute_force(case, limits, is_pruned=True)
+        search = case.search()
+        for limit, optimum in zip(limits, optima, strict=True):
+            if optimum.draft is None:
+                continue
+            found = search.find(limit, seconds=1.0)
+            tried += 1
+            fits += found.fits
+            if found.fits:
+                best = optimum.draft.timeline.seconds
+                excess.append(found.draft.timeline.seconds / best - 1)
+                assert found.bound_seconds <= 1.001 * best
+    assert fits >= 0.7 * tried
+    assert sum(e <= 0.02 for e in excess) >= 0.7 * len(excess)
+
+
+def test_everything_is_kept_where_it_fits() -> None:
+    case = random_case(1, 4)
+    found = case.search().find(case.kept_bytes)
+    assert found.fits
+    assert not found.draft.swaps
+    assert Action.OFFLOAD not in found.draft.actions
+
+
+def test_what_fits_nowhere_comes_back_as_small_as_can_be() -> None:
+    case = small(2, 5) or random_case(2, 5)
+    (optimum,) = brute_force(case, [0])
+    found = case.search().find(0)
+    assert not found.fits
+    assert found.draft.timeline.device_bytes <= 1.05 * optimum.smallest_bytes
+
+
+def swapping_case() -> tuple[Case, Search, int]:
+    """A program whose best plan swaps, its search, and the limit."""
+    for seed in range(60):
+        case = random_case(seed, 5)
+        limit = case.limit(0.8)
+        search = case.search()
+        found = search.find(limit, seconds=1.0)
+        if found.fits and found.draft.swaps:
+            return case, search, limit
+    raise AssertionError("no program swaps")
+
+
+def test_grounded_values_stay_on_the_device() -> None:
+    _, search, limit = swapping_case()
+    found = search.find(limit)
+    search.grounded = frozenset(swap.value for swap in found.draft.swaps)
+    again = search.find(limit)
+    assert not {s.value for s in again.draft.swaps} & search.grounded
+
+
+def test_host_memory_is_limited_too() -> None:
+    _, search, limit = swapping_case()
+    free = search.find(limit).draft.timeline.host_bytes
+    found = search.find(limit, host_limit_bytes=free // 2)
+    assert not found.fits or found.draft.timeline.host_bytes <= free // 2
+    assert search.find(limit, host_limit_bytes=free).fits
+
+
+def test_a_draft_can_be_laid_out_again_without_a_search() -> None:
+    _, search, limit = swapping_case()
+    draft = search.find(limit).draft
+    again = search.find(limit, again=draft)
+    assert again.draft.actions == draft.actions
