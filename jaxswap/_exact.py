@@ -10,7 +10,7 @@ where something fits, for more copies would not be faster.
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from jaxswap._arrange import Arranger, Draft
 from jaxswap._candidates import Candidates
@@ -20,6 +20,10 @@ from jaxswap._prefetch import Lives
 
 MOST_SETS = 1 << 12
 """More sets of recomputed values than this are not tried."""
+
+FEW = 5
+"""Of up to so many values that may leave, all sets are tried: that more of them leave
+seldom takes memory (a buffer where there was none), but it can."""
 
 LayOut = Callable[[Sequence[Action]], Draft]
 
@@ -50,10 +54,17 @@ class Exact:
         """Whether the program is small enough."""
         return 1 << len(self.candidates.recomputable) <= MOST_SETS
 
-    def improve(self, best: Best, lay_out: LayOut, deadline: float) -> float:
+    def improve(
+        self,
+        best: Best,
+        lay_out: LayOut,
+        deadline: float,
+        grounded: Collection[int] = (),
+    ) -> float:
         """Offer all drafts that may be best; return a bound on the seconds of any.
 
-        The bound is that of the best draft if the search came to its end.
+        The bound is that of the best draft if the search came to its end. Values that
+        are `grounded` do not leave.
         """
         nodes = self._all_nodes(deadline)
         if nodes is None:
@@ -65,6 +76,8 @@ class Exact:
             if time.monotonic() > deadline:
                 return seconds
             best.offer(node.draft)
+            free = tuple(v for v in node.swappable if v not in grounded)
+            node = dataclasses.replace(node, swappable=free)
             if not best.is_within(node.draft) and not self._branch(
                 node, 0, (), best, lay_out, deadline
             ):
@@ -84,7 +97,8 @@ class Exact:
         if time.monotonic() > deadline:
             return False
         possible = (*leaving, *node.swappable[at:])
-        if not self._can_fit(self._actions(node, possible), best):
+        is_many = len(node.swappable) > FEW
+        if not self._can_fit(self._actions(node, possible), best) and is_many:
             return True
         if leaving:
             actions = self._actions(node, leaving)

@@ -122,7 +122,9 @@ class Search:
         bound = max(bound, self.kept.timeline.seconds + extra)
         if is_small:
             lay_out = functools.partial(self._lay_out, best=best)
-            bound = max(bound, self.exact.improve(best, lay_out, deadline))
+            bound = max(
+                bound, self.exact.improve(best, lay_out, deadline, self.grounded)
+            )
         self._improve(best, deadline)
         self.found = (*self.found, best.draft)
         bound = min(bound, best.draft.timeline.seconds)

@@ -289,14 +289,27 @@ def recount(graph: Graph, timeline: Timeline) -> list[int]:
                     held[step.buffer].add((waits[0] if waits else end) - 1)
         else:
             assert all(left[v] < at for v in step.values)
-    caller = {*graph.outputs, *graph.gradients}
+    producers = graph.producers()
+    caller = [*graph.outputs, *graph.gradients]
+    for v in caller:  # A view of a value is the value's own bytes.
+        if v in producers and producers[v].is_view:
+            (source,) = producers[v].inputs
+            if graph.values[v].nbytes <= graph.values[source].nbytes:
+                caller.append(source)
+    # The caller gets the first buffer of a value; where it gets a view, the one that
+    # the view was made of, which only the steps themselves can tell.
+    firsts = {v: steps.values.index(v) for v in caller if v in steps.values}
+    viewed = [v for v in caller if v not in {*graph.outputs, *graph.gradients}]
+    for buffer, v in enumerate(steps.values):
+        if v in viewed and steps.is_fixed[buffer]:
+            firsts[v] = buffer
     given = [*graph.arguments, *graph.outputs, *graph.gradients]
     total = []
     for at in range(len(steps.steps)):
         count = sum(graph.values[v].nbytes for v in given)
         for buffer, touched in enumerate(held):
             is_held = min(touched) <= at <= max(touched)
-            if is_held and steps.values[buffer] not in caller:
+            if is_held and buffer not in firsts.values():
                 count += sizes[buffer]
         total.append(count)
     return total
@@ -325,3 +338,29 @@ def test_memory_of_random_programs_is_that_of_a_naive_count(seed: int) -> None:
                 assert alive + timeline.caller_bytes == expected[at]
             assert (np.diff(timeline.starts) >= 0).all()
             assert timeline.stall_seconds >= timeline.stalls.sum() - 1e-9
+
+
+def test_result_that_is_made_again_costs_memory() -> None:
+    graph = products(3)
+    plan = by_hand([0, 1, 2], [0, 1, 2, 3, 4, 5])
+    (result,) = graph.outputs
+    timeline = Simulator(graph, rates()).play(plan)
+    once = [v for v in timeline.steps.values if v == result]
+    again = [
+        is_fixed
+        for v, is_fixed in zip(
+            timeline.steps.values, timeline.steps.is_fixed, strict=True
+        )
+        if v == result
+    ]
+    assert len(once) == 2
+    assert again == [True, False]
+
+
+def test_result_that_is_a_view_is_counted_once() -> None:
+    b = Builder()
+    z = b.run("dot", [b.argument(GB)], GB)
+    view = b.run("view", [z], GB)
+    graph = b.graph([view])
+    timeline = Simulator(graph, rates()).play(by_hand([0, 1], []))
+    assert timeline.device_bytes == timeline.caller_bytes == 2 * GB
