@@ -1,6 +1,6 @@
 # make demo          plan and prove the 3-D U-Net for a GPU that is not there
 # make test          every check: lint, types, the built wheel, the tests
-# make test-newest   the tests again on the newest other Python of this machine
+# make test-newest   the fast tests again on the newest other Python of this machine
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -8,6 +8,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 VENV := .venv
+SELECTED :=
 
 # Prints the version, such as 3.13, of a Python that is new enough and can make a
 # virtual environment; fails on any other.
@@ -39,7 +40,8 @@ test: lint types wheel pytest
 test-newest:
 	@newest=$(NEWEST_PYTHON); \
 	if [ -z "$$newest" ]; then echo "== no other Python >= 3.11 here: nothing to run"; \
-	else $(MAKE) --no-print-directory VENV=.venv-newest PYTHON=$$newest pytest; fi
+	else $(MAKE) --no-print-directory VENV=.venv-newest PYTHON=$$newest \
+	  SELECTED="-m 'not slow'" pytest; fi
 
 lint: $(VENV)/.installed-test
 	@echo "== lint and format"
@@ -56,7 +58,7 @@ wheel: $(VENV)/.installed-test
 
 pytest: $(VENV)/.installed-test
 	@echo "== tests on $$($(VENV)/bin/python --version)"
-	@$(VENV)/bin/python -m pytest -n 2
+	@$(VENV)/bin/python -m pytest -n 2 $(SELECTED)
 
 # A second run installs nothing unless pyproject.toml changed.
 $(VENV)/.installed-demo: pyproject.toml | $(VENV)/bin/python

@@ -125,7 +125,8 @@ class Search:
             bound = max(
                 bound, self.exact.improve(best, lay_out, deadline, self.grounded)
             )
-        self._improve(best, deadline)
+        if not best.fits or bound < best.draft.timeline.seconds:
+            self._improve(best, deadline)
         self.found = (*self.found, best.draft)
         bound = min(bound, best.draft.timeline.seconds)
         return Found(best.draft, bound, best.fits)
