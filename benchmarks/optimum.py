@@ -9,6 +9,7 @@ that cannot win: those too large even for no limit, or too slow even without one
 """
 
 import argparse
+import importlib
 import json
 import pathlib
 import sys
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
 def compare(seed: int, layers: int) -> dict[str, Any] | None:
     """Plan one program below each limit; `None` if it has too few or many values."""
     sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
-    import random_programs
+    random_programs = importlib.import_module("random_programs")
 
     case = random_programs.random_case(seed, layers)
     if not 3 <= case.count <= MOST:

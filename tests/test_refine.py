@@ -17,10 +17,17 @@ from jaxswap._graph import Graph
 from jaxswap._refine import ENOUGH, Refined, refine
 from jaxswap._search import Search
 
-GRAPH = chain(2)
+CHAIN = chain(2)
+GRAPH = dataclasses.replace(
+    CHAIN,
+    values=tuple(
+        dataclasses.replace(v, scope="net/block", source="src/net.py:12 (call)")
+        for v in CHAIN.values
+    ),
+)
 LIMIT = 800 * MIB
 VALUE = GRAPH.values[5]
-LABEL = VALUE.label.replace("/", ".").replace(" ", ":")
+LABEL = f"net.block.{VALUE.primitive}:net.py:12"
 
 
 @dataclasses.dataclass(frozen=True)
