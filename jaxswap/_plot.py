@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".svg")
 """Kinds of files that pictures are written to."""
 _GRAY = "#7f7f7f"
-_METHODS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
-_MARKERS = "osD^vPX"
+_METHODS = "#0072b2 #e69f00 #009e73 #cc79a7 #56b4e9 #d55e00 #000000 #8c6d31".split()
+_MARKERS = "osD^vPXd"
 
 Point = tuple[float, float]
 
@@ -127,8 +127,9 @@ def plot_pareto(
         ax.plot(xs, ys, style, **more)
 
     for i, (name, points) in enumerate(lines.items()):
-        marker = f"{_MARKERS[i % 7]}-"
-        draw(points, marker, color=_METHODS[i % 7], ms=5, lw=1.5, label=name)
+        style = {"color": _METHODS[i % len(_METHODS)], "zorder": 3.0 - i / len(lines)}
+        marker = f"{_MARKERS[i % len(_MARKERS)]}-"
+        draw(points, marker, ms=5, lw=1.5, label=name, **style)
     if limits:
         draw(limits, "--", color=_GRAY, label="lower bound")
     if plain:
