@@ -79,7 +79,7 @@ def run_plan(parsed: argparse.Namespace) -> int:
     }
     try:
         plan = jaxswap.plan(fn, *args, budget=parsed.budget, policy=policy, **options)
-    except (ValueError, TypeError, ImportError) as error:
+    except (ValueError, TypeError, ImportError, FileNotFoundError) as error:
         raise BadInputError(str(error)) from error
     if parsed.html:
         plan.to_html(parsed.html)
@@ -117,6 +117,7 @@ def run_inspect(parsed: argparse.Namespace) -> int:
     import jax
 
     import jaxswap
+    from jaxswap._calibrate import resolve_target
 
     try:
         plan = None if parsed.plan is None else jaxswap.load_plan(parsed.plan)
@@ -126,7 +127,7 @@ def run_inspect(parsed: argparse.Namespace) -> int:
         seen = jaxswap.inspect(
             jax.value_and_grad(fn),
             *args,
-            target=parsed.target,
+            target=None if parsed.target is None else resolve_target(parsed.target),
             compiler_options=jaxswap.compiler_options(),
         )
     except (ValueError, TypeError, ImportError, FileNotFoundError) as error:
@@ -244,8 +245,9 @@ def _program(parsed: argparse.Namespace) -> tuple[Callable[..., Any], tuple[Any,
 
     start_without_gpu()
     if parsed.program == "unet3d":
-        return _unet3d(parsed.size or 192, parsed.dtype or "bfloat16")
-    if parsed.size or parsed.dtype:
+        size = 192 if parsed.size is None else parsed.size
+        return _unet3d(size, parsed.dtype or "bfloat16")
+    if parsed.size is not None or parsed.dtype:
         raise BadInputError("--size and --dtype are for unet3d alone.")
     made = _call_factory(parsed.program)
     if not (isinstance(made, tuple) and len(made) == 2 and callable(made[0])):
@@ -280,7 +282,7 @@ def _call_factory(name: str) -> Any:
         factory = importlib.import_module(module)
         for part in attribute.split("."):
             factory = getattr(factory, part)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise BadInputError(f"`{name}` cannot be imported: {error}") from error
     if not callable(factory):
         raise BadInputError(f"`{name}` is no function.")
@@ -302,8 +304,12 @@ def _policy(name: str | None) -> Any:
 
 
 def _check_folder(path: Path | None) -> None:
-    if path is not None and not path.parent.is_dir():
+    if path is None:
+        return
+    if not path.parent.is_dir():
         raise BadInputError(f"there is no folder {path.parent} to write {path} to.")
+    if path.is_dir():
+        raise BadInputError(f"{path} is a folder; a file is needed.")
 
 
 def _write(text: str, stream: Any = None) -> None:
