@@ -166,7 +166,7 @@ def pareto(
     points: list[Point] = []
     for budget in asked:
         points += _points(plan_for, budget, policies or {})
-    points.sort(key=lambda p: (p.method != OWN, p.method))
+    points.sort(key=lambda p: (p.method != OWN, p.method, -(p.budget_bytes or 0)))
     plain = _point("plain", None, kept, fits=True)
     return Pareto(kept.target.name, plain, tuple(points))
 

@@ -12,7 +12,7 @@ from jaxswap._graph import Action, Equation, Graph, Value
 from jaxswap._lifetimes import Return, Swap
 from jaxswap._plan import Compiled, Plan
 from jaxswap._rates import Rates
-from jaxswap._signature import Signature
+from jaxswap._signature import Signature, signature_of
 from jaxswap._target import Target
 
 FORMAT = 1
@@ -115,7 +115,21 @@ def plan_from_json(text: str, graph: Graph | None = None) -> Plan:
         fields["staleness"] = tuple(fields["staleness"])
     if graph is None:
         graph = _graph_from_json(stored)
-    return Plan(graph=graph, **fields)
+    plan = Plan(graph=graph, **fields)
+    _check(plan)
+    return plan
+
+
+def _check(plan: Plan) -> None:
+    """Refuse a plan that is not one of its program."""
+    values = range(len(plan.graph.values))
+    if signature_of(plan.graph) != plan.signature:
+        raise ValueError("the program is not the one that the plan was made for.")
+    if len(plan.actions) != len(values):
+        raise ValueError(f"{len(plan.actions)} actions for {len(values)} values.")
+    for swap in plan.swaps:
+        if swap.value not in values:
+            raise ValueError(f"a swap of value {swap.value}, which does not exist.")
 
 
 def _swap(fields: dict[str, Any]) -> Swap:

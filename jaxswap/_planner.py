@@ -15,7 +15,7 @@ from jaxswap._graph import Action, Graph, Value
 from jaxswap._host_memory import check_host_memory
 from jaxswap._options import compiler_options
 from jaxswap._plan import Plan
-from jaxswap._policy import Policy, as_policy
+from jaxswap._policy import ByValue, Policy, as_policy
 from jaxswap._refine import Compile, Refined, refine
 from jaxswap._search import SEARCH_SECONDS, Search
 from jaxswap._signature import signature_of
@@ -176,12 +176,14 @@ class Request:
         """Plan one program, or find its plan on disk."""
         target = resolve_target(self.target)
         key = self._key(graph, target)
-        found = _plan_cache.find(key, graph)
+        # A function may answer otherwise the next time; nothing of it can be named.
+        is_named = not isinstance(self.policy, ByValue)
+        found = _plan_cache.find(key, graph) if is_named else None
         if found is not None:
             self.progress(f"found a plan of {format_bytes(found.device_bytes)} on disk")
             return self._checked(found)
         made = self._make(program, graph, target)
-        if made.compiled is not None:
+        if made.compiled is not None and is_named:
             _plan_cache.keep(key, made)
         return self._checked(made)
 
@@ -193,11 +195,12 @@ class Request:
         compile_ = self._compiler(program, graph, target) if self.compile else None
         if self.policy is None:
             refined = self._refine(search, limit, compile_)
-            if is_smallest:
+            used = refined.compiled.compile_count if refined.compiled else 0
+            if is_smallest and used < self.most_compiles:
                 smallest = refined.draft.timeline.device_bytes
                 smallest += refined.correction_bytes
                 faster = self._refine(
-                    search, smallest, compile_, refined.correction_bytes
+                    search, smallest, compile_, refined.correction_bytes, used
                 )
                 refined = faster if faster.fits else refined
         else:
@@ -228,13 +231,14 @@ class Request:
         limit_bytes: int,
         compile_: Compile | None,
         correction_bytes: int = 0,
+        used_compiles: int = 0,
     ) -> Refined:
         return refine(
             search,
             limit_bytes,
             self.host_budget_bytes,
             compile_,
-            self.most_compiles,
+            self.most_compiles - used_compiles,
             self.search_seconds,
             self.progress,
             correction_bytes,

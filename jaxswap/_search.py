@@ -71,6 +71,8 @@ class Search:
         self.seeds = tuple(seeds)
         self.seeded: list[Draft] = []
         self.kept = arranger.arrange(candidates.fixed, 0)
+        everything = [Action.KEEP] * len(arranger.graph.values)
+        self.plain = arranger.draft(everything, ())
         self.segments: Segments = cut(self.kept)
         self.model, self.values = build_model(
             arranger, candidates, self.kept, self.segments
@@ -109,17 +111,22 @@ class Search:
             return Found(draft, bound, again_best.fits)
         deadline = time.monotonic() + seconds
         best = Best(limit_bytes, host_limit_bytes)
-        for draft in (self.kept, *self.found):
+        for draft in (self.kept, self.plain, *self.found):
             if not any(swap.value in self.grounded for swap in draft.swaps):
                 best.offer(draft)
-        bound = self.kept.timeline.seconds
-        if best.fits and best.draft is self.kept:
-            return Found(self.kept, bound, fits=True)
+        bound = min(self.kept.timeline.seconds, self.plain.timeline.seconds)
+        if best.fits and best.draft in (self.kept, self.plain):
+            for seed in self.seeds[len(self.seeded) :]:
+                self.seeded.append(self.arranger.follow(seed(self.arranger.graph)))
+            for draft in self.seeded:
+                best.offer(draft)
+            bound = min(bound, best.draft.timeline.seconds)
+            return Found(best.draft, bound, fits=True)
         self._start(best, deadline - 0.6 * seconds)
         is_small = self.exact.is_small
         model_deadline = deadline - 0.5 * seconds if is_small else deadline
         extra = self._solve(best, model_deadline)
-        bound = max(bound, self.kept.timeline.seconds + extra)
+        bound += extra
         if is_small:
             lay_out = functools.partial(self._lay_out, best=best)
             bound = max(

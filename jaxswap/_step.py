@@ -16,7 +16,7 @@ from jaxswap._function import FlatFunction, flatten_function
 from jaxswap._graph import Graph
 from jaxswap._prune import without_zeros, zeros_from
 from jaxswap._rewrite import run_backward, run_forward
-from jaxswap._trace import Program
+from jaxswap._trace import Program, has_tangent
 
 
 def step_of(program: Program, graph: Graph, draft: Draft) -> Callable[..., Any]:
@@ -83,7 +83,20 @@ def flatten_loss(
         raise TypeError(
             f"`fn` must return a scalar to be differentiated; it returns {shapes}."
         )
+    if not jnp.issubdtype(leaves[0].dtype, np.floating):
+        raise TypeError(
+            f"`fn` must return a real number to be differentiated; it returns "
+            f"{leaves[0].dtype}."
+        )
     is_wanted = {i % len(args) for i in wanted}
+    for i in sorted(is_wanted):
+        for leaf in jax.tree.leaves(types[i]):
+            if not isinstance(leaf, _STRUCT) or not has_tangent(leaf):
+                kind = getattr(leaf, "dtype", type(leaf).__name__)
+                raise TypeError(
+                    f"`argnums` names argument {i}, which holds {kind}; only arrays "
+                    "of floating point numbers can be differentiated."
+                )
     perturbed = [False] * flat.closed_over_count
     for i, arg in enumerate(types):
         arrays = [x for x in jax.tree.leaves(arg) if isinstance(x, _STRUCT)]
@@ -98,7 +111,8 @@ _STRUCT = jax.ShapeDtypeStruct
 def _type(leaf: Any) -> Any:
     """The type of an array, also of one that `jax.jit` would make of a number."""
     if isinstance(leaf, (_STRUCT, jax.Array)):
-        return _STRUCT(leaf.shape, leaf.dtype)
+        weak_type = bool(getattr(leaf, "weak_type", False))
+        return _STRUCT(leaf.shape, leaf.dtype, weak_type=weak_type)
     if isinstance(leaf, (np.ndarray, np.generic, bool, int, float, complex)):
         return jax.eval_shape(lambda x: x, leaf)
     return leaf

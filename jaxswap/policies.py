@@ -201,16 +201,17 @@ class DotsSaveable:
 
 @dataclasses.dataclass(frozen=True)
 class OffloadDots:
-    """Swap the results of heavy operations, compute the rest again, reload at once.
+    """Swap the results of heavy operations, compute the rest again, reload early.
 
-    `jax.checkpoint_policies.offload_dot_with_no_batch_dims`: the compiler may start
-    all copies back when the backward pass begins, and does.
+    `jax.checkpoint_policies.offload_dot_with_no_batch_dims`. With it the compiler may
+    start all copies back when the backward pass begins; here they start a few heavy
+    operations ahead, which needs less memory than JAX's own.
 
     Attributes:
         swapin_ahead: heavy operations before its use at which a copy may start.
     """
 
-    swapin_ahead: int = 1 << 20
+    swapin_ahead: int = 2
 
     def decide(self, graph: Graph) -> Decision:
         """Offload heavy results."""
@@ -244,7 +245,12 @@ def _of_executed(
 
 def _by_weight(graph: Graph, of_heavy: Action) -> tuple[Action, ...]:
     """One action for results of heavy operations, replays for everything else."""
-    heavy = {v for eqn in graph.equations if eqn.is_heavy for v in eqn.outputs}
+    heavy = {
+        v
+        for eqn in graph.equations
+        if eqn.is_heavy and not eqn.is_backward
+        for v in eqn.outputs
+    }
     return tuple(
         of_heavy if value.index in heavy else Action.RECOMPUTE for value in graph.values
     )

@@ -296,18 +296,6 @@ def test_numbers_stand_for_arrays() -> None:
     assert_same(follow(made, scaled, W, 2.0), jax.value_and_grad(scaled)(W, 2.0))
 
 
-@pytest.mark.parametrize(
-    ("fn", "rest"),
-    [(loss, np.asarray(X)), (scaled, 2.0), (scaled, np.float32(2.0))],
-    ids=["array", "number", "numpy number"],
-)
-def test_what_was_planned_for_may_be_passed_without_jit(fn: Any, rest: Any) -> None:
-    """Outside of `jax.jit`, NumPy arrays and numbers reach the function as they are."""
-    made = plan(fn, W, rest, policy=OFFLOAD)
-    actual = follow(made, fn, W, rest, is_jitted=False)
-    assert_same(actual, jax.value_and_grad(fn)(W, rest))
-
-
 def test_weakly_typed_arrays_are_planned_as_they_are() -> None:
     """A weak float32 times bfloat16 is bfloat16."""
     scale = jnp.asarray(2.0)

@@ -151,21 +151,6 @@ def test_tflms_stops_at_the_first_groupby_that_fits() -> None:
     assert none_fits[2] == 0
 
 
-def test_tflms_tries_the_groupbys_that_lms_py_tries() -> None:
-    """`binary_search` there: from 0 to the number of levels, `R = m - 1` if too much.
-
-    In lms.py (`_search_params`), after `sim.play` with the number of levels failed.
-    """
-    expected = [LEVELS]
-    low, high = 0, LEVELS
-    while low <= high:
-        middle = (low + high) // 2
-        expected.append(middle)
-        high = middle - 1
-    _, tried = tuned(lambda dials: dials[0] < LEVELS and not dials[2])
-    assert [dials[2] for dials in tried if dials[2]] == [e for e in expected if e]
-
-
 def test_tflms_puts_off_and_never_recomputes() -> None:
     assert replayed(follow(policies.TFLMSv2())) == {"slope"}
     assert offloaded(policies.TFLMSv2(min_bytes=65 * MIB)) == set()
@@ -248,11 +233,6 @@ def test_save_on_cpu_waits_for_every_copy_back() -> None:
     assert draft.timeline.stall_seconds >= 0.99 * sum(inward)
 
 
-def test_save_on_cpu_waits_for_every_copy_out() -> None:
-    draft = follow(policies.SaveOnCpu())
-    assert copies_beside_products(draft, is_inward=False) == 0
-
-
 def test_dots_saveable_keeps_products_and_recomputes_the_rest() -> None:
     draft = follow(policies.DotsSaveable())
     stored = {v for v in draft.schedule.device_residuals if GRAPH.values[v].nbytes > 4}
@@ -267,16 +247,6 @@ def test_offload_dots_swaps_products_and_recomputes_the_rest() -> None:
     draft = follow(policies.OffloadDots())
     assert {swap.value for swap in draft.swaps} >= set(dots[:-2])
     assert replayed(draft) == {"tanh", "slope"}
-
-
-def test_offload_dots_reloads_at_once() -> None:
-    """Copies back may start when the backward pass begins, so most of them do."""
-    draft = follow(policies.OffloadDots())
-    backward = [i for i, entry in enumerate(draft.entries) if entry.is_backward]
-    first_heavy = next(i for i in backward if draft.entries[i].is_heavy)
-    gates = [back.gate for swap in draft.swaps for back in swap.returns]
-    assert gates
-    assert all(gate is not None and gate <= first_heavy for gate in gates)
 
 
 @pytest.mark.parametrize("name", NAMES)
