@@ -8,7 +8,7 @@ For each program and target: the budgets are shares of what plain JAX's compiled
 needs, and the smallest for which a plan was found. Device bytes are read from programs
 compiled for the target, seconds are simulated at its published rates, and every
 policy is tuned and simulated at the same budget, less what compiled programs were seen
-to need beyond the simulation. Searches are limited by time: run nothing beside them.
+to need beyond the simulation. Searches are limited in processor time.
 """
 
 import argparse

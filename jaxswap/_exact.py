@@ -73,7 +73,7 @@ class Exact:
             seconds = node.draft.timeline.seconds
             if best.fits and seconds >= best.draft.timeline.seconds:
                 break
-            if time.monotonic() > deadline:
+            if time.thread_time() > deadline:
                 return seconds
             best.offer(node.draft)
             free = tuple(v for v in node.swappable if v not in grounded)
@@ -94,7 +94,7 @@ class Exact:
         deadline: float,
     ) -> bool:
         """Decide on the swappable values from `at` on; whether there was time."""
-        if time.monotonic() > deadline:
+        if time.thread_time() > deadline:
             return False
         possible = (*leaving, *node.swappable[at:])
         is_many = len(node.swappable) > FEW
@@ -136,7 +136,7 @@ class Exact:
         free = [v for v in self.candidates.forward if v in self.candidates.recomputable]
         found: dict[tuple[object, ...], Node] = {}
         for choice in itertools.product((False, True), repeat=len(free)):
-            if time.monotonic() > deadline:
+            if time.thread_time() > deadline:
                 return None
             actions = list(self.candidates.fixed)
             for v, is_replayed in zip(free, choice, strict=True):

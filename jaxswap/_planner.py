@@ -73,7 +73,8 @@ def plan(
         has_aux: whether `fn` returns a pair of the loss and something else.
         compile: whether to compile plans. Without, bytes are those of the simulation.
         most_compiles: how many programs to compile at most.
-        search_seconds: time to search below one limit; more can find a faster plan.
+        search_seconds: processor time to search below one limit; more can find a
+            faster plan.
         progress: whether to write what is going on to stderr, or a function that is
             given each line.
         **kwargs: further arguments of `fn`.
