@@ -31,6 +31,7 @@ class Draft:
     """One way to run a program, with its simulated timeline.
 
     Attributes:
+        graph: the program.
         actions: one for each value.
         swaps: when swapped values leave and return.
         staleness: heavy operations after which a cheap large replay is made again
@@ -40,6 +41,7 @@ class Draft:
         timeline: what they do when.
     """
 
+    graph: Graph
     actions: tuple[Action, ...]
     swaps: tuple[Swap, ...]
     staleness: tuple[int, int]
@@ -101,6 +103,7 @@ class Arranger:
             entries = order(self.graph, actions, *staleness)
         schedule = issue(self.graph, entries, swaps)
         return Draft(
+            graph=self.graph,
             actions=tuple(actions),
             swaps=tuple(swaps),
             staleness=staleness or self.staleness,

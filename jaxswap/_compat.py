@@ -5,6 +5,7 @@ Nothing else in jaxswap asks for a version. Each function here has a test in
 """
 
 import contextlib
+import dataclasses
 import importlib
 import os
 import pathlib
@@ -40,6 +41,57 @@ def called_jaxpr(eqn: core.JaxprEqn) -> Any | None:
     return eqn.params["jaxpr"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """A `lax.scan` equation, whatever the version of JAX.
+
+    Attributes:
+        jaxpr: its body, of constants, carry and one slice of each scanned array.
+        const_count: how many operands are constants.
+        carry_count: how many are carried; the rest are scanned.
+        length: trip count.
+        reverse: whether it starts with the last slice.
+        unroll: iterations that it runs at a time.
+    """
+
+    jaxpr: Any
+    const_count: int
+    carry_count: int
+    length: int
+    reverse: bool
+    unroll: int
+
+
+def scan_of(eqn: core.JaxprEqn) -> Scan | None:
+    """Describe a `lax.scan` equation; `None` for all others.
+
+    Its operands are counted in `num_consts` and `num_carry` up to JAX 0.10 and are
+    three groups of `ft_in` in JAX 0.12.
+    """
+    if eqn.primitive.name != "scan":
+        return None
+    params = eqn.params
+    if "num_consts" in params:
+        counts = (params["num_consts"], params["num_carry"])
+    else:
+        counts = tuple(len(tuple(group)) for group in params["ft_in"].unpack())[:2]
+    rest = (params["length"], params["reverse"], params["unroll"])
+    return Scan(params["jaxpr"], *counts, *rest)
+
+
+@contextlib.contextmanager
+def at_equation(eqn: core.JaxprEqn) -> Iterator[None]:
+    """Let what is traced within carry the equation's source line and name stack."""
+    stack = source_info_util.current_name_stack() + eqn.source_info.name_stack
+    with source_info_util.user_context(eqn.source_info.traceback, name_stack=stack):
+        yield
+
+
+def is_on_host(aval: Any) -> bool:
+    """Whether an abstract value lies in host memory."""
+    return getattr(aval, "memory_space", None) == jax.memory.Space.Host
+
+
 def bind_equation(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
     """Execute (or trace) one equation on `inputs`; always returns a sequence.
 
@@ -50,8 +102,7 @@ def bind_equation(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
     functions: Sequence[Any] = ()
     if isinstance(params, tuple):
         functions, params = params
-    stack = source_info_util.current_name_stack() + eqn.source_info.name_stack
-    with source_info_util.user_context(eqn.source_info.traceback, name_stack=stack):
+    with at_equation(eqn):
         results = eqn.primitive.bind(*functions, *inputs, **params)
     return results if eqn.primitive.multiple_results else [results]
 

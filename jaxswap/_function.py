@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from jaxswap import _compat
-from jaxswap._trace import evaluate
+from jaxswap._trace import Scanned, evaluate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,18 +19,33 @@ class FlatFunction:
     """A traced function of flat operands.
 
     Attributes:
-        call: takes the operands, returns the flat results.
+        jaxpr: its equations.
+        variables: the jaxpr's variables for the operands.
         operands: the arrays that the function closed over, then its arguments'.
         closed_over_count: how many of the operands it closed over.
         out_avals: types of the flat results.
         out_tree: structure of the results.
     """
 
-    call: Callable[..., Sequence[Any]]
+    jaxpr: Any
+    variables: tuple[Any, ...]
     operands: tuple[Any, ...]
     closed_over_count: int
     out_avals: tuple[Any, ...]
     out_tree: Any
+
+    def call(self, *operands: Any) -> Sequence[Any]:
+        """Return the flat results."""
+        return self.scanned(None)(*operands)
+
+    def scanned(self, scanned: Scanned | None) -> Callable[..., Sequence[Any]]:
+        """Return `call` with its loops executed by `scanned`."""
+
+        def call(*operands: Any) -> Sequence[Any]:
+            env = dict(zip(self.variables, operands, strict=True))
+            return evaluate(self.jaxpr, env, scanned)
+
+        return call
 
 
 def flatten_function(
@@ -76,13 +91,9 @@ def flatten_function(
             "writes one. Return the new value instead of writing it."
         )
     jaxpr, closed_over = _compat.open_jaxpr(traced)
-    variables = (*jaxpr.constvars, *jaxpr.invars)
-
-    def call(*operands: Any) -> Sequence[Any]:
-        return evaluate(jaxpr, dict(zip(variables, operands, strict=True)))
-
     return FlatFunction(
-        call=call,
+        jaxpr=jaxpr,
+        variables=(*jaxpr.constvars, *jaxpr.invars),
         operands=(*closed_over, *arrays),
         closed_over_count=len(closed_over),
         out_avals=tuple(atom.aval for atom in jaxpr.outvars),

@@ -35,7 +35,8 @@ class Value:
 
     Attributes:
         index: position in `Graph.values`; unique within one traced program.
-        nbytes: size in bytes; 0 for values without a byte size (PRNG keys, tokens).
+        nbytes: size in device memory; 0 for values without a byte size (PRNG keys,
+            tokens) and for those in host memory.
         shape: shape of the array.
         dtype: NumPy dtype; `None` for extended types such as PRNG keys.
         primitive: name of the JAX primitive that makes it; `"argument"` for inputs.
@@ -43,6 +44,7 @@ class Value:
         name: the name given with `jax.ad_checkpoint.checkpoint_name`, else `None`.
         scope: `jax.named_scope` path; for Flax modules the module path.
         is_argument: whether it is an input of the function (or closed over).
+        host_nbytes: size in host memory: what loops have swapped inside their bodies.
     """
 
     index: int
@@ -54,6 +56,7 @@ class Value:
     name: str | None = None
     scope: str = ""
     is_argument: bool = False
+    host_nbytes: int = 0
 
     @property
     def label(self) -> str:
@@ -87,6 +90,8 @@ class Equation:
             the like, as `jaxswap.Target` names its rates.
         inner_bytes: bytes moved by what a call holds inside, where that is more than
             its operands and results (loops).
+        body: what a loop executes in each iteration, as a program of its own.
+        trip_count: how often.
     """
 
     index: int
@@ -104,6 +109,8 @@ class Equation:
     is_known: bool = True
     work: str = ""
     inner_bytes: float = 0.0
+    body: "Graph | None" = None
+    trip_count: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +124,11 @@ class Graph:
         outputs: values that the forward pass returns.
         cotangents: values that exist before the backward pass, given by the caller.
         gradients: values that the backward pass returns.
+        carried: of a loop's body: the arguments that each iteration hands on to the
+            next. They are gone when it ends, so that they are stored like results.
+        sliced: of a loop's body: the arguments that are slices of scanned arrays.
+        trip_count: how often the program is executed, if it is a loop's body.
+        loops: bodies of the function's loops, with what becomes of their values.
     """
 
     values: tuple[Value, ...]
@@ -125,6 +137,15 @@ class Graph:
     outputs: tuple[int, ...]
     cotangents: tuple[int, ...] = ()
     gradients: tuple[int, ...] = ()
+    carried: tuple[int, ...] = ()
+    sliced: tuple[int, ...] = ()
+    trip_count: int = 1
+    loops: "tuple[Loop, ...]" = ()
+
+    @property
+    def is_body(self) -> bool:
+        """Whether this is the body of a loop."""
+        return bool(self.carried or self.sliced) or self.trip_count > 1
 
     def producers(self) -> dict[int, Equation]:
         """Map each value to the equation that makes it; arguments are absent."""
@@ -148,3 +169,16 @@ class Graph:
         backward.update(self.cotangents)
         read = {v for eqn in self.equations if eqn.is_backward for v in eqn.inputs}
         return tuple(sorted((read | set(self.gradients)) - backward))
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """The body of a loop and what becomes of its values in each iteration.
+
+    Attributes:
+        graph: forward and backward pass of one iteration.
+        actions: one for each value of the body.
+    """
+
+    graph: Graph
+    actions: tuple[Action, ...]

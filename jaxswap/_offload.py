@@ -10,6 +10,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxswap._function import FlatFunction, flatten_function
 from jaxswap._graph import Action, Graph, Value
 from jaxswap._instructions import Schedule
+from jaxswap._loop import DecideLoop, Loops, Traced
 from jaxswap._plan import Plan
 from jaxswap._planner import plan_program
 from jaxswap._policy import Policy, as_policy
@@ -23,7 +24,7 @@ from jaxswap._values import graph_of
 P = ParamSpec("P")
 R = TypeVar("R")
 
-Scheduler = Callable[[Program, Graph], Schedule]
+Scheduler = Callable[[Traced], tuple[Program, Graph, Schedule]]
 
 
 @overload
@@ -164,17 +165,26 @@ def _scheduler(
                 f"`plan` is {plan!r}; it must be a plan from jaxswap.plan or "
                 "jaxswap.load_plan."
             )
-        return lambda program, graph: plan.schedule_of(graph)
+        return lambda traced: _followed(plan, traced)
     if budget is not None:
         planned = plan_program(budget=budget, reserve=reserve, target=target)
-        return lambda program, graph: planned(program, graph).schedule_of(graph)
+        return lambda traced: _followed(planned(traced), traced)
     chosen = as_policy(policy)
 
-    def by_policy(program: Program, graph: Graph) -> Schedule:
+    def by_policy(traced: Traced) -> tuple[Program, Graph, Schedule]:
+        program = traced(lambda body: chosen.decide(body).actions)
+        graph = graph_of(program)
         decision = chosen.decide(graph)
-        return schedule(graph, decision.actions, decision.timing)
+        return program, graph, schedule(graph, decision.actions, decision.timing)
 
     return by_policy
+
+
+def _followed(plan: Plan, traced: Traced) -> tuple[Program, Graph, Schedule]:
+    """Trace a function as a plan has its loops run; return its schedule for that."""
+    program = traced(plan.actions_of_body)
+    graph = graph_of(program)
+    return program, graph, plan.schedule_of(graph)
 
 
 def _call(
@@ -199,9 +209,13 @@ def _differentiable(flat: FlatFunction, decide: Scheduler) -> Callable[..., Any]
     def forward(*primals: Any) -> Any:
         operands = [p.value for p in primals]
         perturbed = [p.perturbed for p in primals]
-        program = trace(flat.call, operands, perturbed, flat.out_avals)
-        graph = graph_of(program)
-        plan = decide(program, graph)
+
+        def traced(decide_loop: DecideLoop) -> Program:
+            loops = Loops(decide_loop)
+            call = flat.scanned(loops)
+            return trace(call, operands, perturbed, flat.out_avals, loops.found)
+
+        program, graph, plan = decide(traced)
         outputs, residuals = run_forward(program, graph, plan, operands)
 
         def pullback(residuals: Residuals, cotangents: Sequence[Any]) -> Any:

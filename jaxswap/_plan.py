@@ -7,11 +7,12 @@ again where neither JAX nor the GPU is at hand.
 import dataclasses
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from jaxswap._arrange import Arranger, Draft
-from jaxswap._graph import Action, Graph, Value
+from jaxswap._graph import Action, Graph, Loop, Value
 from jaxswap._instructions import Schedule
 from jaxswap._lifetimes import Swap
 from jaxswap._signature import Signature, signature_of
@@ -83,6 +84,7 @@ class Plan:
         correction_bytes: what compiled programs needed beyond the simulation.
         compiled: what XLA made of it; `None` if it was not compiled.
         policy: the name of the policy it follows; `""` for the planner's own choice.
+        plain_graph: the program with its loops left to JAX; `None` if it has none.
     """
 
     graph: Graph
@@ -99,6 +101,7 @@ class Plan:
     correction_bytes: int = 0
     compiled: Compiled | None = None
     policy: str = ""
+    plain_graph: Graph | None = None
 
     @functools.cached_property
     def arranger(self) -> Arranger:
@@ -115,11 +118,22 @@ class Plan:
         """The simulated step."""
         return self.draft.timeline
 
+    @property
+    def loops(self) -> tuple[Loop, ...]:
+        """Bodies of loops, those within loops included, and their values' actions."""
+        return tuple(_loops(self.graph))
+
+    @functools.cached_property
+    def kept(self) -> Timeline:
+        """The simulated step if every value outside of loops is kept."""
+        return _kept(self.arranger)
+
     @functools.cached_property
     def plain(self) -> Timeline:
         """The simulated step if every value that the backward pass reads is kept."""
-        keep = [Action.KEEP] * len(self.graph.values)
-        return self.arranger.draft(keep, ()).timeline
+        if self.plain_graph is None:
+            return self.kept
+        return _kept(Arranger(self.plain_graph, rates_of(self.target), 1))
 
     @property
     def device_bytes(self) -> int:
@@ -145,6 +159,21 @@ class Plan:
         """How much faster than this plan the bound is, as a share of the plan."""
         return (
             max(0.0, 1.0 - self.bound_seconds / self.seconds) if self.seconds else 0.0
+        )
+
+    def actions_of_body(self, body: Graph) -> tuple[Action, ...]:
+        """Return what becomes of the values of a loop's body.
+
+        Raises:
+            ValueError: if the program that was planned has no such loop.
+        """
+        signature = signature_of(body)
+        for loop in self.loops:
+            if signature_of(loop.graph) == signature:
+                return loop.actions
+        raise ValueError(
+            "the plan was made for another function: it knows no loop over "
+            f"{signature}. Make one for these arguments with jaxswap.plan."
         )
 
     def schedule_of(self, graph: Graph) -> Schedule:
@@ -301,3 +330,16 @@ class Plan:
         from jaxswap._plan_file import save_plan
 
         return save_plan(self, path)
+
+
+def _kept(arranger: Arranger) -> Timeline:
+    """Simulate a program with everything kept."""
+    keep = [Action.KEEP] * len(arranger.graph.values)
+    return arranger.draft(keep, ()).timeline
+
+
+def _loops(graph: Graph) -> Iterator[Loop]:
+    """Loops of a program, those within loops included."""
+    for loop in graph.loops:
+        yield loop
+        yield from _loops(loop.graph)

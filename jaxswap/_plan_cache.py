@@ -13,9 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jaxswap._graph import Graph
 from jaxswap._plan import Plan
-from jaxswap._plan_file import plan_from_json, plan_to_json, write_atomically
+from jaxswap._plan_file import Retrace, plan_from_json, plan_to_json, write_atomically
 
 
 def folder() -> Path:
@@ -48,10 +47,10 @@ def key_of(**parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def find(key: str, graph: Graph) -> Plan | None:
+def find(key: str, traced: Retrace) -> Plan | None:
     """Return the plan of that name, if there is one that can be read."""
     try:
-        return plan_from_json((folder() / f"{key}.json").read_text(), graph)
+        return plan_from_json((folder() / f"{key}.json").read_text(), traced)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxswap._graph import Action, Equation, Graph, Value
+from jaxswap._graph import Action, Equation, Graph, Loop, Value
 from jaxswap._lifetimes import Return, Swap
 from jaxswap._plan import Compiled, Plan
 from jaxswap._rates import Rates
@@ -16,6 +17,8 @@ from jaxswap._signature import Signature, signature_of
 from jaxswap._target import Target
 
 FORMAT = 1
+
+Retrace = Callable[[Callable[[Graph], Sequence[Action]]], tuple[Graph, Graph | None]]
 
 
 def save_plan(plan: Plan, path: str | os.PathLike[str]) -> Path:
@@ -86,25 +89,36 @@ def plan_to_json(plan: Plan, *, with_graph: bool = True) -> str:
     fields: dict[str, Any] = {
         field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)
     }
-    graph = fields.pop("graph")
-    fields["actions"] = "".join(action.value[0] for action in plan.actions)
+    fields["actions"] = _letters(plan.actions)
     for name in ("target", "signature", "compiled"):
         if fields[name] is not None:
             fields[name] = dataclasses.asdict(fields[name])
     fields["swaps"] = [dataclasses.asdict(swap) for swap in plan.swaps]
-    if with_graph:
-        fields["graph"] = _graph_to_json(graph)
+    for name in ("graph", "plain_graph"):
+        if not with_graph:
+            del fields[name]
+        elif fields[name] is not None:
+            fields[name] = _graph_to_json(fields[name])
+    if not with_graph:
+        fields["loops"] = {
+            signature_of(loop.graph).program: _letters(loop.actions)
+            for loop in plan.loops
+        }
     return json.dumps({"format": FORMAT, **fields})
 
 
-def plan_from_json(text: str, graph: Graph | None = None) -> Plan:
-    """Read what `plan_to_json` wrote."""
+def plan_from_json(text: str, traced: Retrace | None = None) -> Plan:
+    """Read what `plan_to_json` wrote.
+
+    Args:
+        text: the JSON.
+        traced: if it holds no graph, returns that of the program with loops that run
+            as decided, and that with loops left to JAX, if there are any.
+    """
     fields = json.loads(text)
     if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
         raise ValueError(f"this is not a plan of format {FORMAT}.")
-    stored = fields.pop("graph", None)
-    by_letter = {action.value[0]: action for action in Action}
-    fields["actions"] = tuple(by_letter[letter] for letter in fields["actions"])
+    fields["actions"] = _actions(fields["actions"])
     fields["target"] = _target(fields["target"])
     signature = fields["signature"]
     fields["signature"] = Signature(tuple(signature["arguments"]), signature["program"])
@@ -113,9 +127,16 @@ def plan_from_json(text: str, graph: Graph | None = None) -> Plan:
         fields["compiled"] = Compiled(**fields["compiled"])
     if fields["staleness"] is not None:
         fields["staleness"] = tuple(fields["staleness"])
-    if graph is None:
-        graph = _graph_from_json(stored)
-    plan = Plan(graph=graph, **fields)
+    if traced is not None:
+        letters = fields.pop("loops")
+        fields["graph"], fields["plain_graph"] = traced(
+            lambda body: _actions(letters[signature_of(body).program])
+        )
+    else:
+        for name in ("graph", "plain_graph"):
+            if fields[name] is not None:
+                fields[name] = _graph_from_json(fields[name])
+    plan = Plan(**fields)
     _check(plan)
     return plan
 
@@ -147,23 +168,38 @@ def _target(fields: dict[str, Any]) -> Target:
     )
 
 
+_ENDS = ("arguments", "outputs", "cotangents", "gradients", "carried", "sliced")
+
+
 def _graph_to_json(graph: Graph) -> dict[str, Any]:
     """Rows of plain fields, in the order of the dataclasses."""
     return {
-        "values": [
-            [str(x) if f == "dtype" and x is not None else x for f, x in _items(value)]
-            for value in graph.values
+        "values": [_row(value) for value in graph.values],
+        "equations": [_row(eqn) for eqn in graph.equations],
+        **{name: getattr(graph, name) for name in _ENDS},
+        "trip_count": graph.trip_count,
+        "loops": [
+            [_graph_to_json(loop.graph), _letters(loop.actions)] for loop in graph.loops
         ],
-        "equations": [[x for _, x in _items(eqn)] for eqn in graph.equations],
-        "arguments": graph.arguments,
-        "outputs": graph.outputs,
-        "cotangents": graph.cotangents,
-        "gradients": graph.gradients,
     }
 
 
-def _items(row: Any) -> list[tuple[str, Any]]:
-    return [(f.name, getattr(row, f.name)) for f in dataclasses.fields(row)]
+def _row(row: Any) -> list[Any]:
+    def plain(x: Any) -> Any:
+        if isinstance(x, Graph):
+            return _graph_to_json(x)
+        return str(x) if isinstance(x, np.dtype) else x
+
+    return [plain(getattr(row, f.name)) for f in dataclasses.fields(row)]
+
+
+def _letters(actions: Sequence[Action]) -> str:
+    return "".join(action.value[0] for action in actions)
+
+
+def _actions(letters: str) -> tuple[Action, ...]:
+    by_letter = {action.value[0]: action for action in Action}
+    return tuple(by_letter[letter] for letter in letters)
 
 
 def _graph_from_json(stored: dict[str, Any]) -> Graph:
@@ -180,10 +216,18 @@ def _graph_from_json(stored: dict[str, Any]) -> Graph:
         fields = dict(zip(equation_names, row, strict=True))
         fields["inputs"] = tuple(fields["inputs"])
         fields["outputs"] = tuple(fields["outputs"])
+        if fields["body"] is not None:
+            fields["body"] = _graph_from_json(fields["body"])
         equations.append(Equation(**fields))
-    ends = ("arguments", "outputs", "cotangents", "gradients")
     return Graph(
-        tuple(values), tuple(equations), **{name: tuple(stored[name]) for name in ends}
+        tuple(values),
+        tuple(equations),
+        **{name: tuple(stored[name]) for name in _ENDS},
+        trip_count=stored["trip_count"],
+        loops=tuple(
+            Loop(_graph_from_json(body), _actions(letters))
+            for body, letters in stored["loops"]
+        ),
     )
 
 

@@ -13,6 +13,8 @@ from jaxswap._candidates import SMALL_SHARE, find_candidates
 from jaxswap._evidence import Evidence, inspect
 from jaxswap._graph import Action, Graph, Value
 from jaxswap._host_memory import check_host_memory
+from jaxswap._ladder import RUNGS, Ladder, keep_all
+from jaxswap._loop import DecideLoop, Loops, Traced
 from jaxswap._options import compiler_options
 from jaxswap._plan import Plan
 from jaxswap._policy import ByValue, Policy, as_policy
@@ -115,7 +117,12 @@ def plan(
     if not callable(fn):
         raise TypeError(f"`fn` is {fn!r}; jaxswap.plan needs a function.")
     flat, perturbed = flatten_loss(fn, args, kwargs, argnums, has_aux)
-    program = trace(flat.call, flat.operands, perturbed, flat.out_avals)
+
+    def traced(decide_loop: DecideLoop) -> Program:
+        loops = Loops(decide_loop)
+        call = flat.scanned(loops)
+        return trace(call, flat.operands, perturbed, flat.out_avals, loops.found)
+
     planned = plan_program(
         budget=budget,
         target=target,
@@ -127,7 +134,7 @@ def plan(
         search_seconds=search_seconds,
         progress=progress,
     )
-    return planned(program, graph_of(program))
+    return planned(traced)
 
 
 def plan_program(
@@ -141,8 +148,8 @@ def plan_program(
     most_compiles: int = 4,
     search_seconds: float = SEARCH_SECONDS,
     progress: bool | Progress = True,
-) -> Callable[[Program, Graph], Plan]:
-    """Check the arguments of `plan`; return what plans a traced program by them."""
+) -> Callable[[Traced], Plan]:
+    """Check the arguments of `plan`; return what plans a program by them."""
     request = Request(
         budget_bytes=_budget_bytes(budget),
         reserve_bytes=parse_bytes(reserve, "reserve"),
@@ -173,27 +180,35 @@ class Request:
     search_seconds: float
     progress: Progress
 
-    def plan(self, program: Program, graph: Graph) -> Plan:
+    def plan(self, traced: Traced) -> Plan:
         """Plan one program, or find its plan on disk."""
+        plain = _Traced.of(traced, keep_all)
         target = resolve_target(self.target)
-        key = self._key(graph, target)
+        key = self._key(plain.graph, target)
         # A function may answer otherwise the next time; nothing of it can be named.
         is_named = not isinstance(self.policy, ByValue)
-        found = _plan_cache.find(key, graph) if is_named else None
+
+        def again(decide_loop: DecideLoop) -> tuple[Graph, Graph | None]:
+            if not plain.graph.loops:
+                return plain.graph, None
+            return _Traced.of(traced, decide_loop).graph, plain.graph
+
+        found = _plan_cache.find(key, again) if is_named else None
         if found is not None:
             self.progress(f"found a plan of {format_bytes(found.device_bytes)} on disk")
             return self._checked(found)
-        made = self._make(program, graph, target)
+        made = self._make(traced, plain, target)
         if made.compiled is not None and is_named:
             _plan_cache.keep(key, made)
         return self._checked(made)
 
-    def _make(self, program: Program, graph: Graph, target: Target) -> Plan:
-        search, large_bytes = search_of(graph, target)
+    def _make(self, traced: Traced, plain: "_Traced", target: Target) -> Plan:
+        programs = self._programs(traced, plain)
+        search = Ladder([search_of(p.graph, target) for p in programs])
         budget = target.memory_bytes if self.budget_bytes is None else self.budget_bytes
         is_smallest = self.budget_bytes == SMALLEST
         limit = 0 if is_smallest else budget - self.reserve_bytes
-        compile_ = self._compiler(program, graph, target) if self.compile else None
+        compile_ = self._compiler(programs, target) if self.compile else None
         if self.policy is None:
             refined = self._refine(search, limit, compile_)
             used = refined.compiled.compile_count if refined.compiled else 0
@@ -205,16 +220,19 @@ class Request:
                 )
                 refined = faster if faster.fits else refined
         else:
-            refined = tune(search, self.policy, limit, compile_, self.progress)
+            only = search.searches[0]
+            refined = tune(only, self.policy, limit, compile_, self.progress)
+        graph = refined.draft.graph
         made = Plan(
             graph=graph,
             target=target,
             actions=refined.draft.actions,
             swaps=refined.draft.swaps,
             signature=signature_of(graph),
+            plain_graph=plain.graph if plain.graph.loops else None,
             budget_bytes=None if is_smallest else budget,
             reserve_bytes=self.reserve_bytes,
-            large_bytes=large_bytes,
+            large_bytes=refined.draft.staleness[1],
             staleness=refined.draft.staleness,
             host_budget_bytes=self.host_budget_bytes,
             bound_seconds=refined.bound_seconds,
@@ -226,9 +244,25 @@ class Request:
             raise self._budget_error(made, budget)
         return made
 
+    def _programs(self, traced: Traced, plain: "_Traced") -> "list[_Traced]":
+        """The programs among which the plan is to be found."""
+        if not plain.graph.loops:
+            return [plain]
+        if self.policy is not None:
+            policy = self.policy
+            return [_Traced.of(traced, lambda body: policy.decide(body).actions)]
+        found = [plain]
+        seen = {tuple(loop.actions for loop in plain.graph.loops)}
+        for rung in RUNGS[1:]:
+            decided = tuple(rung(loop.graph) for loop in plain.graph.loops)
+            if decided not in seen:
+                seen.add(decided)
+                found.append(_Traced.of(traced, rung))
+        return found
+
     def _refine(
         self,
-        search: Search,
+        search: Ladder,
         limit_bytes: int,
         compile_: Compile | None,
         correction_bytes: int = 0,
@@ -267,12 +301,13 @@ class Request:
         )
         return made
 
-    def _compiler(self, program: Program, graph: Graph, target: Target) -> Compile:
+    def _compiler(self, programs: "Sequence[_Traced]", target: Target) -> Compile:
         """Return what compiles a draft for the target."""
 
         def compile_(draft: Draft) -> Evidence:
+            program = next(p.program for p in programs if p.graph is draft.graph)
             return inspect(
-                step_of(program, graph, draft),
+                step_of(program, draft.graph, draft),
                 *types_of(program),
                 target=None if self.target is None else target,
                 compiler_options=compiler_options(),
@@ -293,11 +328,24 @@ class Request:
         )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Traced:
+    """A program with loops that run in one of several ways."""
+
+    program: Program
+    graph: Graph
+
+    @classmethod
+    def of(cls, traced: Traced, decide_loop: DecideLoop) -> "_Traced":
+        program = traced(decide_loop)
+        return cls(program, graph_of(program))
+
+
 SMALLEST = -1
 
 
-def search_of(graph: Graph, target: Target) -> tuple[Search, int]:
-    """Return the search for plans of a graph, and from what bytes on it decides."""
+def search_of(graph: Graph, target: Target) -> Search:
+    """Return the search for plans of a graph."""
     rates = rates_of(target)
     kept = Arranger(graph, rates, 1).draft([Action.KEEP] * len(graph.values), ())
     peak = kept.timeline.device_bytes - kept.timeline.caller_bytes
@@ -305,7 +353,7 @@ def search_of(graph: Graph, target: Target) -> tuple[Search, int]:
     arranger = Arranger(graph, rates, large_bytes)
     candidates = find_candidates(graph, arranger.simulator.fusion, large_bytes)
     seeds = [getattr(policies, name)().decide for name in policies.UNTUNED]
-    return Search(arranger, candidates, seeds), large_bytes
+    return Search(arranger, candidates, seeds)
 
 
 def _budget_bytes(budget: int | str | None) -> int | None:

@@ -12,6 +12,9 @@ from typing import Protocol, runtime_checkable
 from jaxswap._graph import Action, Graph, Value
 from jaxswap._timing import Distance, Timing
 
+SHORT_COPY_BYTES = 1 << 14
+"""Copies below this are all latency: such a carry stays on the device."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
@@ -48,6 +51,9 @@ class Default:
     Small values stay on the device, but for those that the forward pass itself has
     no use for: these are put off until the backward pass asks for them.
 
+    Of a loop, the carry is swapped in each iteration and the rest of the body is
+    computed again, so that device memory does not grow with the trip count.
+
     Attributes:
         min_bytes: values smaller than this are small.
         min_share: so are values smaller than this share of the largest heavy result.
@@ -61,6 +67,8 @@ class Default:
 
     def decide(self, graph: Graph) -> Decision:
         """See the class."""
+        if graph.is_body:
+            return Decision(self._of_body(graph), Timing())
         actions = [Action.KEEP] * len(graph.values)
         roots: dict[int, frozenset[int]] = {}
         executed = graph.ancestors(graph.outputs)
@@ -82,6 +90,24 @@ class Default:
                 else:
                     actions[v], roots[v] = Action.OFFLOAD, frozenset({v})
         return Decision(tuple(actions), Timing(min_bytes=min_bytes))
+
+    def _of_body(self, graph: Graph) -> tuple[Action, ...]:
+        """Swap the carry, compute the rest again; keep it all if it is small."""
+        values = graph.values
+        producers = graph.producers()
+        stacked = sum(
+            values[v].nbytes
+            for v in graph.residuals()
+            if v in producers or v in graph.carried
+        )
+        if stacked * graph.trip_count < self.min_bytes:
+            return (Action.KEEP,) * len(values)
+        least = max(SHORT_COPY_BYTES, self.min_bytes // graph.trip_count)
+        actions = [Action.RECOMPUTE] * len(values)
+        for v in graph.carried:
+            is_large = values[v].nbytes >= least
+            actions[v] = Action.OFFLOAD if is_large else Action.KEEP
+        return tuple(actions)
 
     def _min_bytes(self, graph: Graph) -> int:
         sizes = (
@@ -181,6 +207,9 @@ class LMS:
         """See the class."""
         executed = graph.ancestors(graph.outputs)
         actions = [Action.KEEP] * len(graph.values)
+        for v in graph.carried:
+            if self._selects(graph.values[v]):
+                actions[v] = Action.OFFLOAD
         for eqn in graph.equations:
             for v in () if eqn.is_backward else eqn.outputs:
                 if eqn.index not in executed:
@@ -221,6 +250,9 @@ class ByValue:
         """Ask the function for each forward value; arguments stay where they are."""
         timing = Timing(min_bytes=0, swap_cotangents=False, is_forced=True)
         actions = [Action.KEEP] * len(graph.values)
+        for v in graph.carried:
+            if graph.values[v].nbytes:
+                actions[v] = self._ask(graph.values[v])
         for eqn in graph.equations:
             for v in () if eqn.is_backward else eqn.outputs:
                 if graph.values[v].nbytes:

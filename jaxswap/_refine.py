@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from jaxswap._arrange import Draft
+from jaxswap._graph import Graph
+from jaxswap._ladder import Finder
 from jaxswap._plan import Compiled
-from jaxswap._search import Search
 from jaxswap._units import format_bytes
 
 ENOUGH = 0.03
@@ -82,7 +83,7 @@ class Refined:
 
 
 def refine(
-    search: Search,
+    search: Finder,
     limit_bytes: int,
     host_limit_bytes: int | None,
     compile_: Compile | None,
@@ -133,7 +134,7 @@ def refine(
             break
         again = None
         if not is_hidden:
-            exposed = _exposed(search, seen)
+            exposed = _exposed(found.draft.graph, seen)
             search.grounded |= exposed & search.eager
             search.eager |= exposed
             again = found.draft if fits and not exposed & search.grounded else None
@@ -179,10 +180,11 @@ def _waits(draft: Draft) -> bool:
     return timeline.stall_seconds > EXPOSED * timeline.seconds
 
 
-def _exposed(search: Search, seen: Seen) -> frozenset[int]:
+def _exposed(graph: Graph, seen: Seen) -> frozenset[int]:
     """Values whose copies back to the device overlap nothing."""
     labels = {c.label for c in seen.exposed_copies if c.direction == "to_device"}
-    values = search.arranger.graph.values
     return frozenset(
-        v.index for v in values if v.label.replace("/", ".").replace(" ", ":") in labels
+        v.index
+        for v in graph.values
+        if v.label.replace("/", ".").replace(" ", ":") in labels
     )

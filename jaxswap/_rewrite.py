@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxswap import _compat
-from jaxswap._graph import Graph
+from jaxswap._graph import Graph, Value
 from jaxswap._instructions import Barrier, Instruction, Run, Schedule, SwapIn, SwapOut
 from jaxswap._trace import Program
 
@@ -154,5 +154,9 @@ class _Machine:
         return last
 
     def _label(self, value: int) -> str:
-        """The value's label in a form that a name stack can hold."""
-        return self.graph.values[value].label.replace("/", ".").replace(" ", ":")
+        return label_in_scope(self.graph.values[value])
+
+
+def label_in_scope(value: Value) -> str:
+    """A value's label in a form that a name stack can hold."""
+    return value.label.replace("/", ".").replace(" ", ":")

@@ -118,9 +118,9 @@ class _Facts:
     @functools.cached_property
     def alone(self) -> dict[int, tuple[float, tuple[int, ...]]]:
         """Seconds of each equation and the values it is made of, all kept."""
-        steps = self.plan.plain.steps
+        steps = self.plan.kept.steps
         found: dict[int, tuple[float, tuple[int, ...]]] = {}
-        for step, seconds in zip(steps.steps, self.plan.plain.seconds_of, strict=True):
+        for step, seconds in zip(steps.steps, self.plan.kept.seconds_of, strict=True):
             if isinstance(step, Kernel):
                 sources = tuple(steps.values[b] for b in step.reads)
                 found.setdefault(step.equation, (float(seconds), sources))

@@ -51,6 +51,53 @@ def schedule(graph: Graph, actions: Sequence[Action], timing: Timing) -> Schedul
     return issue(graph, entries, swaps)
 
 
+def schedule_body(
+    graph: Graph, actions: Sequence[Action]
+) -> tuple[Schedule, tuple[int, ...]]:
+    """Lay out one iteration of a loop.
+
+    Between its two passes lie other iterations. The loop itself swaps, and has brought
+    back what the backward pass reads before that begins. What is the same in each
+    iteration is computed again rather than stored each time; so is what a loop inside
+    has swapped.
+
+    Args:
+        graph: the loop's body.
+        actions: one for each value, those of `graph.carried` included.
+
+    Returns:
+        Both passes, and the values that are to be swapped between them.
+    """
+    invariant = _invariant(graph)
+    actions = [
+        Action.RECOMPUTE if v in invariant or graph.values[v].host_nbytes else action
+        for v, action in enumerate(actions)
+    ]
+    timing = Timing()
+    entries = order(graph, actions, 2 * timing.swapout_threshold, timing.min_bytes)
+    ahead, behind = _Issue(graph, entries, ()).instructions()
+    stored, _ = free_values(graph, behind)
+    given = {*graph.arguments} - {*graph.carried}
+    swapped = tuple(
+        v
+        for v in stored
+        if actions[v] is Action.OFFLOAD and graph.values[v].nbytes and v not in given
+    )
+    return Schedule(ahead, behind, stored, (), ()), swapped
+
+
+def _invariant(graph: Graph) -> set[int]:
+    """Forward values of a loop's body that are the same in each iteration."""
+    varying = {*graph.carried, *graph.sliced, *graph.cotangents}
+    found: set[int] = set()
+    for eqn in graph.equations:
+        if varying.isdisjoint(eqn.inputs) and eqn.is_pure:
+            found.update(eqn.outputs)
+        else:
+            varying.update(eqn.outputs)
+    return found
+
+
 def order(
     graph: Graph, actions: Sequence[Action], stale_after: int, large_bytes: int
 ) -> tuple[Entry, ...]:
@@ -118,6 +165,9 @@ class _Issue:
         passes: tuple[list[Instruction], list[Instruction]] = ([], [])
         order = _Order(self.graph, self.last_use)
         for at, entry in enumerate(self.entries):
+            if self.graph.is_body and entry.is_backward and not passes[1]:
+                # Other iterations lie in between: nothing of this one is waited for.
+                order = _Order(self.graph, self.last_use)
             issued = passes[entry.is_backward]
             returns, late = self.returns.get(at, []), self.late_returns.get(at, [])
             host = tuple(dict.fromkeys((*self.waits.get(at, []), *returns)))

@@ -41,6 +41,11 @@ def signature_of(graph: Graph) -> Signature:
         digest.update(f"{value.dtype}{value.shape}".encode())
     ends = (graph.arguments, graph.outputs, graph.cotangents, graph.gradients)
     digest.update(repr(ends).encode())
+    if graph.is_body:
+        digest.update(repr((graph.carried, graph.sliced, graph.trip_count)).encode())
+    for loop in graph.loops:
+        actions = "".join(action.value[0] for action in loop.actions)
+        digest.update(f"{signature_of(loop.graph).program}{actions}".encode())
     return Signature(
         arguments=tuple(type_of(graph, graph.arguments)),
         program=digest.hexdigest()[:16],

@@ -10,11 +10,22 @@ that makes it to the last that reads it; one that is copied to the host, to the 
 that waits for the copy.
 """
 
+import dataclasses
+
 import numpy as np
 
 from jaxswap._graph import Equation, Graph
-from jaxswap._instructions import Schedule
-from jaxswap._kernels import NO_BUFFER, Copy, Fusion, Kernel, Steps, Wait, lower
+from jaxswap._instructions import Run, Schedule
+from jaxswap._kernels import (
+    NO_BUFFER,
+    Copy,
+    Fusion,
+    Kernel,
+    Steps,
+    Wait,
+    is_fusible,
+    lower,
+)
 from jaxswap._rates import Rates
 from jaxswap._timeline import Timeline, Transfer
 
@@ -28,7 +39,18 @@ class Simulator:
         self.fusion = Fusion(graph)
         self.nbytes = np.array([v.nbytes for v in graph.values], np.int64)
         self.base_seconds = [self._product_seconds(eqn) for eqn in graph.equations]
+        self.iterations = {
+            eqn.index: iteration_of(eqn.body, rates)
+            for eqn in graph.equations
+            if eqn.body is not None
+        }
         self.caller_bytes = self._caller_bytes()
+        self.loop_host_bytes = sum(
+            graph.values[v].host_nbytes
+            for eqn in graph.equations
+            for v in eqn.outputs
+            if eqn.body is not None
+        )
 
     def play(self, schedule: Schedule) -> Timeline:
         """Simulate one forward and backward pass."""
@@ -38,6 +60,10 @@ class Simulator:
     def kernel_seconds(self, kernel: Kernel, values: tuple[int, ...]) -> float:
         """Seconds that a kernel takes: the longer of its arithmetic and its bytes."""
         eqn = self.graph.equations[kernel.equation]
+        if eqn.index in self.iterations:
+            return eqn.trip_count * self.iterations[eqn.index].seconds
+        if self.is_copy(eqn):
+            return 0.0
         made = sum(int(self.nbytes[values[b]]) for b in kernel.makes)
         if kernel.is_shared:
             return made / self.rates.memory_bytes_per_second
@@ -58,6 +84,17 @@ class Simulator:
         )
         return self.rates.copy_latency_seconds + int(self.nbytes[value]) / rate
 
+    def inner_bytes(self, equation: int) -> int:
+        """Device memory that an equation needs inside, beside operands and results."""
+        found = self.iterations.get(equation)
+        return 0 if found is None else found.device_bytes
+
+    def is_copy(self, eqn: Equation) -> bool:
+        """Whether an equation copies between device and host, beside computation."""
+        ends = (*eqn.inputs, *eqn.outputs)
+        is_put = eqn.primitive == "device_put"
+        return is_put and any(self.graph.values[v].host_nbytes for v in ends)
+
     def _product_seconds(self, eqn: Equation) -> float:
         """Seconds of arithmetic, for those equations that it can limit."""
         rate = getattr(self.rates, f"{eqn.work}_flops_per_second", 0.0)
@@ -70,6 +107,56 @@ class Simulator:
         given = (*graph.arguments, *cotangents)
         made = (*graph.outputs, *graph.gradients)
         return int(sum(self.nbytes[v] for v in (*given, *made)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Iteration:
+    """What one iteration of a loop takes.
+
+    Attributes:
+        seconds: of computation, or of the copies in one direction, if these are more.
+        device_bytes: memory for what lives within the iteration.
+    """
+
+    seconds: float
+    device_bytes: int
+
+
+def iteration_of(body: Graph, rates: Rates) -> Iteration:
+    """Simulate one iteration of a loop, whose copies have all of it to hide behind."""
+    simulator = Simulator(body, rates)
+    runs = tuple(Run(eqn.index) for eqn in body.equations)
+    timeline = simulator.play(Schedule(runs, (), (), (), ()))
+    values = body.values
+    out_bytes, in_bytes, copies = 0, 0, 0
+    for eqn in body.equations:
+        if simulator.is_copy(eqn):
+            out_bytes += sum(values[v].host_nbytes for v in eqn.outputs)
+            in_bytes += sum(values[v].nbytes for v in eqn.outputs)
+            copies += 1
+    latency = copies * rates.copy_latency_seconds
+    return Iteration(
+        seconds=max(
+            timeline.seconds,
+            latency + out_bytes / rates.swap_out_bytes_per_second,
+            latency + in_bytes / rates.swap_in_bytes_per_second,
+        ),
+        device_bytes=timeline.device_bytes
+        - timeline.caller_bytes
+        + _slice_bytes(body, simulator.fusion),
+    )
+
+
+def _slice_bytes(body: Graph, fusion: Fusion) -> int:
+    """Bytes of the largest two slices that are cut out for operations to read.
+
+    What fuses reads a slice where it lies in the scanned array.
+    """
+    base = fusion.base
+    read = {v for e in body.equations if not is_fusible(e) for v in e.inputs}
+    read |= {base[v] for v in read if v in base}
+    sizes = sorted(body.values[v].nbytes for v in body.sliced if v in read)
+    return sum(sizes[-2:])
 
 
 class _Play:
@@ -181,10 +268,17 @@ class _Play:
                     nbytes = self.simulator.nbytes[self.steps.values[b]]
                     change[at] += nbytes
                     change[max(freed[b], at) + 1] -= nbytes
+            if isinstance(step, Kernel):
+                inner = self.simulator.inner_bytes(step.equation)
+                change[at] += inner
+                change[at + 1] -= inner
         return np.cumsum(change)[:-1]
 
     def _host_bytes(self) -> np.ndarray:
-        """Bytes in host memory at each step: from the copy out to the last one in."""
+        """Bytes in host memory at each step: from the copy out to the last one in.
+
+        What loops have swapped inside is counted from beginning to end.
+        """
         change = np.zeros(len(self.steps.steps) + 1, np.int64)
         first: dict[int, int] = {}
         last: dict[int, int] = {}
@@ -195,4 +289,4 @@ class _Play:
         for v, at in first.items():
             change[at] += self.simulator.nbytes[v]
             change[last[v] + 1] -= self.simulator.nbytes[v]
-        return np.cumsum(change)[:-1]
+        return np.cumsum(change)[:-1] + self.simulator.loop_host_bytes

@@ -19,6 +19,7 @@ import numpy as np
 from jax.extend.core import JaxprEqn, Literal, Var
 
 from jaxswap import _compat
+from jaxswap._graph import Loop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Program:
         cotangents: one for each output that has a tangent, `None` for the others.
         gradients: one for each operand that is differentiated, `None` for the others.
         backward: indices into `operations` of those that depend on a cotangent.
+        loops: bodies of loops that swap inside.
     """
 
     operations: tuple[Operation, ...]
@@ -59,6 +61,11 @@ class Program:
     cotangents: tuple[int | None, ...]
     gradients: tuple[int | Literal | None, ...]
     backward: frozenset[int]
+    loops: tuple[Loop, ...] = ()
+
+
+Scanned = Callable[[JaxprEqn, Sequence[Any]], Sequence[Any]]
+"""Executes (or traces) a `lax.scan` equation on its operands."""
 
 
 def has_tangent(x: Any) -> bool:
@@ -66,16 +73,94 @@ def has_tangent(x: Any) -> bool:
     return bool(jnp.issubdtype(x.dtype, np.inexact))
 
 
-def evaluate(jaxpr: Any, env: dict[Var, Any]) -> list[Any]:
-    """Execute (or trace) the equations of a jaxpr; `env` holds what it is given."""
+def evaluate(
+    jaxpr: Any, env: dict[Var, Any], scanned: Scanned | None = None
+) -> list[Any]:
+    """Execute (or trace) the equations of a jaxpr.
+
+    Args:
+        jaxpr: the equations.
+        env: what they are given; results are added.
+        scanned: executes loops, also those within calls of `jit`; `None`: as they are.
+    """
 
     def read(atom: Any) -> Any:
         return atom.val if isinstance(atom, Literal) else env[atom]
 
     for eqn in jaxpr.eqns:
-        results = _compat.bind_equation(eqn, [read(atom) for atom in eqn.invars])
+        inputs = [read(atom) for atom in eqn.invars]
+        inner = _compat.called_jaxpr(eqn)
+        if scanned is not None and _compat.scan_of(eqn) is not None:
+            with _compat.at_equation(eqn):
+                results = scanned(eqn, inputs)
+        elif scanned is not None and inner is not None and _has_scan(inner):
+            called, consts = _compat.open_jaxpr(inner)
+            given = dict(zip(called.constvars, consts, strict=True))
+            given.update(zip(called.invars, inputs, strict=True))
+            with _compat.at_equation(eqn):
+                results = evaluate(called, given, scanned)
+        else:
+            results = _compat.bind_equation(eqn, inputs)
         env.update(zip(eqn.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def _has_scan(called: Any) -> bool:
+    """Whether a called jaxpr holds a loop, directly or within further calls."""
+    jaxpr, _ = _compat.open_jaxpr(called)
+    inner = [_compat.called_jaxpr(eqn) for eqn in jaxpr.eqns]
+    return any(_compat.scan_of(eqn) is not None for eqn in jaxpr.eqns) or any(
+        _has_scan(j) for j in inner if j is not None
+    )
+
+
+def program_of(closed: Any) -> Program:
+    """Describe a traced function that is not differentiated: forward pass alone."""
+    jaxpr, consts = _compat.open_jaxpr(closed)
+    flat = _Flattener()
+    constants = {flat.new(v): c for v, c in zip(jaxpr.constvars, consts, strict=True)}
+    operands = [flat.new(v) for v in jaxpr.invars]
+    variables = (*jaxpr.constvars, *jaxpr.invars)
+    env = dict(zip(variables, (*constants, *operands), strict=True))
+    outputs = flat.inline(jaxpr, env, "")
+    return Program(
+        operations=_without_dead(flat.operations, outputs),
+        avals=tuple(flat.avals),
+        constants={**constants, **flat.constants},
+        operands=tuple(operands),
+        outputs=tuple(outputs),
+        cotangents=(None,) * len(outputs),
+        gradients=(None,) * len(operands),
+        backward=frozenset(),
+    )
+
+
+def differentiate(
+    function: Callable[..., Sequence[Any]],
+    operands: Sequence[Any],
+    wanted: Sequence[int],
+) -> tuple[Sequence[Any], Callable[[Sequence[Any]], Sequence[Any]]]:
+    """`jax.vjp` with respect to the operands at the places `wanted`."""
+
+    def of_wanted(*primals: Any) -> Sequence[Any]:
+        merged = list(operands)
+        for i, primal in zip(wanted, primals, strict=True):
+            merged[i] = primal
+        return list(function(*merged))
+
+    return jax.vjp(of_wanted, *(operands[i] for i in wanted))
+
+
+def with_zeros(cotangents: Sequence[Any], avals: Sequence[Any]) -> list[Any]:
+    """Cotangents with zeros of the right type where there is none."""
+    return [
+        c
+        if c is not None
+        else jnp.zeros(x.shape, x.dtype)
+        if has_tangent(x)
+        else np.zeros(x.shape, jax.dtypes.float0)
+        for c, x in zip(cotangents, avals, strict=True)
+    ]
 
 
 def trace(
@@ -83,6 +168,7 @@ def trace(
     operands: Sequence[Any],
     perturbed: Sequence[bool],
     out_avals: Sequence[Any],
+    loops: Sequence[Loop] = (),
 ) -> Program:
     """Trace `function` and its vector-Jacobian product into one `Program`.
 
@@ -91,28 +177,21 @@ def trace(
         operands: arrays or tracers to call it with.
         perturbed: for each operand whether its gradient is wanted.
         out_avals: abstract values of the results.
+        loops: a list that `function` adds loops to while it is traced.
     """
     wanted = [i for i, p in enumerate(perturbed) if p and has_tangent(operands[i])]
 
     def joint(operands: Sequence[Any], cotangents: Sequence[Any]) -> Any:
-        def of_wanted(*primals: Any) -> Sequence[Any]:
-            merged = list(operands)
-            for i, primal in zip(wanted, primals, strict=True):
-                merged[i] = primal
-            return function(*merged)
-
-        outputs, pullback = jax.vjp(of_wanted, *(operands[i] for i in wanted))
+        outputs, pullback = differentiate(function, operands, wanted)
         given = iter(cotangents)
-        full = [
-            next(given) if has_tangent(x) else np.zeros(x.shape, jax.dtypes.float0)
-            for x in out_avals
-        ]
-        return outputs, pullback(full)
+        dense = [next(given) if has_tangent(x) else None for x in out_avals]
+        return outputs, pullback(with_zeros(dense, out_avals))
 
     traced = jax.make_jaxpr(joint)(
         list(operands), [x for x in out_avals if has_tangent(x)]
     )
-    return _number(traced, len(operands), out_avals, wanted)
+    program = _number(traced, len(operands), out_avals, wanted)
+    return dataclasses.replace(program, loops=tuple(loops))
 
 
 def _number(

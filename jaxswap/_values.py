@@ -7,20 +7,25 @@ import numpy as np
 
 from jaxswap import _compat, _cost
 from jaxswap._graph import Equation, Graph, Value
-from jaxswap._trace import Operation, Program
+from jaxswap._trace import Operation, Program, program_of
 
 
-def graph_of(program: Program) -> Graph:
+def graph_of(
+    program: Program,
+    carried: tuple[int, ...] = (),
+    sliced: tuple[int, ...] = (),
+    trip_count: int = 1,
+) -> Graph:
     """Describe a traced program by numbers and names.
 
     Values of the backward pass get their size only; what a policy is shown are the
-    forward values.
+    forward values. The last three arguments are those of a loop's body, see `Graph`.
     """
     makers = {v: op for op in program.operations for v in op.outputs}
     arguments = (*program.operands, *program.constants)
     names = _names(program)
     values = tuple(
-        _value(index, aval, makers.get(index), names.get(index))
+        _value(index, aval, makers.get(index), names.get(index), index in carried)
         for index, aval in enumerate(program.avals)
     )
     return Graph(
@@ -33,27 +38,38 @@ def graph_of(program: Program) -> Graph:
         outputs=tuple(v for v in program.outputs if isinstance(v, int)),
         cotangents=tuple(v for v in program.cotangents if v is not None),
         gradients=tuple(v for v in program.gradients if isinstance(v, int)),
+        carried=carried,
+        sliced=sliced,
+        trip_count=trip_count,
+        loops=program.loops,
     )
 
 
-def _value(index: int, aval: Any, maker: Operation | None, name: str | None) -> Value:
+def _value(
+    index: int, aval: Any, maker: Operation | None, name: str | None, is_carried: bool
+) -> Value:
     shape = tuple(getattr(aval, "shape", ()))
     dtype = getattr(aval, "dtype", None)
     dtype = dtype if isinstance(dtype, np.dtype) and dtype.itemsize else None
+    nbytes = math.prod(shape) * dtype.itemsize if dtype is not None else 0
+    is_on_host = _compat.is_on_host(aval)
+    given = "carry" if is_carried else "argument"
     return Value(
         index=index,
-        nbytes=math.prod(shape) * dtype.itemsize if dtype is not None else 0,
+        nbytes=0 if is_on_host else nbytes,
         shape=shape,
         dtype=dtype,
-        primitive=maker.eqn.primitive.name if maker else "argument",
+        primitive=maker.eqn.primitive.name if maker else given,
         source=_compat.source_line(maker.eqn) if maker else "",
         name=name,
         scope=maker.scope if maker else "",
-        is_argument=maker is None,
+        is_argument=maker is None and not is_carried,
+        host_nbytes=nbytes if is_on_host else 0,
     )
 
 
 def _equation(index: int, op: Operation, is_backward: bool) -> Equation:
+    scan = _compat.scan_of(op.eqn)
     return Equation(
         index=index,
         primitive=op.eqn.primitive.name,
@@ -70,7 +86,17 @@ def _equation(index: int, op: Operation, is_backward: bool) -> Equation:
         is_known=_cost.is_known(op.eqn),
         work=_cost.work(op.eqn),
         inner_bytes=_cost.inner_bytes(op.eqn),
+        body=None if scan is None else _body(scan),
+        trip_count=1 if scan is None else scan.length,
     )
+
+
+def _body(scan: _compat.Scan) -> Graph:
+    """One iteration of a loop, as it is: not differentiated."""
+    program = program_of(scan.jaxpr)
+    first, last = scan.const_count, scan.const_count + scan.carry_count
+    carried, sliced = program.operands[first:last], program.operands[last:]
+    return graph_of(program, carried, sliced, scan.length)
 
 
 def _names(program: Program) -> dict[int, str]:

@@ -267,7 +267,7 @@ class Case:
 
     def search(self) -> Search:
         """A search that knows nothing yet."""
-        return search_of(self.graph, self.target)[0]
+        return search_of(self.graph, self.target)
 
     def limit(self, share: float) -> int:
         """A share of what the program needs if everything is kept."""
@@ -279,7 +279,7 @@ def random_case(seed: int, layers: int) -> Case:
     rng = random.Random(seed)
     target = dataclasses.replace(find_target("h100"), rates=draw_rates(rng))
     graph = random_graph(rng, layers)
-    search, _ = search_of(graph, target)
+    search = search_of(graph, target)
     lives = Lives(search.kept.entries)
     return Case(
         seed=seed,

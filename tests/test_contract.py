@@ -4,6 +4,7 @@ Every function of the zoo meets every mix of actions.
 """
 
 import functools
+import itertools
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,10 +19,13 @@ import jaxswap
 from jaxswap import KEEP, LMS, OFFLOAD, RECOMPUTE, Action, Value
 from jaxswap._graph import Graph
 from jaxswap._instructions import Schedule
+from jaxswap._ladder import RUNGS
+from jaxswap._loop import Traced
 from jaxswap._offload import _call
 from jaxswap._planner import search_of
 from jaxswap._target import find_target
 from jaxswap._trace import Program
+from jaxswap._values import graph_of
 
 ACTIONS = (OFFLOAD, RECOMPUTE, KEEP)
 
@@ -144,17 +148,21 @@ def test_value_and_gradient_are_those_of_the_plain_function(
 def planned(fn: Callable[..., Any], share: float) -> Callable[..., Any]:
     """The function with the best plan for a share of the memory of keeping all.
 
-    Copies that can be early are, so that every form of a swap occurs.
+    Copies that can be early are, so that every form of a swap occurs. Loops take turns
+    with the rungs of the ladder.
     """
+    rungs = itertools.cycle(RUNGS[-5:])
 
-    def decide(program: Program, graph: Graph) -> Schedule:
-        search, _ = search_of(graph, find_target("h100"))
+    def decide(traced: Traced) -> tuple[Program, Graph, Schedule]:
+        program = traced(lambda body: next(rungs)(body))
+        graph = graph_of(program)
+        search = search_of(graph, find_target("h100"))
         kept = search.kept.timeline
         room = kept.device_bytes - kept.caller_bytes
         limit = kept.caller_bytes + int(share * room)
         draft = search.find(limit, seconds=0.1).draft
         search.eager = frozenset(range(len(graph.values)))
-        return search.find(limit, again=draft).draft.schedule
+        return program, graph, search.find(limit, again=draft).draft.schedule
 
     return lambda *args: _call(fn, decide, args, {})
 

@@ -11,7 +11,7 @@ from jaxswap._planner import search_of
 from jaxswap._target import find_target
 
 GRAPH = chain(12)
-SEARCH, _ = search_of(GRAPH, find_target("h100"))
+SEARCH = search_of(GRAPH, find_target("h100"))
 CANDIDATES = SEARCH.candidates
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from handmade_plans import COMPILED, H100, busy, empty_plan, mixed_plan, plan_of
 
 import jaxswap
 from jaxswap import Plan
-from jaxswap._graph import Action, Graph
+from jaxswap._graph import Action, Graph, Loop
 from jaxswap._plan_file import plan_from_json, plan_to_json, write_atomically
+from jaxswap._signature import signature_of
 
 
 def full_plan() -> Plan:
@@ -30,7 +31,22 @@ def full_plan() -> Plan:
         compiled=COMPILED,
         policy="LMS(swapout_threshold=1)",
     )
-    return dataclasses.replace(plan, staleness=(4, MIB))
+    loop = Loop(body(), (Action.RECOMPUTE,) * len(body().values))
+    graph = dataclasses.replace(plan.graph, loops=(loop,))
+    return dataclasses.replace(
+        plan,
+        graph=graph,
+        signature=signature_of(graph),
+        plain_graph=plan.graph,
+        staleness=(4, MIB),
+    )
+
+
+def body() -> Graph:
+    """One iteration of a loop over two layers."""
+    graph = chain(1)
+    x, w = graph.arguments
+    return dataclasses.replace(graph, carried=(x,), sliced=(w,), trip_count=2)
 
 
 def odd_plan() -> Plan:
@@ -44,9 +60,12 @@ def odd_plan() -> Plan:
     }
     values = [dataclasses.replace(v, **changes.get(v.index, {})) for v in graph.values]
     equations = [
-        dataclasses.replace(eqn, tile_flops=1.5, inner_bytes=2.5, is_known=False)
+        dataclasses.replace(
+            eqn, tile_flops=1.5, inner_bytes=2.5, is_known=False, trip_count=3
+        )
         for eqn in graph.equations
     ]
+    equations[0] = dataclasses.replace(equations[0], body=body())
     graph = dataclasses.replace(graph, values=tuple(values), equations=tuple(equations))
     return plan_of(graph, {dot: Action.OFFLOAD})
 
@@ -108,7 +127,17 @@ def test_without_its_graph_a_plan_is_read_with_it() -> None:
     text = plan_to_json(plan, with_graph=False)
     assert "graph" not in json.loads(text)
     assert len(text) < len(plan_to_json(plan)) / 2
-    assert_same(plan_from_json(text, plan.graph), plan)
+
+    def traced(decide: Callable[[Graph], Sequence[Action]]) -> tuple[Graph, Graph]:
+        loops = tuple(
+            dataclasses.replace(loop, actions=tuple(decide(loop.graph)))
+            for loop in plan.graph.loops
+        )
+        assert plan.plain_graph is not None
+        return dataclasses.replace(plan.graph, loops=loops), plan.plain_graph
+
+    assert plan.graph.loops
+    assert_same(plan_from_json(text, traced), plan)
 
 
 def stored() -> dict[str, Any]:

@@ -46,6 +46,7 @@ class FakeDraft:
 
     timeline: Line
     actions: tuple[Any, ...] = ()
+    graph: Graph = GRAPH
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +95,6 @@ class FakeSearch:
 
     def __init__(self, answers: Callable[[int], FakeDraft] | None = None) -> None:
         self.answers = answers or (lambda room: FakeDraft(Line(room, 1.0)))
-        self.arranger = FakeArranger()
         self.eager: frozenset[int] = frozenset()
         self.grounded: frozenset[int] = frozenset()
         self.calls: list[Call] = []
@@ -105,12 +105,6 @@ class FakeSearch:
         self.calls.append(Call(room, host, seconds, again, self.eager, self.grounded))
         draft = self.answers(room)
         return FakeFound(draft, 0.5, draft.timeline.device_bytes <= room)
-
-
-class FakeArranger:
-    """Holds the graph."""
-
-    graph: Graph = GRAPH
 
 
 class FakeCompiler:

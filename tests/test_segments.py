@@ -9,7 +9,7 @@ from jaxswap._segments import actions_of
 from jaxswap._target import find_target
 
 GRAPH = chain(6)
-SEARCH, _ = search_of(GRAPH, find_target("h100"))
+SEARCH = search_of(GRAPH, find_target("h100"))
 
 
 def test_each_heavy_entry_begins_a_segment() -> None:

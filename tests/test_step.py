@@ -45,7 +45,7 @@ def traced(flat: FlatFunction, perturbed: list[bool]) -> tuple[Program, Graph]:
 
 def drafts(graph: Graph) -> list[Draft]:
     """The step laid out with everything kept, swapped and recomputed."""
-    arranger = search_of(graph, find_target("h100"))[0].arranger
+    arranger = search_of(graph, find_target("h100")).arranger
     found = [arranger.follow(as_policy(action).decide(graph)) for action in Action]
     assert [bool(draft.swaps) for draft in found] == [False, True, False]
     return found
@@ -117,7 +117,7 @@ def test_step_takes_what_its_types_say() -> None:
     assert [(t.shape, t.dtype) for t in types[flat.closed_over_count :]] == [
         (a.shape, a.dtype) for a in arguments
     ]
-    draft = search_of(graph, find_target("h100"))[0].kept
+    draft = search_of(graph, find_target("h100")).kept
     outputs, _ = jax.eval_shape(step_of(program, graph, draft), *types)
     assert outputs[0].shape == ()
 
