@@ -132,6 +132,33 @@ def varying_axes(x: jax.Array) -> frozenset[str]:
     return frozenset(getattr(aval, "vma", ()) if axes is None else axes)
 
 
+def barrier(arrays: Any) -> Any:
+    """`jax.lax.optimization_barrier`, for arrays of both memories.
+
+    Before JAX 0.12 its derivative makes zeros on the device for a host array without a
+    tangent, and a gradient of a gradient fails on the mismatch.
+    """
+    if jax.__version_info__ >= (0, 12):
+        return jax.lax.optimization_barrier(arrays)
+    return _barrier(arrays)
+
+
+@jax.custom_jvp
+def _barrier(arrays: Any) -> Any:
+    return jax.lax.optimization_barrier(arrays)
+
+
+@_barrier.defjvp
+def _barrier_jvp(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
+    def placed(tangent: Any, array: Any) -> Any:
+        is_host = is_on_host(jax.typeof(array))
+        is_wrong = is_host and not is_on_host(jax.typeof(tangent))
+        return to_host(tangent) if is_wrong else tangent
+
+    (arrays,), (of_arrays,) = primals, tangents
+    return barrier(arrays), jax.tree.map(placed, of_arrays, arrays)
+
+
 def source_line(eqn: core.JaxprEqn) -> str:
     """Return the line of the user's program that made `eqn`."""
     return source_info_util.summarize(eqn.source_info)

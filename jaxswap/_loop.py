@@ -15,6 +15,7 @@ never leaves. The cost is one more slice of device memory in either direction.
 """
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -77,6 +78,13 @@ class Loops:
             body = self._body(scan, perturbed)
             if body is None:
                 return _run_plain(plain, operands, perturbed)
+            if scan.unroll != 1:
+                warnings.warn(
+                    f"a loop with unroll={scan.unroll} swaps or recomputes in its "
+                    "body, so it is not unrolled: XLA cannot compile unrolled loops "
+                    "that copy to the host.",
+                    stacklevel=2,
+                )
             outputs, saved = body.run_forward(operands)
             types = [jax.typeof(x) for x in operands]
 

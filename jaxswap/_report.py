@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jaxswap._kernels import is_alias, is_fusible
+from jaxswap._loop_rows import loop_data, loop_lines, loop_rows_of
 from jaxswap._plan import Plan, Row
 from jaxswap._rows import Outcome, outcomes_of, short_name
 from jaxswap._target import rates_of
@@ -62,7 +63,8 @@ def describe(plan: Plan) -> str:
             wrapped = textwrap.wrap(text, WIDTH - 17)
             for j, part in enumerate(wrapped):
                 lines.append(f"  {'' if i or j else name:<14} {part}")
-    return "\n".join([*lines, *_table(_groups_of(rows, outcomes))])
+    table = _table(_groups_of(rows, outcomes))
+    return "\n".join([*lines, *table, *loop_lines(plan)])
 
 
 def summary(plan: Plan) -> dict[str, Any]:
@@ -108,6 +110,7 @@ def summary(plan: Plan) -> dict[str, Any]:
             for outcome, (count, nbytes) in _totals(rows, outcomes).items()
         },
         "rows": [_row_data(row, outcomes[row.value.index]) for row in rows],
+        "loops": [loop_data(row) for row in loop_rows_of(plan)],
     }
 
 

@@ -126,7 +126,7 @@ class _Machine:
                 axes = _compat.varying_axes(arrays[v])
                 groups.setdefault(axes, ({}, {}))[kind][v] = arrays[v]
         for group in groups.values():
-            on_device, on_host = jax.lax.optimization_barrier(group)
+            on_device, on_host = _compat.barrier(group)
             self.device.update(on_device)
             self.host.update(on_host)
 

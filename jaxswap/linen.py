@@ -1,0 +1,232 @@
+"""`jaxswap.offload` for Flax linen: goes where people write `nn.remat`."""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, overload
+
+import flax.linen as nn
+import jax
+from flax.core import lift
+from flax.core.scope import CollectionFilter, PRNGSequenceFilter
+from flax.linen import transforms
+
+import jaxswap
+
+# A module class, `functools.partial` of one, or a function of a module.
+Target = TypeVar("Target", bound=Callable[..., Any])
+# An action, a function of a `jaxswap.Value`, or an object such as `jaxswap.LMS()`.
+Policy = Any
+
+
+@overload
+def offload(
+    module: Target,
+    /,
+    *,
+    policy: Policy = None,
+    plan: jaxswap.Plan | None = None,
+    budget: int | str | None = None,
+    reserve: int | str = 0,
+    target: str | jaxswap.Target | None = None,
+    variables: CollectionFilter = True,
+    rngs: PRNGSequenceFilter = True,
+    static_argnums: int | Sequence[int] = (),
+    methods: Sequence[str] | None = None,
+) -> Target: ...
+
+
+@overload
+def offload(
+    module: None = None,
+    /,
+    *,
+    policy: Policy = None,
+    plan: jaxswap.Plan | None = None,
+    budget: int | str | None = None,
+    reserve: int | str = 0,
+    target: str | jaxswap.Target | None = None,
+    variables: CollectionFilter = True,
+    rngs: PRNGSequenceFilter = True,
+    static_argnums: int | Sequence[int] = (),
+    methods: Sequence[str] | None = None,
+) -> Callable[[Target], Target]: ...
+
+
+def offload(
+    module: Any = None,
+    /,
+    *,
+    policy: Policy = None,
+    plan: jaxswap.Plan | None = None,
+    budget: int | str | None = None,
+    reserve: int | str = 0,
+    target: str | jaxswap.Target | None = None,
+    variables: CollectionFilter = True,
+    rngs: PRNGSequenceFilter = True,
+    static_argnums: int | Sequence[int] = (),
+    methods: Sequence[str] | None = None,
+) -> Any:
+    """Lifted version of `jaxswap.offload`, for a module where `nn.remat` would go.
+
+    What the backward pass needs of the module's values is kept on the device, swapped
+    to host memory, or computed again. Parameters, their names, random numbers, mutable
+    collections, values and gradients are those of the module as it was, so weights can
+    be exchanged with it. (`nn.remat(Block)` names its instances `CheckpointBlock_0`;
+    to go on with such weights, give the instances that name.)
+
+    What a module is given stays on the device, and only its own computation can hide
+    its copies. So the transform does best around the whole loss, as
+    `jaxswap.offload(loss)`, which needs no lifting. Use this one where modules differ
+    in what should become of them, around several heavy layers rather than one.
+
+    Args:
+        module: a module class, `functools.partial` of one, or a function whose first
+            argument is a module, such as a method in a class body.
+        policy: as for `jaxswap.offload`, and so are the next four.
+        plan: a plan made for the same function of the same variables.
+        budget: bytes for value and gradient of this module alone.
+        reserve: the part of the budget that something else needs.
+        target: the GPU to plan for.
+        variables: the variable collections that are lifted; the module sees no other.
+        rngs: the random number sequences that are lifted.
+        static_argnums: arguments that hold no arrays, counted with `self` as 0, for
+            calls written for `nn.remat`. Nothing needs to be listed: whatever is no
+            array is passed on as it is, keyword arguments too.
+        methods: names of the methods to lift; `None`: `__call__`. Of no meaning for
+            functions.
+
+    Returns:
+        A module class (or a `functools.partial` of one, or a function) that takes the
+        same arguments; without `module`, a decorator.
+
+    Raises:
+        TypeError: if `module`, `static_argnums` or `methods` is none of the above;
+            when called, if the first argument of a function is no module or a static
+            argument holds an array.
+        ValueError, jaxswap.BudgetError, NotImplementedError: as `jaxswap.offload`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxswap.linen
+        >>> import flax.linen as nn
+        >>> class Block(nn.Module):
+        ...     @nn.compact
+        ...     def __call__(self, x, train):
+        ...         x = nn.Dense(4)(nn.tanh(nn.Dense(8)(x)))
+        ...         return nn.Dropout(0.5, deterministic=not train)(x)
+        >>> block = jaxswap.linen.offload(Block, policy=jaxswap.RECOMPUTE)()
+        >>> x = jnp.ones((2, 4))
+        >>> weights = block.init(jax.random.key(0), x, train=False)
+        >>> def loss(block, weights):
+        ...     return jnp.sum(block.apply(weights, x, train=False) ** 2)
+        >>> gradient = jax.grad(loss, argnums=1)(block, weights)
+        >>> plain = jax.grad(loss, argnums=1)(Block(), weights)
+        >>> errors = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), gradient, plain)
+        >>> bool(max(jax.tree.leaves(errors)) < 1e-5)
+        True
+
+    References:
+        `flax.linen.remat`, whose place it takes.
+    """
+    # Called without a function, it still says at once which argument is wrong.
+    swap = jaxswap.offload(
+        policy=policy, plan=plan, budget=budget, reserve=reserve, target=target
+    )
+    transform = _scope_transform(swap, variables, rngs, _places(static_argnums))
+    decorate = functools.partial(_lifted, transform=transform, methods=_names(methods))
+    return decorate if module is None else decorate(module)
+
+
+def _places(static_argnums: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the static arguments as a tuple, counted from behind `self`."""
+    one = isinstance(static_argnums, int)
+    places = (static_argnums,) if one else tuple(static_argnums)
+    if not all(isinstance(i, int) and i > 0 for i in places):
+        raise TypeError(
+            f"`static_argnums` is {static_argnums!r}; it must be a positive number or "
+            "several: `self`, the module, is argument 0."
+        )
+    return tuple(i - 1 for i in places)
+
+
+def _names(methods: Sequence[str] | None) -> list[str] | None:
+    if methods is None:
+        return None
+    if isinstance(methods, str) or not isinstance(methods, Sequence):
+        raise TypeError(
+            f"`methods` is {methods!r}; it must be a list of names. For methods with "
+            "different policies, wrap the class once for each."
+        )
+    return list(methods)
+
+
+def _lifted(
+    module: Any, *, transform: Callable[..., Any], methods: list[str] | None
+) -> Any:
+    """Apply a transform of functions of a scope to a module class or a function."""
+    if isinstance(module, nn.Module) or not callable(module):
+        raise TypeError(
+            f"{module!r} is no module class and no function of a module, and "
+            "jaxswap.linen.offload needs one: wrap the class, then make the instance."
+        )
+    lifted: Any = transforms.lift_transform(transform, module, methods=methods)
+    if not inspect.isfunction(lifted):
+        return lifted
+
+    @functools.wraps(lifted)
+    def of_module(*args: Any, **kwargs: Any) -> Any:
+        if not args or not isinstance(args[0], nn.Module):
+            raise TypeError(
+                f"the first argument of {module!r} is no module; for a function "
+                "of weights and arrays use jaxswap.offload."
+            )
+        return lifted(*args, **kwargs)
+
+    return of_module
+
+
+def _scope_transform(
+    swap: Callable[..., Any],
+    variables: CollectionFilter,
+    rngs: PRNGSequenceFilter,
+    static: tuple[int, ...],
+) -> Callable[..., Any]:
+    """Return what turns a function of a scope into one that swaps."""
+
+    def transform(function: Callable[..., Any]) -> Callable[..., Any]:
+        def packed(
+            to_scope: Any,
+            from_scope: Any,
+            variables: Any,
+            rngs: Any,
+            /,
+            *args: Any,
+            **kwargs: Any,
+        ) -> Any:
+            def of_arrays(
+                variables: Any, rngs: Any, /, *args: Any, **kwargs: Any
+            ) -> Any:
+                scope = to_scope(variables, rngs)
+                results = function(scope, *args, **kwargs)
+                return results, from_scope(scope)
+
+            _check_static(args, static)
+            return swap(of_arrays)(variables, rngs, *args, **kwargs)
+
+        return lift.pack(
+            packed, (variables,), (variables,), (rngs,), "offload", enable_kwargs=True
+        )
+
+    # Flax puts this name in front of the class's, which is part of the parameters'.
+    transform.__name__ = ""
+    return transform
+
+
+def _check_static(args: tuple[Any, ...], static: tuple[int, ...]) -> None:
+    for i in static:
+        leaves = jax.tree.leaves(args[i : i + 1])
+        if any(isinstance(leaf, jax.Array) for leaf in leaves):
+            raise TypeError(
+                f"argument {i + 1} is in `static_argnums`, but it holds an array, and "
+                "arrays are traced."
+            )

@@ -1,0 +1,181 @@
+"""`jaxswap.offload` for Flax nnx: goes where people write `nnx.remat`."""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar, overload
+
+import jax
+from flax import nnx
+
+import jaxswap
+
+P = ParamSpec("P")
+R = TypeVar("R")
+# An action, a function of a `jaxswap.Value`, or an object such as `jaxswap.LMS()`.
+Policy = Any
+
+# Names the pair of nnx contexts in which modules are taken apart and put together.
+_CONTEXT = "jaxswap.nnx.offload"
+
+
+@overload
+def offload(
+    f: Callable[P, R],
+    *,
+    policy: Policy = None,
+    plan: jaxswap.Plan | None = None,
+    budget: int | str | None = None,
+    reserve: int | str = 0,
+    target: str | jaxswap.Target | None = None,
+    static_argnums: int | Sequence[int] = (),
+) -> Callable[P, R]: ...
+
+
+@overload
+def offload(
+    f: None = None,
+    *,
+    policy: Policy = None,
+    plan: jaxswap.Plan | None = None,
+    budget: int | str | None = None,
+    reserve: int | str = 0,
+    target: str | jaxswap.Target | None = None,
+    static_argnums: int | Sequence[int] = (),
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+
+def offload(
+    f: Callable[..., Any] | None = None,
+    *,
+    policy: Policy = None,
+    plan: jaxswap.Plan | None = None,
+    budget: int | str | None = None,
+    reserve: int | str = 0,
+    target: str | jaxswap.Target | None = None,
+    static_argnums: int | Sequence[int] = (),
+) -> Callable[..., Any]:
+    """Lifted version of `jaxswap.offload`, for functions of nnx modules.
+
+    Modules may stand anywhere among the arguments and results, and share variables.
+    What the function writes to them (running averages, counters of random numbers, new
+    variables) is written to the caller's modules. Value, gradient and state are those
+    of the function as it was.
+
+    It does best around the whole loss, inside `nnx.value_and_grad`: what the function
+    is given stays on the device, and only its own computation can hide its copies.
+
+    Args:
+        f: a function of modules, pytrees of arrays and anything else; a method, in the
+            class body or of an instance. Modules that it writes to must be arguments:
+            nnx refuses to write to one that is closed over.
+        policy: as for `jaxswap.offload`, and so are the next four.
+        plan: a plan made for the same function of the same state.
+        budget: bytes for value and gradient of this function.
+        reserve: the part of the budget that something else needs.
+        target: the GPU to plan for.
+        static_argnums: arguments that hold no arrays, for calls written for
+            `nnx.remat`. Nothing needs to be listed: whatever is no array is passed on
+            as it is.
+
+    Returns:
+        A function with the signature of `f`; without `f`, a decorator.
+
+    Raises:
+        TypeError: if `f` is not callable or `static_argnums` is none of the above;
+            when called, if a static argument holds an array or a module.
+        ValueError, jaxswap.BudgetError: as `jaxswap.offload`.
+        NotImplementedError: when called, if a variable is a mutable array.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxswap.nnx
+        >>> from flax import nnx
+        >>> class Model(nnx.Module):
+        ...     def __init__(self, rngs):
+        ...         self.dense = nnx.Linear(4, 4, rngs=rngs)
+        ...         self.norm = nnx.BatchNorm(4, rngs=rngs)
+        ...     def __call__(self, x):
+        ...         return jnp.tanh(self.norm(self.dense(x)))
+        >>> def loss(model, x):
+        ...     return jnp.sum(model(x) ** 2)
+        >>> x, plain, model = jnp.eye(4), Model(nnx.Rngs(0)), Model(nnx.Rngs(0))
+        >>> expected = nnx.grad(loss)(plain, x)
+        >>> gradient = nnx.grad(jaxswap.nnx.offload(loss))(model, x)
+        >>> errors = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), gradient, expected)
+        >>> bool(max(jax.tree.leaves(errors)) < 1e-5)
+        True
+        >>> bool(jnp.allclose(model.norm.mean[...], plain.norm.mean[...]))
+        True
+
+    References:
+        `flax.nnx.remat`, whose place it takes.
+    """
+    # Called without a function, it still says at once which argument is wrong.
+    swap = jaxswap.offload(
+        policy=policy, plan=plan, budget=budget, reserve=reserve, target=target
+    )
+    decorate = functools.partial(_lifted, swap=swap, static=_places(static_argnums))
+    return decorate if f is None else decorate(f)
+
+
+def _places(static_argnums: int | Sequence[int]) -> tuple[int, ...]:
+    one = isinstance(static_argnums, int)
+    places = (static_argnums,) if one else tuple(static_argnums)
+    if not all(isinstance(i, int) and i >= 0 for i in places):
+        raise TypeError(
+            f"`static_argnums` is {static_argnums!r}; it must be a number or several, "
+            "none negative."
+        )
+    return places
+
+
+def _lifted(
+    f: Any, *, swap: Callable[..., Any], static: tuple[int, ...]
+) -> Callable[..., Any]:
+    """Take modules apart in front of a function of arrays, and put them together."""
+    if not callable(f):
+        raise TypeError(f"`f` is {f!r}; jaxswap.nnx.offload needs a function.")
+    method = f.__call__ if isinstance(f, nnx.Module) else f
+    if inspect.ismethod(method) and isinstance(method.__self__, nnx.Module):
+        # The module becomes an argument, or nnx would not let the method write to it.
+        function = _lifted(
+            method.__func__, swap=swap, static=tuple(i + 1 for i in static)
+        )
+        return functools.partial(function, method.__self__)
+
+    def of_arrays(*args: Any, **kwargs: Any) -> Any:
+        given = nnx.from_tree((args, kwargs), ctxtag=_CONTEXT, is_inner=True)
+        results = f(*given[0], **given[1])
+        return nnx.to_tree((_modules(given), results), ctxtag=_CONTEXT)
+
+    @functools.wraps(f)
+    @nnx.update_context(_CONTEXT)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        _check_static(args, static)
+        args, kwargs = nnx.to_tree((args, kwargs), ctxtag=_CONTEXT)
+        changed = swap(of_arrays)(*args, **kwargs)
+        _, results = nnx.from_tree(changed, ctxtag=_CONTEXT, is_inner=False)
+        return results
+
+    return wrapped
+
+
+def _is_module(x: Any) -> bool:
+    return isinstance(x, nnx.Variable) or nnx.graph.is_graph_node(x)
+
+
+def _modules(tree: Any) -> Any:
+    """Drop what cannot be written to: arrays and what is neither."""
+    return jax.tree.map(
+        lambda x: x if _is_module(x) else None, tree, is_leaf=_is_module
+    )
+
+
+def _check_static(args: tuple[Any, ...], static: tuple[int, ...]) -> None:
+    for i in static:
+        leaves = jax.tree.leaves(args[i : i + 1], is_leaf=_is_module)
+        if any(_is_module(leaf) or isinstance(leaf, jax.Array) for leaf in leaves):
+            raise TypeError(
+                f"argument {i} is in `static_argnums`, but it holds an array or a "
+                "module, and those are traced."
+            )
