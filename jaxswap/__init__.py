@@ -9,11 +9,15 @@ that need not be there and tells what it needs.
 from jaxswap import policies as policies
 from jaxswap._budget import BudgetError as BudgetError
 from jaxswap._calibrate import calibrate as calibrate
+from jaxswap._check import Check as Check
+from jaxswap._check import check as check
+from jaxswap._compare import GradientError as GradientError
 from jaxswap._evidence import Evidence as Evidence
 from jaxswap._evidence import inspect as inspect
 from jaxswap._graph import Action as Action
 from jaxswap._graph import Value as Value
 from jaxswap._host_memory import HostMemoryError as HostMemoryError
+from jaxswap._host_state import host_state as host_state
 from jaxswap._offload import offload as offload
 from jaxswap._options import compiler_options as compiler_options
 from jaxswap._pareto import Pareto as Pareto

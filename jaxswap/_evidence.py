@@ -5,7 +5,6 @@ program. Bytes are XLA's own; overlap is read off the schedule, which is not the
 as hidden time; nothing is run.
 """
 
-import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -15,16 +14,14 @@ from typing import Any
 
 import jax
 
-from jaxswap import _compat
 from jaxswap._buffers import Buffer, describe_buffers, find_peak, read_temporaries
 from jaxswap._copies import Copy, find_copies
 from jaxswap._hlo import parse_module
 from jaxswap._labels import DUMPED_PASSES, trace_labels
 from jaxswap._target import Target, find_target
-from jaxswap._topology import is_array, memory_kind, place_on
+from jaxswap._topology import is_array, memory_kind, place_on, target_mesh
 from jaxswap._units import format_bytes, format_seconds
 
-_ALREADY_ON_HOST = "argument already on host"
 _STRICT_OPTION = "xla_disable_automatic_host_compute_offload"
 
 
@@ -38,7 +35,7 @@ class Evidence:
       output_bytes: device memory of the results.
       alias_bytes: results that take the place of donated arguments.
       temp_bytes: device memory of everything between.
-      host_bytes: pinned host memory for swapped values and pinned arguments.
+      host_bytes: pinned host memory: swapped values, pinned arguments and results.
       copies: every copy between device and host, in the order of the program text.
       at_peak: temporaries alive when most device memory is in use, largest first.
         Their bytes add up to `temp_bytes`, but for alignment and gaps between buffers.
@@ -141,7 +138,6 @@ def inspect(
       (262144, 0, ())
     """
     gpu = None if target is None else find_target(target)
-    pinned_bytes = _pinned_bytes((args, kwargs))
     lowered = _lower_for(gpu, fn, args, kwargs)
     options = dict(compiler_options or {})
     if strict:
@@ -160,16 +156,18 @@ def inspect(
         temporaries = read_temporaries(Path(folder), module)
         labels = trace_labels(Path(folder), module.name)
     memory: Any = compiled.memory_analysis()
-    found = find_copies(module, labels)
-    copies = tuple(copy for copy in found if copy.label != _ALREADY_ON_HOST)
+    copies = find_copies(module, labels)
     labels = {copy.name: copy.label for copy in copies}
     return Evidence(
         target=gpu.name if gpu else jax.devices()[0].device_kind,
-        argument_bytes=memory.argument_size_in_bytes - pinned_bytes,
+        argument_bytes=memory.argument_size_in_bytes,
         output_bytes=memory.output_size_in_bytes,
         alias_bytes=memory.alias_size_in_bytes,
         temp_bytes=memory.temp_size_in_bytes,
-        host_bytes=memory.host_temp_size_in_bytes,
+        host_bytes=memory.host_temp_size_in_bytes
+        + memory.host_argument_size_in_bytes
+        + memory.host_output_size_in_bytes
+        - memory.host_alias_size_in_bytes,
         copies=copies,
         at_peak=describe_buffers(find_peak(temporaries), temporaries, module, labels),
         compile_seconds=compile_seconds,
@@ -185,10 +183,13 @@ def _lower_for(
 ) -> jax.stages.Lowered:
     if gpu is None:
         return _lower(fn, args, kwargs)
-    if any(memory_kind(leaf) for leaf in jax.tree.leaves((args, kwargs))):
-        fn = _with_arguments_on_host(fn, args, kwargs)
     args, kwargs = place_on(gpu, (args, kwargs))
-    return _lower(fn, args, kwargs)
+    arrays = [leaf for leaf in jax.tree.leaves((args, kwargs)) if is_array(leaf)]
+    if not arrays or not all(map(memory_kind, arrays)):
+        return _lower(fn, args, kwargs)
+    # Descriptions of host arrays name no devices.
+    with jax.set_mesh(target_mesh(gpu, like=arrays[0].sharding.mesh)):
+        return _lower(fn, args, kwargs)
 
 
 def _lower(
@@ -214,31 +215,6 @@ def _lower(
     return jax.jit(program).lower(arrays)
 
 
-def _with_arguments_on_host(
-    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Callable[..., Any]:
-    """Have `fn` receive its pinned arguments as host arrays.
-
-    JAX takes an argument's memory space from its array. What stands for an array on an
-    imitated GPU has none, so it is moved when the program begins, and that copy, which
-    the real program does not make, is left out of the evidence.
-    """
-    leaves, structure = jax.tree.flatten((args, kwargs))
-    is_pinned = [memory_kind(leaf) is not None for leaf in leaves]
-
-    def program(*args: Any, **kwargs: Any) -> Any:
-        leaves = jax.tree.leaves((args, kwargs))
-        with jax.named_scope(f"swap_out({_ALREADY_ON_HOST})"):
-            leaves = [
-                jax.lax.optimization_barrier(_compat.to_host(leaf)) if pinned else leaf
-                for leaf, pinned in zip(leaves, is_pinned, strict=True)
-            ]
-        inner_args, inner_kwargs = jax.tree.unflatten(structure, leaves)
-        return fn(*inner_args, **inner_kwargs)
-
-    return program
-
-
 def _compile(
     lowered: jax.stages.Lowered, options: dict[str, Any]
 ) -> jax.stages.Compiled:
@@ -251,15 +227,6 @@ def _compile(
             f"`strict` needs XLA's option `{_STRICT_OPTION}`, which the installed "
             "version does not have: leave `strict` out, or install a newer JAX."
         ) from error
-
-
-def _pinned_bytes(arguments: Any) -> int:
-    """Bytes of arguments in pinned host memory, which XLA counts as device memory."""
-    return sum(
-        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-        for leaf in jax.tree.leaves(arguments)
-        if is_array(leaf) and memory_kind(leaf)
-    )
 
 
 _SHOWN = 10

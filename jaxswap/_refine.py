@@ -106,12 +106,14 @@ def refine(
     """
     best: Refined | None = None
     again: Draft | None = None
+    last: Draft | None = None
     correction = correction_bytes
     for count in range(1, max(1, most_compiles) + 1):
         room = limit_bytes - correction
         progress(f"planning for {format_bytes(max(0, room))}")
         found = search.find(room, host_limit_bytes, search_seconds, again)
-        predicted = found.draft.timeline.device_bytes + correction
+        known = correction if last is None else likeness(last, found.draft) * correction
+        predicted = found.draft.timeline.device_bytes + int(known)
         if compile_ is None:
             fits = found.fits
             return Refined(found.draft, found.bound_seconds, correction, None, fits)
@@ -121,7 +123,8 @@ def refine(
         seen = compile_(found.draft)
         progress(f"compiled: {format_bytes(seen.device_bytes)}")
         error = seen.device_bytes - predicted
-        correction = seen.device_bytes - found.draft.timeline.device_bytes
+        last = found.draft
+        correction = seen.device_bytes - last.timeline.device_bytes
         compiled = compiled_of(seen, predicted, count)
         fits = seen.device_bytes <= limit_bytes and (
             host_limit_bytes is None or seen.host_bytes <= host_limit_bytes
@@ -142,6 +145,20 @@ def refine(
             correction += int(MARGIN * limit_bytes)
     assert best is not None
     return best
+
+
+def likeness(one: Draft, other: Draft) -> float:
+    """Share of the large values, by bytes, with which two drafts do the same.
+
+    What a compiled program needs beyond the simulation is expected of another program
+    to this extent.
+    """
+    if one.graph is not other.graph:
+        return 0.0
+    sizes = [v.nbytes for v in one.graph.values]
+    large = [v for v, n in enumerate(sizes) if n >= one.staleness[1]]
+    same = [v for v in large if one.actions[v] is other.actions[v]]
+    return sum(sizes[v] for v in same) / max(1, sum(sizes[v] for v in large))
 
 
 def compiled_of(seen: Seen, predicted: int, count: int) -> Compiled:

@@ -223,7 +223,7 @@ class _Issue:
         for end in range(1, len(self.entries) + 1):
             is_end = end == len(self.entries)
             if is_end or self._is_replay(end) != self._is_replay(start):
-                if self._is_replay(start):
+                if self._is_replay(start) and self._is_to_be_held(start, end):
                     user = None if is_end else self.entries[end]
                     self._hold(found, start, end, user, behind_heavy)
                 start = end
@@ -232,6 +232,15 @@ class _Issue:
             if self.entries[end - 1].is_backward and self.entries[end - 1].is_heavy:
                 behind_heavy = end
         return found
+
+    def _is_to_be_held(self, start: int, end: int) -> bool:
+        """Whether replays would run early, or be found to be forward operations.
+
+        The body of a loop holds one pass alone, so there only heavy ones matter.
+        """
+        return not self.graph.is_body or any(
+            entry.is_heavy for entry in self.entries[start:end]
+        )
 
     def _hold(
         self,

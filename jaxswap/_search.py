@@ -32,7 +32,7 @@ GOOD = 1.15
 """A draft that takes so many times as long as keeping all is good enough to start."""
 MODEL_SECONDS = 1.0
 """Time for one solution of the model."""
-SEARCH_SECONDS = 6.5
+SEARCH_SECONDS = 6.0
 """Processor time for the search below one limit: other load must not spoil a plan."""
 
 
@@ -123,6 +123,7 @@ class Search:
             bound = min(bound, best.draft.timeline.seconds)
             return Found(best.draft, bound, fits=True)
         self._start(best, deadline - 0.6 * seconds)
+        self._relax(best, deadline - 0.4 * seconds)
         is_small = self.exact.is_small
         model_deadline = deadline - 0.5 * seconds if is_small else deadline
         extra = self._solve(best, model_deadline)
@@ -155,6 +156,25 @@ class Search:
         for draft in (*self.started.values(), *self.seeded):
             if not any(swap.value in self.grounded for swap in draft.swaps):
                 best.offer(draft)
+
+    def _relax(self, best: Best, deadline: float) -> None:
+        """Keep as many of the last values as fit; do with the others what is done.
+
+        The last are read again first, when memory is fullest, so that of a deep
+        program's like layers the first are those to recompute.
+        """
+        if not best.fits:
+            return
+        decided = best.draft.actions
+        values = self.candidates.forward
+        few, enough = 0, len(values)
+        while enough - few > 1 and time.thread_time() < deadline:
+            count = (few + enough) // 2
+            actions = list(self.candidates.fixed)
+            for v in values[:count]:
+                actions[v] = decided[v]
+            draft = self._lay_out(actions, best)
+            few, enough = (few, count) if best.is_within(draft) else (count, enough)
 
     def _is_good(self, best: Best) -> bool:
         """Whether the best draft fits and costs little time."""

@@ -51,8 +51,9 @@ def place_on(target: Target, arguments: Any) -> Any:
         way, over as many imitated GPUs; every other array is placed on all of them.
 
     Returns:
-      The pytree with each array replaced by a `jax.ShapeDtypeStruct` in device memory;
-      leaves that are no arrays stay as they are.
+      The pytree with each array replaced by a `jax.ShapeDtypeStruct` in device memory,
+      or in pinned host memory if the array is there; leaves that are no arrays stay as
+      they are.
 
     Raises:
       ImportError: if JAX's CUDA plugin is not installed.
@@ -73,6 +74,8 @@ def place_on(target: Target, arguments: Any) -> Any:
         sharding = everywhere
         if (own := _sharding_over_mesh(leaf)) is not None:
             sharding = NamedSharding(target_mesh(target, own.mesh), own.spec)
+        if memory_kind(leaf):
+            sharding = _in_host_memory(target, sharding)
         return jax.ShapeDtypeStruct(
             leaf.shape,
             _dtype(leaf),
@@ -112,6 +115,21 @@ def _sharding_over_mesh(leaf: Any) -> NamedSharding | None:
     if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
         return sharding
     return None
+
+
+def _in_host_memory(
+    target: Target, sharding: NamedSharding | SingleDeviceSharding
+) -> NamedSharding:
+    """The same places, in pinned host memory.
+
+    A compile-only device knows no memories and forgets which one it was told. A mesh
+    without devices remembers; it takes those of the other arguments, or of a mesh set
+    by `jax.set_mesh`.
+    """
+    is_over_mesh = isinstance(sharding, NamedSharding)
+    mesh = sharding.mesh if is_over_mesh else target_mesh(target)
+    spec = sharding.spec if is_over_mesh else PartitionSpec()
+    return NamedSharding(mesh.abstract_mesh, spec, memory_kind="pinned_host")
 
 
 def _dtype(leaf: Any) -> Any:

@@ -21,9 +21,20 @@ PURE = "_units _graph _timing _rates _target_table _target _saved_targets".split
 PURE += "_host_memory _budget _signature _cost _order _lifetimes _policy".split()
 PURE += "_instructions _schedule _prune _options _hlo _copies _buffers _labels".split()
 PURE += "_kernels _timeline _simulate _prefetch _arrange _candidates _model".split()
-PURE += "_segments _moves _exact _search _plan _refine _tuning policies".split()
-PURE += "_plan_file _plan_cache _rows _report _lanes _plot _svg _html".split()
-CORE = [*PURE, "_compat", "_measure", "_calibrate", "_trace", "_values", "_rewrite"]
+PURE += "_segments _moves _exact _search _plan _ladder _refine _tuning policies".split()
+PURE += (
+    "_plan_file _plan_cache _rows _loop_rows _report _lanes _plot _svg _html".split()
+)
+CORE = [
+    *PURE,
+    "_compat",
+    "_measure",
+    "_calibrate",
+    "_trace",
+    "_values",
+    "_rewrite",
+    "_loop",
+]
 CORE += [
     "_topology",
     "_evidence",
@@ -32,6 +43,9 @@ CORE += [
     "_planner",
     "_pareto",
     "_offload",
+    "_compare",
+    "_check",
+    "_host_state",
 ]
 CORE += ["__init__"]
 NEVER_IN_CORE = {"flax", "optax", "nibabel", "nilearn", "scipy", "matplotlib", "rich"}
@@ -208,8 +222,10 @@ def notebook_sources() -> list[tuple[str, str]]:
 
 
 COMMANDS = ("_cli", "_commands", "__main__")
+FLAX = ("linen", "nnx")  # for users of Flax; they use the core as any user does
 CORE_FILES = [path for path in PACKAGE if path.parent.name == "jaxswap"]
-CORE_FILES = [path for path in CORE_FILES if path.stem not in COMMANDS]
+CORE_FILES = [path for path in CORE_FILES if path.stem not in (*COMMANDS, *FLAX)]
+FLAX_FILES = [ROOT / "jaxswap" / f"{name}.py" for name in FLAX]
 MEDICAL_FILES = [path for path in PACKAGE if path.parent.name == "medical"]
 TEST_FILES = sorted((ROOT / "tests").glob("*.py"))
 
@@ -240,7 +256,7 @@ def test_core_modules_are_the_ones_there_are() -> None:
 
 
 def test_users_of_the_core_use_public_names() -> None:
-    users = sources([*MEDICAL_FILES, *USERS]) + notebook_sources()
+    users = sources([*MEDICAL_FILES, *FLAX_FILES, *USERS]) + notebook_sources()
     assert_none_found(check_public_use, users)
 
 
@@ -277,6 +293,8 @@ BAD = [
     (check_public_use, "jaxswap.medical.unet", "from jaxswap import _trace"),
     (check_public_use, "jaxswap.medical.unet", "from .. import _trace"),
     (check_public_use, "jaxswap.medical.unet", "import jaxswap\njaxswap._trace"),
+    (check_public_use, "jaxswap.linen", "from jaxswap._trace import trace"),
+    (check_public_use, "jaxswap.nnx", "from . import _trace"),
     (check_public_use, "benchmarks.unet3d", "from jaxswap._trace import trace"),
     (check_public_use, "benchmarks.unet3d", "from jaxswap.medical._a import b"),
 ]
@@ -293,6 +311,7 @@ GOOD = [
     (check_public_use, "jaxswap.medical.unet", "from jaxswap import offload"),
     (check_public_use, "jaxswap.medical.unet", "from ._blocks import conv"),
     (check_public_use, "jaxswap.medical.unet", "from jaxswap.medical._blocks import a"),
+    (check_public_use, "jaxswap.linen", "import flax, jaxswap\njaxswap.offload"),
     (check_public_use, "benchmarks.unet3d", "import jaxswap\njaxswap.offload"),
 ]
 

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from benchmarks import unet3d
+from benchmarks import gradients, unet3d
 
 
 def run(output: pathlib.Path, *arguments: str) -> list[dict[str, object]]:
@@ -50,3 +50,20 @@ def test_table_shows_the_newest_row_of_each_kind(tmp_path: pathlib.Path) -> None
     assert len(body) == 2
     assert all(text.count("|") == head.count("|") for text in (line, *body))
     assert "| h100, temporaries | 192³ | plain | 3 |" in body[0]
+
+
+def test_random_gradients_are_recorded_once(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "gradients.jsonl"
+    row = gradients.try_chunk(1, 2)
+    assert (row["first"], row["count"], row["failures"]) == (1, 2, [])
+    failure = {"seed": 4, "kind": "GradientError", "program": "Program()"}
+    rows = [row | {"first": 0}, row | {"first": 2, "failures": [failure]}]
+    output.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    gradients.main(["--count", "4", "--chunk", "2", "--output", str(output)])
+    assert len(output.read_text().splitlines()) == 2
+    gradients.main(["--table", "--output", str(output)])
+    table = capsys.readouterr().out
+    assert "| 4 | 1 | 0 |" in table
+    assert "| 4 | GradientError | `Program()` |" in table

@@ -30,6 +30,36 @@ def test_called_jaxpr_opens_plain_jit_only() -> None:
     assert _compat.called_jaxpr(sine) is None
 
 
+def test_scan_of_counts_operands_and_tells_how_the_loop_runs() -> None:
+    def fn(x: jax.Array) -> object:
+        step = lambda carry, y: ((carry[0] + y * x, carry[1] + 1), y)  # noqa: E731
+        return jax.lax.scan(step, (x, 1), jnp.ones((3, 4)), reverse=True, unroll=3)
+
+    eqns = _compat.open_jaxpr(jax.make_jaxpr(fn)(X))[0].eqns
+    (found,) = [s for s in map(_compat.scan_of, eqns) if s is not None]
+    assert (found.const_count, found.carry_count) == (1, 2)
+    assert (found.length, found.reverse, found.unroll) == (3, True, 3)
+    assert len(_compat.open_jaxpr(found.jaxpr)[0].invars) == 4
+
+
+def test_is_on_host_tells_memories_apart() -> None:
+    copied = jax.make_jaxpr(_compat.to_host)(X)
+    jaxpr, _ = _compat.open_jaxpr(copied)
+    assert _compat.is_on_host(jaxpr.outvars[0].aval)
+    assert not _compat.is_on_host(jaxpr.invars[0].aval)
+
+
+def test_barrier_has_a_second_gradient_beside_a_host_array() -> None:
+    """Of a host array that has no tangent itself."""
+
+    def fn(x: jax.Array) -> jax.Array:
+        x, host = _compat.barrier((jnp.sin(x), _compat.to_host(jnp.cos(X))))
+        return jnp.sum(x * x * _compat.to_device(host))
+
+    expected = jax.grad(lambda x: jnp.sum(jnp.sin(x) ** 2 * jnp.cos(X)))(X)
+    np.testing.assert_allclose(jax.grad(fn)(X), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "fn",
     [

@@ -316,6 +316,22 @@ def test_argument_in_pinned_memory_is_no_device_memory() -> None:
     assert (copy.direction, copy.nbytes) == ("to_device", WIDTH * WIDTH * 4)
 
 
+def test_donated_argument_in_pinned_memory_becomes_the_result() -> None:
+    cpu = jax.devices()[0]
+    pinned = SingleDeviceSharding(cpu, memory_kind="pinned_host")
+    weight = jax.ShapeDtypeStruct((WIDTH, WIDTH), jnp.float32, sharding=pinned)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def fn(weight: jax.Array) -> jax.Array:
+        return to_host(jnp.tanh(jax.device_put(weight, DEVICE)), "weight")
+
+    # No argument is on the device, which tells where to compile.
+    evidence = inspect(fn, weight, target="h100", strict=True)
+    assert (evidence.argument_bytes, evidence.output_bytes) == (0, 0)
+    assert evidence.host_bytes == WIDTH * WIDTH * 4
+    assert directions(evidence) == ["to_device", "to_host"]
+
+
 def test_sharded_arguments_are_counted_on_one_gpu() -> None:
     mesh = jax.sharding.AbstractMesh((4,), ("data",))
     rows = NamedSharding(mesh, PartitionSpec("data"))

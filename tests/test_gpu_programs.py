@@ -80,6 +80,34 @@ def test_deep_mlp_fits_a_quarter_of_plain_with_every_copy_beside_a_product(
     assert seen.hidden_fraction >= 0.95
 
 
+def scanned_layers(x: jax.Array, weights: tuple[jax.Array, jax.Array]) -> jax.Array:
+    def block(h: jax.Array, w: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        return h + jnp.tanh(h @ w[0]) @ w[1], None
+
+    return jnp.sum(jax.lax.scan(block, x, weights)[0] ** 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_scanned_mlp_needs_one_layer_of_memory_with_every_copy_hidden(
+    target: str,
+) -> None:
+    up = Struct((24, 1024, 4096), jnp.float32)
+    down = Struct((24, 4096, 1024), jnp.float32)
+    x = Struct((8192, 1024), jnp.float32)
+    seen = jaxswap.inspect(
+        jax.value_and_grad(jaxswap.offload(scanned_layers), argnums=1),
+        x,
+        (up, down),
+        target=target,
+        compiler_options=jaxswap.compiler_options(),
+        strict=True,
+    )
+    assert seen.temp_bytes <= 500 * MIB
+    assert seen.host_bytes == 24 * 32 * MIB
+    assert seen.hidden_fraction == 1.0
+
+
 @pytest.mark.slow
 def test_no_computation_runs_on_host_arrays() -> None:
     seen = jaxswap.inspect(

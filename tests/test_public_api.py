@@ -1,5 +1,6 @@
 """What a user can import, how light importing is, and the wrapper's manners."""
 
+import importlib
 import inspect
 import pathlib
 import subprocess
@@ -33,9 +34,13 @@ PUBLIC_NAMES = [
     "RECOMPUTE",
     "LMS",
     "Value",
+    "host_state",
     "inspect",
     "Target",
     "Evidence",
+    "check",
+    "Check",
+    "GradientError",
 ]
 HEAVY = {"flax", "optax", "nibabel", "nilearn", "scipy", "matplotlib", "rich"}
 ROOT = pathlib.Path(__file__).parent.parent
@@ -79,6 +84,14 @@ def test_import_is_light() -> None:
 
 def test_import_weight_would_be_noticed() -> None:
     assert modules_after("import jaxswap, optax") & HEAVY == {"optax"}
+
+
+@pytest.mark.parametrize("library", ["linen", "nnx"])
+def test_flax_comes_with_its_submodule_alone(library: str) -> None:
+    assert "flax" in modules_after(f"import jaxswap.{library}")
+    module = importlib.import_module(f"jaxswap.{library}")
+    assert module.offload.__doc__
+    assert module.offload is not jaxswap.offload
 
 
 def scaled_norm(x: jax.Array, scale: float = 2.0) -> jax.Array:

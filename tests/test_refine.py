@@ -9,13 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from handmade import MIB, chain, rates
+from handmade import MIB, chain, rates, results_of
+from handmade_plans import H100, busy
 
 from jaxswap._arrange import Arranger
 from jaxswap._candidates import find_candidates
-from jaxswap._graph import Graph
-from jaxswap._refine import ENOUGH, Refined, refine
+from jaxswap._graph import Action, Graph
+from jaxswap._refine import ENOUGH, Refined, likeness, refine
 from jaxswap._search import Search
+from jaxswap._target import rates_of
 
 CHAIN = chain(2)
 GRAPH = dataclasses.replace(
@@ -45,8 +47,9 @@ class FakeDraft:
     """A draft without a schedule."""
 
     timeline: Line
-    actions: tuple[Any, ...] = ()
+    actions: tuple[Any, ...] = (Action.KEEP,) * len(GRAPH.values)
     graph: Graph = GRAPH
+    staleness: tuple[int, int] = (6, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -372,3 +375,17 @@ def test_a_real_search_leaves_room_for_what_the_compiler_adds() -> None:
     assert refined.correction_bytes == added
     assert refined.draft.timeline.device_bytes <= limit - added
     assert refined.bound_seconds <= refined.draft.timeline.seconds
+
+
+def test_corrections_count_for_programs_that_do_the_same() -> None:
+    graph = busy(chain(4))
+    arranger = Arranger(graph, rates_of(H100), MIB)
+    keep = [Action.KEEP] * len(graph.values)
+    tanh = results_of(graph, "tanh")
+    other = list(keep)
+    other[tanh[0]] = Action.RECOMPUTE
+    first, second = arranger.draft(keep, ()), arranger.draft(other, ())
+    assert likeness(first, first) == 1.0
+    assert 0.8 < likeness(first, second) < 1.0
+    elsewhere = Arranger(busy(chain(4)), rates_of(H100), MIB).draft(keep, ())
+    assert likeness(first, elsewhere) == 0.0

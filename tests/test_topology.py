@@ -12,7 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import (
+    AbstractMesh,
+    Mesh,
+    NamedSharding,
+    PartitionSpec,
+    SingleDeviceSharding,
+)
 
 from jaxswap import _compat
 from jaxswap._target import find_target, target_names
@@ -123,6 +129,28 @@ def test_real_meshes_are_imitated() -> None:
     x = jax.device_put(jnp.ones(4), NamedSharding(mesh, PartitionSpec("data")))
     placed = place_on(H100, x)
     assert placed.sharding.shard_shape((4,)) == (2,)
+
+
+def test_pinned_arguments_stay_in_host_memory() -> None:
+    pinned = SingleDeviceSharding(jax.devices()[0], memory_kind="pinned_host")
+    x = jax.ShapeDtypeStruct((8, 8), jnp.float32, sharding=pinned)
+    placed, other = place_on(H100, (x, jnp.ones(4)))
+    assert (memory_kind(placed), memory_kind(other)) == ("pinned_host", None)
+    spaces = [
+        aval.memory_space for aval in jax.make_jaxpr(lambda x: x)(placed).in_avals
+    ]
+    assert spaces == [jax.memory.Space.Host]
+
+
+def test_pinned_shardings_are_carried_over() -> None:
+    mesh = AbstractMesh((2,), ("data",))
+    spec = PartitionSpec("data")
+    rows = NamedSharding(mesh, spec, memory_kind="pinned_host")
+    x = jax.ShapeDtypeStruct((8, 8), jnp.float32, sharding=rows)
+    placed, other = place_on(H100, (x, jnp.ones(4)))
+    assert memory_kind(placed) == "pinned_host"
+    assert placed.sharding.spec == spec
+    assert placed.sharding.mesh == other.sharding.mesh.abstract_mesh
 
 
 def test_pinned_arguments_are_recognized() -> None:
