@@ -1,0 +1,282 @@
+"""Is the gradient right? An offloaded function compared with the plain one."""
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxswap._compare import Reference, Row, has_gradient
+from jaxswap._graph import Action, Value
+from jaxswap._offload import offload
+from jaxswap._plan import Plan
+from jaxswap._policy import Policy
+from jaxswap._target import Target
+from jaxswap._trace import has_tangent
+
+INFORMATIVE = 0.1
+"""Where rounding explains more than this share of an array, little was shown."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """What `jaxswap.check` compared, and how well it agreed.
+
+    Attributes:
+        function: name of the function.
+        rows: one for each policy.
+        arrays: how many arrays have a gradient.
+        numbers: how many numbers these hold.
+        nonzero: how many of them are finite and not zero; if none is, the check says
+            nothing.
+    """
+
+    function: str
+    rows: tuple[Row, ...]
+    arrays: int
+    numbers: int
+    nonzero: int
+
+    def __str__(self) -> str:
+        """Write a table."""
+        cells = [("policy", "swaps", "largest difference", "allowed", "where")]
+        for row in self.rows:
+            worst = row.worst
+            errors = (f"{worst.error:.1e}", f"{worst.allowed:.1e}")
+            cells.append((row.policy, str(row.swaps), *errors, worst.leaf))
+        widths = [max(len(row[i]) for row in cells) for i in range(5)]
+        lines = [
+            f"`{self.function}`: value and gradient are those of plain JAX "
+            f"({self.nonzero:,} of {self.numbers:,} numbers in {self.arrays} arrays "
+            "are finite and not zero)"
+        ]
+        for name, *numbers, leaf in cells:
+            columns = [name.ljust(widths[0])]
+            pairs = zip(numbers, widths[1:4], strict=True)
+            columns += [cell.rjust(width) for cell, width in pairs]
+            lines.append("  ".join([*columns, leaf]).rstrip())
+        loose = [r.policy for r in self.rows if r.widest > INFORMATIVE]
+        if loose:
+            lines.append(
+                "rounding alone moves this gradient so far that little was shown "
+                f"for {', '.join(loose)}: give arguments of a wider type"
+            )
+        return "\n".join(lines)
+
+
+def check(
+    fn: Callable[..., Any],
+    *args: Any,
+    argnums: int | Sequence[int] | None = None,
+    has_aux: bool = False,
+    policy: Policy | Action | Callable[[Value], Action] | None = None,
+    plan: Plan | None = None,
+    budget: int | str | None = None,
+    target: str | Target | None = None,
+    mixes: int = 3,
+    rtol: float | None = None,
+    seed: int = 0,
+    **kwargs: Any,
+) -> Check:
+    """Compare value and gradient of `jaxswap.offload(fn)` with those of `fn`.
+
+    They are computed under `policy` (or `plan`, or `budget`), with every value
+    swapped, with every value recomputed, and with actions drawn at random for each
+    value, all compiled by `jax.jit` for the default device. For a scalar loss the
+    gradient is that of `jax.grad`; other results get cotangents that differ from
+    entry to entry.
+
+    Numbers may differ by `rtol` of the largest entry of their array. If they differ
+    by more, the allowance is four times as much as plain JAX itself moves when it
+    runs without `jax.jit` or on arguments moved by one rounding error. NaN and
+    infinity must stand where plain JAX has them.
+
+    Args:
+        fn: a function as `jaxswap.offload` takes it.
+        *args: its arguments. Arrays are traced, everything else is static.
+        argnums: positional arguments to differentiate; `None`: every array of
+            floating point or complex numbers, keyword arguments included; with a
+            `plan` the first argument, as in `jaxswap.plan`.
+        has_aux: whether `fn` returns a pair whose second part has no gradient.
+        policy: as in `jaxswap.offload`; compared first.
+        plan: likewise.
+        budget: likewise.
+        target: likewise.
+        mixes: how many random mixes of actions are tried.
+        rtol: see above; `None`: 1e-5 for float32, 4e-3 and 3e-2 where float16 or
+            bfloat16 is computed in, 1e-12 for float64.
+        seed: other random mixes for another number.
+        **kwargs: keyword arguments of `fn`.
+
+    Returns:
+        The report; print it.
+
+    Raises:
+        jaxswap.GradientError: if something differs; it names the array, the policy
+            and the difference, and holds what repeats it.
+        TypeError: if `fn` is not callable, or there is nothing to differentiate.
+        ValueError: if `argnums` names no argument, or `mixes` is negative.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxswap
+        >>> def loss(w, x):
+        ...     return jnp.sum(jnp.tanh(jnp.tanh(x @ w) @ w) ** 2)
+        >>> report = jaxswap.check(loss, jnp.eye(4), jnp.ones((2, 4)))
+        >>> [row.policy for row in report.rows][:3]
+        ['default', 'OFFLOAD', 'RECOMPUTE']
+
+    References:
+        Griewank, Walther 2008, "Evaluating Derivatives", chapter 12 (checkpointing
+        leaves derivatives as they are, rounding included).
+    """
+    if not callable(fn):
+        raise TypeError(f"`fn` is {fn!r}; jaxswap.check needs a function.")
+    if mixes < 0:
+        raise ValueError(f"`mixes` is {mixes}; it must not be negative.")
+    if argnums is None and plan is not None:
+        argnums = 0
+    problem = Problem(args, kwargs, argnums, has_aux)
+    try:
+        reference = Reference(problem.step(fn), problem.operands, rtol)
+    except Exception as error:
+        error.add_note("jaxswap.check: this is `fn` itself, in plain JAX.")
+        raise
+    given = {"policy": policy, "plan": plan, "budget": budget, "target": target}
+    given = {name: value for name, value in given.items() if value is not None}
+    choices: dict[str, dict[str, Any]] = {_name(given): given}
+    choices |= {a.name: {"policy": a} for a in (Action.OFFLOAD, Action.RECOMPUTE)}
+    for i in range(mixes):
+        choices[f"random mix {i} of seed {seed}"] = {"policy": random_mix(seed, i)}
+    rows = []
+    for name, options in choices.items():
+        step = problem.step(offload(fn, **options))
+        rows.append(reference.compare(name, step, options))
+    gradient = [np.asarray(leaf) for leaf in reference.expected["gradient"].values()]
+    return Check(
+        function=getattr(fn, "__name__", type(fn).__name__),
+        rows=tuple(rows),
+        arrays=len(gradient),
+        numbers=sum(leaf.size for leaf in gradient),
+        nonzero=sum(int(np.sum(np.isfinite(g) & (g != 0))) for g in gradient),
+    )
+
+
+def _name(given: dict[str, Any]) -> str:
+    """A short name for the options a user gives."""
+    return ", ".join(given) or "default"
+
+
+def random_mix(seed: int, number: int = 0) -> Callable[[Value], Action]:
+    """Return a policy that draws an action for each value, the same every time."""
+    actions = list(Action)
+
+    def policy(value: Value) -> Action:
+        text = f"{seed} {number} {value.index} {value.shape} {value.primitive}"
+        return actions[zlib.crc32(text.encode()) % len(actions)]
+
+    return policy
+
+
+class Problem:
+    """Arguments of a function, parted into what is differentiated and what is not.
+
+    Attributes:
+        operands: the arrays to differentiate, by name, and the other ones.
+    """
+
+    def __init__(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        argnums: int | Sequence[int] | None,
+        has_aux: bool,
+    ) -> None:
+        self._has_aux = has_aux
+        paths, self._structure = jax.tree.flatten_with_path((args, kwargs))
+        self._leaves = [leaf for _, leaf in paths]
+        wanted = _wanted(argnums, len(args))
+        self._wanted: dict[str, int] = {}
+        self._others: list[int] = []
+        for i, (path, leaf) in enumerate(paths):
+            is_named = wanted is not None and path[0].idx == 0 and path[1].idx in wanted
+            is_array = isinstance(leaf, (jax.Array, np.ndarray, np.generic))
+            name = "kwargs" if path[0].idx else "args"
+            name += jax.tree_util.keystr(path[1:])
+            if isinstance(leaf, jax.ShapeDtypeStruct):
+                raise TypeError(f"{name} is a type; jaxswap.check needs arrays.")
+            if (is_named and (is_array or isinstance(leaf, (float, complex)))) or (
+                wanted is None and is_array and has_tangent(jnp.asarray(leaf))
+            ):
+                self._wanted[name] = i
+            elif is_array:
+                self._others.append(i)
+            if name in self._wanted and not has_tangent(jnp.asarray(leaf)):
+                raise TypeError(
+                    f"`argnums` names {name}, which holds {jnp.asarray(leaf).dtype}; "
+                    "only floating point and complex numbers have a gradient."
+                )
+        if not self._wanted:
+            raise TypeError(
+                "no argument to differentiate: jaxswap.check needs an array of "
+                "floating point or complex numbers."
+            )
+        self.operands: tuple[dict[str, Any], list[Any]] = (
+            {name: jnp.asarray(self._leaves[i]) for name, i in self._wanted.items()},
+            [jnp.asarray(self._leaves[i]) for i in self._others],
+        )
+
+    def step(self, fn: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+        """Return the function of the operands that gives value and gradient of `fn`."""
+
+        def step(wanted: dict[str, Any], others: list[Any]) -> dict[str, Any]:
+            def of_wanted(wanted: dict[str, Any]) -> Any:
+                leaves = list(self._leaves)
+                for name, i in self._wanted.items():
+                    leaves[i] = wanted[name]
+                for i, leaf in zip(self._others, others, strict=True):
+                    leaves[i] = leaf
+                args, kwargs = jax.tree.unflatten(self._structure, leaves)
+                return fn(*args, **kwargs)
+
+            if self._has_aux:
+                out, pullback, aux = jax.vjp(of_wanted, wanted, has_aux=True)
+            else:
+                (out, pullback), aux = jax.vjp(of_wanted, wanted), None
+            if not any(map(has_gradient, jax.tree.leaves(out))):
+                raise TypeError(
+                    "`fn` returns nothing that can be differentiated: no floating "
+                    "point or complex numbers."
+                )
+            (gradient,) = pullback(jax.tree.map(cotangent, out))
+            return {"value": out, "auxiliary result": aux, "gradient": gradient}
+
+        return step
+
+
+def _wanted(argnums: int | Sequence[int] | None, count: int) -> set[int] | None:
+    """Check `argnums` and return it as a set of non-negative numbers."""
+    if argnums is None:
+        return None
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for number in numbers:
+        if not -count <= number < count:
+            raise ValueError(
+                f"`argnums` is {argnums!r}, but `fn` is given {count} positional "
+                "arguments."
+            )
+    return {number % count for number in numbers}
+
+
+def cotangent(leaf: Any) -> Any:
+    """Where the backward pass starts: one for a scalar, else other numbers per entry.
+
+    A mistake that swaps two entries must not cancel.
+    """
+    shape = jnp.shape(leaf)
+    if not has_gradient(leaf):
+        return np.zeros(shape, jax.dtypes.float0)
+    numbers = np.cos(np.arange(np.prod(shape)).reshape(shape))
+    return jnp.asarray(numbers, jnp.result_type(leaf))

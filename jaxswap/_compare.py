@@ -1,0 +1,260 @@
+"""Two programs that should compute the same: by how much do they differ?
+
+They rarely agree to the last bit: XLA fuses them differently, and each rounds in other
+places. So a difference counts as wrong only if it is larger than what rounding does to
+the first program alone, see `Reference`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+
+RTOL = {"bfloat16": 3e-2, "float16": 4e-3, "float32": 1e-5, "float64": 1e-12}
+"""Differences that need no explanation, by the coarsest type that is computed in."""
+NUDGES = 4
+"""How often plain JAX is run on arguments moved by one rounding error."""
+SAFETY = 4.0
+"""Rounding is allowed this many times what it was seen to do to plain JAX."""
+UNDER_POLICY = "jaxswap.check: the offloaded function raises this under the policy"
+"""A note on errors."""
+
+
+class GradientError(AssertionError):
+    """The value or the gradient of an offloaded function is not the plain one's.
+
+    Attributes:
+        leaf: the array that differs, such as `"gradient of args[0]['w']"`.
+        difference: largest difference, as a share of the array's largest entry.
+        allowed: the largest difference that rounding explains.
+        policy: name of the policy under which it happens.
+        options: what `jaxswap.offload` takes to repeat it.
+    """
+
+    def __init__(
+        self, difference: "Difference", policy: str, options: dict[str, Any]
+    ) -> None:
+        self.leaf = difference.leaf
+        self.difference = difference.error
+        self.allowed = difference.allowed
+        self.policy = policy
+        self.options = options
+        super().__init__(
+            f"the {self.leaf} is not that of plain JAX under the policy "
+            f"`{policy}`: it differs by {self.difference:.2g} of its largest entry, "
+            f"and rounding explains {self.allowed:.2g}. To repeat it: "
+            "jaxswap.offload(fn, **error.options)."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """How far one array of a result is from the plain one.
+
+    Attributes:
+        leaf: the array.
+        error: largest difference, as a share of the array's largest entry.
+        allowed: the largest that is not wrong.
+    """
+
+    leaf: str
+    error: float
+    allowed: float
+
+    @property
+    def share(self) -> float:
+        """How much of what is allowed is used up; above one, the array is wrong."""
+        if self.error <= self.allowed:
+            is_plain = 0 < self.allowed < np.inf
+            return self.error / self.allowed if is_plain else float(self.error > 0)
+        return self.error / self.allowed if self.allowed else np.inf
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One policy that was compared with plain JAX.
+
+    Attributes:
+        policy: its name.
+        swaps: copies to the host in the program, each counted once.
+        worst: the array that comes nearest to what is allowed.
+        widest: the most that was allowed for any array.
+    """
+
+    policy: str
+    swaps: int
+    worst: Difference
+    widest: float
+
+
+def has_gradient(leaf: Any) -> bool:
+    """Whether an array or number can be differentiated."""
+    return bool(jnp.issubdtype(jnp.result_type(leaf), np.inexact))
+
+
+class Reference:
+    """What plain JAX computes, and how far rounding alone moves it.
+
+    Args:
+        function: the plain function.
+        operands: what it is called with.
+        rtol: difference that needs no explanation; `None`: from the coarsest type of
+            floating point numbers in the program.
+        is_jitted: whether the functions are compiled as a whole, or run operation by
+            operation.
+
+    Attributes:
+        expected: its result.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        operands: Sequence[Any],
+        rtol: float | None = None,
+        is_jitted: bool = True,
+    ) -> None:
+        self._function = function
+        self._operands = operands
+        self._is_jitted = is_jitted
+        traced = jax.jit(function).trace(*operands)
+        types = _types(traced.jaxpr)
+        coarsest = max(types & RTOL.keys(), key=RTOL.__getitem__, default="float32")
+        self._rtol = RTOL[coarsest] if rtol is None else rtol
+        self._epsilon = float(jnp.finfo(coarsest).eps)
+        self._run = traced.lower().compile() if is_jitted else function
+        self.expected = self._run(*operands)
+
+    def compare(
+        self, policy: str, function: Callable[..., Any], options: dict[str, Any]
+    ) -> Row:
+        """Run another function on the operands.
+
+        Args:
+            policy: what to call it.
+            function: what should have the result of the plain one.
+            options: what `offload` was given, for the error.
+
+        Raises:
+            GradientError: if a difference is too large for rounding.
+        """
+        try:
+            traced = jax.jit(function).trace(*self._operands)
+            run = traced.lower().compile() if self._is_jitted else function
+            actual = run(*self._operands)
+        except Exception as error:
+            error.add_note(f"{UNDER_POLICY} `{policy}`.")
+            raise
+        found = self.differences(actual)
+        worst = max(found, key=lambda difference: difference.share)
+        if worst.share > 1:
+            raise GradientError(worst, policy, options)
+        widest = max(difference.allowed for difference in found)
+        return Row(policy, _swaps(traced.jaxpr), worst, widest)
+
+    def differences(self, actual: Any) -> list[Difference]:
+        """Compare each array of a result with the plain one's."""
+        found = jax.tree.leaves_with_path(actual)
+        expected = jax.tree.leaves_with_path(self.expected)
+        if [path for path, _ in found] != [path for path, _ in expected]:
+            return [Difference("structure of the result", np.inf, 0.0)]
+        return [
+            self._difference(i, _leaf_name(path), leaf, expected[i][1])
+            for i, (path, leaf) in enumerate(found)
+        ]
+
+    def _difference(self, i: int, name: str, actual: Any, expected: Any) -> Difference:
+        error = distance(actual, expected)
+        allowed = self._rtol if has_gradient(expected) else 0.0
+        # Each way to see what rounding does takes longer than the one before.
+        for way in ("_nudged", "_otherwise"):
+            if error > allowed:
+                others = getattr(self, way)
+                moved = max(distance(other[i], expected) for other in others)
+                allowed = max(allowed, SAFETY * moved)
+        return Difference(name, error, allowed)
+
+    @functools.cached_property
+    def _nudged(self) -> list[list[Any]]:
+        """Flat results of the plain function for operands that are a little off."""
+        random = np.random.default_rng(0)
+
+        def nudge(leaf: Any) -> Any:
+            if not has_gradient(leaf):
+                return leaf
+            signs = random.choice([-self._epsilon, self._epsilon], jnp.shape(leaf))
+            wide = np.complex128 if jnp.iscomplexobj(leaf) else np.float64
+            return jnp.asarray(np.asarray(leaf, wide) * (1.0 + signs), leaf.dtype)
+
+        moved = [jax.tree.map(nudge, self._operands) for _ in range(NUDGES)]
+        return [jax.tree.leaves(self._run(*operands)) for operands in moved]
+
+    @functools.cached_property
+    def _otherwise(self) -> list[list[Any]]:
+        """Flat results of the plain function, unfused if it was fused."""
+        other = self._function if self._is_jitted else jax.jit(self._function)
+        return [jax.tree.leaves(other(*self._operands))]
+
+
+def _leaf_name(path: tuple[Any, ...]) -> str:
+    """`"gradient of args[0]"`, `"value['loss']"`."""
+    part, *rest = path
+    if part.key == "gradient":
+        return f"gradient of {rest[0].key}"
+    return part.key + jax.tree_util.keystr(tuple(rest))
+
+
+def distance(actual: Any, expected: Any) -> float:
+    """Largest difference of two arrays, as a share of the second's largest entry.
+
+    Infinite if they differ in type or shape, or if one has a NaN or an infinity where
+    the other has not.
+    """
+    if jnp.shape(actual) != jnp.shape(expected) or (
+        jnp.result_type(actual) != jnp.result_type(expected)
+    ):
+        return np.inf
+    if jnp.issubdtype(jnp.result_type(expected), jax.dtypes.prng_key):
+        actual, expected = jax.random.key_data(actual), jax.random.key_data(expected)
+    if jnp.result_type(expected) == jax.dtypes.float0:
+        return 0.0
+    wide = np.complex128 if np.iscomplexobj(expected) else np.float64
+    a, e = np.asarray(actual, wide), np.asarray(expected, wide)
+    is_finite = np.isfinite(e)
+    if not np.array_equal(a[~is_finite], e[~is_finite], equal_nan=True):
+        return np.inf
+    a, e = a[is_finite], e[is_finite]
+    error = np.max(np.abs(a - e), initial=0.0)
+    if not np.isfinite(error):
+        return np.inf
+    scale = np.max(np.abs(e), initial=0.0)
+    return float(error / scale) if scale else float(np.inf if error else 0.0)
+
+
+def _types(jaxpr: Any) -> set[str]:
+    """Names of the types that a traced function computes in, calls included."""
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    found = {str(v.aval.dtype) for v in jaxpr.invars if hasattr(v.aval, "dtype")}
+    for eqn in jaxpr.eqns:
+        avals = [v.aval for v in eqn.outvars]
+        found.update(str(aval.dtype) for aval in avals if hasattr(aval, "dtype"))
+        for inner in core.jaxprs_in_params(eqn.params):
+            found |= _types(inner)
+    return found
+
+
+def _swaps(jaxpr: Any) -> int:
+    """How many copies to the host a traced function holds, calls included."""
+    found = 0
+    for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        spaces = [getattr(v.aval, "memory_space", None) for v in eqn.outvars]
+        is_copy = eqn.primitive.name == "device_put"
+        found += is_copy and jax.memory.Space.Host in spaces
+        for inner in core.jaxprs_in_params(eqn.params):
+            found += _swaps(inner)
+    return found
