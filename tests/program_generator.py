@@ -139,7 +139,7 @@ def draw(seed: int, most: int = MOST_STEPS) -> Program:
     policy = random.choice(MIXES)
     outside = random.choice(OUTSIDE)
     # Without `jit`, XLA compiles every operation by itself.
-    most = min(most, 3) if outside == "eager" else most
+    most = min(most, 2) if outside == "eager" else most
     count = min(random.randint(1, most), random.randint(1, most))
     return Program(
         inputs=[_draw_type(random, i > 0) for i in range(random.choice((1, 1, 2, 3)))],
