@@ -72,11 +72,11 @@ def scan_of(eqn: core.JaxprEqn) -> Scan | None:
         return None
     params = eqn.params
     if "num_consts" in params:
-        counts = (params["num_consts"], params["num_carry"])
+        consts, carry = params["num_consts"], params["num_carry"]
     else:
-        counts = tuple(len(tuple(group)) for group in params["ft_in"].unpack())[:2]
+        consts, carry, _ = (len(tuple(g)) for g in params["ft_in"].unpack())
     rest = (params["length"], params["reverse"], params["unroll"])
-    return Scan(params["jaxpr"], *counts, *rest)
+    return Scan(params["jaxpr"], consts, carry, *rest)
 
 
 @contextlib.contextmanager

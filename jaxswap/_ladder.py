@@ -82,10 +82,25 @@ RUNGS: tuple[Callable[[Graph], tuple[Action, ...]], ...] = (
 class Finder(Protocol):
     """What finds drafts: a search, or several."""
 
-    eager: frozenset[int]
-    """Values whose copies back must be done early."""
-    grounded: frozenset[int]
-    """Values that may not leave the device."""
+    @property
+    def eager(self) -> frozenset[int]:
+        """Values whose copies back must be done early."""
+        ...
+
+    @eager.setter
+    def eager(self, values: frozenset[int]) -> None:
+        """Note more of them."""
+        ...
+
+    @property
+    def grounded(self) -> frozenset[int]:
+        """Values that may not leave the device."""
+        ...
+
+    @grounded.setter
+    def grounded(self, values: frozenset[int]) -> None:
+        """Note more of them."""
+        ...
 
     def find(
         self,

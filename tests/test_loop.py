@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.extend.core import jaxprs_in_params
 from zoo import integers, normal, weight
 
 import jaxswap
@@ -237,7 +238,7 @@ def host_shapes(fn: Callable[..., Any], *args: Any) -> set[tuple[int, ...]]:
             for v in eqn.outvars:
                 if getattr(v.aval, "memory_space", None) == jax.memory.Space.Host:
                     found.add(v.aval.shape)
-            for inner in jax.extend.core.jaxprs_in_params(eqn.params):
+            for inner in jaxprs_in_params(eqn.params):
                 visit(inner)
 
     visit(jax.make_jaxpr(fn)(*args).jaxpr)
