@@ -7,6 +7,7 @@ Nothing else in jaxswap asks for a version. Each function here has a test in
 import contextlib
 import dataclasses
 import importlib
+import importlib.metadata
 import os
 import pathlib
 import sys
@@ -16,6 +17,46 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 from jax.extend import core, source_info_util
+
+
+def refuse_wrong_jaxlib(version: str) -> None:
+    """Raise where XLA is known to compute wrong gradients without a word.
+
+    jaxlib 0.11.0 reads the wrong slices of host arrays in the loops of a backward
+    pass on GPUs (github.com/openxla/xla/issues/46231).
+
+    Raises:
+        ImportError: naming the versions to install instead.
+    """
+    if version == "0.11.0":
+        raise ImportError(
+            "jaxlib 0.11.0 computes wrong gradients of `jax.lax.scan` where values "
+            "are swapped to the host (github.com/openxla/xla/issues/46231), so "
+            'jaxswap does not run on it; pip install "jax>=0.10.2,!=0.11.0" '
+            '"jaxlib>=0.10.2,!=0.11.0".'
+        )
+
+
+refuse_wrong_jaxlib(importlib.metadata.version("jaxlib"))
+
+
+@contextlib.contextmanager
+def explained_forward_mode() -> Iterator[None]:
+    """Add what to do to the error of forward mode, known by its text only.
+
+    Under `jit` JAX raises it when it lowers the program, where nothing of jaxswap is
+    called any more; then the text is JAX's own.
+    """
+    try:
+        yield
+    except TypeError as error:
+        if "forward-mode autodiff" in str(error):
+            error.add_note(
+                "jaxswap.offload swaps for a backward pass, so it is for reverse mode: "
+                "jax.grad, jax.vjp, jax.jacrev. For jax.jvp or jax.jacfwd pass the "
+                "function itself, which is `__wrapped__` of the offloaded one."
+            )
+        raise
 
 
 def open_jaxpr(jaxpr: Any) -> tuple[core.Jaxpr, Sequence[Any]]:

@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 import jax
 from jax.custom_derivatives import SymbolicZero
 
+from jaxswap import _compat
 from jaxswap._function import FlatFunction, flatten_function
 from jaxswap._graph import Action, Graph, Value
 from jaxswap._instructions import Schedule
@@ -100,7 +101,9 @@ def offload(
         differentiation it is `fn`.
 
     Raises:
-        TypeError: if `fn` is not callable or `policy` is none of the above.
+        TypeError: if `fn` is not callable or `policy` is none of the above; in
+            forward mode (`jax.jvp`, `jax.jacfwd`), for which `fn` itself is left as
+            `__wrapped__`.
         ValueError: if several of `policy`, `plan` and `budget` are given, or one
             cannot be read; when called, if the plan was made for other arguments.
         jaxswap.BudgetError: when called, if nothing fits into the budget.
@@ -195,7 +198,8 @@ def _call(
 ) -> Any:
     """Trace `fn` on its arrays and call the result with a schedule for its gradient."""
     flat = flatten_function(fn, args, kwargs, lambda leaf: isinstance(leaf, jax.Array))
-    results = _differentiable(flat, decide)(*flat.operands)
+    with _compat.explained_forward_mode():
+        results = _differentiable(flat, decide)(*flat.operands)
     return jax.tree.unflatten(flat.out_tree, results)
 
 

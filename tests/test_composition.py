@@ -129,7 +129,18 @@ def test_transformations_give_what_they_give_without_offload(
         np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5 * largest)
 
 
-def test_forward_mode_is_refused() -> None:
+@pytest.mark.parametrize("transform", ["jvp", "jacfwd", "jacfwd in jit"])
+def test_forward_mode_is_refused_with_what_to_do(transform: str) -> None:
     x, w = normal(4, 8), weight(8, 8)
-    with pytest.raises((TypeError, NotImplementedError), match="forward-mode"):
-        jax.jvp(jaxswap.offload(loss), (x, w), (x, w))
+
+    def forward(fn: Loss) -> Any:
+        if transform == "jvp":
+            return jax.jvp(fn, (x, w), (x, w))[1]
+        derivative = jax.jacfwd(fn)
+        return (jax.jit(derivative) if "jit" in transform else derivative)(x, w)
+
+    offloaded = jaxswap.offload(loss)
+    with pytest.raises(TypeError, match="forward-mode") as caught:
+        forward(offloaded)
+    assert "`__wrapped__`" in caught.value.__notes__[0]
+    np.testing.assert_array_equal(forward(offloaded.__wrapped__), forward(loss))
