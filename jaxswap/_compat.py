@@ -176,8 +176,9 @@ def varying_axes(x: jax.Array) -> frozenset[str]:
 def barrier(arrays: Any) -> Any:
     """`jax.lax.optimization_barrier`, for arrays of both memories.
 
-    Before JAX 0.12 its derivative makes zeros on the device for a host array without a
-    tangent, and a gradient of a gradient fails on the mismatch.
+    Before JAX 0.12 its derivative makes zeros on the device for every operand without
+    a tangent. The gradient of a gradient then fails on the mismatch with a host array,
+    or, behind an integer, in `cond`. Here such operands stay without a tangent.
     """
     if jax.__version_info__ >= (0, 12):
         return jax.lax.optimization_barrier(arrays)
@@ -189,15 +190,11 @@ def _barrier(arrays: Any) -> Any:
     return jax.lax.optimization_barrier(arrays)
 
 
-@_barrier.defjvp
 def _barrier_jvp(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
-    def placed(tangent: Any, array: Any) -> Any:
-        is_host = is_on_host(jax.typeof(array))
-        is_wrong = is_host and not is_on_host(jax.typeof(tangent))
-        return to_host(tangent) if is_wrong else tangent
+    return _barrier(*primals), tangents[0]
 
-    (arrays,), (of_arrays,) = primals, tangents
-    return barrier(arrays), jax.tree.map(placed, of_arrays, arrays)
+
+_barrier.defjvp(_barrier_jvp, symbolic_zeros=True)
 
 
 def source_line(eqn: core.JaxprEqn) -> str:
