@@ -24,7 +24,7 @@ from program_operations import OPERATIONS, WITH_BODY, Context, small
 import jaxswap
 from jaxswap import LMS, OFFLOAD, RECOMPUTE
 from jaxswap._check import INFORMATIVE, Problem, cotangent, random_mix
-from jaxswap._compare import UNDER_POLICY, Reference
+from jaxswap._compare import UNDER_POLICY, Reference, has_gradient
 from jaxswap._policy import Default
 
 Array = jax.Array
@@ -313,7 +313,8 @@ def entering(x: Array) -> Array:
 
 def summed(x: Array) -> Array:
     """A scalar to which each entry contributes in its own way."""
-    return jnp.mean(x.astype(jnp.float32) * cotangent(x).astype(jnp.float32))
+    wide = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
+    return jnp.mean(x.astype(wide) * cotangent(x).astype(wide))
 
 
 def end(ending: str, inputs: Sequence[Array], values: Sequence[Array]) -> Any:
@@ -477,6 +478,8 @@ def attempt(program: Program) -> Outcome:
     try:
         return compare(program)
     except jaxswap.GradientError as error:
+        if _is_rounding(program):
+            return Outcome()
         return Outcome("GradientError", str(error))
     except Exception as error:
         notes = " ".join(getattr(error, "__notes__", ()))
@@ -505,6 +508,36 @@ def compare(program: Program) -> Outcome:
     has_gradient = any(np.any(np.isfinite(g) & (g != 0)) for g in gradient)
     is_informative = has_gradient and row.widest <= INFORMATIVE
     return Outcome(swaps=row.swaps, is_informative=bool(is_informative))
+
+
+def _is_rounding(program: Program) -> bool:
+    """Whether the difference is gone in double precision.
+
+    Where gradients cancel, what single precision leaves is rounding alone, and moving
+    the arguments a little does not always show it.
+    """
+    types = [given[: given.index("[")] for given in program.inputs]
+    double = ["complex128" if "complex" in t else "float64" for t in types]
+    inputs = [
+        given if kind.startswith("int") else given.replace(kind, wide)
+        for given, kind, wide in zip(program.inputs, types, double, strict=True)
+    ]
+    with jax.enable_x64(True):
+        program = dataclasses.replace(program, inputs=tuple(inputs))
+        fn, args = build(program)
+        is_pair = program.ending == "aux" and program.outside != "twice"
+        problem = Problem(args, {}, None, is_pair)
+        way = outside(program, problem)
+        swapped = jaxswap.offload(fn, policy=policy_of(program))
+        expected, actual = (
+            jax.tree.leaves(jax.jit(way(f))(*problem.operands)) for f in (fn, swapped)
+        )
+    numbers = [np.asarray(x) for x in expected if has_gradient(x)]
+    largest = max(np.max(np.abs(x[np.isfinite(x)]), initial=0.0) for x in numbers)
+    return all(
+        np.allclose(a, e, rtol=0.0, atol=1e-11 * largest, equal_nan=True)
+        for a, e in zip(actual, expected, strict=True)
+    )
 
 
 def shrunk(program: Program, kind: str, attempts: int = 200) -> Program:

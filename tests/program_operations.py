@@ -97,8 +97,8 @@ def matrix(x: Array) -> Array:
 
 
 def single(x: Array) -> Array:
-    """`x` in float32, for what is not there for smaller types."""
-    return x.astype(jnp.float32)
+    """`x` in float32 at least, for what is not there for smaller types."""
+    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
 
 
 def small(x: Array) -> Array:
