@@ -34,6 +34,13 @@ def count(eqns: list[Any], primitive: str) -> int:
     return sum(e.primitive.name == primitive for e in eqns)
 
 
+def is_barrier(eqn: Any) -> bool:
+    """Before JAX 0.12 a barrier has a derivative of its own, see `_compat.barrier`."""
+    if eqn.primitive.name == "custom_jvp_call":
+        (eqn,) = eqn.params["call_jaxpr"].jaxpr.eqns
+    return eqn.primitive.name == "optimization_barrier"
+
+
 def dots_to_host(value: jaxswap.Value) -> jaxswap.Action:
     return OFFLOAD if value.primitive == "dot_general" else RECOMPUTE
 
@@ -55,15 +62,15 @@ def test_copies_carry_the_label_of_their_value() -> None:
 def test_each_copy_back_waits_behind_a_barrier() -> None:
     """Without one, XLA cancels the way out against the way back."""
     eqns = equations(dots_to_host)
-    made_by = {v: e.primitive.name for e in eqns for v in e.outvars}
+    made_by = {v: e for e in eqns for v in e.outvars}
     for eqn in copies(eqns, jax.memory.Space.Device):
-        assert made_by[eqn.invars[0]] == "optimization_barrier"
+        assert is_barrier(made_by[eqn.invars[0]])
 
 
 def test_keeping_everything_adds_neither_copy_nor_barrier() -> None:
     eqns = equations(KEEP)
     assert count(eqns, "device_put") == 0
-    assert count(eqns, "optimization_barrier") == 0
+    assert not any(map(is_barrier, eqns))
     plain = jax.make_jaxpr(jax.grad(loss))(WEIGHTS, X).jaxpr.eqns
     assert count(eqns, "dot_general") == count(plain, "dot_general")
     assert count(eqns, "tanh") == count(plain, "tanh")
@@ -75,7 +82,7 @@ def test_recomputing_everything_runs_the_forward_pass_again() -> None:
     # The value itself is not asked for, so the last tanh and sum are dead: six
     # layers forward, and again six for the backward pass.
     assert count(eqns, "dot_general") >= 6 + 5 + 11
-    assert count(eqns, "optimization_barrier") > 0
+    assert any(map(is_barrier, eqns))
 
 
 def test_heavy_work_is_not_repeated_by_the_default_policy() -> None:
@@ -98,4 +105,4 @@ def test_only_copies_touch_host_memory(policy: Any) -> None:
             getattr(v.aval, "memory_space", None) for v in (*eqn.invars, *eqn.outvars)
         }
         if jax.memory.Space.Host in spaces:
-            assert eqn.primitive.name in ("device_put", "optimization_barrier")
+            assert eqn.primitive.name == "device_put" or is_barrier(eqn)

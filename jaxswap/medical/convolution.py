@@ -16,8 +16,6 @@ same kernel. The textbook form builds a large temporary; the lean form does not:
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -108,6 +106,24 @@ def convolve_upsampled(x: Array, kernel: Array) -> Array:
     return _transposed_convolution(x, mirrored)
 
 
+def convolve_transposed(x: Array, kernel: Array) -> Array:
+    """Doubles the grid: each voxel spreads over the 2x2x2 voxels that it becomes.
+
+    Args:
+      x: Coarse features, (batch, in, depth, height, width).
+      kernel: What a voxel becomes, (2, 2, 2, in, out).
+
+    Returns:
+      Fine features, (batch, out, 2 depth, 2 height, 2 width).
+
+    Raises:
+      ValueError: If the kernel is not 2x2x2.
+    """
+    if kernel.shape[:3] != (2, 2, 2):
+        raise ValueError(f"`kernel` must be 2x2x2, not {kernel.shape[:3]}.")
+    return _transposed_convolution(x, jnp.swapaxes(kernel.astype(x.dtype), 3, 4))
+
+
 def convolve_upsampled_textbook(x: Array, kernel: Array) -> Array:
     """Upsamples, then convolves: what `convolve_upsampled` equals."""
     return convolve(upsample(x), kernel)
@@ -123,7 +139,8 @@ def _convolve(x: Array, kernel: Array, stride: int, pad: int) -> Array:
     )
 
 
-_downsampling_convolution = partial(_convolve, stride=2, pad=1)
+def _downsampling_convolution(x: Array, kernel: Array) -> Array:
+    return _convolve(x, kernel, stride=2, pad=kernel.shape[0] // 2 - 1)
 
 
 @jax.custom_vjp

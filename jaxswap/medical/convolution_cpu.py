@@ -68,6 +68,13 @@ def convolve_upsampled_slices(x: Array, kernel: Array) -> Array:
     return y.reshape(batch, features, 2 * depth, 2 * height, 2 * width)
 
 
+def convolve_transposed_slices(x: Array, kernel: Array) -> Array:
+    """Computes `convolution.convolve_transposed`: a product a voxel, interleaved."""
+    y = jnp.einsum("bcdhw,ijkcf->bfdihjwk", x, kernel.astype(x.dtype))
+    batch, features, depth, _, height, _, width, _ = y.shape
+    return y.reshape(batch, features, 2 * depth, 2 * height, 2 * width)
+
+
 def convolve_concatenation_slices(parts: tuple[Array, ...], kernel: Array) -> Array:
     """Computes `convolution.convolve_concatenation`."""
     return convolve_slices(jnp.concatenate(parts, axis=1), kernel)

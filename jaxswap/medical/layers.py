@@ -22,6 +22,7 @@ class Layers:
       convolve: Features and kernel to features.
       convolve_strided: The same at stride 2.
       convolve_upsampled: The same after twofold nearest-neighbor upsampling.
+      convolve_transposed: The same from each voxel to the 2x2x2 that it becomes.
       convolve_concatenation: The same for the concatenation of several features.
       normalize: Features, scale, bias and negative slope to activations.
     """
@@ -29,6 +30,7 @@ class Layers:
     convolve: Callable[[Array, Array], Array]
     convolve_strided: Callable[[Array, Array], Array]
     convolve_upsampled: Callable[[Array, Array], Array]
+    convolve_transposed: Callable[[Array, Array], Array]
     convolve_concatenation: Callable[[tuple[Array, ...], Array], Array]
     normalize: Callable[[Array, Array, Array, float], Array]
 
@@ -37,6 +39,7 @@ LEAN = Layers(
     convolve=convolution.convolve,
     convolve_strided=convolution.convolve_strided,
     convolve_upsampled=convolution.convolve_upsampled,
+    convolve_transposed=convolution.convolve_transposed,
     convolve_concatenation=convolution.convolve_concatenation,
     normalize=normalization.instance_norm_leaky_relu,
 )
@@ -46,6 +49,7 @@ TEXTBOOK = Layers(
     convolve=convolution.convolve,
     convolve_strided=convolution.convolve_strided,
     convolve_upsampled=convolution.convolve_upsampled_textbook,
+    convolve_transposed=convolution.convolve_transposed,
     convolve_concatenation=convolution.convolve_concatenation_textbook,
     normalize=normalization.instance_norm_leaky_relu_textbook,
 )
@@ -55,6 +59,7 @@ CPU = Layers(
     convolve=convolution_cpu.convolve_slices,
     convolve_strided=convolution_cpu.convolve_strided_slices,
     convolve_upsampled=convolution_cpu.convolve_upsampled_slices,
+    convolve_transposed=convolution_cpu.convolve_transposed_slices,
     convolve_concatenation=convolution_cpu.convolve_concatenation_slices,
     normalize=normalization.instance_norm_leaky_relu,
 )

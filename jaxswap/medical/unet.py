@@ -25,6 +25,9 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxswap.medical import convolution
 from jaxswap.medical.layers import LEAN, Layers
 
+Kind = Literal["plain", "strided", "upsampled", "transposed"]
+"""Grid of a convolution's result: its input's, half, or twice in two ways."""
+
 _AXES = ("depth", "height", "width")
 
 
@@ -181,7 +184,7 @@ class ConvBlock(nn.Module):
 
     features: int
     size: int = 3
-    kind: Literal["plain", "strided", "upsampled"] = "plain"
+    kind: Kind = "plain"
     is_normalized: bool = True
     negative_slope: float = 0.3
     layers: Layers = LEAN
@@ -206,7 +209,7 @@ class ConvBlock(nn.Module):
 class _Convolution(nn.Module):
     features: int
     size: int
-    kind: Literal["plain", "strided", "upsampled"]
+    kind: Kind
     is_biased: bool
     layers: Layers
 
@@ -223,6 +226,8 @@ class _Convolution(nn.Module):
             y = self.layers.convolve_strided(first, kernel)
         elif self.kind == "upsampled":
             y = self.layers.convolve_upsampled(first, kernel)
+        elif self.kind == "transposed":
+            y = self.layers.convolve_transposed(first, kernel)
         else:
             y = self.layers.convolve(first, kernel)
         if self.is_biased:
