@@ -13,6 +13,8 @@ import pytest
 from benchmarks import baselines
 from benchmarks.programs import PROGRAMS, TINY
 
+pytestmark = pytest.mark.thorough
+
 NAMES = "mlp unet3d-128-bf16 unet3d-192-bf16 unet3d-128-fp32 unet3d-192-fp32".split()
 NAMES += "transformer-unrolled transformer-scanned resnet50-512".split()
 DISTINCT = ["mlp", "unet3d-128-fp32", "transformer-unrolled", "transformer-scanned"]

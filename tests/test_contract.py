@@ -60,6 +60,11 @@ MIXES: dict[str, Any] = {
     "lms11sync": LMS(1, 1, sync_mode=3, min_bytes=0),
 }
 BY_NAME = {case.name: case for case in CASES}
+FIRST = ("default", "offload", "random0", "lms32")
+EVERY_MIX = [
+    mix if mix in FIRST else pytest.param(mix, marks=pytest.mark.thorough)
+    for mix in MIXES
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -134,7 +139,7 @@ def assert_same(actual: Any, expected: Any, rtol: float) -> None:
         assert error <= rtol * np.max(np.abs(e), initial=0.0), f"{where}: {error}"
 
 
-@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize("mix", EVERY_MIX)
 @pytest.mark.parametrize("name", BY_NAME)
 def test_value_and_gradient_are_those_of_the_plain_function(
     name: str, mix: str
@@ -167,6 +172,7 @@ def planned(fn: Callable[..., Any], share: float) -> Callable[..., Any]:
     return lambda *args: _call(fn, decide, args, {})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("share", [0.6, 0.0])
 @pytest.mark.parametrize("name", BY_NAME)
 def test_planned_function_has_the_gradient_of_the_plain_one(
@@ -187,6 +193,7 @@ def test_value_without_gradient_is_that_of_the_plain_function(name: str) -> None
 EAGER = ["mlp_gelu", "unet", "dropout", "scan_over_time", "trees_of_many_kinds"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mix", ["offload", "recompute", "alternate", "lms11"])
 @pytest.mark.parametrize("name", EAGER)
 def test_gradient_is_the_same_without_jit(name: str, mix: str) -> None:

@@ -20,6 +20,8 @@ from jaxswap.medical import (
     dice_loss,
 )
 
+pytestmark = pytest.mark.thorough
+
 
 def test_published_parameter_counts():
     counts = {}

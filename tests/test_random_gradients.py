@@ -36,7 +36,10 @@ def quick_compilation() -> Iterator[None]:
     jax.clear_caches()
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
+@pytest.mark.parametrize(
+    "chunk",
+    [0, 1, 2, *(pytest.param(i, marks=pytest.mark.thorough) for i in range(3, CHUNKS))],
+)
 def test_gradients_of_random_programs(chunk: int) -> None:
     outcomes, failures = [], []
     for program in PROGRAMS[chunk * CHUNK : (chunk + 1) * CHUNK]:

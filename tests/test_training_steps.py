@@ -1,5 +1,6 @@
 """Training steps as people write them, with the loss offloaded and without."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,6 +24,16 @@ POLICIES = {
     "recompute": jaxswap.RECOMPUTE,
 }
 MICROBATCHES = 4
+PARAMETERS = {"first": weight(8, 16), "second": weight(16, 4)}
+BATCH = normal(8 * MICROBATCHES, 8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation() -> Iterator[None]:
+    """Many small programs: XLA takes longer to optimize than to run them."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(autouse=True)
@@ -121,25 +132,26 @@ STEPS: dict[str, Run] = {
 }
 
 
+@functools.cache
+def plain(name: str) -> Any:
+    return STEPS[name](loss, PARAMETERS, BATCH)
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("name", STEPS)
 def test_steps_end_where_they_end_without_offload(name: str, policy: str) -> None:
-    parameters = {"first": weight(8, 16), "second": weight(16, 4)}
-    batch = normal(8 * MICROBATCHES, 8)
-    run = STEPS[name]
-    actual = run(jaxswap.offload(loss, policy=POLICIES[policy]), parameters, batch)
-    assert_close(actual, run(loss, parameters, batch))
+    offloaded = jaxswap.offload(loss, policy=POLICIES[policy])
+    actual = STEPS[name](offloaded, PARAMETERS, BATCH)
+    assert_close(actual, plain(name))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_microbatches_of_one_offloaded_loss(policy: str) -> None:
     """`offload` around the loop over the microbatches."""
-    parameters = {"first": weight(8, 16), "second": weight(16, 4)}
-    batch = normal(8 * MICROBATCHES, 8)
     whole = losses_of_microbatches(loss)
     offloaded = jaxswap.offload(whole, policy=POLICIES[policy])
-    actual = jax.jit(jax.value_and_grad(offloaded))(parameters, batch)
-    assert_close(actual, jax.jit(jax.value_and_grad(whole))(parameters, batch))
+    actual = jax.jit(jax.value_and_grad(offloaded))(PARAMETERS, BATCH)
+    assert_close(actual, jax.jit(jax.value_and_grad(whole))(PARAMETERS, BATCH))
 
 
 def assert_close(actual: Any, expected: Any) -> None:
@@ -156,12 +168,10 @@ def test_a_second_step_calls_the_loss_no_more() -> None:
         calls.append(1)
         return loss(parameters, batch)
 
-    parameters = {"first": weight(8, 16), "second": weight(16, 4)}
-    batch = normal(8, 8)
     step = jax.jit(jax.value_and_grad(jaxswap.offload(counted)))
-    step(parameters, batch)
+    step(PARAMETERS, BATCH)
     traced = len(calls)
     assert traced >= 1
     for _ in range(3):
-        step(parameters, batch)
+        step(PARAMETERS, BATCH)
     assert len(calls) == traced
