@@ -52,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     for add in (add_plan, add_inspect, add_targets, add_calibrate):
         add(commands)
+    for add in MEDICAL:
+        add(commands)
     return parser
 
 

@@ -11,6 +11,7 @@ import pytest
 from jaxswap.medical.volumes import (
     Volume,
     VolumeError,
+    load_channels,
     load_labels,
     load_volume,
     save_labels,
@@ -107,6 +108,80 @@ def test_a_fourth_axis_of_one_is_dropped(tmp_path):
     assert load_volume(path).data.shape == (3, 4, 5)
 
 
+def test_channels_of_one_file_are_picked(tmp_path):
+    data = np.stack([_ramp(), 10 + _ramp()], axis=-1)
+    path = _write(tmp_path / "a.nii.gz", data, _AFFINES["LIA"])
+    first, second = load_channels(path, [0, 1])
+    np.testing.assert_array_equal(second.data, first.data + 10)
+    np.testing.assert_array_equal(load_volume(path, channel=1).data, second.data)
+    single = load_volume(_write(tmp_path / "b.nii", _ramp(), _AFFINES["LIA"]))
+    np.testing.assert_array_equal(first.data, single.data)
+    np.testing.assert_array_equal(first.affine, single.affine)
+    with pytest.raises(VolumeError, match="has 2 channels; there is no channel 2"):
+        load_volume(path, channel=2)
+    with pytest.raises(VolumeError, match=r"expected channels, found .*\(3, 4, 5\)"):
+        load_volume(tmp_path / "b.nii", channel=1)
+
+
+def test_labels_of_a_file_with_channels_fit_its_geometry(tmp_path):
+    data = np.stack([_ramp()] * 4, axis=-1)
+    path = _write(tmp_path / "a.nii.gz", data, _AFFINES["LPS"])
+    volume = load_volume(path, channel=2)
+    written = _load(save_labels(tmp_path / "l.nii", volume.data.astype(int), volume))
+    assert written.shape == (3, 4, 5)
+    np.testing.assert_array_equal(np.asarray(written.dataobj), _ramp())
+    np.testing.assert_array_equal(written.affine, _AFFINES["LPS"])
+
+
+def test_a_vector_image_has_its_channels_on_the_fifth_axis(tmp_path):
+    data = np.stack([_ramp(), _ramp() + 1], axis=-1)[:, :, :, None, :]
+    path = _write(tmp_path / "a.nii", data)
+    np.testing.assert_array_equal(load_volume(path, channel=1).data, _ramp() + 1)
+
+
+def test_nan_is_replaced_and_counted_when_asked(tmp_path):
+    data = _ramp(dtype=np.float32)
+    data[0, 0, :2] = np.nan
+    (volume,) = load_channels(
+        _write(tmp_path / "a.nii", data), [None], replace_nan=True
+    )
+    assert volume.nan_voxels == 2
+    np.testing.assert_array_equal(volume.data, np.nan_to_num(data))
+    data[0, 0, 0] = np.inf
+    with pytest.raises(VolumeError, match="1 of 60 voxels are NaN or infinite"):
+        load_channels(_write(tmp_path / "b.nii", data), [None], replace_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("a.hdr", 'nibabel.load("a.hdr"), "a.nii.gz"'),
+        ("a.img", "nibabel.load"),
+        ("a.IMG.GZ", "nibabel.load"),
+        ("a.mnc", "mnc2nii a.mnc a.nii"),
+        ("a.nrrd", 'SimpleITK.ReadImage("a.nrrd"), "a.nii.gz"'),
+        ("a.mha", "SimpleITK"),
+        ("a.dcm", "dcm2niix"),
+    ],
+)
+def test_other_formats_are_refused_with_what_to_do(tmp_path, name, way):
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(VolumeError) as caught:
+        load_volume(tmp_path / name)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / name}: {name[1:].lower()} files are not")
+    assert way in message
+
+
+def test_labels_may_have_any_known_values(tmp_path):
+    image = load_volume(_write(tmp_path / "image.nii", _ramp()))
+    path = _write(tmp_path / "labels.nii", 4 * (_ramp() % 2))
+    labels = load_labels(path, image, classes=(0, 1, 2, 4))
+    np.testing.assert_array_equal(labels, 4 * (_ramp() % 2))
+    with pytest.raises(VolumeError, match=r"to be \[0, 1\], but it also holds 4"):
+        load_labels(path, image, classes=(1, 0))
+
+
 def test_nibabels_own_files_are_read():
     folder = os.path.join(os.path.dirname(nib.__file__), "tests", "data")
     if not os.path.exists(os.path.join(folder, "anatomical.nii")):
@@ -116,6 +191,8 @@ def test_nibabels_own_files_are_read():
     assert volume.data.min() < 0
     with pytest.raises(VolumeError, match=r"functional.nii: .*\(17, 21, 3, 20\)"):
         load_volume(os.path.join(folder, "functional.nii"))
+    with pytest.raises(VolumeError, match="it holds a Cifti2Image, not voxels"):
+        load_volume(os.path.join(folder, "row_major.dconn.nii"))
 
 
 def _truncated(path):
@@ -157,6 +234,42 @@ def test_bad_files_are_refused_by_name(tmp_path, name, make, message):
     with pytest.raises(VolumeError, match=message) as caught:
         load_volume(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "b.nii", "a.mgz"])
+def test_damaged_headers_are_read_or_refused_by_name(tmp_path, name):
+    kinds = {"a.nii": nib.Nifti1Image, "b.nii": nib.Nifti2Image, "a.mgz": nib.MGHImage}
+    path = _write(tmp_path / name, _ramp(), kind=kinds[name])
+    whole = path.read_bytes()
+    if name.endswith("z"):
+        whole = gzip.decompress(whole)
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(60):
+        content = bytearray(whole)
+        content[rng.integers(min(len(whole), 300))] = rng.integers(256)
+        path.write_bytes(gzip.compress(content) if name.endswith("z") else content)
+        message = _refusal(path)
+        assert message is None or message.startswith(str(path))
+        refused += message is not None
+    assert 2 < refused < 58
+
+
+def _refusal(path):
+    try:
+        load_volume(path)
+    except VolumeError as error:
+        return str(error)
+    return None
+
+
+def test_a_header_cannot_ask_for_all_memory(tmp_path):
+    path = _write(tmp_path / "a.nii.gz", _ramp())
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[42:48] = np.array([30_000] * 3, "<i2").tobytes()  # dim[1..3]
+    path.write_bytes(gzip.compress(content))
+    with pytest.raises(VolumeError, match="header promises 54000000000000 bytes"):
+        load_volume(path)
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path):

@@ -18,8 +18,10 @@ from jaxswap.medical.volumes import Volume
 from jaxswap.medical.writing import whole_file
 
 _COLORS = ("#4ea8de", "#f4a259", "#c8553d", "#5fad56", "#9b6dd7", "#f2cc8f")
-_PLANES = (("axial", 2), ("coronal", 1), ("sagittal", 0))
-_BACKGROUND = "#111111"
+PLANES = (("axial", 2), ("coronal", 1), ("sagittal", 0))
+"""Names of the planes, and the axis that each lies across."""
+BACKGROUND = "#111111"
+"""Behind every picture of an image."""
 
 
 def save_overlay(
@@ -57,11 +59,11 @@ def save_overlay(
     occupied = np.argwhere(truth > 0)
     middle = (occupied if len(occupied) else np.argwhere(truth == 0)).mean(0)
     columns = (("image", None), ("truth", truth), ("prediction", prediction))
-    figure = Figure(figsize=(9, 9.6), facecolor=_BACKGROUND, layout="constrained")
-    axes = figure.subplots(len(_PLANES), len(columns))
-    for row, (plane, axis) in enumerate(_PLANES):
+    figure = Figure(figsize=(9, 9.6), facecolor=BACKGROUND, layout="constrained")
+    axes = figure.subplots(len(PLANES), len(columns))
+    for row, (plane, axis) in enumerate(PLANES):
         index = round(float(middle[axis]))
-        aspect = _aspect(image.spacing, axis)
+        aspect = plane_aspect(image.spacing, axis)
         for column, (name, labels) in enumerate(columns):
             ax = axes[row, column]
             _draw(ax, image.data, labels, axis, index, len(names), aspect)
@@ -133,13 +135,18 @@ def _draw(
             aspect=aspect,
             interpolation="nearest",
         )
-    ax.set(xticks=[], yticks=[], facecolor=_BACKGROUND)
+    ax.set(xticks=[], yticks=[], facecolor=BACKGROUND)
     for spine in ax.spines.values():
         spine.set_visible(False)
 
 
-def _aspect(spacing: tuple[float, float, float], axis: int) -> float:
-    """Returns the height of a voxel over its width in the plane across `axis`."""
+def plane_aspect(spacing: tuple[float, float, float], axis: int) -> float:
+    """Returns the height of a voxel over its width in the plane across `axis`.
+
+    Args:
+      spacing: Voxel size along each axis.
+      axis: The axis that the plane lies across.
+    """
     across, up = [size for other, size in enumerate(spacing) if other != axis]
     return up / across
 

@@ -151,8 +151,9 @@ def initialize(
       The state, committed to the first device, so that the second step of a program
       that swaps does not compile again.
     """
-    draw = jax.jit(network.init)
-    parameters = draw(jax.random.key(seed), jnp.zeros(shape, jnp.float32))
+    # Within `jit` the volume is never made, as no parameter depends on it.
+    draw = jax.jit(lambda key: network.init(key, jnp.zeros(shape, jnp.float32)))
+    parameters = draw(jax.random.key(seed))
     average = jax.tree.map(jnp.copy, parameters) if average_decay else ()
     state = State(parameters, optimizer.init(parameters), average, jnp.int32(0))
     return jax.tree.map(_committed, state)

@@ -1,0 +1,73 @@
+"""Numbers for TensorBoard, written by the thread that has them.
+
+TensorBoardX's `SummaryWriter` hands events to a thread of its own, so that a killed
+process loses the last of them, and names its file by the second, so that a run resumed
+at once overwrites it. Its lower layer, used here, does neither.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2, summary_pb2
+
+# Their names are made when they are imported, where type checkers do not see them.
+_events: Any = event_pb2
+_summaries: Any = summary_pb2
+
+_FLUSH_SECONDS = 2.0  # each waits for the disk
+
+
+class EventFile:
+    """A new file of events in a folder of them.
+
+    Args:
+      folder: Made if it is missing.
+      purge_step: TensorBoard forgets what older files have from this step on; None to
+        keep all of it.
+    """
+
+    def __init__(self, folder: Path, purge_step: int | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = EventsWriter(
+            str(folder / "events"), f".{os.getpid()}.{purge_step or 0}"
+        )
+        self._flushed = 0.0
+        if purge_step is not None:
+            start = _events.SessionLog(status=_events.SessionLog.START)
+            event = _events.Event(
+                wall_time=time.time(), step=purge_step, session_log=start
+            )
+            self._writer.write_event(event)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes scalars by tag; they are on disk two seconds later at most.
+
+        Args:
+          step: Where they are drawn.
+          values: By tag, such as "train/loss".
+        """
+        scalars = [
+            _summaries.Summary.Value(tag=tag, simple_value=x)
+            for tag, x in values.items()
+        ]
+        summary = _summaries.Summary(value=scalars)
+        self._writer.write_event(
+            _events.Event(wall_time=time.time(), step=step, summary=summary)
+        )
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Puts everything on disk."""
+        self._writer.flush()
+        self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Puts everything on disk and closes the file."""
+        self._writer.close()

@@ -1,0 +1,135 @@
+"""Changes of one channel's intensities: noise, blur, contrast, coarser voxels.
+
+Every function takes a volume and returns one of the same shape, float32. Functions
+with an argument `inside` measure mean, deviation and range over the brain alone: the
+zeros around it would count for more the larger the margin.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+_SMALLEST_RANGE = 1e-7
+
+
+def add_noise(volume: Array, key: Array, deviation: Array) -> Array:
+    """Adds independent Gaussian noise to every voxel.
+
+    Args:
+      volume: float32, (x, y, z).
+      key: Random key.
+      deviation: Standard deviation of the noise, in the units of the volume.
+    """
+    return volume + deviation * jax.random.normal(key, volume.shape, jnp.float32)
+
+
+def blur(volume: Array, deviations: Array, radius: int) -> Array:
+    """Blurs with a Gaussian; beyond the border the outermost voxels repeat.
+
+    Args:
+      volume: float32, (x, y, z).
+      deviations: Of the Gaussian along each axis, in voxels, (3,).
+      radius: Where the Gaussian is cut off, in voxels.
+    """
+    offsets = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
+    for axis in range(3):
+        weights = jnp.exp(-0.5 * (offsets / deviations[axis]) ** 2)
+        weights /= weights.sum()
+        margin = [(radius, radius) if other == axis else (0, 0) for other in range(3)]
+        padded = jnp.pad(volume, margin, mode="edge")
+        side = volume.shape[axis]
+        # Shifted copies fuse into one pass; a convolution would need a channel axis.
+        volume = sum(
+            (
+                weights[start]
+                * lax.slice_in_dim(padded, start, start + side, axis=axis)
+                for start in range(2 * radius + 1)
+            ),
+            start=jnp.zeros_like(volume),
+        )
+    return volume
+
+
+def change_contrast(volume: Array, inside: Array, factor: Array) -> Array:
+    """Stretches intensities about their mean, and clips them to the range they had.
+
+    Args:
+      volume: float32, (x, y, z).
+      inside: Voxels that count, bool, (x, y, z).
+      factor: Above 1 for more contrast.
+    """
+    low, high = _range(volume, inside)
+    mean = _mean(volume, inside)
+    return jnp.clip((volume - mean) * factor + mean, low, high)
+
+
+def coarsen(volume: Array, scale: Array) -> Array:
+    """Samples the volume on a coarser grid, nearest, and back again, linearly.
+
+    The coarse grid is never made, because its shape would have to be known when the
+    program is compiled: each voxel of the result looks up the two along each axis
+    that it lies between.
+
+    Args:
+      volume: float32, (x, y, z).
+      scale: Voxels of the coarse grid along each axis over those of the volume, 0..1.
+    """
+    for axis, side in enumerate(volume.shape):
+        coarse_side = jnp.maximum(jnp.round(side * scale), 1)
+        place = (jnp.arange(side, dtype=jnp.float32) + 0.5) * (coarse_side / side) - 0.5
+        place = jnp.clip(place, 0, coarse_side - 1)
+        below = jnp.floor(place)
+        above = jnp.minimum(below + 1, coarse_side - 1)
+        share = jnp.expand_dims(
+            place - below, [other for other in range(3) if other != axis]
+        )
+        first, second = (
+            jnp.take(volume, _source(voxel, side, coarse_side), axis, mode="clip")
+            for voxel in (below, above)
+        )
+        volume = first + share * (second - first)
+    return volume
+
+
+def apply_gamma(
+    volume: Array, inside: Array, exponent: Array, *, is_inverted: bool = False
+) -> Array:
+    """Raises intensities, scaled to 0..1, to a power; mean and deviation stay.
+
+    Args:
+      volume: float32, (x, y, z).
+      inside: Voxels that count, bool, (x, y, z).
+      exponent: Below 1 spreads the dark intensities, above 1 the bright ones.
+      is_inverted: Whether dark and bright change places while it is applied.
+    """
+    sign = -1.0 if is_inverted else 1.0
+    signed = sign * volume
+    low, high = _range(signed, inside)
+    extent = high - low
+    unit = jnp.clip((signed - low) / jnp.maximum(extent, _SMALLEST_RANGE), 0, 1)
+    raised = unit**exponent * extent + low
+    mean, deviation = _mean(signed, inside), _deviation(signed, inside)
+    raised -= _mean(raised, inside)
+    raised *= deviation / jnp.maximum(_deviation(raised, inside), _SMALLEST_RANGE)
+    return sign * (raised + mean)
+
+
+def _source(voxel: Array, side: int, coarse_side: Array) -> Array:
+    """Which voxel lies at the middle of a voxel of the coarse grid."""
+    return jnp.floor((voxel + 0.5) * (side / coarse_side)).astype(jnp.int32)
+
+
+def _mean(volume: Array, inside: Array) -> Array:
+    count = jnp.maximum(inside.sum(dtype=jnp.int32), 1).astype(jnp.float32)
+    return jnp.where(inside, volume, 0).sum() / count
+
+
+def _deviation(volume: Array, inside: Array) -> Array:
+    return jnp.sqrt(_mean((volume - _mean(volume, inside)) ** 2, inside))
+
+
+def _range(volume: Array, inside: Array) -> tuple[Array, Array]:
+    low = jnp.where(inside, volume, jnp.inf).min()
+    return low, jnp.where(inside, volume, -jnp.inf).max()

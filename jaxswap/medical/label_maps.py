@@ -1,0 +1,341 @@
+"""What the numbers in a label file mean, by edition of a data set.
+
+The same number means different tissue in different years: 4 is enhancing tumour until
+BraTS 2022, the resection cavity in the post-treatment gliomas of 2024, and oedema in
+the paediatric set of 2024. So a map belongs to an edition, and regions have names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+WHOLE_TUMOUR = "whole tumour"
+TUMOUR_CORE = "tumour core"
+ENHANCING_TUMOUR = "enhancing tumour"
+RESECTION_CAVITY = "resection cavity"
+CYSTIC_COMPONENT = "cystic component"
+
+_MOST = 255  # labels are stored as uint8
+_NECROSIS = "necrosis and non-enhancing tumour"
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Names of labels, and the regions that are segmented and scored.
+
+    Attributes:
+      name: Edition such as "brats2021", or the data set's name.
+      labels: Value of each label by its name, without background, which is 0.
+      regions: Values that make up each region, in the order of a network's outputs.
+        Regions that contain others come before them.
+      is_exclusive: Whether no voxel belongs to two regions (softmax) or some do
+        (one sigmoid each).
+
+    Raises:
+      ValueError: If a value is not in 1..255 or occurs twice, if a region is empty or
+        holds unknown values, or if `is_exclusive` does not agree with the regions.
+
+    Example:
+      >>> import numpy as np
+      >>> tumour = LABEL_MAPS["brats2021"]
+      >>> tumour.regions["tumour core"]
+      (1, 4)
+      >>> tumour.to_regions(np.array([0, 2, 1, 4], np.uint8)).astype(int)
+      array([[0, 0, 0],
+             [1, 0, 0],
+             [1, 1, 0],
+             [1, 1, 1]])
+    """
+
+    name: str
+    labels: Mapping[str, int]
+    regions: Mapping[str, tuple[int, ...]]
+    is_exclusive: bool
+
+    def __post_init__(self) -> None:
+        _check_labels(self.name, self.labels)
+        _check_regions(self)
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """All values that a file may hold, background among them, ascending."""
+        return (0, *sorted(self.labels.values()))
+
+    @property
+    def painted(self) -> tuple[int, ...]:
+        """The value that `to_labels` writes for each region.
+
+        It is the lowest value of the region that no later region has.
+        """
+        members = list(self.regions.values())
+        return tuple(
+            _value_of_its_own(self.name, region, members[i], members[i + 1 :])
+            for i, region in enumerate(self.regions)
+        )
+
+    def to_regions(self, labels: Any) -> Any:
+        """Says for every voxel which regions it belongs to.
+
+        Args:
+          labels: Values of this map, integers, any shape; a NumPy or JAX array.
+
+        Returns:
+          Membership, bool, (..., region), an array of the same library.
+        """
+        xp = labels.__array_namespace__()
+        inside = []
+        for values in self.regions.values():
+            member = labels == values[0]
+            for value in values[1:]:
+                member = member | (labels == value)
+            inside.append(member)
+        return xp.stack(inside, axis=-1)
+
+    def to_labels(self, regions: Any) -> Any:
+        """Turns regions into labels; a later region overwrites an earlier one.
+
+        Args:
+          regions: Membership, bool, (..., region); a NumPy or JAX array.
+
+        Returns:
+          Labels in the numbers of this map, uint8, (...), of the same library.
+
+        Raises:
+          ValueError: If the last axis does not have one entry per region.
+        """
+        xp = regions.__array_namespace__()
+        if regions.shape[-1:] != (len(self.regions),):
+            raise ValueError(
+                f"`regions` has shape {tuple(regions.shape)}; its last axis needs the "
+                f"{len(self.regions)} regions of {self.name}: "
+                f"{', '.join(self.regions)}."
+            )
+        labels = xp.zeros(regions.shape[:-1], dtype=xp.uint8)
+        for index, value in enumerate(self.painted):
+            painted = xp.asarray(value, dtype=xp.uint8)
+            labels = xp.where(regions[..., index], painted, labels)
+        return labels
+
+    def unknown(self, values: Iterable[float]) -> tuple[float, ...]:
+        """Picks those of `values` that are neither background nor a label."""
+        return tuple(value for value in values if value not in self.values)
+
+
+def make_label_map(name: str, labels: Mapping[str, int]) -> LabelMap:
+    """Makes a map in which each label is its own region.
+
+    Args:
+      name: What to call it.
+      labels: Value of each label by name. Background (0) may be among them.
+
+    Returns:
+      The map, exclusive, regions in the order of their values.
+
+    Raises:
+      ValueError: See `LabelMap`.
+
+    Example:
+      >>> make_label_map("tissue", {"grey": 1, "white": 2}).regions
+      {'grey': (1,), 'white': (2,)}
+    """
+    named = {n: v for n, v in sorted(labels.items(), key=lambda i: i[1]) if v != 0}
+    return LabelMap(name, named, {n: (v,) for n, v in named.items()}, True)
+
+
+def make_region_map(
+    name: str,
+    regions: Mapping[str, int | Sequence[int]],
+    class_order: Sequence[int],
+) -> LabelMap:
+    """Makes a map of overlapping regions, as nnU-Net's `dataset.json` describes them.
+
+    Args:
+      name: What to call it.
+      regions: Value or values of each region, in order; background (0) is left out.
+      class_order: nnU-Net's `regions_class_order`: the value written for each region,
+        where later ones overwrite earlier ones.
+
+    Returns:
+      The map. A label is named after the region that writes it, if any does.
+
+    Raises:
+      ValueError: If the two do not belong together, or see `LabelMap`.
+    """
+    members = {
+        region: tuple(values) if isinstance(values, Sequence) else (values,)
+        for region, values in regions.items()
+        if values not in (0, [0], (0,))
+    }
+    if len(members) != len(class_order):
+        raise ValueError(
+            f"{name}: `regions_class_order` has {len(class_order)} values for "
+            f"{len(members)} regions ({', '.join(members)})."
+        )
+    labels = dict(zip(members, class_order, strict=True))
+    others = {value for values in members.values() for value in values}
+    labels |= {f"label {v}": v for v in sorted(others - set(class_order))}
+    label_map = LabelMap(name, labels, members, _are_exclusive(members))
+    if label_map.painted != tuple(class_order):
+        raise ValueError(
+            f"{name}: `regions_class_order` is {list(class_order)}, but painting the "
+            f"regions in this order gives {list(label_map.painted)}."
+        )
+    return label_map
+
+
+def find_label_map(edition: str) -> LabelMap:
+    """Finds a map of `LABEL_MAPS` by name.
+
+    Raises:
+      ValueError: If there is none; the message lists those there are.
+    """
+    label_map = LABEL_MAPS.get(edition.lower())
+    if label_map is None:
+        raise ValueError(
+            f"`edition` is {edition!r}; choose one of {', '.join(LABEL_MAPS)}."
+        )
+    return label_map
+
+
+def describe_unknown(label_map: LabelMap, values: Sequence[float]) -> str:
+    """Says that a file holds values that its map lacks, and what may be wrong.
+
+    Args:
+      label_map: The map.
+      values: All values of the file, some of which the map lacks.
+
+    Returns:
+      The rest of a sentence that starts with the file's name.
+    """
+    unknown = label_map.unknown(values)
+    some = ", ".join(f"{value:g}" for value in unknown[:5])
+    more = " and more" if len(unknown) > 5 else ""
+    known = ", ".join(map(str, label_map.values))
+    text = f"holds {some}{more}, but labels of {label_map.name} are {known}."
+    others = [m.name for m in LABEL_MAPS.values() if not m.unknown(values)]
+    return (
+        f"{text} If it is of {' or '.join(others)}, give `edition`." if others else text
+    )
+
+
+def _check_labels(name: str, labels: Mapping[str, int]) -> None:
+    if not labels:
+        raise ValueError(f"{name}: there is no label besides background.")
+    for label, value in labels.items():
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"{name}: label {label!r} is {value!r}, no integer.")
+        if not 1 <= value <= _MOST:
+            raise ValueError(
+                f"{name}: label {label!r} is {value}, but labels are 1..{_MOST}. "
+                "Number them consecutively."
+            )
+    twice = {v for v in labels.values() if list(labels.values()).count(v) > 1}
+    if twice:
+        raise ValueError(f"{name}: more than one label has the value {min(twice)}.")
+
+
+def _check_regions(label_map: LabelMap) -> None:
+    known = set(label_map.labels.values())
+    for region, values in label_map.regions.items():
+        if not values or not set(values) <= known:
+            raise ValueError(
+                f"{label_map.name}: region {region!r} has values {list(values)}; they "
+                f"need to be one or more of {sorted(known)}."
+            )
+    if not label_map.regions:
+        raise ValueError(f"{label_map.name}: there is no region.")
+    if label_map.is_exclusive != _are_exclusive(label_map.regions):
+        raise ValueError(
+            f"{label_map.name}: `is_exclusive` is {label_map.is_exclusive}, but its "
+            "regions say otherwise."
+        )
+    _ = label_map.painted  # raises if regions cannot be turned back into labels
+
+
+def _are_exclusive(regions: Mapping[str, tuple[int, ...]]) -> bool:
+    values = [value for members in regions.values() for value in members]
+    return len(values) == len(set(values))
+
+
+def _value_of_its_own(
+    name: str, region: str, values: tuple[int, ...], later: list[tuple[int, ...]]
+) -> int:
+    own = set(values).difference(*later)
+    if not own:
+        raise ValueError(
+            f"{name}: region {region!r} has no value that all later regions lack, so "
+            "that labels cannot be made of regions. Put it after those that contain it."
+        )
+    return min(own)
+
+
+def _tumour_map(
+    name: str, necrosis: str, oedema: int, enhancing: int, core: int = 1
+) -> LabelMap:
+    return LabelMap(
+        name,
+        {necrosis: core, "oedema": oedema, "enhancing tumour": enhancing},
+        {
+            WHOLE_TUMOUR: tuple(sorted((core, oedema, enhancing))),
+            TUMOUR_CORE: tuple(sorted((core, enhancing))),
+            ENHANCING_TUMOUR: (enhancing,),
+        },
+        False,
+    )
+
+
+def _post_treatment_map(name: str) -> LabelMap:
+    return LabelMap(
+        name,
+        {
+            "non-enhancing tumour core": 1,
+            "FLAIR hyperintensity": 2,
+            "enhancing tumour": 3,
+            "resection cavity": 4,
+        },
+        {
+            WHOLE_TUMOUR: (1, 2, 3),
+            TUMOUR_CORE: (1, 3),
+            ENHANCING_TUMOUR: (3,),
+            RESECTION_CAVITY: (4,),
+        },
+        False,
+    )
+
+
+_PAEDIATRIC = LabelMap(
+    "brats2024-ped",
+    {
+        "enhancing tumour": 1,
+        "non-enhancing tumour": 2,
+        "cystic component": 3,
+        "oedema": 4,
+    },
+    {
+        WHOLE_TUMOUR: (1, 2, 3, 4),
+        TUMOUR_CORE: (1, 2, 3),
+        ENHANCING_TUMOUR: (1,),
+        CYSTIC_COMPONENT: (3,),
+    },
+    False,
+)
+
+LABEL_MAPS: dict[str, LabelMap] = {
+    label_map.name: label_map
+    for label_map in (
+        *(_tumour_map(f"brats{year}", _NECROSIS, 2, 4) for year in range(2017, 2023)),
+        _tumour_map("brats2023", _NECROSIS, 2, 3),
+        _post_treatment_map("brats2024-gli"),
+        _PAEDIATRIC,
+        make_label_map("brats2024-men-rt", {"gross tumour volume": 1}),
+        _post_treatment_map("brats2025-met"),
+        _tumour_map("msd-task01", "non-enhancing tumour", 1, 3, core=2),
+    )
+}
+"""The maps of published editions, by name.
+
+In BraTS 2023 all challenges share one map. From 2024 on, a resection cavity is told
+from tumour where patients were treated, and the paediatric set has its own numbers.
+"""

@@ -1,0 +1,125 @@
+"""The cases of a training run: found, split, prepared, and all of one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxswap.medical.datasets import find_dataset
+from jaxswap.medical.label_maps import LabelMap
+from jaxswap.medical.loading import Batch, batches
+from jaxswap.medical.patches import choose_start, cut
+from jaxswap.medical.prepared_cache import CacheConfig, prepare_all
+from jaxswap.medical.preparing import Prepared, PrepareConfig
+from jaxswap.medical.run_config import RunConfig, Shape
+from jaxswap.medical.splitting import split
+
+
+@dataclass(frozen=True, eq=False)
+class RunCases:
+    """What a run trains and validates on.
+
+    Attributes:
+      training: Prepared cases with labels.
+      validation: The cases of the fold that is left out.
+      channels: Names of the images' channels.
+      label_map: What labels mean.
+      shape: Voxels of a whole volume as the network sees it; cases are padded to it.
+    """
+
+    training: tuple[Prepared, ...]
+    validation: tuple[Prepared, ...]
+    channels: tuple[str, ...]
+    label_map: LabelMap
+    shape: Shape
+
+    def batches(
+        self, config: RunConfig, start_step: int
+    ) -> Generator[Batch, None, None]:
+        """Yields the training batches from a step on, without end."""
+        patch = config.patch
+        return batches(
+            self.training,
+            config.batch,
+            seed=config.seed,
+            start_step=start_step,
+            patch=self.shape if patch is None else (patch,) * 3,
+            foreground_share=0.0 if patch is None else config.foreground_share,
+            workers=config.workers,
+        )
+
+
+def load_cases(
+    config: RunConfig,
+    multiple: int,
+    cache: Path,
+    *,
+    started: Callable[[int], None] = lambda count: None,
+    advance: Callable[[], None] = lambda: None,
+) -> RunCases:
+    """Finds, splits and prepares the cases of a run.
+
+    Args:
+      config: The run.
+      multiple: Each side that the network sees must be divisible by this.
+      cache: Folder of prepared cases.
+      started: Called with the number of cases once they are known.
+      advance: Called after each case.
+
+    Returns:
+      The cases.
+
+    Raises:
+      ValueError: If the data set cannot be trained on: no labels, unknown labels, too
+        few cases, a brain that does not fit `shape`.
+      FileNotFoundError: If the data set, or a file of a case, is missing.
+    """
+    dataset = find_dataset(config.data, layout=config.layout, edition=config.edition)
+    if dataset.label_map is None:
+        raise ValueError(
+            f"{dataset.root}: nothing says what labels mean; give `edition`."
+        )
+    if config.patch is not None and config.patch % multiple:
+        raise ValueError(
+            f"`patch` is {config.patch}; the network needs a multiple of {multiple}."
+        )
+    parts = split(dataset, config.fold, config.folds, config.seed)
+    prepare = PrepareConfig(multiple, config.shape, config.spacing_mm)
+    started(sum(map(len, parts)))
+    training, validation = (
+        prepare_all(part, dataset, CacheConfig(cache, prepare), advance=advance)
+        for part in parts
+    )
+    return RunCases(
+        training,
+        validation,
+        dataset.channels,
+        dataset.label_map,
+        config.shape or common_shape([*training, *validation]),
+    )
+
+
+def common_shape(cases: Sequence[Prepared]) -> Shape:
+    """The smallest shape into which all cases fit."""
+    largest = np.max([case.image.shape[:3] for case in cases], axis=0)
+    x, y, z = (int(side) for side in largest)
+    return x, y, z
+
+
+def padded(array: np.ndarray, shape: Shape) -> tuple[np.ndarray, Shape]:
+    """Puts an array into the middle of a larger one of zeros.
+
+    Args:
+      array: (x, y, z, ...).
+      shape: Voxels of the result, nowhere less than the array's.
+
+    Returns:
+      The larger array and where the smaller one starts in it.
+    """
+    # No voxel is drawn, as there is no room to choose from.
+    start = choose_start(0, array.shape[:3], shape, 0, None)
+    x, y, z = (-first for first in start)
+    return cut(array, start, shape), (x, y, z)

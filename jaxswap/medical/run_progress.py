@@ -1,0 +1,111 @@
+"""What the user of a training run sees while it runs."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+_MIB, _GIB = 2**20, 2**30
+
+
+class RunProgress:
+    """A bar with loss, speed, memory and time left; lines for what happened.
+
+    Args:
+      console: Where it is drawn.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._bar.add_task("training", total=None, status="", start=False)
+        self._memory = ""
+
+    def __enter__(self) -> RunProgress:
+        """Starts to draw."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leaves the last state of the bar."""
+        self._bar.stop()
+
+    def count(self, what: str, total: int) -> None:
+        """Counts something else than steps from now on."""
+        self._bar.reset(self._task, total=total, description=what, status="")
+
+    def advance_one(self) -> None:
+        """One more of what `count` counts."""
+        self._bar.advance(self._task)
+
+    def start(self, done: int, steps: int) -> None:
+        """Counts steps from now on."""
+        self._bar.reset(
+            self._task, total=steps, description="training", status="first step"
+        )
+        self._bar.update(self._task, completed=done)
+
+    def say(self, what: str) -> None:
+        """Shows what takes a while."""
+        self._bar.update(self._task, status=what)
+
+    def line(self, text: str) -> None:
+        """Prints a line above the bar."""
+        self._bar.console.print(text, highlight=False)
+
+    def show_memory(self, analysis: Any) -> None:
+        """Shows the memory of the compiled step.
+
+        Args:
+          analysis: Its `memory_analysis()`, or None if the device has none.
+        """
+        if analysis is None:
+            return
+        device = (
+            analysis.argument_size_in_bytes
+            + analysis.output_size_in_bytes
+            + analysis.temp_size_in_bytes
+            - analysis.alias_size_in_bytes
+        )
+        host = analysis.host_temp_size_in_bytes + analysis.host_argument_size_in_bytes
+        self._memory = f"device {_size(device)}, host {_size(host)}"
+        self.line(f"The compiled step needs {self._memory}.")
+
+    def advance(self, step: int, loss: float, voxels_per_second: float) -> None:
+        """One more step."""
+        status = f"loss {loss:.4f}  {voxels_per_second / 1e6:.2f} Mvoxel/s"
+        if self._memory:
+            status += f"  {self._memory}"
+        self._bar.update(self._task, completed=step, status=status)
+
+    def validated(self, step: int, scores: dict[str, float]) -> None:
+        """Prints Dice of each region."""
+        told = ", ".join(f"{region} {dice:.3f}" for region, dice in scores.items())
+        self.line(f"step {step}: Dice {told}")
+
+
+def _size(count_bytes: int) -> str:
+    if count_bytes >= _GIB:
+        return f"{count_bytes / _GIB:.2f} GiB"
+    return f"{count_bytes / _MIB:.0f} MiB"

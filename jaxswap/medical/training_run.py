@@ -1,0 +1,255 @@
+"""A training run from its configuration to its folder, interrupted and resumed.
+
+The folder holds the configuration with every value, what the data set's labels mean,
+the plan, logs, and checkpoints. Batches, augmentation and dropout depend on the seed
+and the number of the step alone, so a resumed run continues bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+import jaxswap
+from jaxswap.medical.augmentation import make_augment
+from jaxswap.medical.checkpoints import Checkpoints
+from jaxswap.medical.networks import make_network, multiple_of
+from jaxswap.medical.objective import class_count
+from jaxswap.medical.prediction import Predictor, dice_by_region
+from jaxswap.medical.run_cases import RunCases
+from jaxswap.medical.run_config import RunConfig
+from jaxswap.medical.run_folder import RunFolder
+from jaxswap.medical.run_log import RunLog
+from jaxswap.medical.run_plan import PlannedLoss, make_optimizer, plan_loss
+from jaxswap.medical.run_progress import RunProgress
+from jaxswap.medical.training_step import State, initialize, make_step
+
+_AUGMENTATION = 1  # tells its random numbers from those of dropout
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run whose data, network and plan are ready.
+
+    Attributes:
+      config: What to do.
+      folder: Where to write.
+      cases: What to train on.
+      network: The network.
+      planned: Its loss, offloaded.
+    """
+
+    config: RunConfig
+    folder: RunFolder
+    cases: RunCases
+    network: nn.Module
+    planned: PlannedLoss
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels that the network sees at a time."""
+        patch = self.config.patch
+        return self.cases.shape if patch is None else (patch, patch, patch)
+
+
+def prepare_run(config: RunConfig, folder: RunFolder, cases: RunCases) -> Run:
+    """Makes the network and plans the loss; writes nothing.
+
+    Raises:
+      ValueError: If network, budget or target do not fit the data.
+    """
+    network = make_network(
+        config.network,
+        config.network_options,
+        classes=class_count(cases.label_map),
+        precision=config.precision,
+    )
+    run = Run(config, folder, cases, network, PlannedLoss(lambda *_: jnp.zeros(()), None))
+    shape = (config.batch, *run.shape, len(cases.channels))
+    images = jax.ShapeDtypeStruct(shape, jnp.dtype(config.precision))
+    jax.eval_shape(network.init, jax.random.key(0), images)
+    planned = plan_loss(config, network, cases.label_map, images)
+    return replace(run, planned=planned)
+
+
+def train(
+    run: Run,
+    progress: RunProgress,
+    *,
+    stop_after: Callable[[int], bool] = lambda step: False,
+) -> dict[str, float]:
+    """Trains until the last step, from the latest checkpoint if there is one.
+
+    Args:
+      run: From `prepare_run`.
+      progress: What the user sees.
+      stop_after: Asked after each step whether to stop early.
+
+    Returns:
+      Dice of each region at the last validation.
+
+    Raises:
+      FloatingPointError: If the loss is not finite; the checkpoint before is kept.
+      KeyboardInterrupt: If interrupted, once the latest state is saved.
+    """
+    config, cases = run.config, run.cases
+    optimizer = make_optimizer(config)
+    shape = (config.batch, *run.shape, len(cases.channels))
+    state = initialize(
+        run.network,
+        optimizer,
+        shape,
+        seed=config.seed,
+        average_decay=config.average_decay,
+    )
+    step = make_step(
+        run.planned.loss,
+        optimizer,
+        seed=config.seed,
+        average_decay=config.average_decay,
+        compiler_options=_compiler_options(),
+    )
+    checkpoints = Checkpoints(run.folder.checkpoints)
+    restored = checkpoints.restore_latest(state)
+    extra: dict[str, Any] = {"best": -1.0, "scores": {}}
+    if restored is not None:
+        state, extra = restored
+    run.folder.write(config, cases, run.planned.plan)
+    with RunLog(run.folder.path) as log:
+        loop = _Loop(run, step, checkpoints, log, progress, extra)
+        loop.run(state, stop_after)
+    return loop.extra["scores"]
+
+
+class _Loop:
+    """The steps of a run; `extra` is what a checkpoint holds beside the state."""
+
+    def __init__(
+        self,
+        run: Run,
+        step: Any,
+        checkpoints: Checkpoints,
+        log: RunLog,
+        progress: RunProgress,
+        extra: dict[str, Any],
+    ) -> None:
+        self.config, self.cases = run.config, run.cases
+        self.step, self.checkpoints, self.log = step, checkpoints, log
+        self.progress, self.extra = progress, extra
+        self.predictor = Predictor(
+            run.network,
+            run.cases.label_map,
+            run.shape,
+            is_whole=run.config.patch is None,
+            mirror_axes=(),
+        )
+        self.dtype = jnp.dtype(run.config.precision)
+        augment = run.config.augment
+        self.augment = None if augment is None else make_augment(augment, self.dtype)
+
+    def run(self, state: State, stop_after: Callable[[int], bool]) -> None:
+        """Runs the steps that are missing."""
+        first, last = int(state.step), self.config.steps
+        self.progress.start(first, last)
+        batches = self.cases.batches(self.config, first)
+        compiled: Any = None
+        try:
+            for done in range(first + 1, last + 1):
+                started = perf_counter()
+                images, labels = self._inputs(next(batches), done)
+                if compiled is None:
+                    compiled = self._compiled(state, images, labels)
+                state, outcome = compiled(state, images, labels)
+                self._note(done, outcome, images.size, perf_counter() - started)
+                if done % self.config.validate_every == 0 or done == last:
+                    self._validate(done, state)
+                is_due = done % self.config.checkpoint_every == 0 or done == last
+                if is_due or stop_after(done):
+                    self.checkpoints.save_latest(state, self.extra)
+                if stop_after(done):
+                    return
+        except KeyboardInterrupt:
+            self.checkpoints.save_latest(state, self.extra)
+            raise
+        finally:
+            batches.close()
+
+    def _inputs(self, batch: Any, step: int) -> tuple[Array, Array]:
+        labels = jnp.asarray(batch.labels)
+        if self.augment is None:
+            return jnp.asarray(batch.image, self.dtype), labels
+        key = jax.random.key(self.config.seed)
+        for number in (_AUGMENTATION, step):
+            key = jax.random.fold_in(key, number)
+        return self.augment(key, jnp.asarray(batch.image), labels)
+
+    def _compiled(self, state: State, images: Array, labels: Array) -> Any:
+        """Compiles the step, so that its memory is known before it runs."""
+        self.progress.say("compiling")
+        compiled = self.step.lower(state, images, labels).compile()
+        self.progress.show_memory(compiled.memory_analysis())
+        return compiled
+
+    def _note(self, step: int, outcome: Any, size: int, seconds: float) -> None:
+        loss, norm = float(outcome.loss), float(outcome.gradient_norm)
+        if not np.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} at step {step}; the last checkpoint is kept. Try "
+                "a smaller `learning_rate` or `precision: float32`."
+            )
+        voxels = size / len(self.cases.channels) / seconds
+        self.progress.advance(step, loss, voxels)
+        self.log.write(
+            step,
+            {"loss": loss, "gradient_norm": norm, "voxels_per_second": voxels},
+        )
+
+    def _validate(self, step: int, state: State) -> None:
+        scores: dict[str, list[float]] = {}
+        for number, case in enumerate(self.cases.validation, 1):
+            self.progress.say(f"validating {number}/{len(self.cases.validation)}")
+            assert case.labels is not None
+            image = np.asarray(case.image, np.float32)
+            found = self.predictor.labels(state.evaluated, image)
+            dice = dice_by_region(found, np.asarray(case.labels), self.cases.label_map)
+            for region, score in dice.items():
+                scores.setdefault(region, []).append(score)
+        means = {region: float(np.mean(s)) for region, s in scores.items()}
+        mean = float(np.mean(list(means.values())))
+        self.extra = {**self.extra, "scores": means}
+        self.progress.validated(step, means)
+        self.log.write_validation(step, means)
+        if mean > self.extra["best"]:
+            self.extra = {**self.extra, "best": mean, "best_step": step}
+            self.checkpoints.save_best(state, self.extra)
+
+
+def _compiler_options() -> dict[str, Any] | None:
+    return jaxswap.compiler_options() if jax.default_backend() == "gpu" else None
+
+
+def describe(run: Run) -> str:
+    """One paragraph on what will run and what was planned for it."""
+    config, cases = run.config, run.cases
+    seen = "patches" if config.patch is not None else "whole volumes"
+    sides = " x ".join(map(str, run.shape))
+    lines = [
+        f"{len(cases.training)} training and {len(cases.validation)} validation cases, "
+        f"{seen} of {sides} voxels, channels {', '.join(cases.channels)}; "
+        f"{cases.label_map.name}: {', '.join(cases.label_map.regions)}."
+    ]
+    if run.planned.plan is not None:
+        lines.append(str(run.planned.plan).partition("\n\n")[0])
+    elif config.offload:
+        lines.append("No device memory given: large values are swapped by default.")
+    else:
+        lines.append("Nothing is swapped: plain JAX.")
+    return "\n".join(lines)
