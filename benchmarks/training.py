@@ -4,7 +4,7 @@ python -m benchmarks.training --target h100    plain and planned, read from prog
 python -m benchmarks.training --table          the results as a table
 
 Adam, batch 1, four channels, three overlapping regions, bfloat16 features, float32
-parameters; images arrive in bfloat16 and labels as bytes, as `jaxswap train` sends them.
+parameters; images arrive in bfloat16 and labels as bytes, as in `jaxswap train`.
 """
 
 import argparse
@@ -118,7 +118,7 @@ def arguments_of(
     labels = jax.ShapeDtypeStruct((1, *shape), jnp.uint8)
     parameters = jax.eval_shape(network.init, jax.random.key(0), images)
     state = jax.eval_shape(optimizer.init, parameters)
-    step = jax.ShapeDtypeStruct((), jnp.int32)
+    step: Any = jax.ShapeDtypeStruct((), jnp.int32)
     return State(parameters, state, (), step), images, labels
 
 

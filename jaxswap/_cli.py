@@ -18,6 +18,13 @@ from jaxswap._commands import (
     add_plan,
     add_targets,
 )
+from jaxswap.commands.check import add_check
+from jaxswap.commands.evaluate import add_evaluate
+from jaxswap.commands.predict import add_predict
+from jaxswap.commands.synth import add_synth
+from jaxswap.commands.train import add_train
+
+MEDICAL = (add_check, add_train, add_predict, add_evaluate, add_synth)
 
 _DONE, _FAILED, _BAD_INPUT, _INTERRUPTED = 0, 1, 2, 130
 
@@ -38,7 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted.", _INTERRUPTED)
     except BadInputError as error:
         return _fail(str(error), _BAD_INPUT)
-    except OSError as error:
+    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+        # The medical commands check what they are given as they come to it.
+        if not parsed.run.__module__.startswith("jaxswap.commands."):
+            raise
+        return _fail(str(error), _BAD_INPUT)
+    except (OSError, FloatingPointError) as error:
         return _fail(str(error), _FAILED)
 
 

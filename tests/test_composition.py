@@ -139,7 +139,7 @@ def test_forward_mode_is_refused_with_what_to_do(transform: str) -> None:
         derivative = jax.jacfwd(fn)
         return (jax.jit(derivative) if "jit" in transform else derivative)(x, w)
 
-    offloaded = jaxswap.offload(loss)
+    offloaded: Any = jaxswap.offload(loss)
     with pytest.raises(TypeError, match="forward-mode") as caught:
         forward(offloaded)
     assert "`__wrapped__`" in caught.value.__notes__[0]

@@ -6,20 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxswap.medical import (
-    Case,
-    Volume,
-    VolumeError,
-    anatomy,
-    deform,
-    dice_loss,
-    dice_scores,
-    fit_to_cube,
-    load_mni152,
-    normalize_intensities,
-    resample_scores,
-    soft_dice,
-)
+from jaxswap.medical import anatomy
+from jaxswap.medical.anatomy import Case, fit_to_cube, load_mni152, resample_scores
+from jaxswap.medical.deformation import deform, normalize_intensities
+from jaxswap.medical.losses import dice_loss, dice_scores, soft_dice
+from jaxswap.medical.volumes import Volume, VolumeError
 
 
 def _ball(shape=(24, 20, 16), spacing=(1.0, 1.0, 2.0)):

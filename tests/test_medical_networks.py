@@ -69,7 +69,7 @@ def test_a_users_network_by_import_path() -> None:
 def test_wrong_networks_are_named(
     name: str, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ValueError, match="network|classes") as caught:
+    with pytest.raises(ValueError, match=r"network|classes") as caught:
         make_network(name, options, classes=3, precision="float32")
     assert message in str(caught.value)
 

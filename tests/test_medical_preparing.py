@@ -154,7 +154,7 @@ def test_the_mni152_head_is_prepared():
     from jaxswap.medical import anatomy
 
     try:
-        folder = anatomy._nilearn_data_folder()
+        folder = anatomy.nilearn_data_folder()
     except ModuleNotFoundError:
         pytest.skip("nilearn is not installed")
     name = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"

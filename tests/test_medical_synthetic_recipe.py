@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from jaxswap.medical.command_synth import _ARMS
+from jaxswap.commands.synth import _ARMS
 from jaxswap.medical.synthetic_recipe import ARMS, Recipe, make_recipe
 
 

@@ -11,25 +11,21 @@ import pytest
 from rich.console import Console
 
 import jaxswap
-from jaxswap.medical import (
-    CPU,
-    LEAN,
-    Row,
+from jaxswap.medical.comparison import Row, methods, tabulate
+from jaxswap.medical.demo import to_labels
+from jaxswap.medical.layers import CPU, LEAN
+from jaxswap.medical.overlay import save_curve, save_overlay
+from jaxswap.medical.training import (
+    Record,
     TrainConfig,
     TrainState,
-    UNet3D,
-    Volume,
     fit,
     initialize,
     make_optimizer,
     make_train_step,
-    save_curve,
-    save_overlay,
-    tabulate,
 )
-from jaxswap.medical.comparison import methods
-from jaxswap.medical.demo import to_labels
-from jaxswap.medical.training import Record
+from jaxswap.medical.unet import UNet3D
+from jaxswap.medical.volumes import Volume
 
 _MODEL = UNet3D(
     base_filters=2,

@@ -8,17 +8,10 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from jaxswap.medical import (
-    CPU,
-    LEAN,
-    PAPER,
-    TEXTBOOK,
-    TINY,
-    UNet3D,
-    convolution,
-    convolution_cpu,
-    dice_loss,
-)
+from jaxswap.medical import convolution, convolution_cpu
+from jaxswap.medical.layers import CPU, LEAN, TEXTBOOK
+from jaxswap.medical.losses import dice_loss
+from jaxswap.medical.unet import PAPER, TINY, UNet3D
 
 pytestmark = pytest.mark.thorough
 

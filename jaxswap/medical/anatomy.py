@@ -19,7 +19,8 @@ from jaxswap.medical.volumes import Volume, VolumeError, load_volume
 TISSUES = ("fluid and other", "grey matter", "white matter")
 """Names of labels 1, 2 and 3; label 0 is background."""
 
-_FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
+MNI152_FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
+"""Name of a map of MNI152: "t1", "gm" or "wm"."""
 _MARGIN = 0.04  # of the cube's side, so that deformed heads stay inside
 
 
@@ -51,10 +52,10 @@ def load_mni152() -> Case:
     References:
       Fonov et al. 2011, Unbiased average age-appropriate atlases.
     """
-    folder = _nilearn_data_folder()
-    image = load_volume(folder / _FILE.format("t1"))
-    grey = load_volume(folder / _FILE.format("gm")).data
-    white = load_volume(folder / _FILE.format("wm")).data
+    folder = nilearn_data_folder()
+    image = load_volume(folder / MNI152_FILE.format("t1"))
+    grey = load_volume(folder / MNI152_FILE.format("gm")).data
+    white = load_volume(folder / MNI152_FILE.format("wm")).data
     brain = image.data > 0
     fluid = np.where(brain, 255 - grey - white, 0)
     labels = 1 + np.argmax(np.stack([fluid, grey, white]), axis=0)
@@ -151,7 +152,12 @@ def resample_scores(scores: np.ndarray, source: Volume, onto: Volume) -> np.ndar
     return labels
 
 
-def _nilearn_data_folder() -> Path:
+def nilearn_data_folder() -> Path:
+    """Finds the files of MNI152 that the nilearn package ships.
+
+    Raises:
+      ModuleNotFoundError: If nilearn is not installed.
+    """
     spec = importlib.util.find_spec("nilearn")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(

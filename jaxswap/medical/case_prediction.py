@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import nibabel as nib
@@ -51,7 +51,7 @@ def open_run(
     data: Path,
     *,
     layout: str | None = None,
-    checkpoint: str = "best",
+    checkpoint: Literal["best", "latest"] = "best",
     window: int | None = None,
     is_mirrored: bool = True,
 ) -> OpenedRun:

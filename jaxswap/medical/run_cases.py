@@ -13,7 +13,7 @@ from jaxswap.medical.label_maps import LabelMap
 from jaxswap.medical.loading import Batch, batches
 from jaxswap.medical.patches import choose_start, cut
 from jaxswap.medical.prepared_cache import CacheConfig, prepare_all
-from jaxswap.medical.preparing import Prepared, PrepareConfig
+from jaxswap.medical.preparing import PrepareConfig, Prepared
 from jaxswap.medical.run_config import RunConfig, Shape
 from jaxswap.medical.splitting import split
 
@@ -41,12 +41,13 @@ class RunCases:
     ) -> Generator[Batch, None, None]:
         """Yields the training batches from a step on, without end."""
         patch = config.patch
+        seen = self.shape if patch is None else (patch, patch, patch)
         return batches(
             self.training,
             config.batch,
             seed=config.seed,
             start_step=start_step,
-            patch=self.shape if patch is None else (patch,) * 3,
+            patch=seen,
             foreground_share=0.0 if patch is None else config.foreground_share,
             workers=config.workers,
         )

@@ -242,7 +242,9 @@ def _augment(value: Any) -> AugmentConfig | None:
         )
     known = {f.name for f in dataclasses.fields(AugmentConfig)}
     _check_names(value, known, "augment.")
-    made = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    made: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in value.items()
+    }
     return AugmentConfig(**made)
 
 
@@ -262,8 +264,10 @@ def _check_names(values: Mapping[str, Any], known: set[str], prefix: str = "") -
         if name in known:
             continue
         near = difflib.get_close_matches(str(name), known, 1)
-        hint = f"did you mean `{prefix}{near[0]}`?" if near else (
-            f"choose from {', '.join(sorted(known))}."
+        hint = (
+            f"did you mean `{prefix}{near[0]}`?"
+            if near
+            else (f"choose from {', '.join(sorted(known))}.")
         )
         raise ValueError(f"`{prefix}{name}` is no setting; {hint}")
 

@@ -56,6 +56,11 @@ class RunFolder:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
+    @property
+    def is_run(self) -> bool:
+        """Whether a run has begun here."""
+        return (self.path / "config.yaml").is_file()
+
     def check(self, config: RunConfig, *, is_resumed: bool) -> None:
         """Raises ValueError if the folder does not fit what is to be done.
 
@@ -65,17 +70,16 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"{self.path} is a file; a run needs a folder.")
-        before = self.path / "config.yaml"
         if not is_resumed:
-            if before.exists():
+            if self.is_run:
                 raise ValueError(
                     f"{self.path} holds a run already: continue it with --resume, or "
                     "choose another folder."
                 )
             return
-        if not before.exists():
+        if not self.is_run:
             raise ValueError(f"{self.path} holds no run to resume.")
-        old = make_config(read_config(before))
+        old = make_config(read_config(self.path / "config.yaml"))
         changed = [
             f"`{name}` was {getattr(old, name)!r}, is {getattr(config, name)!r}"
             for name in RunConfig.__annotations__
@@ -120,7 +124,7 @@ class RunFolder:
           ValueError: If the folder holds no run, or a damaged one.
         """
         config = self.path / "config.yaml"
-        if not config.is_file():
+        if not self.is_run:
             raise ValueError(f"{self.path} holds no training run (no config.yaml).")
         try:
             content = json.loads((self.path / "data.json").read_text())
@@ -135,5 +139,7 @@ class RunFolder:
             x, y, z = content["shape"]
             channels = tuple(content["channels"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self.path / 'data.json'}: is damaged: {error}.") from error
+            raise ValueError(
+                f"{self.path / 'data.json'}: is damaged: {error}."
+            ) from error
         return Trained(make_config(read_config(config)), channels, (x, y, z), label_map)

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage
 
-from jaxswap.medical.anatomy import _FILE, _nilearn_data_folder
+from jaxswap.medical.anatomy import MNI152_FILE, nilearn_data_folder
 from jaxswap.medical.head_shapes import HeadShape
 from jaxswap.medical.lattice import Lattice
 from jaxswap.medical.volumes import load_volume
@@ -72,9 +72,9 @@ def load_tissue_maps(smoothing_mm: float = 0.0) -> TissueMaps:
         soft = [ndimage.gaussian_filter(m, smoothing_mm, truncate=3.0) for m in maps]
         w, g, f, b = (np.asarray(m, np.float32) for m in soft)
         return TissueMaps(w, g, f, b, sharp.affine)
-    folder = _nilearn_data_folder()
+    folder = nilearn_data_folder()
     image, grey, white = (
-        load_volume(folder / _FILE.format(kind)) for kind in ("t1", "gm", "wm")
+        load_volume(folder / MNI152_FILE.format(kind)) for kind in ("t1", "gm", "wm")
     )
     brain = (image.data > 0).astype(np.float32)
     powers = [

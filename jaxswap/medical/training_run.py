@@ -8,7 +8,7 @@ and the number of the step alone, so a resumed run continues bit for bit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -21,11 +21,11 @@ from jax import Array
 import jaxswap
 from jaxswap.medical.augmentation import make_augment
 from jaxswap.medical.checkpoints import Checkpoints
-from jaxswap.medical.networks import make_network, multiple_of
+from jaxswap.medical.networks import make_network
 from jaxswap.medical.objective import class_count
 from jaxswap.medical.prediction import Predictor, dice_by_region
 from jaxswap.medical.run_cases import RunCases
-from jaxswap.medical.run_config import RunConfig
+from jaxswap.medical.run_config import RunConfig, Shape
 from jaxswap.medical.run_folder import RunFolder
 from jaxswap.medical.run_log import RunLog
 from jaxswap.medical.run_plan import PlannedLoss, make_optimizer, plan_loss
@@ -54,10 +54,9 @@ class Run:
     planned: PlannedLoss
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> Shape:
         """Voxels that the network sees at a time."""
-        patch = self.config.patch
-        return self.cases.shape if patch is None else (patch, patch, patch)
+        return seen_shape(self.config, self.cases)
 
 
 def prepare_run(config: RunConfig, folder: RunFolder, cases: RunCases) -> Run:
@@ -72,12 +71,17 @@ def prepare_run(config: RunConfig, folder: RunFolder, cases: RunCases) -> Run:
         classes=class_count(cases.label_map),
         precision=config.precision,
     )
-    run = Run(config, folder, cases, network, PlannedLoss(lambda *_: jnp.zeros(()), None))
-    shape = (config.batch, *run.shape, len(cases.channels))
+    shape = (config.batch, *seen_shape(config, cases), len(cases.channels))
     images = jax.ShapeDtypeStruct(shape, jnp.dtype(config.precision))
     jax.eval_shape(network.init, jax.random.key(0), images)
     planned = plan_loss(config, network, cases.label_map, images)
-    return replace(run, planned=planned)
+    return Run(config, folder, cases, network, planned)
+
+
+def seen_shape(config: RunConfig, cases: RunCases) -> Shape:
+    """Voxels that the network sees at a time: of a whole volume, or of a patch."""
+    patch = config.patch
+    return cases.shape if patch is None else (patch, patch, patch)
 
 
 def train(
@@ -122,8 +126,10 @@ def train(
     extra: dict[str, Any] = {"best": -1.0, "scores": {}}
     if restored is not None:
         state, extra = restored
+    # A run that ended before its first checkpoint starts over, and so does its log.
+    is_resumed = run.folder.is_run
     run.folder.write(config, cases, run.planned.plan)
-    with RunLog(run.folder.path) as log:
+    with RunLog(run.folder.path, int(state.step) if is_resumed else None) as log:
         loop = _Loop(run, step, checkpoints, log, progress, extra)
         loop.run(state, stop_after)
     return loop.extra["scores"]

@@ -6,7 +6,7 @@ import json
 import pytest
 from evaluation_folders import case_name, tumour, write, write_case
 
-from jaxswap.medical.command_evaluate import add_evaluate
+from jaxswap.commands.evaluate import add_evaluate
 
 
 def _run(*words):

@@ -60,10 +60,12 @@ def run_train(parsed: argparse.Namespace) -> int:
     # Imported here so that the core needs neither flax nor orbax.
     from rich.console import Console
 
+    from jaxswap._compat import start_without_gpu
     from jaxswap.medical.run_folder import RunFolder
     from jaxswap.medical.run_progress import RunProgress
     from jaxswap.medical.training_run import describe, train
 
+    start_without_gpu()
     folder = RunFolder(parsed.out)
     config = _config(parsed, folder)
     folder.check(config, is_resumed=parsed.resume)

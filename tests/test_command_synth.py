@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from jaxswap.commands.synth import add_synth
 from jaxswap.medical import synthesis
-from jaxswap.medical.command_synth import add_synth
 
 
 def run(*words: object) -> int:

@@ -6,7 +6,7 @@ import json
 import pytest
 import tiny_datasets as tiny
 
-from jaxswap.medical.command_check import add_check
+from jaxswap.commands.check import add_check
 
 
 def _run(*words):

@@ -18,7 +18,9 @@ def add_predict(commands: Any) -> None:
         description="Label every case of a data set. Labels are written on the grid "
         "of the input, in its orientation, with the numbers of its edition.",
     )
-    predict.add_argument("run_folder", type=Path, metavar="RUN", help="of jaxswap train")
+    predict.add_argument(
+        "run_folder", type=Path, metavar="RUN", help="of jaxswap train"
+    )
     predict.add_argument("data", type=Path, metavar="DATA", help="cases to label")
     predict.add_argument("--out", type=Path, required=True, help="folder of the labels")
     predict.add_argument("--layout", help="of DATA; found by itself if left out")
@@ -26,13 +28,18 @@ def add_predict(commands: Any) -> None:
         "--checkpoint", choices=("best", "latest"), default="best", help="(%(default)s)"
     )
     predict.add_argument(
-        "--window", type=int, metavar="N", help="windows of this side, not whole volumes"
+        "--window",
+        type=int,
+        metavar="N",
+        help="windows of this side, not whole volumes",
     )
     predict.add_argument(
         "--no-mirror", action="store_true", help="see each window once, not mirrored"
     )
     predict.add_argument(
-        "--probabilities", action="store_true", help="save those too, a channel a region"
+        "--probabilities",
+        action="store_true",
+        help="save those too, a channel a region",
     )
     predict.add_argument(
         "--overwrite", action="store_true", help="label cases again that are labeled"
@@ -51,8 +58,10 @@ def run_predict(parsed: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
+    from jaxswap._compat import start_without_gpu
     from jaxswap.medical.case_prediction import open_run, predict_case
 
+    start_without_gpu()
     opened = open_run(
         parsed.run_folder,
         parsed.data,

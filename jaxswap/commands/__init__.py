@@ -1,0 +1,1 @@
+"""The commands for medical volumes; each imports what it needs once it runs."""
