@@ -22,6 +22,17 @@ UNET = UNet3D(
 SHAPE = (1, 8, 8, 8, 2)
 
 
+pytestmark = pytest.mark.thorough
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Many small programs: XLA takes longer to optimize than to run them."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(autouse=True)
 def _lenient_promotion():
     """Optax mixes integers and floats."""
@@ -50,6 +61,7 @@ def losses(policy: Any, steps: int, **options: Any) -> tuple[list[float], State]
     return found, state
 
 
+@pytest.mark.slow
 def test_swapped_and_plain_training_agree_over_100_steps() -> None:
     plain, _ = losses("plain", 100)
     assert plain[-1] < plain[0] - 0.3
