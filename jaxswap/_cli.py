@@ -19,12 +19,13 @@ from jaxswap._commands import (
     add_targets,
 )
 from jaxswap.commands.check import add_check
+from jaxswap.commands.compare import add_compare
 from jaxswap.commands.evaluate import add_evaluate
 from jaxswap.commands.predict import add_predict
 from jaxswap.commands.synth import add_synth
 from jaxswap.commands.train import add_train
 
-MEDICAL = (add_check, add_train, add_predict, add_evaluate, add_synth)
+MEDICAL = (add_check, add_train, add_predict, add_evaluate, add_synth, add_compare)
 
 _DONE, _FAILED, _BAD_INPUT, _INTERRUPTED = 0, 1, 2, 130
 
