@@ -15,6 +15,13 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What stands on the public interface alone needs one version of JAX only."""
+    for item in items:
+        if item.path.name.startswith(("test_medical_", "test_command_")):
+            item.add_marker(pytest.mark.thorough)
+
+
 @pytest.fixture
 def getkey() -> Callable[[], jax.Array]:
     """A function that returns another random key at each call, the same every run."""

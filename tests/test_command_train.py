@@ -22,8 +22,6 @@ from jaxswap.medical import training_run
 from jaxswap.medical.case_prediction import open_run
 from jaxswap.medical.run_folder import RunFolder
 
-pytestmark = pytest.mark.thorough
-
 NAMES = [f"BraTS2021_{number:05d}" for number in range(4)]
 SETTINGS = {
     "folds": 2,
@@ -176,11 +174,11 @@ def test_labels_lie_on_the_grid_of_the_input(
     out = tmp_path / "labels"
     words = ["predict", str(trained), str(other), "--out", str(out), "--probabilities"]
     assert main(words) == 0
-    labels = nib.load(out / f"{NAMES[0]}.nii.gz")
+    labels: Any = nib.load(out / f"{NAMES[0]}.nii.gz")
     np.testing.assert_array_equal(labels.affine, flipped)
     assert labels.shape == tiny_datasets.SHAPE
     assert set(np.unique(labels.get_fdata())) <= {0, 1, 2, 4}
-    probabilities = nib.load(out / f"{NAMES[0]}_probabilities.nii.gz")
+    probabilities: Any = nib.load(out / f"{NAMES[0]}_probabilities.nii.gz")
     assert probabilities.shape == (*tiny_datasets.SHAPE, 3)
 
 

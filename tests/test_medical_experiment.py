@@ -103,7 +103,6 @@ def test_the_report_pairs_cases_and_says_what_is_synthetic() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.thorough
 def test_a_tiny_experiment_runs_and_goes_on(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,

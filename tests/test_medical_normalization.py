@@ -13,8 +13,6 @@ from jaxswap.medical.normalization import (
     instance_norm_leaky_relu_textbook,
 )
 
-pytestmark = pytest.mark.thorough
-
 
 def _inputs(dtype, offset=0.0):
     keys = jax.random.split(jax.random.key(0), 4)

@@ -22,9 +22,6 @@ UNET = UNet3D(
 SHAPE = (1, 8, 8, 8, 2)
 
 
-pytestmark = pytest.mark.thorough
-
-
 @pytest.fixture(scope="module", autouse=True)
 def quick_compilation():
     """Many small programs: XLA takes longer to optimize than to run them."""

@@ -13,8 +13,6 @@ from jaxswap.medical.layers import CPU, LEAN, TEXTBOOK
 from jaxswap.medical.losses import dice_loss
 from jaxswap.medical.unet import PAPER, TINY, UNet3D
 
-pytestmark = pytest.mark.thorough
-
 
 def test_published_parameter_counts():
     counts = {}

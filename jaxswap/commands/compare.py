@@ -93,7 +93,7 @@ def run_compare(parsed: argparse.Namespace) -> int:
         workers=parsed.workers,
     )
     console = Console()
-    results = []
+    results, text = [], ""
     for result in run_experiment(experiment, console):
         results.append(result)
         text = write_report(parsed.out, results)

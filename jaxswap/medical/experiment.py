@@ -215,8 +215,8 @@ def run_experiment(experiment: Experiment, console: Console) -> Iterator[Result]
 
 def _draw(experiment: Experiment, arm: str, console: Console) -> None:
     """Draws training and test cases; those that are there are kept."""
-    shape = (experiment.size,) * 3
-    recipe = make_recipe(arm, shape, experiment.spacing_mm)
+    side = experiment.size
+    recipe = make_recipe(arm, (side, side, side), experiment.spacing_mm)
     templates = default_templates() if arm == "parcellation" else None
     parts = {
         "training": (experiment.training_cases, 0),

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -94,7 +95,8 @@ def _comparisons(results: Sequence[Result]) -> list[str]:
             interval = f" (95 % CI {low:+.1f} to {high:+.1f})"
         test = ""
         if method == PATCHES and len(gains) > 5 and any(gains):
-            test = f", Wilcoxon signed-rank p = {stats.wilcoxon(gains).pvalue:.2g}"
+            tested: Any = stats.wilcoxon(gains)
+            test = f", Wilcoxon signed-rank p = {tested.pvalue:.2g}"
         lines.append(
             f"* {SWAPPED} minus {method}: {gain.mean:+.1f} points of Dice{interval}, "
             f"{gain.count} cases{test}."
