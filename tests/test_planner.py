@@ -456,7 +456,7 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] 
 
 def planned(name: str, **options: Any) -> Plan:
     fn, args, how = PROGRAMS[name]
-    return plan(fn, *args, **(how | {"search_seconds": 0.2} | options))
+    return plan(fn, *args, **(how | {"search_seconds": 1.0} | options))
 
 
 def edited(made: Plan) -> Plan:
