@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
             continue
         for method in ("planned", "plain"):
             if (name, shape, method) not in done:
-                target = TARGETS.get(name, options.target)
+                target: str = TARGETS.get(name) or options.target
                 row = measure(name, shape, method, budget, target)
                 harness.record(row, options.output)
 
