@@ -127,8 +127,7 @@ def rows(targets: list[str]) -> list[tuple[str, str, str]]:
 
 def read(output: pathlib.Path) -> dict[tuple[str, str, str], dict[str, Any]]:
     """Return the newest row of each program, variant and target of a file."""
-    lines = output.read_text().splitlines() if output.exists() else []
-    found = map(json.loads, lines)
+    found = harness.rows_of(output)
     return {(row["program"], row["variant"], row["target"]): row for row in found}
 
 

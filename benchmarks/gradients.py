@@ -14,7 +14,6 @@ import argparse
 import collections
 import concurrent.futures
 import importlib
-import json
 import multiprocessing
 import os
 import pathlib
@@ -44,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.table:
         print(table(options.output))
         return
-    done = {(row["first"], row["count"]) for row in read(options.output)}
+    done = {(row["first"], row["count"]) for row in harness.rows_of(options.output)}
     chunks = [
         (first, options.chunk) for first in range(0, options.count, options.chunk)
     ]
@@ -100,16 +99,9 @@ def try_chunk(first: int, count: int) -> dict[str, Any]:
     }
 
 
-def read(output: pathlib.Path) -> list[dict[str, Any]]:
-    """Return what is recorded."""
-    if not output.exists():
-        return []
-    return [json.loads(line) for line in output.read_text().splitlines()]
-
-
 def table(output: pathlib.Path) -> str:
     """Return how many programs were tried and what failed, as Markdown."""
-    rows = read(output)
+    rows = harness.rows_of(output)
     failures = [failure for row in rows for failure in row["failures"]]
     seconds = sum(row["seconds"] for row in rows)
     lines = [

@@ -39,6 +39,13 @@ def record(measurement: dict[str, Any], output: pathlib.Path) -> None:
         file.write(line + "\n")
 
 
+def rows_of(output: pathlib.Path) -> list[dict[str, Any]]:
+    """Return what `record` wrote to a file; nothing if there is none."""
+    if not output.exists():
+        return []
+    return [json.loads(line) for line in output.read_text().splitlines()]
+
+
 def seconds(call: Callable[[], Any], repeats: int) -> dict[str, Any]:
     """Time a call that is compiled already: median and spread, results awaited."""
     jax.block_until_ready(call())

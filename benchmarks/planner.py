@@ -13,7 +13,6 @@ to need beyond the simulation. Searches are limited in processor time.
 
 import argparse
 import contextlib
-import json
 import pathlib
 import subprocess
 import sys
@@ -61,7 +60,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def measure(program: str, target: str, output: pathlib.Path) -> None:
     """Plan one program for all budgets; skip those that were planned before."""
-    done = {(row["program"], row["target"], row["budget"]) for row in rows_of(output)}
+    done = {
+        (row["program"], row["target"], row["budget"])
+        for row in harness.rows_of(output)
+    }
     plain_bytes = plain_device_bytes(program, target)
     budgets: dict[str, int | str] = {
         f"{share:.0%}": int(share * plain_bytes) for share in SHARES
@@ -162,16 +164,9 @@ def plain_device_bytes(program: str, target: str) -> int:
     return sum(row[part] for part in parts) - row.get("alias_bytes", 0)
 
 
-def rows_of(output: pathlib.Path) -> list[dict[str, Any]]:
-    """Read what was measured."""
-    if not output.exists():
-        return []
-    return [json.loads(line) for line in output.read_text().splitlines()]
-
-
 def tables(output: pathlib.Path) -> str:
     """Return one Markdown table for each target, and what the goals come to."""
-    rows = rows_of(output)
+    rows = harness.rows_of(output)
     lines: list[str] = []
     for target in dict.fromkeys(row["target"] for row in rows):
         lines += [
@@ -245,7 +240,7 @@ def _goals(rows: list[dict[str, Any]]) -> list[str]:
 
 def plots(output: pathlib.Path) -> list[pathlib.Path]:
     """Draw device bytes against step time, one picture for each program and target."""
-    rows = rows_of(output)
+    rows = harness.rows_of(output)
     written = []
     for program, target in dict.fromkeys((r["program"], r["target"]) for r in rows):
         mine = [

@@ -10,7 +10,6 @@ or, for `half-millimetre`, isensee2017 on the T1 template of 339 x 411 x 339 vox
 """
 
 import argparse
-import json
 import pathlib
 import time
 from typing import Any
@@ -58,10 +57,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=pathlib.Path, default=OUTPUT)
     options = parser.parse_args(arguments)
     if options.table:
-        print(table(rows_of(options.output)))
+        print(table(harness.rows_of(options.output)))
         return
     done = {
-        (r["network"], tuple(r["shape"]), r["method"]) for r in rows_of(options.output)
+        (r["network"], tuple(r["shape"]), r["method"])
+        for r in harness.rows_of(options.output)
     }
     for (name, shape), budget in BUDGETS.items():
         if options.network not in (None, name):
@@ -134,13 +134,6 @@ def arguments_of(
 def nbytes(tree: Any) -> int:
     """Bytes of all arrays of a pytree."""
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
-
-
-def rows_of(output: pathlib.Path) -> list[dict[str, Any]]:
-    """Return what is recorded."""
-    if not output.exists():
-        return []
-    return [json.loads(line) for line in output.read_text().splitlines()]
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -488,6 +488,15 @@ def attempt(program: Program) -> Outcome:
         return Outcome(f"{who}:{type(error).__name__}", text)
 
 
+def differentiated(program: Program, options: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """The program's value and gradient, plain and offloaded, and their operands."""
+    fn, args = build(program)
+    is_pair = program.ending == "aux" and program.outside != "twice"
+    problem = Problem(args, {}, None, is_pair)
+    way = outside(program, problem)
+    return way(fn), way(jaxswap.offload(fn, **options)), problem.operands
+
+
 def compare(program: Program) -> Outcome:
     """Compare the offloaded program with the plain one.
 
@@ -495,18 +504,14 @@ def compare(program: Program) -> Outcome:
         jaxswap.GradientError: if value or gradient differ.
         Exception: of any kind, with a note if it is the offloaded one that raises it.
     """
-    fn, args = build(program)
-    is_pair = program.ending == "aux" and program.outside != "twice"
-    problem = Problem(args, {}, None, is_pair)
-    way = outside(program, problem)
-    is_jitted = program.outside != "eager"
-    reference = Reference(way(fn), problem.operands, is_jitted=is_jitted)
     options = {"policy": policy_of(program)}
-    swapped = jaxswap.offload(fn, **options)
-    row = reference.compare(program.policy, way(swapped), options)
+    plain, swapped, operands = differentiated(program, options)
+    is_jitted = program.outside != "eager"
+    reference = Reference(plain, operands, is_jitted=is_jitted)
+    row = reference.compare(program.policy, swapped, options)
     gradient = [np.asarray(g) for g in reference.expected["gradient"].values()]
-    has_gradient = any(np.any(np.isfinite(g) & (g != 0)) for g in gradient)
-    is_informative = has_gradient and row.widest <= INFORMATIVE
+    is_something = any(np.any(np.isfinite(g) & (g != 0)) for g in gradient)
+    is_informative = is_something and row.widest <= INFORMATIVE
     return Outcome(swaps=row.swaps, is_informative=bool(is_informative))
 
 
@@ -524,14 +529,8 @@ def _is_rounding(program: Program) -> bool:
     ]
     with jax.enable_x64(True):
         program = dataclasses.replace(program, inputs=tuple(inputs))
-        fn, args = build(program)
-        is_pair = program.ending == "aux" and program.outside != "twice"
-        problem = Problem(args, {}, None, is_pair)
-        way = outside(program, problem)
-        swapped = jaxswap.offload(fn, policy=policy_of(program))
-        expected, actual = (
-            jax.tree.leaves(jax.jit(way(f))(*problem.operands)) for f in (fn, swapped)
-        )
+        *both, operands = differentiated(program, {"policy": policy_of(program)})
+        expected, actual = (jax.tree.leaves(jax.jit(f)(*operands)) for f in both)
     numbers = [np.asarray(x) for x in expected if has_gradient(x)]
     largest = max(np.max(np.abs(x[np.isfinite(x)]), initial=0.0) for x in numbers)
     return all(

@@ -6,7 +6,7 @@ Every function of the zoo meets every mix of actions.
 import functools
 import itertools
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -67,12 +67,7 @@ EVERY_MIX = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation() -> Iterator[None]:
-    """A thousand small programs: XLA takes longer to optimize than to run them."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def is_inexact(leaf: Any) -> bool:

@@ -1,7 +1,7 @@
 """`jaxswap.linen.offload` takes the place of `nn.remat` and changes no number."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -33,12 +33,7 @@ mixed = functools.partial(jaxswap.linen.offload, policy=alternate)
 rematted = functools.partial(nn.remat, static_argnums=(2,))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation() -> Iterator[None]:
-    """Many small programs: XLA takes longer to optimize than to run them."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 class Block(nn.Module):

@@ -1,7 +1,7 @@
 """Loops swap inside of their bodies, with the gradients of plain JAX."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,12 +19,7 @@ from jaxswap._policy import Default
 Array = jax.Array
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation() -> Iterator[None]:
-    """Many small programs: XLA takes longer to optimize than to run them."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 TINY = Default(min_bytes=0)

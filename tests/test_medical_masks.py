@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jaxswap.medical.masks import (
-    bounding_window,
+    bounding_box,
     depth_mm,
     distance_mm,
     largest_piece,
@@ -16,11 +16,11 @@ def box(shape: tuple[int, ...], *window: slice) -> np.ndarray:
     return mask
 
 
-def test_bounding_window_is_tight_and_margins_stop_at_the_edge() -> None:
+def test_bounding_box_is_tight_and_margins_stop_at_the_edge() -> None:
     window = (slice(1, 3), slice(4, 5), slice(0, 2))
     mask = box((6, 6, 6), *window)
-    assert bounding_window(mask) == window
-    assert bounding_window(mask, margin=2) == (slice(0, 5), slice(2, 6), slice(0, 4))
+    assert bounding_box(mask) == window
+    assert bounding_box(mask, margin=2) == (slice(0, 5), slice(2, 6), slice(0, 4))
 
 
 def test_sides_are_in_millimeters_and_zero_where_nothing_is() -> None:

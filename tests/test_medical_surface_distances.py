@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from jaxswap.medical import surface_distances as module
+from jaxswap.medical.masks import bounding_box
 from jaxswap.medical.surface_distances import (
-    bounding_box,
     hausdorff_95_mm,
     surface_dice,
     surface_distances,

@@ -22,12 +22,7 @@ UNET = UNet3D(
 SHAPE = (1, 8, 8, 8, 2)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Many small programs: XLA takes longer to optimize than to run them."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(autouse=True)

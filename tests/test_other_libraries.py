@@ -1,6 +1,6 @@
 """Models of Equinox and Haiku need no lifting: their losses are functions of arrays."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -29,12 +29,7 @@ POLICIES: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation() -> Iterator[None]:
-    """Many small programs: XLA takes longer to optimize than to run them."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 class Perceptron(eqx.Module):

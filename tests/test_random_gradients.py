@@ -24,15 +24,15 @@ MOST_STEPS = 5
 PROGRAMS = [program_generator.draw(seed, MOST_STEPS) for seed in range(CHUNKS * CHUNK)]
 
 # Said on purpose, and of many of these programs.
-pytestmark = pytest.mark.filterwarnings("ignore:a loop with unroll=2 swaps")
+pytestmark = [
+    pytest.mark.usefixtures("quick_compilation"),
+    pytest.mark.filterwarnings("ignore:a loop with unroll=2 swaps"),
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_compilation() -> Iterator[None]:
-    """Hundreds of small programs: XLA takes longer to optimize than to run them."""
-    jax.config.update("jax_disable_most_optimizations", True)
+def _forgotten_programs() -> Iterator[None]:
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()
 
 

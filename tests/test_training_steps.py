@@ -28,12 +28,7 @@ PARAMETERS = {"first": weight(8, 16), "second": weight(16, 4)}
 BATCH = normal(8 * MICROBATCHES, 8)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation() -> Iterator[None]:
-    """Many small programs: XLA takes longer to optimize than to run them."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(autouse=True)

@@ -61,9 +61,9 @@ def run_train(parsed: argparse.Namespace) -> int:
     from rich.console import Console
 
     from jaxswap._compat import start_without_gpu
-    from jaxswap.medical.run_folder import RunFolder
+    from jaxswap.medical.run_folder import RunFolder, cache_folder
     from jaxswap.medical.run_progress import RunProgress
-    from jaxswap.medical.training_run import describe, train
+    from jaxswap.medical.training_run import describe, load_run, train
 
     start_without_gpu()
     folder = RunFolder(parsed.out)
@@ -71,7 +71,7 @@ def run_train(parsed: argparse.Namespace) -> int:
     folder.check(config, is_resumed=parsed.resume)
     console = Console()
     with RunProgress(console) as progress:
-        run = _prepared(parsed, config, folder, progress)
+        run = load_run(config, folder, parsed.cache or cache_folder(), progress)
         progress.line(describe(run))
         try:
             scores = train(run, progress)
@@ -99,28 +99,3 @@ def _config(parsed: argparse.Namespace, folder: Any) -> Any:
     if parsed.data is not None:
         values["data"] = str(parsed.data)
     return make_config(values)
-
-
-def _prepared(
-    parsed: argparse.Namespace, config: Any, folder: Any, progress: Any
-) -> Any:
-    """Network, cases and plan, checked before anything is written but the cache."""
-    import jax
-
-    from jaxswap.medical.networks import make_network, multiple_of
-    from jaxswap.medical.run_cases import load_cases
-    from jaxswap.medical.run_folder import cache_folder
-    from jaxswap.medical.training_run import prepare_run
-
-    network = make_network(
-        config.network, config.network_options, classes=1, precision=config.precision
-    )
-    cases = load_cases(
-        config,
-        multiple_of(network),
-        parsed.cache or cache_folder(),
-        started=lambda count: progress.count("preparing cases", count),
-        advance=progress.advance_one,
-    )
-    progress.say(f"planning for {config.target or jax.default_backend()}")
-    return prepare_run(config, folder, cases)

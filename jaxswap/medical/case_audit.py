@@ -17,7 +17,7 @@ from jaxswap.medical.case_files import CaseFiles, Dataset
 from jaxswap.medical.faults import Fault, Severity
 from jaxswap.medical.grid import Shape
 from jaxswap.medical.label_maps import LabelMap, describe_unknown
-from jaxswap.medical.preparing import bounding_box
+from jaxswap.medical.masks import bounding_box
 from jaxswap.medical.reading import check_grid
 from jaxswap.medical.volumes import Volume, VolumeError, check_suffix, load_channels
 
@@ -106,7 +106,7 @@ def inspect_case(case: CaseFiles, dataset: Dataset) -> CaseReport:
         shape=_shape(reference),
         spacing_mm=reference.spacing,
         axes="".join(nib.aff2axcodes(reference.source_affine)),
-        brain_shape=None if mask is None else bounding_box(mask)[1],
+        brain_shape=None if mask is None else mask[bounding_box(mask)].shape,
         label_counts=counts,
         volumes_ml=_volumes_ml(counts, labels, dataset.label_map),
     )

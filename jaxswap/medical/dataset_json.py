@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxswap.medical.channels import order_channels
 from jaxswap.medical.label_maps import LabelMap, make_label_map
 
 
@@ -59,6 +60,29 @@ def read_names(path: Path, key: str, names: Any) -> list[str]:
     if not names:
         raise ValueError(f"{path}: `{key}` names no channel.")
     return names
+
+
+def read_channels(
+    path: Path, key: str, names: Any
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Reads channel names and puts them into the fixed order.
+
+    Args:
+      path: The JSON file, for messages.
+      key: Where in it the names are.
+      names: What is there.
+
+    Returns:
+      See `jaxswap.medical.channels.order_channels`.
+
+    Raises:
+      ValueError: If names are missing, wrong or ambiguous.
+    """
+    read = read_names(path, key, names)
+    try:
+        return order_channels(read)
+    except ValueError as error:
+        raise ValueError(f"{path}: `{key}`: {error}") from error
 
 
 def read_values(path: Path, labels: Any) -> dict[str, int]:

@@ -26,14 +26,12 @@ from rich.console import Console
 from jaxswap.medical.augmentation import AugmentConfig
 from jaxswap.medical.case_prediction import open_run, predict_case
 from jaxswap.medical.evaluation import Evaluation, evaluate
-from jaxswap.medical.networks import make_network, multiple_of
-from jaxswap.medical.run_cases import load_cases
 from jaxswap.medical.run_config import RunConfig
 from jaxswap.medical.run_folder import RunFolder, cache_folder
 from jaxswap.medical.run_progress import RunProgress
 from jaxswap.medical.synthesis import Synthesis, default_templates, run_synthesis
 from jaxswap.medical.synthetic_recipe import make_recipe
-from jaxswap.medical.training_run import prepare_run, train
+from jaxswap.medical.training_run import load_run, train
 from jaxswap.medical.writing import whole_file
 
 HYPOTHESES: Mapping[str, str] = {
@@ -263,14 +261,10 @@ def _trained(
     if done.exists():
         return json.loads(done.read_text())
     config = experiment.config(arm, method, rate, seed)
-    network = make_network(
-        config.network, config.network_options, classes=1, precision=config.precision
-    )
     started = perf_counter()
     with RunProgress(console) as progress:
         progress.line(f"{arm}: {method}, learning rate {rate}, seed {seed}")
-        cases = load_cases(config, multiple_of(network), cache_folder())
-        run = prepare_run(config, folder, cases)
+        run = load_run(config, folder, cache_folder(), progress)
         scores = train(run, progress)
     sides = np.prod([float(side) for side in run.shape])
     content = {

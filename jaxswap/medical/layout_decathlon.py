@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxswap.medical.case_files import CaseFiles, Dataset, Source
-from jaxswap.medical.channels import order_channels
 from jaxswap.medical.dataset_json import (
     case_name,
+    read_channels,
     read_label_map,
-    read_names,
     read_object,
     read_values,
 )
@@ -43,11 +42,7 @@ def find_decathlon(root: Path, edition: str | None = None) -> Dataset | None:
     content = read_object(path)
     if "modality" not in content or "training" not in content:
         return None
-    modality = read_names(path, "modality", content["modality"])
-    try:
-        channels, order = order_channels(modality)
-    except ValueError as error:
-        raise ValueError(f"{path}: `modality`: {error}") from error
+    channels, order = read_channels(path, "modality", content["modality"])
     training, test = (_entries(path, content, key) for key in ("training", "test"))
     cases = [
         _case(root, image, label, order)

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxswap.medical.case_files import CaseFiles, Dataset, Source
-from jaxswap.medical.channels import order_channels
 from jaxswap.medical.dataset_json import (
+    read_channels,
     read_json,
     read_label_map,
-    read_names,
     read_object,
 )
 from jaxswap.medical.label_maps import LabelMap, find_label_map, make_region_map
@@ -45,11 +44,7 @@ def find_nnunet(root: Path, edition: str | None = None) -> Dataset | None:
     content = read_object(path)
     if "channel_names" not in content:
         return None
-    names = read_names(path, "channel_names", content["channel_names"])
-    try:
-        channels, order = order_channels(names)
-    except ValueError as error:
-        raise ValueError(f"{path}: `channel_names`: {error}") from error
+    channels, order = read_channels(path, "channel_names", content["channel_names"])
     ending = _file_ending(path, content)
     folds = _folds(root / "splits_final.json")
     if "dataset" in content:

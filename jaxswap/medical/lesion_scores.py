@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from jaxswap.medical.surface_distances import Spacing, bounding_box, check_masks
+from jaxswap.medical.masks import bounding_box
+from jaxswap.medical.surface_distances import Spacing, check_masks
 
 _TOUCHING = ndimage.generate_binary_structure(3, 3)  # 26 neighbours
 _DILATION = ndimage.generate_binary_structure(3, 2)  # 18 neighbours, as BraTS dilates

@@ -6,23 +6,23 @@ import numpy as np
 from scipy import ndimage
 
 
-def bounding_window(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
-    """Returns the slices of the smallest box that holds all of a mask.
+def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
+    """Finds the smallest box around a mask that is not empty.
 
     Args:
-      mask: Bool, (x, y, z), not all False.
-      margin: Voxels to add on each side, as far as the array reaches.
+      mask: True inside, bool, any number of axes.
+      margin: Voxels to add on every side, as far as the array goes.
 
     Returns:
-      A slice for each axis.
+      One slice for each axis.
     """
-    window = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        inside = np.flatnonzero(mask.any(axis=others))
-        low, high = int(inside[0]) - margin, int(inside[-1]) + margin + 1
-        window.append(slice(max(low, 0), min(high, mask.shape[axis])))
-    return tuple(window)
+    box = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        occupied = np.flatnonzero(mask.any(others))
+        low, high = int(occupied[0]) - margin, int(occupied[-1]) + 1 + margin
+        box.append(slice(max(low, 0), min(high, mask.shape[axis])))
+    return tuple(box)
 
 
 def sides_mm(mask: np.ndarray, spacing_mm: float) -> tuple[float, ...]:
@@ -36,7 +36,7 @@ def sides_mm(mask: np.ndarray, spacing_mm: float) -> tuple[float, ...]:
     """
     if not mask.any():
         return (0.0, 0.0, 0.0)
-    window = bounding_window(mask)
+    window = bounding_box(mask)
     return tuple((part.stop - part.start) * spacing_mm for part in window)
 
 

@@ -16,8 +16,9 @@ from matplotlib.lines import Line2D
 from scipy import ndimage
 
 from jaxswap.medical.label_maps import LabelMap
+from jaxswap.medical.masks import bounding_box
 from jaxswap.medical.overlay import BACKGROUND, PLANES, plane_aspect
-from jaxswap.medical.surface_distances import Spacing, bounding_box
+from jaxswap.medical.surface_distances import Spacing
 
 # Thin lines need brighter colours than areas do.
 _COLORS = ("#4ea8de", "#5fe08d", "#ff4d6d", "#ffd23f", "#b98cff", "#ff9f40")

@@ -15,6 +15,7 @@ from jaxswap.medical.brain import brain_mask
 from jaxswap.medical.case_files import CaseFiles, Dataset
 from jaxswap.medical.grid import Grid, Shape, resample
 from jaxswap.medical.label_maps import LabelMap, describe_unknown
+from jaxswap.medical.masks import bounding_box
 from jaxswap.medical.reading import CaseVolumes, read_case
 from jaxswap.medical.volumes import VolumeError
 
@@ -180,7 +181,9 @@ def plan_grid(
       ValueError: If the brain does not fit the shape wanted.
     """
     reference = volumes.reference
-    start, cropped = bounding_box(mask)
+    x, y, z = bounding_box(mask)
+    start = x.start, y.start, z.start
+    cropped = mask[x, y, z].shape
     resampled = cropped
     if config.spacing_mm is not None:
         sizes_mm = np.array(cropped) * np.array(reference.spacing)
@@ -208,24 +211,6 @@ def plan_grid(
         before=_three_ints(before),
         shape=shape,
     )
-
-
-def bounding_box(mask: np.ndarray) -> tuple[Shape, Shape]:
-    """Finds the smallest box around a mask.
-
-    Args:
-      mask: Bool, (x, y, z), true somewhere.
-
-    Returns:
-      Its first voxel and its number of voxels along each axis.
-    """
-    ends = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        along = np.flatnonzero(mask.any(axis=others))
-        ends.append((int(along[0]), int(along[-1]) + 1))
-    (x, x_end), (y, y_end), (z, z_end) = ends
-    return (x, y, z), (x_end - x, y_end - y, z_end - z)
 
 
 def fit_shape(size: Sequence[int], multiple: int) -> Shape:

@@ -78,7 +78,7 @@ def brain_lattice(head: HeadShape) -> Lattice:
     """Returns the lattice of growth, cut to the box around a head's brain."""
     maps = load_tissue_maps(smoothing_for(GROWTH_SPACING_MM))
     rough = sample_tissues(maps, head, head.lattice)
-    window = masks.bounding_window(rough.brain > 0, margin=1)
+    window = masks.bounding_box(rough.brain > 0, margin=1)
     low = head.lattice.point_mm(tuple(part.start for part in window))
     high = head.lattice.point_mm(tuple(part.stop - 1 for part in window))
     lattice = head.lattice.coarser(GROWTH_SPACING_MM)

@@ -36,19 +36,23 @@ class RunCases:
     label_map: LabelMap
     shape: Shape
 
+    def seen(self, config: RunConfig) -> Shape:
+        """Voxels that the network sees at a time: of a whole volume, or of a patch."""
+        patch = config.patch
+        return self.shape if patch is None else (patch, patch, patch)
+
     def batches(
         self, config: RunConfig, start_step: int
     ) -> Generator[Batch, None, None]:
         """Yields the training batches from a step on, without end."""
-        patch = config.patch
-        seen = self.shape if patch is None else (patch, patch, patch)
+        share = 0.0 if config.patch is None else config.foreground_share
         return batches(
             self.training,
             config.batch,
             seed=config.seed,
             start_step=start_step,
-            patch=seen,
-            foreground_share=0.0 if patch is None else config.foreground_share,
+            patch=self.seen(config),
+            foreground_share=share,
             workers=config.workers,
         )
 

@@ -30,6 +30,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from jaxswap.medical.masks import bounding_box
 from jaxswap.medical.surface_elements import Spacing, surface_elements
 
 # Spacings come from single-precision headers: 1 mm may be 1.0000001 mm.
@@ -147,25 +148,6 @@ def check_masks(
         )
     if len(spacing) != 3 or not all(0 < size < np.inf for size in spacing):
         raise ValueError(f"`spacing` is {spacing}; it needs three positive numbers.")
-
-
-def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
-    """Finds the smallest box around a mask that is not empty.
-
-    Args:
-      mask: True inside, bool, any number of axes.
-      margin: Voxels to add on every side, as far as the array goes.
-
-    Returns:
-      One slice for each axis.
-    """
-    box = []
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        occupied = np.flatnonzero(mask.any(others))
-        low, high = int(occupied[0]) - margin, int(occupied[-1]) + 1 + margin
-        box.append(slice(max(low, 0), min(high, mask.shape[axis])))
-    return tuple(box)
 
 
 def _percentile(distances_mm: np.ndarray, areas_mm2: np.ndarray) -> float:

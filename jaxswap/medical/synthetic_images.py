@@ -13,7 +13,7 @@ from jaxswap.medical.acquisition import AcquisitionRanges, acquire, draw_acquisi
 from jaxswap.medical.contrast import SEQUENCES, Tissue, draw_tissues, render
 from jaxswap.medical.lattice import Lattice, smooth_noise
 from jaxswap.medical.lesions import Lesions
-from jaxswap.medical.masks import bounding_window
+from jaxswap.medical.masks import bounding_box
 from jaxswap.medical.tissue_maps import TissueMaps
 
 _EDGE_VOXELS = 0.6  # deviation of the partial volume between tissues of a tumour
@@ -80,7 +80,7 @@ def tissue_shares(lesions: Lesions, anatomy: TissueMaps) -> dict[Tissue, np.ndar
     is_inner = np.isin(lesions.tissue, inner)
     if not is_inner.any():
         return shares
-    window = bounding_window(is_inner, margin=4)
+    window = bounding_box(is_inner, margin=4)
     brain = anatomy.brain[window] > 0
     blurred = {
         tissue: ndimage.gaussian_filter(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -21,10 +22,10 @@ from jax import Array
 import jaxswap
 from jaxswap.medical.augmentation import make_augment
 from jaxswap.medical.checkpoints import Checkpoints
-from jaxswap.medical.networks import make_network
+from jaxswap.medical.networks import make_network, multiple_of
 from jaxswap.medical.objective import class_count
 from jaxswap.medical.prediction import Predictor, dice_by_region
-from jaxswap.medical.run_cases import RunCases
+from jaxswap.medical.run_cases import RunCases, load_cases
 from jaxswap.medical.run_config import RunConfig, Shape
 from jaxswap.medical.run_folder import RunFolder
 from jaxswap.medical.run_log import RunLog
@@ -56,7 +57,31 @@ class Run:
     @property
     def shape(self) -> Shape:
         """Voxels that the network sees at a time."""
-        return seen_shape(self.config, self.cases)
+        return self.cases.seen(self.config)
+
+
+def load_run(
+    config: RunConfig, folder: RunFolder, cache: Path, progress: RunProgress
+) -> Run:
+    """Prepares the cases of a run, then the run; writes nothing but the cache.
+
+    Raises:
+      ValueError: If data, network, budget or target do not fit.
+      FileNotFoundError: If the data set, or a file of a case, is missing.
+    """
+    # How often it halves its grid does not depend on the classes, which cases tell.
+    network = make_network(
+        config.network, config.network_options, classes=1, precision=config.precision
+    )
+    cases = load_cases(
+        config,
+        multiple_of(network),
+        cache,
+        started=lambda count: progress.count("preparing cases", count),
+        advance=progress.advance_one,
+    )
+    progress.say(f"planning for {config.target or jax.default_backend()}")
+    return prepare_run(config, folder, cases)
 
 
 def prepare_run(config: RunConfig, folder: RunFolder, cases: RunCases) -> Run:
@@ -71,17 +96,11 @@ def prepare_run(config: RunConfig, folder: RunFolder, cases: RunCases) -> Run:
         classes=class_count(cases.label_map),
         precision=config.precision,
     )
-    shape = (config.batch, *seen_shape(config, cases), len(cases.channels))
+    shape = (config.batch, *cases.seen(config), len(cases.channels))
     images = jax.ShapeDtypeStruct(shape, jnp.dtype(config.precision))
     jax.eval_shape(network.init, jax.random.key(0), images)
     planned = plan_loss(config, network, cases.label_map, images)
     return Run(config, folder, cases, network, planned)
-
-
-def seen_shape(config: RunConfig, cases: RunCases) -> Shape:
-    """Voxels that the network sees at a time: of a whole volume, or of a patch."""
-    patch = config.patch
-    return cases.shape if patch is None else (patch, patch, patch)
 
 
 def train(
@@ -93,7 +112,7 @@ def train(
     """Trains until the last step, from the latest checkpoint if there is one.
 
     Args:
-      run: From `prepare_run`.
+      run: From `load_run`.
       progress: What the user sees.
       stop_after: Asked after each step whether to stop early.
 
@@ -177,10 +196,11 @@ class _Loop:
                 self._note(done, outcome, images.size, perf_counter() - started)
                 if done % self.config.validate_every == 0 or done == last:
                     self._validate(done, state)
+                is_stopped = stop_after(done)
                 is_due = done % self.config.checkpoint_every == 0 or done == last
-                if is_due or stop_after(done):
+                if is_due or is_stopped:
                     self.checkpoints.save_latest(state, self.extra)
-                if stop_after(done):
+                if is_stopped:
                     return
         except KeyboardInterrupt:
             self.checkpoints.save_latest(state, self.extra)

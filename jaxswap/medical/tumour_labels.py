@@ -15,7 +15,7 @@ from scipy import ndimage
 from jaxswap.medical.contrast import Tissue
 from jaxswap.medical.lattice import Lattice, smooth_noise
 from jaxswap.medical.masks import (
-    bounding_window,
+    bounding_box,
     depth_mm,
     distance_mm,
     largest_piece,
@@ -145,7 +145,7 @@ def paint_solid_lump(
     core = (tissue != 0) & ~oedema
     if not oedema.any() or not core.any():
         return
-    window = bounding_window(tissue != 0, margin=1)
+    window = bounding_box(tissue != 0, margin=1)
     distance = np.zeros(tissue.shape, np.float32)
     distance[window] = distance_mm(core[window], lattice.spacing_mm)
     depth = np.zeros(tissue.shape, np.float32)
@@ -204,7 +204,7 @@ def _paint_core(
     random: np.random.Generator,
     rim_mm: float | None,
 ) -> None:
-    window = bounding_window(core, margin=1)
+    window = bounding_box(core, margin=1)
     # Drawn in any case, so that what is painted later does not depend on the rim.
     field = smooth_noise(random, lattice.cut(window), 2 * _ROUGHNESS_MM)
     if rim_mm is None:
