@@ -130,7 +130,7 @@ def test_of_a_deep_program_the_last_layers_are_kept() -> None:
     search = search_of(graph, SLOW_LINK)
     kept = search.kept.timeline
     room = kept.device_bytes - kept.caller_bytes
-    found = search.find(kept.caller_bytes + room // 2, seconds=2.0)
+    found = search.find(kept.caller_bytes + room // 2)
     products = results_of(graph, "tanh")
     stored = [found.draft.actions[v] is not Action.RECOMPUTE for v in products]
     assert found.fits
