@@ -148,6 +148,18 @@ def bind_equation(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
     return results if eqn.primitive.multiple_results else [results]
 
 
+def is_idle_reshard(eqn: core.JaxprEqn) -> bool:
+    """Whether an equation says where an array lies but leaves it to XLA.
+
+    Where a mesh has automatic axes alone, JAX's own code adds such equations, for some
+    ways to pass arguments and not for others.
+    """
+    if eqn.primitive.name != "reshard":
+        return False
+    kinds = eqn.params["dst_sharding"].mesh.axis_types
+    return all(kind is jax.sharding.AxisType.Auto for kind in kinds)
+
+
 def uses_references(jaxpr: Any) -> bool:
     """Whether a traced function makes, takes, reads or writes a mutable array.
 

@@ -67,7 +67,7 @@ def find_copies(
       The copies of each computation in its execution order, the entry's last, as in
       the text.
     """
-    runs = _runs(module)
+    runs = runs_of(module)
     heaviness = _Heaviness(module)
     copies = []
     for computation in module.computations:
@@ -130,7 +130,7 @@ class _Heaviness:
         return self._known[name]
 
 
-def _runs(module: Module) -> dict[str, tuple[int, bool]]:
+def runs_of(module: Module) -> dict[str, tuple[int, bool]]:
     """Repeats, and whether in a loop, of each computation that has a schedule."""
     runs: dict[str, tuple[int, bool]] = {}
     pending = [(module.entry.name, 1, False)]

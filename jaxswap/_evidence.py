@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from jaxswap._buffers import Buffer, describe_buffers, find_peak, read_temporaries
+from jaxswap._collectives import Collective, find_collectives, summarize
 from jaxswap._copies import Copy, find_copies
 from jaxswap._hlo import parse_module
 from jaxswap._labels import DUMPED_PASSES, trace_labels
@@ -40,6 +41,8 @@ class Evidence:
       at_peak: temporaries alive when most device memory is in use, largest first.
         Their bytes add up to `temp_bytes`, but for alignment and gaps between buffers.
         Empty if XLA did not say.
+      collectives: what devices send to one another, if the arguments are split over a
+        mesh. The other numbers are then those of one device.
       compile_seconds: time that XLA took.
       hlo_text: the compiled program.
     """
@@ -52,7 +55,8 @@ class Evidence:
     host_bytes: int
     copies: tuple[Copy, ...]
     at_peak: tuple[Buffer, ...]
-    compile_seconds: float = field(compare=False)
+    collectives: tuple[Collective, ...] = ()
+    compile_seconds: float = field(default=0.0, compare=False)
     hlo_text: str = field(default="", repr=False, compare=False)
 
     @property
@@ -92,7 +96,8 @@ class Evidence:
 
     def __str__(self) -> str:
         """Write a table for people."""
-        return "\n".join((*_memory_lines(self), *_copy_lines(self), *_peak_lines(self)))
+        lines = (_memory_lines, _copy_lines, _collective_lines, _peak_lines)
+        return "\n".join(line for write in lines for line in write(self))
 
 
 def inspect(
@@ -170,6 +175,7 @@ def inspect(
         - memory.host_alias_size_in_bytes,
         copies=copies,
         at_peak=describe_buffers(find_peak(temporaries), temporaries, module, labels),
+        collectives=find_collectives(module),
         compile_seconds=compile_seconds,
         hlo_text=text,
     )
@@ -266,6 +272,13 @@ def _copy_lines(seen: Evidence) -> list[str]:
         size = format_bytes(copy.nbytes) + times
         lines.append(f"  {direction:<9} {size:>14}  {overlap:<11}  {copy.label}")
     return lines + _remainder(len(shown))
+
+
+def _collective_lines(seen: Evidence) -> list[str]:
+    return [
+        f"{count} {kind}, {format_bytes(nbytes)}"
+        for kind, (count, nbytes) in summarize(seen.collectives).items()
+    ]
 
 
 def _peak_lines(seen: Evidence) -> list[str]:

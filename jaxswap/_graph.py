@@ -92,6 +92,8 @@ class Equation:
             its operands and results (loops).
         body: what a loop executes in each iteration, as a program of its own.
         trip_count: how often.
+        is_put_off: made of sums over a mesh of devices: it waits for the other devices,
+            so nothing else is to wait for it.
     """
 
     index: int
@@ -111,6 +113,7 @@ class Equation:
     inner_bytes: float = 0.0
     body: "Graph | None" = None
     trip_count: int = 1
+    is_put_off: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

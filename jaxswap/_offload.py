@@ -12,12 +12,15 @@ from jaxswap._function import FlatFunction, flatten_function
 from jaxswap._graph import Action, Graph, Value
 from jaxswap._instructions import Schedule
 from jaxswap._loop import DecideLoop, Loops, Traced
+from jaxswap._partial_sums import placed
+from jaxswap._placement import Placement
 from jaxswap._plan import Plan
 from jaxswap._planner import plan_program
 from jaxswap._policy import Policy, as_policy
 from jaxswap._prune import without_zeros, zeros_from
 from jaxswap._rewrite import Residuals, run_backward, run_forward
 from jaxswap._schedule import schedule
+from jaxswap._shardings import broadcast_prefix, placement_from, placement_of
 from jaxswap._target import Target
 from jaxswap._trace import Program, trace
 from jaxswap._values import graph_of
@@ -37,6 +40,7 @@ def offload(
     budget: int | str | None = None,
     reserve: int | str = 0,
     target: str | Target | None = None,
+    in_shardings: Any = None,
 ) -> Callable[P, R]: ...
 
 
@@ -49,6 +53,7 @@ def offload(
     budget: int | str | None = None,
     reserve: int | str = 0,
     target: str | Target | None = None,
+    in_shardings: Any = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
@@ -60,6 +65,7 @@ def offload(
     budget: int | str | None = None,
     reserve: int | str = 0,
     target: str | Target | None = None,
+    in_shardings: Any = None,
 ) -> Callable[..., Any]:
     """Make a function whose backward pass needs a fraction of the device memory.
 
@@ -95,6 +101,12 @@ def offload(
         reserve: the part of the budget that something else needs, such as the
             optimizer's state.
         target: the GPU to plan for; `None`: JAX's default device.
+        in_shardings: how `jax.jit` splits the positional arguments over a mesh of
+            devices, a pytree prefix of them as in `jax.jit(fn, in_shardings=...)`.
+            Under `jit` with automatic axes a trace cannot see that; without it the
+            gradients are right, but their all-reduces are not combined, and a budget
+            counts arguments as if each device held them whole. Explicit axes need it
+            not, nor does a plan that was made for arguments with shardings.
 
     Returns:
         A function with the signature of `fn`; without `fn`, a decorator. Without
@@ -128,6 +140,11 @@ def offload(
         Segmentation with Data-swapping Method".
     """
     decide = _scheduler(policy, plan, budget, reserve, target)
+    if plan is not None and in_shardings is not None:
+        raise ValueError(
+            "`plan` and `in_shardings` are given; a plan knows the shardings of the "
+            "arguments that it was made for."
+        )
     if fn is None:
         return functools.partial(
             offload,
@@ -136,13 +153,18 @@ def offload(
             budget=budget,
             reserve=reserve,
             target=target,
+            in_shardings=in_shardings,
         )
     if not callable(fn):
         raise TypeError(f"`fn` is {fn!r}; jaxswap.offload needs a function.")
 
     @functools.wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        return _call(fn, decide, args, kwargs)
+        flat = flatten_function(fn, args, kwargs, _is_array)
+        placement = _placement(flat, plan, in_shardings, args, kwargs)
+        with _compat.explained_forward_mode():
+            results = _differentiable(flat, decide, placement)(*flat.operands)
+        return jax.tree.unflatten(flat.out_tree, results)
 
     return wrapped
 
@@ -190,20 +212,40 @@ def _followed(plan: Plan, traced: Traced) -> tuple[Program, Graph, Schedule]:
     return program, graph, plan.schedule_of(graph)
 
 
-def _call(
-    fn: Callable[..., Any],
-    decide: Scheduler,
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array)
+
+
+def _placement(
+    flat: FlatFunction,
+    plan: Plan | None,
+    in_shardings: Any,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-) -> Any:
-    """Trace `fn` on its arrays and call the result with a schedule for its gradient."""
-    flat = flatten_function(fn, args, kwargs, lambda leaf: isinstance(leaf, jax.Array))
-    with _compat.explained_forward_mode():
-        results = _differentiable(flat, decide)(*flat.operands)
-    return jax.tree.unflatten(flat.out_tree, results)
+) -> Placement | None:
+    """How the operands are split over a mesh, as far as anything says so."""
+    if plan is not None:
+        fits = plan.placement is not None and len(plan.placement.operands) == len(
+            flat.operands
+        )
+        return plan.placement if fits else None
+    if in_shardings is None:
+        return placement_of(flat.operands)
+    named = [None] * len(jax.tree.leaves(kwargs))
+    try:
+        given = [*broadcast_prefix(in_shardings, args), *named]
+    except ValueError as error:
+        raise ValueError(
+            f"`in_shardings` does not fit the positional arguments: {error}"
+        ) from error
+    leaves = jax.tree.leaves((args, kwargs))
+    arrays = [s for s, x in zip(given, leaves, strict=True) if _is_array(x)]
+    return placement_from(flat.operands, [*[None] * flat.closed_over_count, *arrays])
 
 
-def _differentiable(flat: FlatFunction, decide: Scheduler) -> Callable[..., Any]:
+def _differentiable(
+    flat: FlatFunction, decide: Scheduler, placement: Placement | None
+) -> Callable[..., Any]:
     """Turn a flat function into one whose gradient follows a schedule."""
 
     @jax.custom_vjp
@@ -217,7 +259,8 @@ def _differentiable(flat: FlatFunction, decide: Scheduler) -> Callable[..., Any]
         def traced(decide_loop: DecideLoop) -> Program:
             loops = Loops(decide_loop)
             call = flat.scanned(loops)
-            return trace(call, operands, perturbed, flat.out_avals, loops.found)
+            found = trace(call, operands, perturbed, flat.out_avals, loops.found)
+            return placed(found, placement)
 
         program, graph, plan = decide(traced)
         outputs, residuals = run_forward(program, graph, plan, operands)

@@ -15,6 +15,7 @@ from jaxswap._arrange import Arranger, Draft
 from jaxswap._graph import Action, Graph, Loop, Value
 from jaxswap._instructions import Schedule
 from jaxswap._lifetimes import Swap
+from jaxswap._placement import Placement
 from jaxswap._signature import Signature, signature_of
 from jaxswap._target import Target, rates_of
 from jaxswap._timeline import Timeline
@@ -85,6 +86,8 @@ class Plan:
         compiled: what XLA made of it; `None` if it was not compiled.
         policy: the name of the policy it follows; `""` for the planner's own choice.
         plain_graph: the program with its loops left to JAX; `None` if it has none.
+        placement: the mesh over which the arguments are split; `None` for one device.
+            Bytes and seconds are those of each of its devices.
     """
 
     graph: Graph
@@ -102,6 +105,7 @@ class Plan:
     compiled: Compiled | None = None
     policy: str = ""
     plain_graph: Graph | None = None
+    placement: Placement | None = None
 
     @functools.cached_property
     def arranger(self) -> Arranger:

@@ -11,12 +11,13 @@ import numpy as np
 
 from jaxswap._graph import Action, Equation, Graph, Loop, Value
 from jaxswap._lifetimes import Return, Swap
+from jaxswap._placement import Placement
 from jaxswap._plan import Compiled, Plan
 from jaxswap._rates import Rates
 from jaxswap._signature import Signature, signature_of
 from jaxswap._target import Target
 
-FORMAT = 1
+FORMAT = 2
 
 Retrace = Callable[[Callable[[Graph], Sequence[Action]]], tuple[Graph, Graph | None]]
 
@@ -90,7 +91,7 @@ def plan_to_json(plan: Plan, *, with_graph: bool = True) -> str:
         field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)
     }
     fields["actions"] = _letters(plan.actions)
-    for name in ("target", "signature", "compiled"):
+    for name in ("target", "signature", "compiled", "placement"):
         if fields[name] is not None:
             fields[name] = dataclasses.asdict(fields[name])
     fields["swaps"] = [dataclasses.asdict(swap) for swap in plan.swaps]
@@ -125,6 +126,8 @@ def plan_from_json(text: str, traced: Retrace | None = None) -> Plan:
     fields["swaps"] = tuple(_swap(swap) for swap in fields["swaps"])
     if fields["compiled"] is not None:
         fields["compiled"] = Compiled(**fields["compiled"])
+    if fields["placement"] is not None:
+        fields["placement"] = _placement(fields["placement"])
     if fields["staleness"] is not None:
         fields["staleness"] = tuple(fields["staleness"])
     if traced is not None:
@@ -139,6 +142,16 @@ def plan_from_json(text: str, traced: Retrace | None = None) -> Plan:
     plan = Plan(**fields)
     _check(plan)
     return plan
+
+
+def _placement(fields: dict[str, Any]) -> Placement:
+    return Placement(
+        axes=tuple((name, size) for name, size in fields["axes"]),
+        explicit=tuple(fields["explicit"]),
+        operands=tuple(
+            tuple(tuple(names) for names in spec) for spec in fields["operands"]
+        ),
+    )
 
 
 def _check(plan: Plan) -> None:

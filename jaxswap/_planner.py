@@ -16,6 +16,8 @@ from jaxswap._host_memory import check_host_memory
 from jaxswap._ladder import RUNGS, Ladder, keep_all
 from jaxswap._loop import DecideLoop, Loops, Traced
 from jaxswap._options import compiler_options
+from jaxswap._partial_sums import placed
+from jaxswap._placement import Placement
 from jaxswap._plan import Plan
 from jaxswap._policy import ByValue, Policy, as_policy
 from jaxswap._refine import Compile, Refined, refine
@@ -116,12 +118,13 @@ def plan(
     """
     if not callable(fn):
         raise TypeError(f"`fn` is {fn!r}; jaxswap.plan needs a function.")
-    flat, perturbed = flatten_loss(fn, args, kwargs, argnums, has_aux)
+    flat, perturbed, placement = flatten_loss(fn, args, kwargs, argnums, has_aux)
 
     def traced(decide_loop: DecideLoop) -> Program:
         loops = Loops(decide_loop)
         call = flat.scanned(loops)
-        return trace(call, flat.operands, perturbed, flat.out_avals, loops.found)
+        program = trace(call, flat.operands, perturbed, flat.out_avals, loops.found)
+        return placed(program, placement)
 
     planned = plan_program(
         budget=budget,
@@ -184,7 +187,7 @@ class Request:
         """Plan one program, or find its plan on disk."""
         plain = _Traced.of(traced, keep_all)
         target = resolve_target(self.target)
-        key = self._key(plain.graph, target)
+        key = self._key(plain.graph, target, plain.program.placement)
         # A function may answer otherwise the next time; nothing of it can be named.
         is_named = not isinstance(self.policy, ByValue)
 
@@ -239,6 +242,7 @@ class Request:
             correction_bytes=refined.correction_bytes,
             compiled=refined.compiled,
             policy="" if self.policy is None else repr(self.policy),
+            placement=plain.program.placement,
         )
         if not refined.fits and not is_smallest and self.budget_bytes is not None:
             raise self._budget_error(made, budget)
@@ -315,7 +319,7 @@ class Request:
 
         return compile_
 
-    def _key(self, graph: Graph, target: Target) -> str:
+    def _key(self, graph: Graph, target: Target, placement: Placement | None) -> str:
         return _plan_cache.key_of(
             signature=dataclasses.asdict(signature_of(graph)),
             target=dataclasses.asdict(target),
@@ -325,6 +329,7 @@ class Request:
             policy=repr(self.policy),
             most_compiles=self.most_compiles,
             search_seconds=self.search_seconds,
+            **({} if placement is None else {"mesh": dataclasses.asdict(placement)}),
         )
 
 

@@ -290,6 +290,8 @@ class _Order:
 
     def add(self, entry: Entry) -> None:
         """Note an entry that has been issued."""
+        if self.graph.equations[entry.parts[-1][0]].is_put_off:
+            return
         if entry.is_backward:
             self.pending.append(entry)
         latest = max((self.after.get(v, 0) for v in entry.reads), default=0)

@@ -14,8 +14,10 @@ import numpy as np
 from jaxswap._arrange import Draft
 from jaxswap._function import FlatFunction, flatten_function
 from jaxswap._graph import Graph
+from jaxswap._placement import Placement
 from jaxswap._prune import without_zeros, zeros_from
 from jaxswap._rewrite import run_backward, run_forward
+from jaxswap._shardings import is_explicit, placement_from, sharding_of
 from jaxswap._trace import Program, has_tangent
 
 
@@ -53,8 +55,15 @@ def types_of(program: Program) -> list[jax.ShapeDtypeStruct]:
     first = next((v for v in program.cotangents if v is not None), None)
     if first is not None and program.avals[first].shape != ():
         wanted.append(first)
-    avals = [program.avals[v] for v in wanted]
-    return [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals]
+    return [_type_of(program, v) for v in wanted]
+
+
+def _type_of(program: Program, v: int) -> jax.ShapeDtypeStruct:
+    aval, placement = program.avals[v], program.placement
+    if placement is None:
+        return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+    sharding = sharding_of(placement, program.specs[v])
+    return jax.ShapeDtypeStruct(aval.shape, aval.dtype, sharding=sharding)
 
 
 def flatten_loss(
@@ -63,8 +72,8 @@ def flatten_loss(
     kwargs: Mapping[str, Any],
     argnums: int | Sequence[int],
     has_aux: bool,
-) -> tuple[FlatFunction, list[bool]]:
-    """Trace `fn`; say which of its operands are differentiated."""
+) -> tuple[FlatFunction, list[bool], Placement | None]:
+    """Trace `fn`; say which of its operands are differentiated and how they lie."""
     wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for i in wanted:
         if not -len(args) <= i < len(args):
@@ -102,7 +111,12 @@ def flatten_loss(
         arrays = [x for x in jax.tree.leaves(arg) if isinstance(x, _STRUCT)]
         perturbed += [i in is_wanted] * len(arrays)
     perturbed += [False] * (len(flat.operands) - len(perturbed))
-    return flat, perturbed
+    leaves, described = map(jax.tree.leaves, ((args, dict(kwargs)), (types, named)))
+    pairs = zip(leaves, described, strict=True)
+    given = [leaf for leaf, type_ in pairs if isinstance(type_, _STRUCT)]
+    arrays = [*flat.operands[: flat.closed_over_count], *given]
+    shardings = [getattr(array, "sharding", None) for array in arrays]
+    return flat, perturbed, placement_from(flat.operands, shardings)
 
 
 _STRUCT = jax.ShapeDtypeStruct
@@ -112,7 +126,8 @@ def _type(leaf: Any) -> Any:
     """The type of an array, also of one that `jax.jit` would make of a number."""
     if isinstance(leaf, (_STRUCT, jax.Array)):
         weak_type = bool(getattr(leaf, "weak_type", False))
-        return _STRUCT(leaf.shape, leaf.dtype, weak_type=weak_type)
+        sharding = leaf.sharding if is_explicit(leaf.sharding) else None
+        return _STRUCT(leaf.shape, leaf.dtype, sharding=sharding, weak_type=weak_type)
     if isinstance(leaf, (np.ndarray, np.generic, bool, int, float, complex)):
         return jax.eval_shape(lambda x: x, leaf)
     return leaf

@@ -20,6 +20,7 @@ from jax.extend.core import JaxprEqn, Literal, Var
 
 from jaxswap import _compat
 from jaxswap._graph import Loop
+from jaxswap._placement import Placement, Spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,10 @@ class Program:
         gradients: one for each operand that is differentiated, `None` for the others.
         backward: indices into `operations` of those that depend on a cotangent.
         loops: bodies of loops that swap inside.
+        placement: the mesh over which its values are split; `None` for one device.
+        specs: how each value is split; empty for one device.
+        put_off: indices into `operations` of sums over a mesh that only results wait
+            for, and of what is made of them.
     """
 
     operations: tuple[Operation, ...]
@@ -62,6 +67,9 @@ class Program:
     gradients: tuple[int | Literal | None, ...]
     backward: frozenset[int]
     loops: tuple[Loop, ...] = ()
+    placement: Placement | None = None
+    specs: tuple[Spec, ...] = ()
+    put_off: frozenset[int] = frozenset()
 
 
 Scanned = Callable[[JaxprEqn, Sequence[Any]], Sequence[Any]]
@@ -246,7 +254,9 @@ class _Flattener:
             inputs = [read(atom) for atom in eqn.invars]
             here = "/".join(p for p in (scope, str(eqn.source_info.name_stack)) if p)
             called = _compat.called_jaxpr(eqn)
-            if called is None:
+            if _compat.is_idle_reshard(eqn):
+                outputs = tuple(inputs)
+            elif called is None:
                 outputs = tuple(self.new(v) for v in eqn.outvars)
                 operation = Operation(eqn, tuple(inputs), outputs, _plain_scope(here))
                 self.operations.append(operation)

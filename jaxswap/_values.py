@@ -1,5 +1,6 @@
 """`Program` -> `Graph`: the traced program as plain data for policy and schedule."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 
 from jaxswap import _compat, _cost
 from jaxswap._graph import Equation, Graph, Value
+from jaxswap._placement import Spec, axes_of
+from jaxswap._propagation import body_specs, specs_of
 from jaxswap._trace import Operation, Program, program_of
 
 
@@ -19,20 +22,27 @@ def graph_of(
     """Describe a traced program by numbers and names.
 
     Values of the backward pass get their size only; what a policy is shown are the
-    forward values. The last three arguments are those of a loop's body, see `Graph`.
+    forward values. Bytes and operations are those of one device. The last three
+    arguments are those of a loop's body, see `Graph`.
     """
     makers = {v: op for op in program.operations for v in op.outputs}
     arguments = (*program.operands, *program.constants)
     names = _names(program)
     values = tuple(
-        _value(index, aval, makers.get(index), names.get(index), index in carried)
+        _value(
+            index,
+            aval,
+            makers.get(index),
+            names.get(index),
+            index in carried,
+            _shards(program, index),
+        )
         for index, aval in enumerate(program.avals)
     )
     return Graph(
         values=values,
         equations=tuple(
-            _equation(index, op, index in program.backward)
-            for index, op in enumerate(program.operations)
+            _equation(program, index, op) for index, op in enumerate(program.operations)
         ),
         arguments=arguments,
         outputs=tuple(v for v in program.outputs if isinstance(v, int)),
@@ -45,13 +55,26 @@ def graph_of(
     )
 
 
+def _shards(program: Program, *values: int) -> int:
+    """Into how many parts devices split what reads or makes these values."""
+    if program.placement is None:
+        return 1
+    names = {name for v in values for name in axes_of(program.specs[v])}
+    return program.placement.shards(names)
+
+
 def _value(
-    index: int, aval: Any, maker: Operation | None, name: str | None, is_carried: bool
+    index: int,
+    aval: Any,
+    maker: Operation | None,
+    name: str | None,
+    is_carried: bool,
+    shards: int,
 ) -> Value:
     shape = tuple(getattr(aval, "shape", ()))
     dtype = getattr(aval, "dtype", None)
     dtype = dtype if isinstance(dtype, np.dtype) and dtype.itemsize else None
-    nbytes = math.prod(shape) * dtype.itemsize if dtype is not None else 0
+    nbytes = math.prod(shape) * dtype.itemsize // shards if dtype is not None else 0
     is_on_host = _compat.is_on_host(aval)
     given = "carry" if is_carried else "argument"
     return Value(
@@ -68,16 +91,19 @@ def _value(
     )
 
 
-def _equation(index: int, op: Operation, is_backward: bool) -> Equation:
+def _equation(program: Program, index: int, op: Operation) -> Equation:
     scan = _compat.scan_of(op.eqn)
+    # The code in a `shard_map` is that of one device already.
+    is_local = op.eqn.primitive.name == "shard_map"
+    shards = 1 if is_local else _shards(program, *op.reads, *op.outputs)
     return Equation(
         index=index,
         primitive=op.eqn.primitive.name,
         inputs=op.reads,
         outputs=op.outputs,
-        flops=_cost.flops(op.eqn),
-        tile_flops=_cost.tile_flops(op.eqn),
-        is_backward=is_backward,
+        flops=_cost.flops(op.eqn) / shards,
+        tile_flops=_cost.tile_flops(op.eqn) / shards,
+        is_backward=index in program.backward,
         is_heavy=_cost.is_heavy(op.eqn),
         is_view=op.eqn.primitive.name in _cost.VIEWS,
         is_cheap=_cost.is_cheap(op.eqn),
@@ -85,18 +111,30 @@ def _equation(index: int, op: Operation, is_backward: bool) -> Equation:
         is_reduction=_cost.is_reduction(op.eqn),
         is_known=_cost.is_known(op.eqn),
         work=_cost.work(op.eqn),
-        inner_bytes=_cost.inner_bytes(op.eqn),
-        body=None if scan is None else _body(scan),
+        inner_bytes=_cost.inner_bytes(op.eqn) / shards,
+        body=None if scan is None else _body(program, op, scan),
         trip_count=1 if scan is None else scan.length,
+        is_put_off=index in program.put_off,
     )
 
 
-def _body(scan: _compat.Scan) -> Graph:
+def _body(outer: Program, op: Operation, scan: _compat.Scan) -> Graph:
     """One iteration of a loop, as it is: not differentiated."""
     program = program_of(scan.jaxpr)
+    if outer.placement is not None:
+        specs = [_spec(outer, atom) for atom in op.inputs]
+        program = dataclasses.replace(
+            program,
+            placement=outer.placement,
+            specs=specs_of(program, body_specs(scan, specs), outer.placement),
+        )
     first, last = scan.const_count, scan.const_count + scan.carry_count
     carried, sliced = program.operands[first:last], program.operands[last:]
     return graph_of(program, carried, sliced, scan.length)
+
+
+def _spec(program: Program, atom: Any) -> Spec:
+    return program.specs[atom] if isinstance(atom, int) else ()
 
 
 def _names(program: Program) -> dict[int, str]:

@@ -17,21 +17,24 @@ USERS = [*sorted((ROOT / "benchmarks").rglob("*.py"))]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # Numbers and text alone: these never import JAX.
-PURE = "_units _graph _timing _rates _target_table _target _saved_targets".split()
-PURE += "_host_memory _budget _signature _cost _order _lifetimes _policy".split()
-PURE += "_instructions _schedule _prune _options _hlo _copies _buffers _labels".split()
-PURE += "_kernels _timeline _simulate _prefetch _arrange _candidates _model".split()
-PURE += "_segments _moves _exact _search _plan _ladder _refine _tuning policies".split()
-PURE += (
-    "_plan_file _plan_cache _rows _loop_rows _report _lanes _plot _svg _html".split()
-)
+PURE = "_units _placement _graph _timing _rates _target_table _target".split()
+PURE += "_saved_targets _host_memory _budget _signature _cost _order".split()
+PURE += "_lifetimes _policy _instructions _schedule _prune _options _hlo".split()
+PURE += "_copies _collectives _buffers _labels _kernels _timeline _simulate".split()
+PURE += "_prefetch _arrange _candidates _model _segments _moves _exact".split()
+PURE += "_search _plan _ladder _refine _tuning policies _plan_file".split()
+PURE += "_plan_cache _rows _loop_rows _report _lanes _plot _svg _html".split()
 CORE = [
     *PURE,
     "_compat",
     "_measure",
     "_calibrate",
     "_trace",
+    "_shardings",
+    "_propagation",
     "_values",
+    "_halo",
+    "_partial_sums",
     "_rewrite",
     "_loop",
 ]

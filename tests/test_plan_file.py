@@ -15,6 +15,7 @@ from handmade_plans import COMPILED, H100, busy, empty_plan, mixed_plan, plan_of
 import jaxswap
 from jaxswap import Plan
 from jaxswap._graph import Action, Graph, Loop
+from jaxswap._placement import Placement
 from jaxswap._plan_file import plan_from_json, plan_to_json, write_atomically
 from jaxswap._signature import signature_of
 
@@ -39,6 +40,9 @@ def full_plan() -> Plan:
         signature=signature_of(graph),
         plain_graph=plan.graph,
         staleness=(4, MIB),
+        placement=Placement(
+            (("data", 2), ("depth", 4)), ("data",), ((("data",), ()), ((), ("depth",)))
+        ),
     )
 
 
@@ -161,7 +165,7 @@ BROKEN = {
     "a number": "3",
     "null": "null",
     "another object": "{}",
-    "other format": changed(format=2),
+    "other format": changed(format=1),
     "format in words": changed(format="1"),
     "unknown field": changed(colour="red"),
     "unknown action": changed(actions="kox"),
@@ -193,7 +197,7 @@ def test_what_is_no_plan_is_refused_by_name(tmp_path: Path, text: str) -> None:
 def test_a_plan_of_another_format_says_which_is_read(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text(changed(format=99))
-    with pytest.raises(ValueError, match="not a plan of format 1"):
+    with pytest.raises(ValueError, match="not a plan of format 2"):
         jaxswap.load_plan(path)
 
 
