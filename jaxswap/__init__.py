@@ -18,6 +18,8 @@ from jaxswap._graph import Action as Action
 from jaxswap._graph import Value as Value
 from jaxswap._host_memory import HostMemoryError as HostMemoryError
 from jaxswap._host_state import host_state as host_state
+from jaxswap._node import Node as Node
+from jaxswap._node import find_node as find_node
 from jaxswap._offload import offload as offload
 from jaxswap._options import compiler_options as compiler_options
 from jaxswap._pareto import Pareto as Pareto

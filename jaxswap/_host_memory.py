@@ -28,14 +28,19 @@ class HostMemoryError(ValueError):
 
 
 def check_host_memory(
-    needed_bytes: int, *, limit_bytes: int | None = None, is_local: bool = True
+    needed_bytes: int,
+    *,
+    limit_bytes: int | None = None,
+    is_local: bool = True,
+    device_count: int = 1,
 ) -> None:
     """Make sure that a plan fits in pinned host memory.
 
     Args:
-      needed_bytes: most that the plan holds there at once, for all GPUs of the process.
-      limit_bytes: what the user allows; None: as much as there is.
+      needed_bytes: most that the plan holds there at once, for each GPU.
+      limit_bytes: what the user allows each GPU; None: as much as there is.
       is_local: whether the plan is for this machine. If not, only `limit_bytes` counts.
+      device_count: GPUs of this process that follow the plan, into the same memory.
 
     Raises:
       HostMemoryError: if the plan needs more than `limit_bytes`, than this machine's
@@ -58,6 +63,12 @@ def check_host_memory(
         )
     if not is_local:
         return
+    if device_count > 1:
+        each, needed_bytes = needed_bytes, needed_bytes * device_count
+        plan = (
+            f"the plan needs {format_bytes(needed_bytes)} of pinned host memory "
+            f"({format_bytes(each)} for each of {device_count} GPUs) and"
+        )
     available = available_ram_bytes()
     if available is not None and needed_bytes > available:
         raise HostMemoryError(

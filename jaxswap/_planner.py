@@ -1,43 +1,28 @@
 """Function, arguments and budget -> `Plan`."""
 
-import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxswap import _plan_cache, policies
-from jaxswap._arrange import Arranger, Draft
-from jaxswap._budget import BudgetError
-from jaxswap._calibrate import resolve_target
-from jaxswap._candidates import SMALL_SHARE, find_candidates
-from jaxswap._evidence import Evidence, inspect
-from jaxswap._graph import Action, Graph, Value
-from jaxswap._host_memory import check_host_memory
-from jaxswap._ladder import RUNGS, Ladder, keep_all
+from jaxswap._graph import Action, Value
 from jaxswap._loop import DecideLoop, Loops, Traced
-from jaxswap._options import compiler_options
+from jaxswap._node import Node
 from jaxswap._partial_sums import placed
-from jaxswap._placement import Placement
 from jaxswap._plan import Plan
-from jaxswap._policy import ByValue, Policy, as_policy
-from jaxswap._refine import Compile, Refined, refine
-from jaxswap._search import SEARCH_SECONDS, Search
-from jaxswap._signature import signature_of
-from jaxswap._step import flatten_loss, step_of, types_of
-from jaxswap._target import Target, rates_of
+from jaxswap._policy import Policy, as_policy
+from jaxswap._request import SMALLEST, Progress, Request
+from jaxswap._search import SEARCH_SECONDS
+from jaxswap._step import flatten_loss
+from jaxswap._target import Target
 from jaxswap._trace import Program, trace
-from jaxswap._tuning import tune
-from jaxswap._units import format_bytes, parse_bytes
-from jaxswap._values import graph_of
-
-Progress = Callable[[str], None]
+from jaxswap._units import parse_bytes
 
 
 def plan(
     fn: Callable[..., Any],
     *args: Any,
     budget: int | str | None = None,
-    target: str | Target | None = None,
+    target: str | Target | Node | None = None,
     policy: Policy | Action | Callable[[Value], Action] | None = None,
     reserve: int | str = 0,
     host_budget: int | str | None = None,
@@ -67,12 +52,14 @@ def plan(
             results and temporaries. `"12GiB"`, `"12GB"`, a number of bytes, or
             `"smallest"` for the plan that needs least. `None`: all of the GPU's.
         target: the GPU: a name, a `jaxswap.Target`, or `None` for JAX's default
-            device.
+            device. A machine (`"dgx-h100"`, a `jaxswap.Node`): its GPUs, which share
+            its links and its memory among as many as the arguments are split over.
         policy: plan by this policy instead: one of `jaxswap.policies`, or what
             `jaxswap.offload` takes.
         reserve: the part of the budget that something else needs, such as the
             optimizer's state.
-        host_budget: pinned host memory that the plan may use; `None`: what there is.
+        host_budget: pinned host memory that the plan may use on each device; `None`:
+            what there is.
         argnums: which arguments are differentiated, as in `jax.value_and_grad`.
         has_aux: whether `fn` returns a pair of the loss and something else.
         compile: whether to compile plans. Without, bytes are those of the simulation.
@@ -143,7 +130,7 @@ def plan(
 def plan_program(
     *,
     budget: int | str | None = None,
-    target: str | Target | None = None,
+    target: str | Target | Node | None = None,
     policy: Policy | Action | Callable[[Value], Action] | None = None,
     reserve: int | str = 0,
     host_budget: int | str | None = None,
@@ -167,198 +154,6 @@ def plan_program(
         progress=_progress(progress),
     )
     return request.plan
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """The arguments of `plan`, checked. A budget of -1 asks for the smallest."""
-
-    budget_bytes: int | None
-    reserve_bytes: int
-    host_budget_bytes: int | None
-    target: str | Target | None
-    policy: Policy | None
-    compile: bool
-    most_compiles: int
-    search_seconds: float
-    progress: Progress
-
-    def plan(self, traced: Traced) -> Plan:
-        """Plan one program, or find its plan on disk."""
-        plain = _Traced.of(traced, keep_all)
-        target = resolve_target(self.target)
-        key = self._key(plain.graph, target, plain.program.placement)
-        # A function may answer otherwise the next time; nothing of it can be named.
-        is_named = not isinstance(self.policy, ByValue)
-
-        def again(decide_loop: DecideLoop) -> tuple[Graph, Graph | None]:
-            if not plain.graph.loops:
-                return plain.graph, None
-            return _Traced.of(traced, decide_loop).graph, plain.graph
-
-        found = _plan_cache.find(key, again) if is_named else None
-        if found is not None:
-            self.progress(f"found a plan of {format_bytes(found.device_bytes)} on disk")
-            return self._checked(found)
-        made = self._make(traced, plain, target)
-        if made.compiled is not None and is_named:
-            _plan_cache.keep(key, made)
-        return self._checked(made)
-
-    def _make(self, traced: Traced, plain: "_Traced", target: Target) -> Plan:
-        programs = self._programs(traced, plain)
-        search = Ladder([search_of(p.graph, target) for p in programs])
-        budget = target.memory_bytes if self.budget_bytes is None else self.budget_bytes
-        is_smallest = self.budget_bytes == SMALLEST
-        limit = 0 if is_smallest else budget - self.reserve_bytes
-        compile_ = self._compiler(programs, target) if self.compile else None
-        if self.policy is None:
-            refined = self._refine(search, limit, compile_)
-            used = refined.compiled.compile_count if refined.compiled else 0
-            if is_smallest and used < self.most_compiles:
-                smallest = refined.draft.timeline.device_bytes
-                smallest += refined.correction_bytes
-                faster = self._refine(
-                    search, smallest, compile_, refined.correction_bytes, used
-                )
-                refined = faster if faster.fits else refined
-        else:
-            only = search.searches[0]
-            refined = tune(only, self.policy, limit, compile_, self.progress)
-        graph = refined.draft.graph
-        made = Plan(
-            graph=graph,
-            target=target,
-            actions=refined.draft.actions,
-            swaps=refined.draft.swaps,
-            signature=signature_of(graph),
-            plain_graph=plain.graph if plain.graph.loops else None,
-            budget_bytes=None if is_smallest else budget,
-            reserve_bytes=self.reserve_bytes,
-            large_bytes=refined.draft.staleness[1],
-            staleness=refined.draft.staleness,
-            host_budget_bytes=self.host_budget_bytes,
-            bound_seconds=refined.bound_seconds,
-            correction_bytes=refined.correction_bytes,
-            compiled=refined.compiled,
-            policy="" if self.policy is None else repr(self.policy),
-            placement=plain.program.placement,
-        )
-        if not refined.fits and not is_smallest and self.budget_bytes is not None:
-            raise self._budget_error(made, budget)
-        return made
-
-    def _programs(self, traced: Traced, plain: "_Traced") -> "list[_Traced]":
-        """The programs among which the plan is to be found."""
-        if not plain.graph.loops:
-            return [plain]
-        if self.policy is not None:
-            policy = self.policy
-            return [_Traced.of(traced, lambda body: policy.decide(body).actions)]
-        found = [plain]
-        seen = {tuple(loop.actions for loop in plain.graph.loops)}
-        for rung in RUNGS[1:]:
-            decided = tuple(rung(loop.graph) for loop in plain.graph.loops)
-            if decided not in seen:
-                seen.add(decided)
-                found.append(_Traced.of(traced, rung))
-        return found
-
-    def _refine(
-        self,
-        search: Ladder,
-        limit_bytes: int,
-        compile_: Compile | None,
-        correction_bytes: int = 0,
-        used_compiles: int = 0,
-    ) -> Refined:
-        return refine(
-            search,
-            limit_bytes,
-            self.host_budget_bytes,
-            compile_,
-            self.most_compiles - used_compiles,
-            self.search_seconds,
-            self.progress,
-            correction_bytes,
-        )
-
-    def _budget_error(self, made: Plan, budget: int) -> BudgetError:
-        timeline, values = made.timeline, made.graph.values
-        at = int(timeline.device_bytes_at.argmax())
-        alive = [values[timeline.steps.values[b]] for b in timeline.alive(at)]
-        holders = [(v.label, v.nbytes) for v in alive]
-        holders.append(("arguments and results", timeline.caller_bytes))
-        return BudgetError(
-            budget,
-            made.device_bytes + self.reserve_bytes,
-            sorted(holders, key=lambda holder: -holder[1]),
-            is_compiled=made.compiled is not None,
-        )
-
-    def _checked(self, made: Plan) -> Plan:
-        """Return a plan that this machine's host memory can hold."""
-        check_host_memory(
-            made.host_bytes,
-            limit_bytes=self.host_budget_bytes,
-            is_local=self.target is None,
-        )
-        return made
-
-    def _compiler(self, programs: "Sequence[_Traced]", target: Target) -> Compile:
-        """Return what compiles a draft for the target."""
-
-        def compile_(draft: Draft) -> Evidence:
-            program = next(p.program for p in programs if p.graph is draft.graph)
-            return inspect(
-                step_of(program, draft.graph, draft),
-                *types_of(program),
-                target=None if self.target is None else target,
-                compiler_options=compiler_options(),
-            )
-
-        return compile_
-
-    def _key(self, graph: Graph, target: Target, placement: Placement | None) -> str:
-        return _plan_cache.key_of(
-            signature=dataclasses.asdict(signature_of(graph)),
-            target=dataclasses.asdict(target),
-            budget=self.budget_bytes,
-            reserve=self.reserve_bytes,
-            host_budget=self.host_budget_bytes,
-            policy=repr(self.policy),
-            most_compiles=self.most_compiles,
-            search_seconds=self.search_seconds,
-            **({} if placement is None else {"mesh": dataclasses.asdict(placement)}),
-        )
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Traced:
-    """A program with loops that run in one of several ways."""
-
-    program: Program
-    graph: Graph
-
-    @classmethod
-    def of(cls, traced: Traced, decide_loop: DecideLoop) -> "_Traced":
-        program = traced(decide_loop)
-        return cls(program, graph_of(program))
-
-
-SMALLEST = -1
-
-
-def search_of(graph: Graph, target: Target) -> Search:
-    """Return the search for plans of a graph."""
-    rates = rates_of(target)
-    kept = Arranger(graph, rates, 1).draft([Action.KEEP] * len(graph.values), ())
-    peak = kept.timeline.device_bytes - kept.timeline.caller_bytes
-    large_bytes = max(1, int(peak * SMALL_SHARE))
-    arranger = Arranger(graph, rates, large_bytes)
-    candidates = find_candidates(graph, arranger.simulator.fusion, large_bytes)
-    seeds = [getattr(policies, name)().decide for name in policies.UNTUNED]
-    return Search(arranger, candidates, seeds)
 
 
 def _budget_bytes(budget: int | str | None) -> int | None:

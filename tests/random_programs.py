@@ -17,9 +17,9 @@ from jaxswap._arrange import Arranger, Draft
 from jaxswap._candidates import Candidates
 from jaxswap._graph import Action, Equation, Graph, Value
 from jaxswap._moves import PATIENCES
-from jaxswap._planner import search_of
 from jaxswap._prefetch import Lives
 from jaxswap._rates import Rates
+from jaxswap._request import search_of
 from jaxswap._search import Search
 from jaxswap._target import Target, find_target
 

@@ -18,7 +18,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # Numbers and text alone: these never import JAX.
 PURE = "_units _placement _graph _timing _rates _target_table _target".split()
-PURE += "_saved_targets _host_memory _budget _signature _cost _order".split()
+PURE += "_node _saved_targets _host_memory _budget _signature _cost _order".split()
 PURE += "_lifetimes _policy _instructions _schedule _prune _options _hlo".split()
 PURE += "_copies _collectives _buffers _labels _kernels _timeline _simulate".split()
 PURE += "_prefetch _arrange _candidates _model _segments _moves _exact".split()
@@ -43,6 +43,7 @@ CORE += [
     "_evidence",
     "_function",
     "_step",
+    "_request",
     "_planner",
     "_pareto",
     "_offload",

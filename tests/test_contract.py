@@ -22,7 +22,7 @@ from jaxswap._instructions import Schedule
 from jaxswap._ladder import RUNGS
 from jaxswap._loop import Traced
 from jaxswap._offload import _call
-from jaxswap._planner import search_of
+from jaxswap._request import search_of
 from jaxswap._target import find_target
 from jaxswap._trace import Program
 from jaxswap._values import graph_of

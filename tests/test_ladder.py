@@ -13,7 +13,7 @@ import jaxswap
 from jaxswap._graph import Action, Graph
 from jaxswap._ladder import RUNGS, Ladder, Rung, keep_all
 from jaxswap._loop_rows import loop_rows_of
-from jaxswap._planner import search_of
+from jaxswap._request import search_of
 from jaxswap._search import Search
 from jaxswap._units import parse_bytes
 

@@ -7,7 +7,7 @@ from handmade import MIB, chain, results_of
 
 from jaxswap._graph import Action
 from jaxswap._moves import Best, checkpoints, neighbours, swaps_of_products
-from jaxswap._planner import search_of
+from jaxswap._request import search_of
 from jaxswap._target import find_target
 
 GRAPH = chain(12)

@@ -14,7 +14,7 @@ from handmade import MIB
 from handmade_plans import COMPILED, H100, mixed_plan
 
 import jaxswap
-from jaxswap import Plan, _plan_cache, _planner
+from jaxswap import Plan, _plan_cache, _request
 from jaxswap._plan_file import plan_to_json
 
 W = jnp.linspace(-1.0, 1.0, 256).reshape(16, 16)
@@ -52,7 +52,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         targets.append(target)
         return Program()
 
-    monkeypatch.setattr(_planner, "inspect", inspect)
+    monkeypatch.setattr(_request, "inspect", inspect)
     return targets
 
 
@@ -269,7 +269,7 @@ def test_a_disk_that_is_full_is_done_without(
 def test_a_plan_on_disk_is_checked_against_the_host_budget() -> None:
     made = mixed_plan(compiled=COMPILED)
     with pytest.raises(jaxswap.HostMemoryError, match=r"host budget is 1\.00 MiB"):
-        _planner.Request(
+        _request.Request(
             budget_bytes=None,
             reserve_bytes=0,
             host_budget_bytes=MIB,

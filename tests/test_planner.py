@@ -15,7 +15,7 @@ from test_gpu_programs import layers, mlp_arguments
 from zoo import normal, weight
 
 import jaxswap
-from jaxswap import KEEP, OFFLOAD, RECOMPUTE, BudgetError, Plan, _planner
+from jaxswap import KEEP, OFFLOAD, RECOMPUTE, BudgetError, Plan, _request
 
 Struct = jax.ShapeDtypeStruct
 W, X = weight(16, 16), normal(64, 16)
@@ -591,7 +591,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         found.append(tuple(t.shape for t in types))
         return Program(30000)
 
-    monkeypatch.setattr(_planner, "inspect", inspect)
+    monkeypatch.setattr(_request, "inspect", inspect)
     return found
 
 

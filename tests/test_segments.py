@@ -4,7 +4,7 @@ import numpy as np
 from handmade import chain, results_of
 
 from jaxswap._graph import Action
-from jaxswap._planner import search_of
+from jaxswap._request import search_of
 from jaxswap._segments import actions_of
 from jaxswap._target import find_target
 

@@ -13,8 +13,8 @@ from jaxswap import Action
 from jaxswap._arrange import Draft
 from jaxswap._function import FlatFunction
 from jaxswap._graph import Graph
-from jaxswap._planner import search_of
 from jaxswap._policy import as_policy
+from jaxswap._request import search_of
 from jaxswap._step import flatten_loss, step_of, types_of
 from jaxswap._target import find_target
 from jaxswap._trace import Program, trace
