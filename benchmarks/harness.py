@@ -1,5 +1,7 @@
 """What every measurement needs: where it was made, how long it took, where it goes."""
 
+import contextlib
+import functools
 import importlib.metadata
 import json
 import pathlib
@@ -13,37 +15,81 @@ from typing import Any
 import jax
 
 RESULTS = pathlib.Path(__file__).parent / "results"
+PACKAGES = ("jaxswap", "jax", "jaxlib", "flax", "torch")
 
 
 def environment() -> dict[str, str]:
     """Return the hardware and the versions a measurement is made with."""
-    packages = ("jaxswap", "jax", "jaxlib", "flax")
-    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {"device": jax.devices()[0].device_kind, **surroundings()}
+
+
+@functools.cache
+def surroundings() -> dict[str, str]:
+    """Return what is known of the machine without starting JAX on its GPU."""
+    versions = {name: version_of(name) for name in PACKAGES}
+    gpu = graphics_card()
     command = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return {
-        "device": jax.devices()[0].device_kind,
         "machine": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "commit": done.stdout.strip() or "unknown",
-        **versions,
+        "commit": output_of(command) or "unknown",
+        **({"driver": gpu["driver_version"]} if gpu else {}),
+        **{name: version for name, version in versions.items() if version},
     }
+
+
+def version_of(package: str) -> str | None:
+    """Return the version of a package; `None` if it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+@functools.cache
+def graphics_card() -> dict[str, str] | None:
+    """Return name, memory and driver of the first NVIDIA GPU; `None` without one."""
+    fields = ("name", "driver_version", "memory.total")
+    query = f"--query-gpu={','.join(fields)}"
+    found = output_of(["nvidia-smi", query, "--format=csv,noheader,nounits"])
+    if not found:
+        return None
+    values = [value.strip() for value in found.splitlines()[0].split(",")]
+    return dict(zip(fields, values, strict=True))
+
+
+def output_of(command: list[str]) -> str:
+    """Return what a command prints; nothing if it fails or is not there."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return "" if done.returncode else done.stdout.strip()
 
 
 def record(measurement: dict[str, Any], output: pathlib.Path) -> None:
     """Print a measurement as one line of JSON and append it to a file."""
-    line = json.dumps(measurement | {"environment": environment()})
+    if "environment" not in measurement:
+        measurement = measurement | {"environment": environment()}
+    line = json.dumps(measurement)
     print(line, flush=True)
     output.parent.mkdir(parents=True, exist_ok=True)
+    text = output.read_text() if output.exists() else ""
+    # A process that was killed may have left half a line.
+    end = "" if text.endswith("\n") or not text else "\n"
     with output.open("a") as file:
-        file.write(line + "\n")
+        file.write(end + line + "\n")
 
 
 def rows_of(output: pathlib.Path) -> list[dict[str, Any]]:
-    """Return what `record` wrote to a file; nothing if there is none."""
+    """Return what `record` wrote to a file, whole lines only; nothing without one."""
     if not output.exists():
         return []
-    return [json.loads(line) for line in output.read_text().splitlines()]
+    rows = []
+    for line in output.read_text().splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
 
 
 def seconds(call: Callable[[], Any], repeats: int) -> dict[str, Any]:
@@ -54,11 +100,16 @@ def seconds(call: Callable[[], Any], repeats: int) -> dict[str, Any]:
         start = time.perf_counter()
         jax.block_until_ready(call())
         times.append(time.perf_counter() - start)
+    return summary(times)
+
+
+def summary(times: list[float]) -> dict[str, Any]:
+    """Return median and spread of the seconds of repeated steps."""
     return {
         "median_seconds": statistics.median(times),
         "min_seconds": min(times),
         "max_seconds": max(times),
-        "repeats": repeats,
+        "repeats": len(times),
     }
 
 

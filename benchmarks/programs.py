@@ -10,6 +10,7 @@ float32 unless the name says otherwise, so that gradients can be compared.
 ()
 """
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from jax import ShapeDtypeStruct as Struct
 from benchmarks import resnet, transformer
 from benchmarks.resnet import ResNet
 from benchmarks.transformer import Transformer
+from jaxswap.medical.layers import TEXTBOOK
 from jaxswap.medical.losses import dice_loss
 from jaxswap.medical.unet import PAPER, UNet3D
 
@@ -71,9 +73,9 @@ def mlp(
 
 
 def unet3d(
-    size: int, unet: UNet3D = PAPER, *, policy: Policy | None = None
+    size: int, unet: UNet3D = PAPER, batch: int = 1, *, policy: Policy | None = None
 ) -> tuple[Loss, Args]:
-    """The 3-D U-Net of Isensee et al. 2017 with dice loss, one volume of four channels.
+    """The 3-D U-Net of Isensee et al. 2017 with dice loss, volumes of four channels.
 
     A block is one convolution with its normalisation.
     """
@@ -85,7 +87,7 @@ def unet3d(
         assert isinstance(logits, jax.Array)
         return dice_loss(logits, target)
 
-    shape = (1, size, size, size)
+    shape = (batch, size, size, size)
     volume = Struct((*shape, CHANNELS), unet.dtype)
     target = Struct((*shape, unet.classes), unet.dtype)
     return loss, (jax.eval_shape(unet.init, jax.random.key(0), volume), volume, target)
@@ -140,3 +142,42 @@ TINY: dict[str, Program] = {
     "transformer-scanned": partial(language_model, _GPT.clone(is_scanned=True), 2),
     "resnet50-512": partial(classifier, _RESNET, 32, 4),
 }
+
+_UNET_NAME = re.compile(r"unet3d-(\d+)-(bf16|fp32)(?:-batch(\d+))?")
+
+
+def unet_of(workload: str) -> tuple[int, str, int] | None:
+    """Return side, type and batch of a U-Net's name; `None` for another program's."""
+    found = _UNET_NAME.fullmatch(workload)
+    return None if found is None else (int(found[1]), found[2], int(found[3] or 1))
+
+
+def find_program(
+    workload: str, *, is_tiny: bool = False, is_textbook: bool = False
+) -> Program:
+    """Return the program of a name.
+
+    Args:
+      workload: a key of `PROGRAMS`, or `"unet3d-SIDE-TYPE"` with any side that the
+        network takes, `bf16` or `fp32`, and `"-batchN"` behind it for N volumes.
+      is_tiny: return a program of the same form that compiles and runs in seconds.
+      is_textbook: give the U-Net the layers as they are usually written.
+
+    Raises:
+      ValueError: if there is none of the name.
+    """
+    parts = unet_of(workload)
+    if parts is None:
+        programs = TINY if is_tiny else PROGRAMS
+        if workload not in programs:
+            raise ValueError(
+                f"the workload is {workload!r}; choose one of {', '.join(PROGRAMS)} "
+                "or a U-Net such as unet3d-256-bf16 or unet3d-128-fp32-batch2."
+            )
+        return programs[workload]
+    side, kind, batch = parts
+    unet = _UNET if is_tiny else PAPER
+    unet = unet.clone(dtype=jnp.dtype({"bf16": "bfloat16", "fp32": "float32"}[kind]))
+    if is_textbook:
+        unet = unet.clone(layers=TEXTBOOK)
+    return partial(unet3d, 8 if is_tiny else side, unet, batch)

@@ -5,7 +5,8 @@ Multitask Learners): layer normalisation before attention and before the MLP, ge
 learned positions, embeddings tied to the logits. Its sizes are those of GPT-2 medium
 but for the vocabulary. Parameters are float32 and cast to bfloat16 where they are used,
 logits are cast to float32 before the loss: flax's `dtype` and `param_dtype`, as its
-language model examples and MaxText train. No dropout, no biases.
+language model examples and MaxText train. No dropout, no biases. Three values carry
+the names that MaxText gives them, for policies that go by name.
 """
 
 from functools import partial
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 
 dense = partial(nn.DenseGeneral, use_bias=False)
 normalization = partial(nn.LayerNorm, use_bias=False)
@@ -38,7 +40,8 @@ class Attention(nn.Module):
         x = jax.nn.dot_product_attention(
             query, key, value, is_causal=True, implementation="xla"
         )
-        return dense(features, axis=(-2, -1), dtype=self.dtype, name="out")(x)
+        x = dense(features, axis=(-2, -1), dtype=self.dtype, name="out")(x)
+        return checkpoint_name(x, "out_proj")
 
 
 class Block(nn.Module):
@@ -54,10 +57,12 @@ class Block(nn.Module):
     def __call__(self, x: Array, _: None) -> tuple[Array, None]:
         """Applies the layer; (batch, position, feature) in and out."""
         features = x.shape[-1]
+        x = checkpoint_name(x, "decoder_layer_input")
         y = normalization(dtype=self.dtype, name="attention_norm")(x)
         x = x + Attention(self.heads, self.dtype, name="attention")(y)
         y = normalization(dtype=self.dtype, name="mlp_norm")(x)
         y = dense(4 * features, dtype=self.dtype, name="up")(y)
+        y = checkpoint_name(y, "mlpwi")
         y = dense(features, dtype=self.dtype, name="down")(nn.gelu(y))
         return x + y, None
 

@@ -158,6 +158,17 @@ def offload(
     if not callable(fn):
         raise TypeError(f"`fn` is {fn!r}; jaxswap.offload needs a function.")
 
+    return _wrap(fn, decide, plan, in_shardings)
+
+
+def _wrap(
+    fn: Callable[..., Any],
+    decide: Scheduler,
+    plan: Plan | None = None,
+    in_shardings: Any = None,
+) -> Callable[..., Any]:
+    """Return `fn` with a gradient that follows the schedules of `decide`."""
+
     @functools.wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         flat = flatten_function(fn, args, kwargs, _is_array)

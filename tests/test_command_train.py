@@ -217,6 +217,25 @@ def test_a_budget_is_planned_and_told(
     assert (run / "plan.html").stat().st_size > 100
 
 
+@pytest.mark.skipif(jax.device_count() < 4, reason="needs 4 devices")
+def test_a_mesh_is_planned_for_and_told(
+    data: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    file = config_file(tmp_path, steps=2, batch=2, shape=[16, 16, 12])
+    words = ["train", str(data), "--out", str(run), "--config", file]
+    words += ["--device-memory", "1GiB", "--target", "h100"]
+    assert main([*words, "--mesh", "depth=2,data=2"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Mesh data=2,depth=2: 4 of" in told
+    assert "each holds 8 x 16 x 12 voxels of 1 of 2 volumes" in told
+    assert "plan for h100" in told
+    assert yaml.safe_load((run / "config.yaml").read_text())["mesh"] == (
+        "data=2,depth=2"
+    )
+    assert len(losses(run)) == 2
+
+
 BAD_TRAINING: list[tuple[list[str], str]] = [
     (["--set", "steps"], "`--set steps` is not"),
     (["--set", "stepz=1"], "did you mean `steps`"),
@@ -242,6 +261,26 @@ BAD_TRAINING: list[tuple[list[str], str]] = [
     (["--precision", "float8"], "`precision` is 'float8'"),
     (["--set", "augment={zoom: 1}"], "`augment.zoom` is no setting"),
     (["--resume"], "holds no run to resume"),
+    (["--mesh", "width=2"], "`mesh` has the axis 'width'"),
+    (["--mesh", "two"], "`mesh` is 'two'; give axes and sizes"),
+    (["--mesh", "data=2"], "`batch` is 1, which data=2 of `mesh` does not divide"),
+    (["--mesh", "depth=2"], "12 voxels along x, but depth=2 of `mesh`"),
+    (["--mesh", "height=2", "--patch", "12"], "--set patch='16' fits"),
+    (["--mesh", "depth=64"], "`mesh` is depth=64: 64 devices, but there are"),
+    (["--processes", "2"], "belong together"),
+    (
+        ["--coordinator", "here", "--processes", "2", "--process", "0"],
+        "`--coordinator` is 'here'; it needs HOST:PORT",
+    ),
+    (
+        ["--coordinator", "here:1", "--processes", "2", "--process", "2"],
+        "`--process` is 2, not in 0..1",
+    ),
+    (
+        ["--coordinator", "here:1", "--processes", "0", "--process", "0"],
+        "`--processes` is 0",
+    ),
+    (["--heartbeat-seconds", "0"], "`--heartbeat-seconds` is 0"),
 ]
 
 

@@ -21,7 +21,7 @@ from jaxswap._graph import Graph
 from jaxswap._instructions import Schedule
 from jaxswap._ladder import RUNGS
 from jaxswap._loop import Traced
-from jaxswap._offload import _call
+from jaxswap._offload import _wrap
 from jaxswap._request import search_of
 from jaxswap._target import find_target
 from jaxswap._trace import Program
@@ -164,7 +164,7 @@ def planned(fn: Callable[..., Any], share: float) -> Callable[..., Any]:
         search.eager = frozenset(range(len(graph.values)))
         return program, graph, search.find(limit, again=draft).draft.schedule
 
-    return lambda *args: _call(fn, decide, args, {})
+    return _wrap(fn, decide)
 
 
 @pytest.mark.thorough

@@ -12,6 +12,7 @@ import tiny_datasets as tiny
 
 from jaxswap.medical.datasets import find_dataset
 from jaxswap.medical.loading import batches
+from jaxswap.medical.patches import Part
 from jaxswap.medical.prepared_cache import CacheConfig, prepare_all
 from jaxswap.medical.preparing import PrepareConfig, Prepared, prepare
 
@@ -47,6 +48,20 @@ def test_a_run_goes_on_from_any_step(cached, patch):
     assert any(
         not np.array_equal(a.image, b.image) for a, b in zip(whole, other, strict=True)
     )
+
+
+@pytest.mark.parametrize("patch", [None, (8, 6, 4), (24, 14, 8)])
+def test_a_process_reads_its_part_of_the_same_batches(cached, patch):
+    whole = _take(batches(cached, 4, seed=5, patch=patch, start_step=2), 3)
+    for cases, x, y in [((0, 4), (0, 2), (3, 6)), ((2, 3), (5, 8), (0, 6))]:
+        part = Part(cases, x, y)
+        given = {"seed": 5, "patch": patch, "start_step": 2, "part": part}
+        box = tuple(slice(*ends) for ends in (cases, x, y))
+        for all_of_it, some in zip(
+            whole, _take(batches(cached, 4, **given), 3), strict=True
+        ):
+            np.testing.assert_array_equal(some.image, all_of_it.image[box])
+            np.testing.assert_array_equal(some.labels, all_of_it.labels[box])
 
 
 def test_batches_have_the_promised_form(cached):

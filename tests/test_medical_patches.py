@@ -94,3 +94,5 @@ def test_outside_of_the_case_is_zero():
     assert patch.dtype == np.float32
     np.testing.assert_array_equal(patch[..., 0].sum((1, 2)), [0, 6, 6, 0])
     assert (patch[:, :, 3] == 0).all()
+    for start in [(-4, 0, 0), (0, -2, 0), (0, 0, 4), (5, 0, 0)]:
+        assert (cut(array, start, (4, 2, 4)) == 0).all()

@@ -44,6 +44,14 @@ def test_one_number_stands_for_three() -> None:
     assert make_config({"data": "d", "spacing_mm": 2}).spacing_mm == (2.0, 2.0, 2.0)
 
 
+def test_a_mesh_may_be_a_mapping_and_is_written_as_text() -> None:
+    config = make_config({"data": "d", "batch": 2, "mesh": {"depth": 4, "data": 2}})
+    assert config.mesh == "data=2,depth=4"
+    assert config.mesh_shape is not None
+    assert config.mesh_shape.depth == 4
+    assert make_config(yaml.safe_load(config.to_yaml())) == config
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"data": None}, "`data` is missing"),
     ({"step": 10}, "`step` is no setting; did you mean `steps`"),
@@ -83,6 +91,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"augment": {"rotate": 1}}, "`augment.rotate` is no setting"),
     ({"network_options": [1]}, "`network_options` is [1]; it needs names and values"),
     ({"deep_supervision": "on"}, "`deep_supervision` is 'on'"),
+    ({"mesh": "width=2"}, "`mesh` has the axis 'width'"),
+    ({"mesh": {"data": 2}, "batch": 3}, "`batch` is 3, which data=2"),
 ]
 
 

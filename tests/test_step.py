@@ -35,7 +35,8 @@ def flatten(
     has_aux: bool = False,
     **kwargs: Any,
 ) -> tuple[FlatFunction, list[bool]]:
-    return flatten_loss(fn, args, kwargs, argnums, has_aux)
+    flat, perturbed, _ = flatten_loss(fn, args, kwargs, argnums, has_aux)
+    return flat, perturbed
 
 
 def traced(flat: FlatFunction, perturbed: list[bool]) -> tuple[Program, Graph]:

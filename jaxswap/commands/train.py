@@ -18,6 +18,12 @@ _SETTINGS = {
     "target": ("GPU", str, "GPU to plan for; without it, the one at hand"),
     "precision": ("TYPE", str, "bfloat16 or float32"),
     "seed": ("N", int, "seed of everything random"),
+    "mesh": (
+        "AXES",
+        str,
+        "devices that split the batch (data) and the x (depth) and y (height) axes of "
+        "volumes, such as data=2,depth=4",
+    ),
 }
 
 
@@ -47,7 +53,41 @@ def add_train(commands: Any) -> None:
         "--resume", action="store_true", help="go on with the run in --out"
     )
     train.add_argument("--cache", type=Path, help="folder of prepared cases")
+    _add_processes(train)
     train.set_defaults(run=run_train)
+
+
+def _add_processes(train: argparse.ArgumentParser) -> None:
+    group = train.add_argument_group(
+        "several processes",
+        "The same command in each process; --out and --cache are folders that all of "
+        "them see. If one dies, all end, and --resume goes on, also with another mesh.",
+    )
+    group.add_argument(
+        "--distributed",
+        action="store_true",
+        help="started by Slurm, Open MPI or Kubernetes, whose environment says where "
+        "the others are",
+    )
+    group.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="where process 0 listens"
+    )
+    group.add_argument("--processes", type=int, metavar="N", help="how many there are")
+    group.add_argument("--process", type=int, metavar="I", help="which one this is")
+    group.add_argument(
+        "--heartbeat-seconds",
+        type=int,
+        metavar="N",
+        default=60,
+        help="a process without a sign of life for so long is dead (%(default)s)",
+    )
+    group.add_argument(
+        "--joining-seconds",
+        type=int,
+        metavar="N",
+        default=300,
+        help="how long to wait for all of them at the start (%(default)s)",
+    )
 
 
 def run_train(parsed: argparse.Namespace) -> int:
@@ -58,18 +98,37 @@ def run_train(parsed: argparse.Namespace) -> int:
       FileNotFoundError: If a file or folder is missing.
     """
     # Imported here so that the core needs neither flax nor orbax.
+    from jaxswap._compat import start_without_gpu
+    from jaxswap.medical.last_words import last_words
+    from jaxswap.medical.processes import joined
+    from jaxswap.medical.run_folder import RunFolder
+
+    processes = _processes(parsed)
+    folder = RunFolder(parsed.out)
+    config = _config(parsed, folder)
+    # Before the others are there, as then none of them can have written anything.
+    folder.check(config, is_resumed=parsed.resume)
+    if processes is None:
+        start_without_gpu()
+        return _train(parsed, config, folder)
+    hint = (
+        "jaxswap: this process of the run has ended, as one of them died; when all "
+        f"have, start them again with --out {folder.path} --resume."
+    )
+    with last_words(hint), joined(processes):
+        start_without_gpu()
+        return _train(parsed, config, folder)
+
+
+def _train(parsed: argparse.Namespace, config: Any, folder: Any) -> int:
     from rich.console import Console
 
-    from jaxswap._compat import start_without_gpu
-    from jaxswap.medical.run_folder import RunFolder, cache_folder
+    from jaxswap.medical.processes import is_first
+    from jaxswap.medical.run_folder import cache_folder
     from jaxswap.medical.run_progress import RunProgress
     from jaxswap.medical.training_run import describe, load_run, train
 
-    start_without_gpu()
-    folder = RunFolder(parsed.out)
-    config = _config(parsed, folder)
-    folder.check(config, is_resumed=parsed.resume)
-    console = Console()
+    console = Console(quiet=not is_first())
     with RunProgress(console) as progress:
         run = load_run(config, folder, parsed.cache or cache_folder(), progress)
         progress.line(describe(run))
@@ -81,6 +140,21 @@ def run_train(parsed: argparse.Namespace) -> int:
     told = ", ".join(f"{region} {dice:.3f}" for region, dice in scores.items())
     console.print(f"Done: {told or 'no validation'}. The run is in {folder.path}.")
     return _DONE
+
+
+def _processes(parsed: argparse.Namespace) -> Any:
+    """How to find the other processes; None for a run of one."""
+    from jaxswap.medical.processes import Processes
+
+    processes = Processes(
+        parsed.coordinator,
+        parsed.processes,
+        parsed.process,
+        parsed.heartbeat_seconds,
+        parsed.joining_seconds,
+    )
+    is_wanted = parsed.distributed or parsed.coordinator is not None
+    return processes if is_wanted else None
 
 
 def _config(parsed: argparse.Namespace, folder: Any) -> Any:

@@ -19,6 +19,7 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 from jaxswap.medical.augment_config import AugmentConfig
+from jaxswap.medical.mesh import RunMesh
 from jaxswap.medical.painting import paint
 from jaxswap.medical.resampling import mirror, resample, rotation
 
@@ -58,7 +59,9 @@ def augment(
 
 
 def make_augment(
-    config: AugmentConfig | None = None, dtype: DTypeLike = jnp.float32
+    config: AugmentConfig | None = None,
+    dtype: DTypeLike = jnp.float32,
+    mesh: RunMesh | None = None,
 ) -> Augment:
     """Makes the compiled function that changes every case of a batch.
 
@@ -66,13 +69,25 @@ def make_augment(
       config: What may change; None for the defaults.
       dtype: Type of the images that it returns. Intensities are computed in float32,
         a channel at a time.
+      mesh: The devices over which batches are split; None for one device.
 
     Returns:
       A jitted function of a key, images (batch, x, y, z, channel) and labels (batch,
       x, y, z) that returns both. It compiles once for each shape. Cases are changed
       one after another, so that a larger batch needs no more memory besides its own.
+      On a mesh each device changes the whole of its cases and keeps its part: a turned
+      voxel comes from anywhere in its volume.
     """
     config = config or AugmentConfig()
+
+    def one(case: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        key, image, labels = case
+        return augment(key, image.astype(dtype), labels, config)
+
+    def change_each(keys: Array, images: Array, labels: Array) -> tuple[Array, Array]:
+        return lax.map(one, (keys, images, labels))
+
+    changed = change_each if mesh is None else _on_each_device(change_each, mesh)
 
     def change(key: Array, images: Array, labels: Array) -> tuple[Array, Array]:
         if images.ndim != 5 or labels.shape != images.shape[:-1]:
@@ -80,15 +95,35 @@ def make_augment(
                 f"`images` {images.shape} and `labels` {labels.shape} are not (batch, "
                 "x, y, z, channel) and (batch, x, y, z)."
             )
-        keys = jax.random.split(key, len(images))
-
-        def one(case: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-            key, image, labels = case
-            return augment(key, image.astype(dtype), labels, config)
-
-        return lax.map(one, (keys, images, labels))
+        return changed(jax.random.split(key, len(images)), images, labels)
 
     return jax.jit(change)
+
+
+def _on_each_device(change: Augment, mesh: RunMesh) -> Augment:
+    """Gathers the cases of a device, changes them, and keeps the device's part."""
+    cases = mesh.split_cases.spec
+    axes = [(name, dimension) for dimension, name in enumerate(mesh.split.spec[1:], 1)]
+
+    def part_of(array: Array) -> Array:
+        for name, dimension in axes:
+            if name is not None:
+                size = array.shape[dimension] // lax.axis_size(name)
+                first = lax.axis_index(name) * size
+                array = lax.dynamic_slice_in_dim(array, first, size, dimension)
+        return array
+
+    def change_own(keys: Array, images: Array, labels: Array) -> tuple[Array, Array]:
+        images, labels = change(keys, images, labels)
+        return part_of(images), part_of(labels)
+
+    return jax.shard_map(
+        change_own,
+        mesh=mesh.mesh,
+        in_specs=cases,
+        out_specs=mesh.split.spec,
+        check_vma=False,
+    )
 
 
 def _move(

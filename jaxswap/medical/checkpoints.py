@@ -2,7 +2,8 @@
 
 A checkpoint appears whole or not at all, whatever ends the process. What is read back
 is compared with checksums, and a damaged checkpoint gives way to the one before it.
-Files are Orbax's.
+Files are Orbax's. Several processes write a checkpoint together, into a folder that
+all of them see, and it can be read by any number of them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.sharding import NamedSharding
 
+from jaxswap.medical.mesh import place_replicated
+from jaxswap.medical.processes import is_first, wait_for_all
 from jaxswap.medical.training_step import Parameters, State
 
 Which = Literal["best", "latest"]
@@ -127,34 +131,48 @@ class _Saved(NamedTuple):
 
 
 def _save(folder: Path, state: State, extra: Mapping[str, Any]) -> None:
-    arrays = {name: np.asarray(x) for name, x in _named(state).items()}
+    # Several processes write what each of them holds; one writes all it has.
+    is_alone = jax.process_count() == 1
+    arrays = {
+        name: np.asarray(x) if is_alone else x for name, x in _named(state).items()
+    }
     described = [[name, x.shape, x.dtype.name] for name, x in arrays.items()]
     try:
         record = json.dumps({"extra": extra, "arrays": described})
     except (TypeError, ValueError) as error:
         raise ValueError(f"`extra` cannot be saved as JSON: {error}.") from error
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f"{_UNFINISHED}*"):  # by a process that was killed
-        shutil.rmtree(left)
-    numbers = _numbers(folder)
-    temporary = folder / f"{_UNFINISHED}{os.getpid()}"
+    temporary = folder / f"{_UNFINISHED}{os.getpid() if is_alone else 'together'}"
+    if is_first():
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f"{_UNFINISHED}*"):  # by a process that was killed
+            shutil.rmtree(left)
+    wait_for_all("making the folder of checkpoints")
     try:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
             save = ocp.args.StandardSave(_nest(arrays))
             checkpointer.save(temporary / _ARRAYS, args=save)
-        checksums = {name: _checksum(temporary / name) for name in _files(temporary)}
-        checksums[_RECORD] = zlib.crc32(record.encode())
-        content = {"record": record, "checksums": checksums}
-        (temporary / _RECORD).write_text(json.dumps(content))
-        # Counted rather than named by the step, which can come again after a resume
-        # from the checkpoint before a damaged one.
-        temporary.rename(folder / str(max(numbers, default=-1) + 1))
-        for number in numbers[: 1 - _KEPT]:
-            # Renamed first, so that half a checkpoint never goes by its number.
-            (folder / str(number)).rename(temporary)
-            shutil.rmtree(temporary)
+        if is_first():
+            _finish(folder, temporary, record)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if is_first():
+            shutil.rmtree(temporary, ignore_errors=True)
+    wait_for_all("finishing a checkpoint")
+
+
+def _finish(folder: Path, temporary: Path, record: str) -> None:
+    """Notes what was written and gives it its number; removes the oldest."""
+    numbers = _numbers(folder)
+    checksums = {name: _checksum(temporary / name) for name in _files(temporary)}
+    checksums[_RECORD] = zlib.crc32(record.encode())
+    content = {"record": record, "checksums": checksums}
+    (temporary / _RECORD).write_text(json.dumps(content))
+    # Counted rather than named by the step, which can come again after a resume
+    # from the checkpoint before a damaged one.
+    temporary.rename(folder / str(max(numbers, default=-1) + 1))
+    for number in numbers[: 1 - _KEPT]:
+        # Renamed first, so that half a checkpoint never goes by its number.
+        (folder / str(number)).rename(temporary)
+        shutil.rmtree(temporary)
 
 
 def _restore(folder: Path, like: State) -> tuple[State, Extra] | None:
@@ -269,4 +287,7 @@ def _check_same(saved: _Saved, wanted: Mapping[Name, Any]) -> None:
 
 
 def _placed(array: np.ndarray, like: Any) -> Any:
-    return jax.device_put(array, getattr(like, "sharding", None))
+    sharding = getattr(like, "sharding", None)
+    if isinstance(sharding, NamedSharding):
+        return place_replicated(array, sharding)
+    return jax.device_put(array, sharding)

@@ -16,6 +16,7 @@ from absl import flags
 from jaxswap.medical.grid import Shape
 from jaxswap.medical.patches import (
     Foreground,
+    Part,
     choose_case,
     choose_start,
     cut,
@@ -33,8 +34,8 @@ class Batch(NamedTuple):
     """What one training step sees.
 
     Attributes:
-      image: Normalized intensities, float32, (batch, x, y, z, channel).
-      labels: Values of the data set's label map, uint8, (batch, x, y, z).
+      image: Normalized intensities, float32, (batch, x, y, z, channel), or a part.
+      labels: Values of the data set's label map, uint8, (batch, x, y, z), the same.
     """
 
     image: np.ndarray
@@ -61,30 +62,42 @@ class _Batches:
     start_step: int
     patch: Shape | None
     foreground_share: float
+    part: Part | None
 
     def __len__(self) -> int:
         return _ENDLESS
 
     def __getitem__(self, index: int) -> Batch:
         first = (self.start_step + int(index)) * self.batch
-        shape = (self.batch, *(self.patch or self.cases[0].shape))
+        seen = self.patch or self.cases[0].shape
+        start, end = 0, self.batch
+        if self.part is not None:
+            start, end = self.part.cases
+            _, seen = self.part.of((0, 0, 0), seen)
+        shape = (end - start, *seen)
         channels = open_array(self.cases[0].image).shape[3]
         # Filled in place: whole volumes are large, and each copy of one takes time.
         images = np.empty((*shape, channels), np.float32)
         labels = np.empty(shape, np.uint8)
-        for offset in range(self.batch):
-            images[offset], labels[offset] = self._example(first + offset)
+        for offset in range(start, end):
+            found = self._example(first + offset)
+            images[offset - start], labels[offset - start] = found
         return Batch(images, labels)
 
     def _example(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         case = self.cases[choose_case(number, len(self.cases), self.seed)]
         image, labels = open_array(case.image), open_array(case.labels)
-        if self.patch is None:
+        start, shape = (0, 0, 0), case.shape
+        if self.patch is not None:
+            is_wanted = wants_foreground(number, self.foreground_share)
+            foreground = case.foreground if is_wanted else None
+            shape = self.patch
+            start = choose_start(number, case.shape, shape, self.seed, foreground)
+        elif self.part is None:
             return image, labels
-        is_wanted = wants_foreground(number, self.foreground_share)
-        foreground = case.foreground if is_wanted else None
-        start = choose_start(number, case.shape, self.patch, self.seed, foreground)
-        return cut(image, start, self.patch), cut(labels, start, self.patch)
+        if self.part is not None:
+            start, shape = self.part.of(start, shape)
+        return cut(image, start, shape), cut(labels, start, shape)
 
 
 def batches(
@@ -97,6 +110,7 @@ def batches(
     foreground_share: float = 0.33,
     workers: int = 0,
     ahead: int = 2,
+    part: Part | None = None,
 ) -> Generator[Batch, None, None]:
     """Yields batches without end, while the next ones are made in the background.
 
@@ -115,6 +129,7 @@ def batches(
       workers: Processes that make batches; 0 makes them in threads. Threads are enough
         unless making a batch takes longer than a training step.
       ahead: Batches that are kept ready, per process if there are any.
+      part: The part of each batch to read and yield; None for all of it.
 
     Returns:
       An iterator. Closing it, or leaving it, ends threads and processes.
@@ -132,6 +147,7 @@ def batches(
         start_step=start_step,
         patch=patch,
         foreground_share=foreground_share,
+        part=part,
     )
     return _iterate(source, workers, ahead)
 

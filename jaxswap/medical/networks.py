@@ -31,6 +31,7 @@ def make_network(
     classes: int,
     precision: str,
     platform: str | None = None,
+    is_partitioned: bool = False,
 ) -> nn.Module:
     """Makes a network.
 
@@ -42,6 +43,8 @@ def make_network(
       classes: Number of logits a voxel, passed as `classes`.
       precision: Type of the features, passed as `dtype` if the class has it.
       platform: Where it will run: layers that are fast there; None asks JAX.
+      is_partitioned: Whether space is split over devices. The layers that are fast on
+        a CPU fold space into channels and batch, which XLA cannot split.
 
     Returns:
       The network.
@@ -65,7 +68,7 @@ def make_network(
         arguments["dtype"] = jnp.dtype(precision)
     if "layers" in known:
         on_cpu = (platform or jax.default_backend()) == "cpu"
-        arguments["layers"] = CPU if on_cpu else LEAN
+        arguments["layers"] = CPU if on_cpu and not is_partitioned else LEAN
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     try:
         return made(**(arguments | given))

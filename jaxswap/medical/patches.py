@@ -16,8 +16,31 @@ from jaxswap.medical.grid import Shape
 
 _MOST_VOXELS_OF_A_LABEL = 10_000
 
+Range = tuple[int, int]
+
 # What a number is drawn for, so that draws for different ends are independent.
 _ORDER, _PLACE, _FOREGROUND = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part of a batch (batch, x, y, z, channel) that one process needs.
+
+    Attributes:
+      cases: First of its cases, and the one after the last.
+      x: The same for voxels along x.
+      y: The same for voxels along y.
+    """
+
+    cases: Range
+    x: Range
+    y: Range
+
+    def of(self, start: Shape, shape: Shape) -> tuple[Shape, Shape]:
+        """First voxel and size of this part of the box at `start` of `shape`."""
+        (x0, x1), (y0, y1) = self.x, self.y
+        first = (start[0] + x0, start[1] + y0, start[2])
+        return first, (x1 - x0, y1 - y0, shape[2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +160,8 @@ def cut(array: np.ndarray, start: Shape, patch: Shape) -> np.ndarray:
     """
     inside, outside = [], []
     for first, size, length in zip(start, patch, array.shape[:3], strict=True):
-        begin, end = max(first, 0), min(first + size, length)
+        begin = min(max(first, 0), length)
+        end = max(begin, min(first + size, length))
         inside.append(slice(begin, end))
         outside.append(slice(begin - first, end - first))
     patched = np.zeros((*patch, *array.shape[3:]), array.dtype)

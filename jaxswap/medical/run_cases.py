@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import numpy as np
 
+from jaxswap.medical.case_files import CaseFiles, Dataset
 from jaxswap.medical.datasets import find_dataset
 from jaxswap.medical.label_maps import LabelMap
 from jaxswap.medical.loading import Batch, batches
-from jaxswap.medical.patches import choose_start, cut
+from jaxswap.medical.patches import Part, choose_start, cut
 from jaxswap.medical.prepared_cache import CacheConfig, prepare_all
 from jaxswap.medical.preparing import PrepareConfig, Prepared
+from jaxswap.medical.processes import wait_for_all
 from jaxswap.medical.run_config import RunConfig, Shape
 from jaxswap.medical.splitting import split
 
@@ -42,9 +46,9 @@ class RunCases:
         return self.shape if patch is None else (patch, patch, patch)
 
     def batches(
-        self, config: RunConfig, start_step: int
+        self, config: RunConfig, start_step: int, part: Part | None = None
     ) -> Generator[Batch, None, None]:
-        """Yields the training batches from a step on, without end."""
+        """Yields the training batches, or a part of each, from a step on."""
         share = 0.0 if config.patch is None else config.foreground_share
         return batches(
             self.training,
@@ -54,6 +58,7 @@ class RunCases:
             patch=self.seen(config),
             foreground_share=share,
             workers=config.workers,
+            part=part,
         )
 
 
@@ -94,6 +99,8 @@ def load_cases(
     parts = split(dataset, config.fold, config.folds, config.seed)
     prepare = PrepareConfig(multiple, config.shape, config.spacing_mm)
     started(sum(map(len, parts)))
+    if jax.process_count() > 1:
+        _prepare_share([*parts[0], *parts[1]], dataset, CacheConfig(cache, prepare))
     training, validation = (
         prepare_all(part, dataset, CacheConfig(cache, prepare), advance=advance)
         for part in parts
@@ -105,6 +112,17 @@ def load_cases(
         dataset.label_map,
         config.shape or common_shape([*training, *validation]),
     )
+
+
+def _prepare_share(
+    cases: Sequence[CaseFiles], dataset: Dataset, config: CacheConfig
+) -> None:
+    """Has each process prepare some of the cases, for all to find them in the cache."""
+    share = cases[jax.process_index() :: jax.process_count()]
+    # What is wrong with a case all processes find out by themselves, and end alike.
+    with suppress(ValueError, OSError):
+        prepare_all(share, dataset, config)
+    wait_for_all("preparing cases")
 
 
 def common_shape(cases: Sequence[Prepared]) -> Shape:

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from jaxswap.medical.augmentation import AugmentConfig
+from jaxswap.medical.mesh_shape import MeshShape, parse_mesh
 from jaxswap.medical.objective import LOSSES
 
 Shape = tuple[int, int, int]
@@ -65,6 +66,9 @@ class RunConfig:
       host_memory: Pinned host memory that may be used; None for all there is.
       target: GPU to plan for; None is JAX's default device.
       host_optimizer: Whether the optimizer's state lives in host memory.
+      mesh: Devices that split the batch and space, such as "data=2,depth=4"; None for
+        one device, or all devices of several processes, each with its part of the
+        batch.
       workers: Processes that read batches ahead; 0 for threads.
       validate_every: Steps between validations.
       checkpoint_every: Steps between checkpoints.
@@ -102,6 +106,7 @@ class RunConfig:
     host_memory: str | None = None
     target: str | None = None
     host_optimizer: bool = False
+    mesh: str | None = None
     workers: int = 0
     validate_every: int = 250
     checkpoint_every: int = 250
@@ -121,6 +126,13 @@ class RunConfig:
                     f"{', '.join(choices)}."
                 )
         self._check_numbers()
+        if self.mesh_shape is not None:
+            self.mesh_shape.check_batch(self.batch)
+
+    @property
+    def mesh_shape(self) -> MeshShape | None:
+        """What `mesh` says."""
+        return parse_mesh(self.mesh)
 
     def _check_numbers(self) -> None:
         if not self.learning_rate > 0:
@@ -201,6 +213,8 @@ def make_config(values: Mapping[str, Any]) -> RunConfig:
     values["data"] = Path(values["data"])
     if "augment" in values:
         values["augment"] = _augment(values["augment"])
+    if values.get("mesh") is not None:
+        values["mesh"] = str(parse_mesh(values["mesh"]))
     for name in ("shape", "spacing_mm"):
         if values.get(name) is not None:
             values[name] = _three(name, values[name])

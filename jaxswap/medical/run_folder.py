@@ -14,8 +14,12 @@ from jaxswap.medical.run_cases import RunCases
 from jaxswap.medical.run_config import RunConfig, Shape, make_config, read_config
 from jaxswap.medical.writing import whole_file
 
-# What may change when a run is resumed: where things are and how they are watched.
-_FREE = frozenset({"data", "workers", "validate_every", "checkpoint_every"})
+# What may change when a run is resumed: where things are, how they are watched, and on
+# which devices they are computed.
+_FREE = frozenset(
+    "data workers validate_every checkpoint_every mesh device_memory host_memory "
+    "target".split()
+)
 
 
 def cache_folder() -> Path:

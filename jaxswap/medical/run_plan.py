@@ -12,6 +12,7 @@ import optax
 
 import jaxswap
 from jaxswap.medical.label_maps import LabelMap
+from jaxswap.medical.mesh import RunMesh
 from jaxswap.medical.networks import check_deep_supervision
 from jaxswap.medical.run_config import RunConfig
 from jaxswap.medical.training_step import Loss, make_loss
@@ -55,6 +56,7 @@ def plan_loss(
     network: nn.Module,
     label_map: LabelMap,
     images: jax.ShapeDtypeStruct,
+    mesh: RunMesh | None = None,
 ) -> PlannedLoss:
     """Makes the loss of a run and plans it for the run's budget.
 
@@ -66,6 +68,7 @@ def plan_loss(
       network: Its network.
       label_map: What labels mean.
       images: Type of a batch of images, (batch, x, y, z, channel).
+      mesh: The devices over which it is split; budgets are those of each.
 
     Returns:
       The loss.
@@ -82,20 +85,56 @@ def plan_loss(
     if not config.offload:
         return PlannedLoss(loss, None)
     if config.device_memory is None:
-        return PlannedLoss(jaxswap.offload(loss), None)
+        return PlannedLoss(jaxswap.offload(loss, in_shardings=_shardings(mesh)), None)
     parameters = jax.eval_shape(network.init, jax.random.key(0), images)
+    labels = jax.ShapeDtypeStruct(images.shape[:-1], jnp.uint8)
+    key = jax.eval_shape(lambda: jax.random.key(0))
     plan = jaxswap.plan(
         loss,
-        parameters,
-        images,
-        jax.ShapeDtypeStruct(images.shape[:-1], jnp.uint8),
-        jax.eval_shape(lambda: jax.random.key(0)),
+        *_placed((parameters, images, labels, key), mesh),
         budget=config.device_memory,
         reserve=_beside(config, parameters),
         host_budget=config.host_memory,
         target=config.target,
     )
     return PlannedLoss(jaxswap.offload(loss, plan=plan), plan)
+
+
+def _shardings(mesh: RunMesh | None) -> tuple[Any, ...] | None:
+    """How parameters, images, labels and the key lie on a mesh."""
+    if mesh is None:
+        return None
+    return mesh.replicated, mesh.split, mesh.split, mesh.replicated
+
+
+def _placed(types: tuple[Any, ...], mesh: RunMesh | None) -> tuple[Any, ...]:
+    """The same types with their shardings."""
+    shardings = _shardings(mesh)
+    if shardings is None:
+        return types
+    return tuple(
+        jax.tree.map(
+            lambda x, s=sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+            type_,
+        )
+        for type_, sharding in zip(types, shardings, strict=True)
+    )
+
+
+def count_state_bytes(
+    config: RunConfig, network: nn.Module, images: jax.ShapeDtypeStruct
+) -> int:
+    """Bytes of parameters, optimizer state and average on the device.
+
+    Args:
+      config: The run.
+      network: Its network.
+      images: Type of a batch of images.
+    """
+    parameters = jax.eval_shape(network.init, jax.random.key(0), images)
+    leaves = jax.tree.leaves(parameters)
+    own = sum(x.size * x.dtype.itemsize for x in leaves)
+    return own + _beside(config, parameters)
 
 
 def _beside(config: RunConfig, parameters: Any) -> int:

@@ -8,6 +8,7 @@ and the number of the step alone, so a resumed run continues bit for bit.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -20,20 +21,26 @@ import numpy as np
 from jax import Array
 
 import jaxswap
-from jaxswap.medical.augmentation import make_augment
 from jaxswap.medical.checkpoints import Checkpoints
+from jaxswap.medical.mesh import RunMesh, make_run_mesh
 from jaxswap.medical.networks import make_network, multiple_of
 from jaxswap.medical.objective import class_count
-from jaxswap.medical.prediction import Predictor, dice_by_region
+from jaxswap.medical.patches import Part
+from jaxswap.medical.processes import any_process, interruption, is_first, wait_for_all
 from jaxswap.medical.run_cases import RunCases, load_cases
 from jaxswap.medical.run_config import RunConfig, Shape
+from jaxswap.medical.run_devices import BatchInputs, out_shardings, place_state
 from jaxswap.medical.run_folder import RunFolder
 from jaxswap.medical.run_log import RunLog
-from jaxswap.medical.run_plan import PlannedLoss, make_optimizer, plan_loss
+from jaxswap.medical.run_plan import (
+    PlannedLoss,
+    count_state_bytes,
+    make_optimizer,
+    plan_loss,
+)
 from jaxswap.medical.run_progress import RunProgress
+from jaxswap.medical.run_validation import Validator
 from jaxswap.medical.training_step import State, initialize, make_step
-
-_AUGMENTATION = 1  # tells its random numbers from those of dropout
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class Run:
       cases: What to train on.
       network: The network.
       planned: Its loss, offloaded.
+      mesh: Its devices; None for one.
     """
 
     config: RunConfig
@@ -53,11 +61,22 @@ class Run:
     cases: RunCases
     network: nn.Module
     planned: PlannedLoss
+    mesh: RunMesh | None = None
 
     @property
     def shape(self) -> Shape:
         """Voxels that the network sees at a time."""
         return self.cases.seen(self.config)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Of a batch of images, (batch, x, y, z, channel)."""
+        return (self.config.batch, *self.shape, len(self.cases.channels))
+
+    @property
+    def part(self) -> Part | None:
+        """The part of each batch that this process reads; None for all of it."""
+        return None if self.mesh is None else self.mesh.part(self.batch_shape)
 
 
 def load_run(
@@ -69,6 +88,7 @@ def load_run(
       ValueError: If data, network, budget or target do not fit.
       FileNotFoundError: If the data set, or a file of a case, is missing.
     """
+    mesh = make_run_mesh(config.mesh_shape)
     # How often it halves its grid does not depend on the classes, which cases tell.
     network = make_network(
         config.network, config.network_options, classes=1, precision=config.precision
@@ -81,26 +101,40 @@ def load_run(
         advance=progress.advance_one,
     )
     progress.say(f"planning for {config.target or jax.default_backend()}")
-    return prepare_run(config, folder, cases)
+    return prepare_run(config, folder, cases, mesh)
 
 
-def prepare_run(config: RunConfig, folder: RunFolder, cases: RunCases) -> Run:
+def prepare_run(
+    config: RunConfig, folder: RunFolder, cases: RunCases, mesh: RunMesh | None = None
+) -> Run:
     """Makes the network and plans the loss; writes nothing.
 
+    Args:
+      config: What to do.
+      folder: Where to write.
+      cases: What to train on.
+      mesh: The devices to train on; None for one.
+
     Raises:
-      ValueError: If network, budget or target do not fit the data.
+      ValueError: If network, budget, target or mesh do not fit the data.
     """
     network = make_network(
         config.network,
         config.network_options,
         classes=class_count(cases.label_map),
         precision=config.precision,
+        is_partitioned=mesh is not None and mesh.shape.parts > 1,
     )
-    shape = (config.batch, *cases.seen(config), len(cases.channels))
+    seen = cases.seen(config)
+    if mesh is not None:
+        setting = "shape" if config.patch is None else "patch"
+        mesh.shape.check_batch(config.batch)
+        mesh.shape.check_volume(seen, multiple_of(network), setting)
+    shape = (config.batch, *seen, len(cases.channels))
     images = jax.ShapeDtypeStruct(shape, jnp.dtype(config.precision))
     jax.eval_shape(network.init, jax.random.key(0), images)
-    planned = plan_loss(config, network, cases.label_map, images)
-    return Run(config, folder, cases, network, planned)
+    planned = plan_loss(config, network, cases.label_map, images, mesh)
+    return Run(config, folder, cases, network, planned, mesh)
 
 
 def train(
@@ -125,20 +159,21 @@ def train(
     """
     config, cases = run.config, run.cases
     optimizer = make_optimizer(config)
-    shape = (config.batch, *run.shape, len(cases.channels))
     state = initialize(
         run.network,
         optimizer,
-        shape,
+        run.batch_shape,
         seed=config.seed,
         average_decay=config.average_decay,
     )
+    state = place_state(state, run.mesh)
     step = make_step(
         run.planned.loss,
         optimizer,
         seed=config.seed,
         average_decay=config.average_decay,
         compiler_options=_compiler_options(),
+        out_shardings=out_shardings(state, run.mesh),
     )
     checkpoints = Checkpoints(run.folder.checkpoints)
     restored = checkpoints.restore_latest(state)
@@ -147,8 +182,13 @@ def train(
         state, extra = restored
     # A run that ended before its first checkpoint starts over, and so does its log.
     is_resumed = run.folder.is_run
-    run.folder.write(config, cases, run.planned.plan)
-    with RunLog(run.folder.path, int(state.step) if is_resumed else None) as log:
+    wait_for_all("looking for a run")  # before the first process writes one
+    with ExitStack() as stack:
+        log = None
+        if is_first():
+            run.folder.write(config, cases, run.planned.plan)
+            resumed_step = int(state.step) if is_resumed else None
+            log = stack.enter_context(RunLog(run.folder.path, resumed_step))
         loop = _Loop(run, step, checkpoints, log, progress, extra)
         loop.run(state, stop_after)
     return loop.extra["scores"]
@@ -162,60 +202,48 @@ class _Loop:
         run: Run,
         step: Any,
         checkpoints: Checkpoints,
-        log: RunLog,
+        log: RunLog | None,
         progress: RunProgress,
         extra: dict[str, Any],
     ) -> None:
-        self.config, self.cases = run.config, run.cases
+        self.run_, self.config, self.cases = run, run.config, run.cases
         self.step, self.checkpoints, self.log = step, checkpoints, log
         self.progress, self.extra = progress, extra
-        self.predictor = Predictor(
-            run.network,
-            run.cases.label_map,
-            run.shape,
-            is_whole=run.config.patch is None,
-            mirror_axes=(),
-        )
-        self.dtype = jnp.dtype(run.config.precision)
-        augment = run.config.augment
-        self.augment = None if augment is None else make_augment(augment, self.dtype)
+        self.validator = Validator(run.config, run.cases, run.network, run.mesh)
+        self.inputs = BatchInputs(run.config, run.batch_shape, run.mesh)
 
     def run(self, state: State, stop_after: Callable[[int], bool]) -> None:
         """Runs the steps that are missing."""
         first, last = int(state.step), self.config.steps
         self.progress.start(first, last)
-        batches = self.cases.batches(self.config, first)
+        batches = self.cases.batches(self.config, first, self.run_.part)
         compiled: Any = None
         try:
-            for done in range(first + 1, last + 1):
-                started = perf_counter()
-                images, labels = self._inputs(next(batches), done)
-                if compiled is None:
-                    compiled = self._compiled(state, images, labels)
-                state, outcome = compiled(state, images, labels)
-                self._note(done, outcome, images.size, perf_counter() - started)
-                if done % self.config.validate_every == 0 or done == last:
-                    self._validate(done, state)
-                is_stopped = stop_after(done)
-                is_due = done % self.config.checkpoint_every == 0 or done == last
-                if is_due or is_stopped:
-                    self.checkpoints.save_latest(state, self.extra)
-                if is_stopped:
-                    return
+            with interruption() as received:
+                for done in range(first + 1, last + 1):
+                    started = perf_counter()
+                    images, labels = self.inputs.of(next(batches), done)
+                    if compiled is None:
+                        compiled = self._compiled(state, images, labels)
+                    state, outcome = compiled(state, images, labels)
+                    self._note(done, outcome, images.size, perf_counter() - started)
+                    if done % self.config.validate_every == 0 or done == last:
+                        self._validate(done, state)
+                    is_stopped = stop_after(done)
+                    is_interrupted = any_process(bool(received))
+                    is_due = done % self.config.checkpoint_every == 0 or done == last
+                    if is_due or is_stopped or is_interrupted:
+                        self.checkpoints.save_latest(state, self.extra)
+                    if is_interrupted:
+                        raise KeyboardInterrupt
+                    if is_stopped:
+                        return
         except KeyboardInterrupt:
-            self.checkpoints.save_latest(state, self.extra)
+            if jax.process_count() == 1:
+                self.checkpoints.save_latest(state, self.extra)
             raise
         finally:
             batches.close()
-
-    def _inputs(self, batch: Any, step: int) -> tuple[Array, Array]:
-        labels = jnp.asarray(batch.labels)
-        if self.augment is None:
-            return jnp.asarray(batch.image, self.dtype), labels
-        key = jax.random.key(self.config.seed)
-        for number in (_AUGMENTATION, step):
-            key = jax.random.fold_in(key, number)
-        return self.augment(key, jnp.asarray(batch.image), labels)
 
     def _compiled(self, state: State, images: Array, labels: Array) -> Any:
         """Compiles the step, so that its memory is known before it runs."""
@@ -233,26 +261,19 @@ class _Loop:
             )
         voxels = size / len(self.cases.channels) / seconds
         self.progress.advance(step, loss, voxels)
-        self.log.write(
-            step,
-            {"loss": loss, "gradient_norm": norm, "voxels_per_second": voxels},
-        )
+        if self.log is not None:
+            self.log.write(
+                step,
+                {"loss": loss, "gradient_norm": norm, "voxels_per_second": voxels},
+            )
 
     def _validate(self, step: int, state: State) -> None:
-        scores: dict[str, list[float]] = {}
-        for number, case in enumerate(self.cases.validation, 1):
-            self.progress.say(f"validating {number}/{len(self.cases.validation)}")
-            assert case.labels is not None
-            image = np.asarray(case.image, np.float32)
-            found = self.predictor.labels(state.evaluated, image)
-            dice = dice_by_region(found, np.asarray(case.labels), self.cases.label_map)
-            for region, score in dice.items():
-                scores.setdefault(region, []).append(score)
-        means = {region: float(np.mean(s)) for region, s in scores.items()}
+        means = self.validator.scores(state.evaluated, self.progress.say)
         mean = float(np.mean(list(means.values())))
         self.extra = {**self.extra, "scores": means}
         self.progress.validated(step, means)
-        self.log.write_validation(step, means)
+        if self.log is not None:
+            self.log.write_validation(step, means)
         if mean > self.extra["best"]:
             self.extra = {**self.extra, "best": mean, "best_step": step}
             self.checkpoints.save_best(state, self.extra)
@@ -272,6 +293,10 @@ def describe(run: Run) -> str:
         f"{seen} of {sides} voxels, channels {', '.join(cases.channels)}; "
         f"{cases.label_map.name}: {', '.join(cases.label_map.regions)}."
     ]
+    if run.mesh is not None:
+        images = jax.ShapeDtypeStruct(run.batch_shape, jnp.dtype(config.precision))
+        state_bytes = count_state_bytes(config, run.network, images)
+        lines.append(run.mesh.describe(images, state_bytes))
     if run.planned.plan is not None:
         lines.append(str(run.planned.plan).partition("\n\n")[0])
     elif config.offload:

@@ -95,6 +95,7 @@ def make_step(
     seed: int = 0,
     average_decay: float = 0.0,
     compiler_options: dict[str, Any] | None = None,
+    out_shardings: tuple[State, Any] | None = None,
 ) -> Any:
     """Makes the compiled training step.
 
@@ -106,6 +107,8 @@ def make_step(
       average_decay: Decay of the exponential moving average of the parameters; 0 for
         none.
       compiler_options: For XLA, see `jaxswap.compiler_options`.
+      out_shardings: On a mesh, how the new state and the outcome lie on it: the state
+        as the old one, or its memory cannot be taken. None leaves it to JAX.
 
     Returns:
       A jitted function of state, images and labels that returns the new state and an
@@ -127,7 +130,12 @@ def make_step(
         changed = State(parameters, optimizer_state, average, state.step + 1)
         return changed, Outcome(value, norm)
 
-    return jax.jit(step, donate_argnums=0, compiler_options=compiler_options)
+    return jax.jit(
+        step,
+        donate_argnums=0,
+        compiler_options=compiler_options,
+        out_shardings=out_shardings,
+    )
 
 
 def initialize(
@@ -148,8 +156,8 @@ def initialize(
       average_decay: As for `make_step`.
 
     Returns:
-      The state, committed to the first device, so that the second step of a program
-      that swaps does not compile again.
+      The state, committed to the first device of this process, so that the second
+      step of a program that swaps does not compile again.
     """
     # Within `jit` the volume is never made, as no parameter depends on it.
     draw = jax.jit(lambda key: network.init(key, jnp.zeros(shape, jnp.float32)))
@@ -162,4 +170,4 @@ def initialize(
 def _committed(x: Array) -> Array:
     if x.sharding.memory_kind == "pinned_host":
         return x
-    return jax.device_put(x, jax.devices()[0])
+    return jax.device_put(x, jax.local_devices()[0])

@@ -1,0 +1,85 @@
+"""What one measurement is of: a program, a method, a budget, a machine."""
+
+import dataclasses
+from typing import Any
+
+GB = 10**9
+"""Cards are counted in powers of ten: 16 GB are 93 % of the 16 GiB of such a card,
+about what is left beside CUDA's context and the allocator's gaps."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One measurement, before it is made.
+
+    Attributes:
+      suite: what it is made for; two suites may share a measurement.
+      workload: name of the program, see `programs.find_program`.
+      method: how its memory is saved, see `methods.METHODS`.
+      budget: what a method that plans is given: a share of plain's device memory
+        (`"50%"`), a card (`"16GB"`), `"smallest"`, or nothing.
+      backend: `"compiled"`, read from a program compiled for `target`, or `"device"`,
+        timed on this machine's GPU.
+      target: name of the GPU that is compiled for; empty on a device.
+      card: size of the card that a device is limited to (`"16GB"`); empty for all.
+      is_tiny: whether a program of the same form that runs in seconds stands in.
+    """
+
+    suite: str
+    workload: str
+    method: str
+    budget: str = ""
+    backend: str = "compiled"
+    target: str = "h100"
+    card: str = ""
+    is_tiny: bool = False
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells two measurements apart, whichever suites they are made for."""
+        return tuple(getattr(self, name) for name in KEY)
+
+    def plain(self) -> "Case":
+        """The measurement that a share of plain's memory refers to."""
+        return dataclasses.replace(self, method="plain", budget="")
+
+
+KEY = ("backend", "target", "workload", "method", "budget", "card", "is_tiny")
+
+
+def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Return the key of the case that a row of results was measured for."""
+    return tuple(row.get(name) for name in KEY)
+
+
+def card_bytes(card: str) -> int:
+    """Bytes of a card: `"16GB"` -> 16 * 10**9.
+
+    Raises:
+      ValueError: if it is not a whole number of GB.
+    """
+    number = card.removesuffix("GB")
+    if not card.endswith("GB") or not number.isdecimal():
+        raise ValueError(f"the card is {card!r}; write it like '16GB'.")
+    return int(number) * GB
+
+
+def budget_bytes(budget: str, plain_bytes: int | None) -> int | str | None:
+    """What `jaxswap.plan` takes as its budget.
+
+    Args:
+      budget: as in `Case`.
+      plain_bytes: device memory of the plain program, for shares of it.
+
+    Raises:
+      ValueError: if a share is asked for and plain's memory is not known.
+    """
+    if not budget:
+        return None
+    if budget == "smallest":
+        return budget
+    if not budget.endswith("%"):
+        return card_bytes(budget)
+    if plain_bytes is None:
+        raise ValueError(f"{budget} of plain: measure plain first.")
+    return int(plain_bytes * float(budget[:-1]) / 100)

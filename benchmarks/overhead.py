@@ -1,0 +1,55 @@
+"""What do tracing, planning and compiling cost, plain and with jaxswap?
+
+Processor time of this machine, which need have no GPU; compiled for one that need not
+be there.
+"""
+
+import time
+from typing import Any
+
+import jax
+
+import jaxswap
+from benchmarks.case import Case
+from benchmarks.methods import loss_of
+
+WORKLOADS = ("unet3d-192-bf16", "transformer-unrolled", "transformer-scanned", "mlp")
+METHODS = ("plain", "jaxswap.offload")
+
+
+def cases(target: str, *, is_tiny: bool = False) -> list[Case]:
+    """Return the measurements of the suite."""
+    return [
+        Case("overhead", workload, method, "", "overhead", target, is_tiny=is_tiny)
+        for workload in (WORKLOADS[-1:] if is_tiny else WORKLOADS)
+        for method in METHODS
+    ]
+
+
+def measure(case: Case, plain: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Time tracing and compiling one training step; with jaxswap, planning too."""
+    del plain
+    loss, args, method = loss_of(case.method, case.workload, is_tiny=case.is_tiny)
+    step = jax.jit(jax.value_and_grad(loss))
+    step.trace(*args)  # what is done once, imports above all, does not count
+    loss, args, method = loss_of(case.method, case.workload, is_tiny=case.is_tiny)
+    start = time.process_time()
+    jax.jit(jax.value_and_grad(loss)).trace(*args)
+    measured = {"trace_seconds": time.process_time() - start}
+    if case.method != "plain":
+        base, args, _ = loss_of("plain", case.workload, is_tiny=case.is_tiny)
+        start = time.process_time()
+        jaxswap.plan(base, *args, budget="smallest", target=case.target, compile=False)
+        measured["planning_seconds"] = time.process_time() - start
+    start = time.process_time()
+    seen = jaxswap.inspect(
+        jax.value_and_grad(loss),
+        *args,
+        target=case.target,
+        compiler_options=method.options,
+    )
+    return measured | {
+        "all_processor_seconds": time.process_time() - start,
+        "compile_seconds": seen.compile_seconds,
+        "device_bytes": seen.device_bytes,
+    }

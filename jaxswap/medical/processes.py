@@ -1,0 +1,208 @@
+"""Several processes that train together: joining them, agreeing, and what may fail.
+
+The processes find one another by the address of the first, or as JAX finds it out from
+the environment of Slurm, Open MPI or Kubernetes. When one dies, the others wait for it
+in vain: JAX ends them when no sign of life came for a while.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+HEARTBEAT_SECONDS = 60
+_JOINING_SECONDS = 300
+
+
+class ProcessError(ConnectionError):
+    """Another process of the run is gone, or cannot be reached."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How the processes of a run find one another.
+
+    Attributes:
+      coordinator: Where process 0 listens, `HOST:PORT`; None asks the cluster's
+        environment, as are the others.
+      count: Number of processes.
+      process: Number of this one, from 0.
+      heartbeat_seconds: After so long without a sign of life a process counts as dead.
+      joining_seconds: How long to wait for all of them at the start.
+
+    Raises:
+      ValueError: If the values do not fit one another.
+    """
+
+    coordinator: str | None = None
+    count: int | None = None
+    process: int | None = None
+    heartbeat_seconds: int = HEARTBEAT_SECONDS
+    joining_seconds: int = _JOINING_SECONDS
+
+    def __post_init__(self) -> None:
+        given = [x is not None for x in (self.coordinator, self.count, self.process)]
+        if any(given) and not all(given):
+            raise ValueError(
+                "`--coordinator HOST:PORT`, `--processes N` and `--process I` belong "
+                "together; give all three, or `--distributed` alone on a cluster that "
+                "starts the processes itself."
+            )
+        for name, seconds in (
+            ("heartbeat", self.heartbeat_seconds),
+            ("joining", self.joining_seconds),
+        ):
+            if seconds < 1:
+                raise ValueError(f"`--{name}-seconds` is {seconds}, not 1 or more.")
+        if self.coordinator is None or self.count is None or self.process is None:
+            return
+        host, _, port = self.coordinator.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise ValueError(
+                f"`--coordinator` is {self.coordinator!r}; it needs HOST:PORT, such as "
+                "node1:12345."
+            )
+        if self.count < 1:
+            raise ValueError(f"`--processes` is {self.count}, not 1 or more.")
+        if not 0 <= self.process < self.count:
+            raise ValueError(
+                f"`--process` is {self.process}, not in 0..{self.count - 1}."
+            )
+
+
+@contextmanager
+def joined(processes: Processes) -> Iterator[None]:
+    """Waits until all processes are there; to be used before JAX looks for devices.
+
+    If another process dies within the context, this one ends with exit code 1; or JAX
+    ends it with another, after `heartbeat_seconds` and some seconds more.
+
+    Args:
+      processes: How they find one another.
+
+    Raises:
+      ValueError: If nothing in the environment says where the others are.
+      ProcessError: If they did not all come.
+    """
+    _join(processes)
+    try:
+        yield
+    except Exception as error:
+        if not _is_lost_connection(error):
+            raise
+        reason = _first_line(error)
+        sys.stderr.write(f"jaxswap: another process is gone: {reason}\n")
+        sys.stderr.flush()
+        # Not by `exit`, which would wait for the process that is gone.
+        os._exit(1)
+    jax.distributed.shutdown()
+
+
+def _join(processes: Processes) -> None:
+    try:
+        jax.distributed.initialize(
+            processes.coordinator,
+            processes.count,
+            processes.process,
+            initialization_timeout=processes.joining_seconds,
+            heartbeat_timeout_seconds=processes.heartbeat_seconds,
+            shutdown_timeout_seconds=processes.heartbeat_seconds,
+        )
+    except ValueError as error:
+        raise ValueError(
+            "`--distributed` found no cluster in the environment (Slurm, Open MPI, "
+            "Kubernetes); give --coordinator HOST:PORT, --processes N and --process I."
+            f" JAX says: {error}"
+        ) from error
+    except RuntimeError as error:
+        raise ProcessError(
+            f"the processes did not all come together within "
+            f"{processes.joining_seconds} s: {_first_line(error)}"
+        ) from error
+
+
+def _is_lost_connection(error: Exception) -> bool:
+    """Whether a computation over all processes failed; known by its text alone."""
+    text = str(error)
+    return any(name in text for name in ("Gloo", "NCCL", "oordination", "Barrier"))
+
+
+def is_first() -> bool:
+    """Whether this process writes what one alone has to write."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(what: str) -> None:
+    """Waits until every process has come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
+def any_process(flag: bool) -> bool:
+    """Whether a flag is set in any process; each of them has to ask."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(np.any(multihost_utils.process_allgather(np.int32(flag))))
+
+
+def known_to_any(values: np.ndarray) -> np.ndarray:
+    """Fills what is NaN here with what another process knows; all have to ask.
+
+    Args:
+      values: float64, of the same shape in all processes.
+
+    Returns:
+      The values, the same in all processes.
+    """
+    if jax.process_count() == 1:
+        return values
+    # JAX would make float32 of them.
+    bits = np.ascontiguousarray(values, np.float64).view(np.uint32)
+    gathered = np.asarray(multihost_utils.process_allgather(bits))
+    every = np.ascontiguousarray(gathered).view(np.float64)
+    known, filled = ~np.isnan(every), values.copy()
+    for process in range(len(every)):
+        filled = np.where(known[process], every[process], filled)
+    return filled
+
+
+@contextmanager
+def interruption() -> Iterator[list[int]]:
+    """Collects the signals SIGINT and SIGTERM, for all processes to stop together.
+
+    With one process they act as ever. A second signal acts at once.
+
+    Yields:
+      A list that holds the number of a signal once it has come.
+    """
+    received: list[int] = []
+    if jax.process_count() == 1:
+        yield received
+        return
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        del frame
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, receive) for number in signals]
+    try:
+        yield received
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
