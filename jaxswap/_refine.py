@@ -4,7 +4,8 @@ The simulation knows neither what a compiler adds (layout copies, gaps between
 buffers) nor where its scheduler moves a copy. So the plan is compiled, and what the
 compiled program needs beyond the simulation is taken off the limit of the next
 search. A copy that the compiler started too late to hide is asked for earlier; if
-that does not help, its value stays on the device.
+that does not help, its value stays on the device. Where nothing fits, the last
+program that may be compiled is one that leaves room to spare.
 """
 
 import dataclasses
@@ -110,6 +111,8 @@ def refine(
     correction = correction_bytes
     for count in range(1, max(1, most_compiles) + 1):
         room = limit_bytes - correction
+        if count == most_compiles and best is not None and limit_bytes > 0:
+            room = _safe_room(search, room, best, host_limit_bytes, search_seconds)
         progress(f"planning for {format_bytes(max(0, room))}")
         found = search.find(room, host_limit_bytes, search_seconds, again)
         known = correction if last is None else likeness(last, found.draft) * correction
@@ -145,6 +148,25 @@ def refine(
             correction += int(MARGIN * limit_bytes)
     assert best is not None
     return best
+
+
+def _safe_room(
+    search: Finder,
+    room: int,
+    best: Refined,
+    host_limit_bytes: int | None,
+    seconds: float,
+) -> int:
+    """Room for the last program: if nothing fits yet, halfway to the smallest draft.
+
+    What has been corrected again and again may miss the budget by little each time; a
+    budget is refused only where the smallest does not fit.
+    """
+    if best.fits:
+        return room
+    search.grounded = frozenset()
+    least = search.find(0, host_limit_bytes, seconds).draft.timeline.device_bytes
+    return (least + room) // 2 if least < room else 0
 
 
 def likeness(one: Draft, other: Draft) -> float:

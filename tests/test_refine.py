@@ -223,6 +223,32 @@ def test_where_nothing_fits_the_smallest_is_returned() -> None:
     assert refined.compiled.device_bytes == 1100 * MIB
 
 
+def test_the_last_program_leaves_room_where_corrections_never_suffice() -> None:
+    """Each program needs more than the one before it said it would."""
+    search = FakeSearch(lambda room: FakeDraft(Line(max(room, 300 * MIB), 1.0)))
+    compiler = FakeCompiler(
+        lambda count, draft: FakeSeen(draft.timeline.device_bytes + 40 * MIB * count)
+    )
+    refined = run(search, compiler, most=3)
+    assert refined.fits
+    assert [draft.timeline.device_bytes // MIB for draft in compiler.drafts] == [
+        800,
+        756,
+        (300 + 716) // 2,
+    ]
+    assert refined.draft is compiler.drafts[2]
+
+
+def test_the_last_program_is_the_smallest_where_no_other_can_fit() -> None:
+    search = FakeSearch(lambda room: FakeDraft(Line(max(room, 780 * MIB), 1.0)))
+    compiler = FakeCompiler(adds(100 * MIB))
+    refined = run(search, compiler, most=3)
+    assert not refined.fits
+    assert compiler.drafts[-1].timeline.device_bytes == 780 * MIB
+    assert refined.compiled is not None
+    assert refined.compiled.device_bytes == 880 * MIB
+
+
 @pytest.mark.parametrize("most", [1, 2, 4])
 def test_no_more_programs_are_compiled_than_allowed(most: int) -> None:
     compiler = FakeCompiler(lambda count, draft: FakeSeen(2 * LIMIT + count))
