@@ -34,6 +34,8 @@ MODEL_SECONDS = 1.0
 """Time for one solution of the model."""
 SEARCH_SECONDS = 6.0
 """Processor time for the search below one limit: other load must not spoil a plan."""
+MOST_SLOWDOWN = 8.0
+"""How much of other load is made up for where only wall time can be limited."""
 
 
 Seed = Callable[[Graph], Decision]
@@ -53,6 +55,26 @@ class Found:
     draft: Draft
     bound_seconds: float
     fits: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Instant:
+    """A moment, by the clock on the wall and by this thread's processor time."""
+
+    wall_seconds: float
+    thread_seconds: float
+
+    @classmethod
+    def now(cls) -> "Instant":
+        """This moment."""
+        return cls(time.perf_counter(), time.thread_time())
+
+    def slowdown(self) -> float:
+        """How many times as long as its processor time this thread took since."""
+        now = Instant.now()
+        worked = max(now.thread_seconds - self.thread_seconds, 1e-3)
+        slowdown = (now.wall_seconds - self.wall_seconds) / worked
+        return min(MOST_SLOWDOWN, max(1.0, slowdown))
 
 
 class Search:
@@ -109,7 +131,8 @@ class Search:
             again_best = Best(limit_bytes, host_limit_bytes)
             again_best.offer(draft)
             return Found(draft, bound, again_best.fits)
-        deadline = time.thread_time() + seconds
+        start = Instant.now()
+        deadline = start.thread_seconds + seconds
         best = Best(limit_bytes, host_limit_bytes)
         for draft in (self.kept, self.plain, *self.found):
             if not any(swap.value in self.grounded for swap in draft.swaps):
@@ -126,7 +149,7 @@ class Search:
         self._relax(best, deadline - 0.4 * seconds)
         is_small = self.exact.is_small
         model_deadline = deadline - 0.5 * seconds if is_small else deadline
-        extra = self._solve(best, model_deadline)
+        extra = self._solve(best, model_deadline, start.slowdown())
         bound += extra
         if is_small:
             lay_out = functools.partial(self._lay_out, best=best)
@@ -181,8 +204,11 @@ class Search:
         limit = GOOD * self.kept.timeline.seconds
         return best.fits and best.draft.timeline.seconds <= limit
 
-    def _solve(self, best: Best, deadline: float) -> float:
-        """Let the model propose; return its bound on the seconds to be added."""
+    def _solve(self, best: Best, deadline: float, slowdown: float) -> float:
+        """Let the model propose; return its bound on the seconds to be added.
+
+        HiGHS knows wall time alone: beside other load it is given more.
+        """
         if not self.values:
             return 0.0
         bound = bound_seconds(self.model, best.limit_bytes)
@@ -206,7 +232,7 @@ class Search:
                     best.limit_bytes - int(room * largest),
                     host_limit_bytes=best.host_limit_bytes,
                     depth=depth,
-                    time_limit_seconds=min(MODEL_SECONDS, left),
+                    time_limit_seconds=min(MODEL_SECONDS, left) * slowdown,
                 )
                 if answer is None:
                     break

@@ -1,6 +1,7 @@
 """The search finds the optimum of small programs, and good plans of larger ones."""
 
 import functools
+import time
 
 import pytest
 from handmade import chain
@@ -10,7 +11,7 @@ from random_programs import LIMITS, Case, brute_force, random_case
 from jaxswap import _exact
 from jaxswap._graph import Action
 from jaxswap._request import search_of
-from jaxswap._search import Search
+from jaxswap._search import MOST_SLOWDOWN, Instant, Search
 
 CASES = [(seed, 3 + seed % 3) for seed in range(12)]
 
@@ -133,3 +134,14 @@ def test_half_the_memory_costs_half_of_what_it_costs_to_recompute_all() -> None:
     assert found.fits
     extra = found.draft.timeline.seconds / kept.seconds - 1
     assert extra < 0.6 * (4 / 3 - 1)
+
+
+@pytest.mark.parametrize(
+    ("wall", "worked", "expected"),
+    [(30.0, 10.0, 3.0), (10.0, 10.0, 1.0), (5.0, 0.0, MOST_SLOWDOWN)],
+)
+def test_where_wall_time_is_limited_other_load_is_made_up_for(
+    wall: float, worked: float, expected: float
+) -> None:
+    start = Instant(time.perf_counter() - wall, time.thread_time() - worked)
+    assert start.slowdown() == pytest.approx(expected, rel=1e-2)
