@@ -20,7 +20,7 @@ from jax.sharding import PartitionSpec as P
 import jaxswap
 from benchmarks import harness
 from jaxswap.medical.comparison import methods
-from jaxswap.medical.unet import PAPER
+from jaxswap.medical.unet import PAPER, UNet3D
 
 OUTPUT = harness.RESULTS / "sharded.jsonl"
 CHANNELS = 4
@@ -120,7 +120,9 @@ def measure(
     }
 
 
-def described(size: int, batch: int, axes: dict[str, int]) -> tuple[Any, Any, Any]:
+def described(
+    size: int, batch: int, axes: dict[str, int], network: UNet3D = PAPER
+) -> tuple[Any, Any, Any]:
     """Describe parameters, images and targets of a batch, split over a mesh."""
     names = tuple(axes)
     mesh = AbstractMesh(
@@ -133,13 +135,13 @@ def described(size: int, batch: int, axes: dict[str, int]) -> tuple[Any, Any, An
 
     space = P(*(name if name in axes else None for name in ("data", "depth")))
     shape = (batch, size, size, size)
-    small = jax.ShapeDtypeStruct((1, 16, 16, 16, CHANNELS), PAPER.dtype)
+    small = jax.ShapeDtypeStruct((1, 16, 16, 16, CHANNELS), network.dtype)
     parameters = jax.tree.map(
         lambda leaf: struct(leaf.shape, leaf.dtype, P()),
-        jax.eval_shape(PAPER.init, jax.random.key(0), small),
+        jax.eval_shape(network.init, jax.random.key(0), small),
     )
-    images = struct((*shape, CHANNELS), jnp.dtype(PAPER.dtype), space)
-    targets = struct((*shape, PAPER.classes), jnp.dtype(PAPER.dtype), space)
+    images = struct((*shape, CHANNELS), jnp.dtype(network.dtype), space)
+    targets = struct((*shape, network.classes), jnp.dtype(network.dtype), space)
     return parameters, images, targets
 
 

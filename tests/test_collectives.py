@@ -1,5 +1,15 @@
-"""Collectives are read from the text of compiled programs."""
+"""Collectives are read from the text of compiled programs, and are as in plain JAX."""
 
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+from jax.sharding import AbstractMesh, AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import jaxswap
 from jaxswap._collectives import Collective, find_collectives, summarize
 from jaxswap._hlo import parse_module
 
@@ -61,3 +71,41 @@ def test_a_summary_counts_by_kind() -> None:
     assert found["collective-permute"] == (5, 160)
     assert found["all-reduce"] == (1, 64)
     assert list(found) == sorted(found)
+
+
+def convolutions(kernels: list[jax.Array], x: jax.Array) -> jax.Array:
+    numbers = ("NDHWC", "DHWIO", "NDHWC")
+    for kernel in kernels:
+        x = jnp.tanh(
+            lax.conv_general_dilated(
+                x, kernel, (1, 1, 1), "SAME", dimension_numbers=numbers
+            )
+        )
+    return jnp.mean(x**2)
+
+
+@pytest.mark.parametrize("count", [4, 8])
+def test_gradients_are_summed_at_once_as_in_plain_jax(count: int) -> None:
+    mesh = AbstractMesh((count,), ("data",), axis_types=(AxisType.Auto,))
+    whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+    kernel = jax.ShapeDtypeStruct((3, 3, 3, 8, 8), jnp.float32, sharding=whole)
+    x = jax.ShapeDtypeStruct((count, 32, 32, 32, 8), jnp.float32, sharding=split)
+
+    def compiled(loss: Any) -> jaxswap.Evidence:
+        gradient = jax.value_and_grad(loss)
+        options = jaxswap.compiler_options()
+        return jaxswap.inspect(
+            gradient, [kernel] * 5, x, target="h100", compiler_options=options
+        )
+
+    plain = compiled(convolutions)
+    swapped = compiled(
+        jaxswap.offload(
+            convolutions, policy=jaxswap.OFFLOAD, in_shardings=(whole, split)
+        )
+    )
+    assert summarize(swapped.collectives) == summarize(plain.collectives)
+    assert summarize(plain.collectives).keys() == {"all-reduce"}
+    own_share = x.size // count * 4
+    assert swapped.host_bytes % own_share == 0
+    assert swapped.host_bytes > 0
