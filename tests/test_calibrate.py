@@ -417,7 +417,7 @@ def test_none_on_a_machine_without_gpu_asks_for_a_name() -> None:
 
 
 def test_default_device_is_that_of_jax() -> None:
-    first, second = jax.devices()
+    first, second, *_ = jax.devices()
     assert default_device() == first
     with jax.default_device(second):
         assert default_device() == second

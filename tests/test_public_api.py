@@ -37,6 +37,8 @@ PUBLIC_NAMES = [
     "host_state",
     "inspect",
     "Target",
+    "Node",
+    "find_node",
     "Evidence",
     "check",
     "Check",

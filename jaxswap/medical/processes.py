@@ -192,7 +192,7 @@ def interruption() -> Iterator[list[int]]:
     def receive(number: int, frame: FrameType | None) -> None:
         del frame
         if received:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("a second signal came")
         received.append(number)
 
     signals = (signal.SIGINT, signal.SIGTERM)

@@ -235,7 +235,7 @@ class _Loop:
                     if is_due or is_stopped or is_interrupted:
                         self.checkpoints.save_latest(state, self.extra)
                     if is_interrupted:
-                        raise KeyboardInterrupt
+                        raise KeyboardInterrupt("a process was told to stop")
                     if is_stopped:
                         return
         except KeyboardInterrupt:
