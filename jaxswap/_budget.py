@@ -13,6 +13,16 @@ class BudgetError(ValueError):
         smallest_bytes: the smallest budget for which a plan was found.
         in_the_way: what holds device memory at the peak of that plan, with its bytes,
             largest first.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxswap
+        >>> w = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
+        >>> try:
+        ...     jaxswap.plan(lambda w: jnp.sum(jnp.tanh(w @ w)), w, budget="5MiB",
+        ...                  target="h100", compile=False, progress=False)
+        ... except jaxswap.BudgetError as error:
+        ...     error.smallest_bytes >= 8 * 2**20  # the argument and its gradient
+        True
     """
 
     def __init__(

@@ -32,6 +32,12 @@ class Check:
         numbers: how many numbers these hold.
         nonzero: how many of them are finite and not zero; if none is, the check says
             nothing.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxswap
+        >>> report = jaxswap.check(lambda x: jnp.sum(jnp.tanh(x)), jnp.ones(3), mixes=0)
+        >>> report.arrays, report.numbers, [row.policy for row in report.rows]
+        (1, 3, ['default', 'OFFLOAD', 'RECOMPUTE'])
     """
 
     function: str

@@ -34,6 +34,13 @@ class GradientError(AssertionError):
         allowed: the largest difference that rounding explains.
         policy: name of the policy under which it happens.
         options: what `jaxswap.offload` takes to repeat it.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxswap
+        >>> try:
+        ...     report = jaxswap.check(lambda x: jnp.sum(jnp.tanh(x)), jnp.ones(3))
+        ... except jaxswap.GradientError as error:
+        ...     print(error.leaf, error.policy, error.options)
     """
 
     def __init__(

@@ -37,14 +37,26 @@ class Evidence:
       alias_bytes: results that take the place of donated arguments.
       temp_bytes: device memory of everything between.
       host_bytes: pinned host memory: swapped values, pinned arguments and results.
-      copies: every copy between device and host, in the order of the program text.
-      at_peak: temporaries alive when most device memory is in use, largest first.
-        Their bytes add up to `temp_bytes`, but for alignment and gaps between buffers.
-        Empty if XLA did not say.
+      copies: every copy between device and host, in the order of the program text,
+        each with `direction` (`"to_host"` or `"to_device"`), `nbytes` of one execution,
+        `repeats`, `label`, `heavy` (names of the heavy operations that it overlaps) and
+        `is_exposed`.
+      at_peak: temporaries alive when most device memory is in use, largest first, each
+        with `nbytes`, `label`, `array` (type and sizes), `opcode` and `source`. Their
+        bytes add up to `temp_bytes`, but for alignment and gaps between buffers. Empty
+        if XLA did not say.
       collectives: what devices send to one another, if the arguments are split over a
         mesh. The other numbers are then those of one device.
       compile_seconds: time that XLA took.
       hlo_text: the compiled program.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxswap
+      >>> x = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
+      >>> seen = jaxswap.inspect(jax.grad(lambda x: (x @ x).sum()), x, target="h100")
+      >>> seen.device_bytes == seen.argument_bytes + seen.output_bytes + seen.temp_bytes
+      True
+      >>> largest = max((buffer.nbytes for buffer in seen.at_peak), default=0)
     """
 
     target: str

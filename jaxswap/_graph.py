@@ -19,7 +19,16 @@ import numpy as np
 
 
 class Action(enum.Enum):
-    """What becomes of a forward value between the forward and the backward pass."""
+    """What becomes of a forward value between the forward and the backward pass.
+
+    `jaxswap.KEEP`, `jaxswap.OFFLOAD` and `jaxswap.RECOMPUTE` are its members.
+
+    Example:
+        >>> import jaxswap
+        >>> jaxswap.OFFLOAD
+        <Action.OFFLOAD: 'offload'>
+        >>> loss = jaxswap.offload(lambda x: (x ** 2).sum(), policy=jaxswap.RECOMPUTE)
+    """
 
     KEEP = "keep"
     """Stays in device memory."""
@@ -45,6 +54,15 @@ class Value:
         scope: `jax.named_scope` path; for Flax modules the module path.
         is_argument: whether it is an input of the function (or closed over).
         host_nbytes: size in host memory: what loops have swapped inside their bodies.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxswap
+        >>> def policy(value):
+        ...     is_product = value.primitive == "dot_general"
+        ...     return jaxswap.KEEP if is_product else jaxswap.RECOMPUTE
+        >>> loss = jaxswap.offload(lambda w: jnp.sum(jnp.tanh(w @ w)), policy=policy)
+        >>> jax.grad(loss)(jnp.zeros((2, 2))).shape
+        (2, 2)
     """
 
     index: int

@@ -24,7 +24,22 @@ _POOL_SLACK = 1.125
 
 
 class HostMemoryError(ValueError):
-    """A plan needs more pinned host memory than it may have."""
+    """A plan needs more pinned host memory than it may have.
+
+    `jaxswap.plan` raises it for more than `host_budget`, than this machine has free,
+    or than XLA's pool holds; the text says which, and what to do.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxswap
+        >>> w = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
+        >>> try:
+        ...     jaxswap.plan(lambda w: jnp.sum(jnp.tanh(w @ w) @ w), w,
+        ...                  policy=jaxswap.OFFLOAD, host_budget="1MiB",
+        ...                  target="h100", compile=False, progress=False)
+        ... except jaxswap.HostMemoryError as error:
+        ...     print(str(error).split(":")[0])
+        the plan needs 8.00 MiB of pinned host memory and the host budget is 1.00 MiB
+    """
 
 
 def check_host_memory(

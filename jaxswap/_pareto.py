@@ -34,6 +34,12 @@ class Point:
         fits: whether it fits the budget.
         bound_seconds: no plan for this budget is faster, as far as the model can
             tell; 0 if it says nothing.
+
+    Example:
+        >>> import jaxswap
+        >>> point = jaxswap.Point("LMS", 2**30, 10**9, 2**29, 0.012, fits=True)
+        >>> point.device_bytes <= point.budget_bytes
+        True
     """
 
     method: str
@@ -53,6 +59,13 @@ class Pareto:
         target: the GPU's name.
         plain: the step that keeps everything.
         points: plans, by method, the largest budget first.
+
+    Example:
+        >>> import jaxswap
+        >>> kept = jaxswap.Point("plain", None, 2**31, 0, 0.010, fits=True)
+        >>> swapped = jaxswap.Point("LMS", 2**30, 10**9, 2**30, 0.012, fits=True)
+        >>> jaxswap.Pareto("h100", kept, (swapped,)).curves()
+        {'LMS': [(1000000000, 0.012)]}
     """
 
     target: str

@@ -88,6 +88,17 @@ class Plan:
         plain_graph: the program with its loops left to JAX; `None` if it has none.
         placement: the mesh over which the arguments are split; `None` for one device.
             Bytes and seconds are those of each of its devices.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxswap
+        >>> w = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
+        >>> def loss(w):
+        ...     return jnp.sum(jnp.tanh(jnp.tanh(w @ w) @ w))
+        >>> plan = jaxswap.plan(loss, w, target="h100", compile=False)
+        >>> {row.action for row in plan.rows} <= set(jaxswap.Action)
+        True
+        >>> plan.device_bytes <= plan.target.memory_bytes
+        True
     """
 
     graph: Graph

@@ -42,6 +42,15 @@ class TFLMSv2:
         min_bytes: tensors smaller than this stay.
         most_ahead: where the search for `swapin_ahead` ends.
 
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxswap
+        >>> w = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
+        >>> loss = lambda w: jnp.sum(jnp.tanh(jnp.tanh(jnp.tanh(w @ w) @ w) @ w))
+        >>> plan = jaxswap.plan(loss, w, budget="30MiB", target="h100", compile=False,
+        ...                     policy=jaxswap.policies.TFLMSv2())
+        >>> plan.device_bytes <= 30 * 2**20
+        True
+
     References:
         `lms.py` (`_search_params`) and `simulator.py` of branch `tflmsv2` of
         github.com/IBM/tensorflow-large-model-support.
@@ -97,6 +106,11 @@ class Imai2018:
         share: the encoder's share of the forward pass's operations.
         swapin_ahead: how many levels before its use a copy starts.
 
+    Example:
+        >>> import jaxswap
+        >>> policy = jaxswap.policies.Imai2018(swapin_ahead=3)
+        >>> loss = jaxswap.offload(lambda x: (x ** 2).sum(), policy=policy)
+
     References:
         Imai, Matzek, Le, Negishi, Kawachiya 2018, "Fast and Accurate 3D Medical Image
         Segmentation with Data-swapping Method", arXiv 1812.07816. Its tuned values
@@ -128,6 +142,15 @@ class FullRemat:
 
     `jax.checkpoint` around the whole function. Saves little: the values come alive
     again all at once, when the backward pass begins.
+
+    Example:
+        >>> import jaxswap
+        >>> policy = jaxswap.policies.FullRemat()
+        >>> loss = jaxswap.offload(lambda x: (x ** 2).sum(), policy=policy)
+
+    References:
+        Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost",
+        arXiv 1604.06174, with one segment.
     """
 
     def decide(self, graph: Graph) -> Decision:
@@ -140,11 +163,20 @@ class FullRemat:
 class SwapEverything:
     """Swap every large value that lies idle, recompute nothing.
 
-    vDNN's static policy `all` (Rhu et al. 2016), with a copy back that starts one
-    heavy operation before its use.
+    vDNN's static policy `all`, with a copy back that starts one heavy operation before
+    its use.
 
     Attributes:
         min_bytes: values smaller than this stay.
+
+    Example:
+        >>> import jaxswap
+        >>> policy = jaxswap.policies.SwapEverything()
+        >>> loss = jaxswap.offload(lambda x: (x ** 2).sum(), policy=policy)
+
+    References:
+        Rhu et al. 2016, "vDNN: Virtualized Deep Neural Networks for Scalable,
+        Memory-Efficient Neural Network Design", arXiv 1602.08124.
     """
 
     min_bytes: int = 1 << 20
@@ -166,6 +198,14 @@ class SaveOnCpu:
 
     Attributes:
         min_bytes: values smaller than this stay; 0 is PyTorch's own choice.
+
+    Example:
+        >>> import jaxswap
+        >>> policy = jaxswap.policies.SaveOnCpu()
+        >>> loss = jaxswap.offload(lambda x: (x ** 2).sum(), policy=policy)
+
+    References:
+        PyTorch's documentation of `torch.autograd.graph.save_on_cpu`.
     """
 
     min_bytes: int = 1 << 10
@@ -191,6 +231,14 @@ class DotsSaveable:
 
     `jax.checkpoint_policies.dots_saveable`, which does not count convolutions among
     them; here they are.
+
+    Example:
+        >>> import jaxswap
+        >>> policy = jaxswap.policies.DotsSaveable()
+        >>> loss = jaxswap.offload(lambda x: (x ** 2).sum(), policy=policy)
+
+    References:
+        JAX's documentation of `jax.checkpoint_policies`.
     """
 
     def decide(self, graph: Graph) -> Decision:
@@ -209,6 +257,14 @@ class OffloadDots:
 
     Attributes:
         swapin_ahead: heavy operations before its use at which a copy may start.
+
+    Example:
+        >>> import jaxswap
+        >>> policy = jaxswap.policies.OffloadDots(swapin_ahead=1)
+        >>> loss = jaxswap.offload(lambda x: (x ** 2).sum(), policy=policy)
+
+    References:
+        JAX's documentation of `jax.checkpoint_policies`.
     """
 
     swapin_ahead: int = 2

@@ -169,7 +169,15 @@ def _spacings(reports: Sequence[CaseReport]) -> list[Fault]:
 
 
 def file_of(fault: Fault, root: Path) -> str:
-    """The file of a fault, relative to the data set where it lies in it."""
+    """The file of a fault, relative to the data set where it lies in it.
+
+    Args:
+      fault: What is wrong.
+      root: Folder or file of the data set.
+
+    Returns:
+      The path as text; empty if the fault is of no single file.
+    """
     if fault.file is None:
         return ""
     folder = root if root.is_dir() else root.parent

@@ -72,7 +72,11 @@ def fetch_templates(folder: Path) -> Atlas:
 
 
 def has_templates(folder: Path) -> bool:
-    """Says whether a folder has all files that `load_templates` reads."""
+    """Says whether a folder has all files that `load_templates` reads.
+
+    Args:
+      folder: The folder; it need not exist.
+    """
     return all((folder / name).is_file() for name in _FILES)
 
 

@@ -188,8 +188,18 @@ def make_region_map(
 def find_label_map(edition: str) -> LabelMap:
     """Finds a map of `LABEL_MAPS` by name.
 
+    Args:
+      edition: The name, in any case.
+
+    Returns:
+      The map.
+
     Raises:
       ValueError: If there is none; the message lists those there are.
+
+    Example:
+      >>> find_label_map("BraTS2023").name
+      'brats2023'
     """
     label_map = LABEL_MAPS.get(edition.lower())
     if label_map is None:

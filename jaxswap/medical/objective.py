@@ -33,7 +33,11 @@ LOSSES = tuple(OVERLAPPING)
 
 
 def class_count(label_map: LabelMap) -> int:
-    """Number of logits a voxel: one a region, and background where they exclude."""
+    """Number of logits a voxel: one a region, and background where they exclude.
+
+    Args:
+      label_map: What the labels mean.
+    """
     return len(label_map.regions) + label_map.is_exclusive
 
 

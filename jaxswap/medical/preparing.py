@@ -106,7 +106,13 @@ def prepare(
 
 
 def prepare_as(case: CaseFiles, dataset: Dataset, config: PrepareConfig) -> Prepared:
-    """Prepares a case as `config` says; see `prepare`."""
+    """Prepares a case as `config` says; see `prepare`.
+
+    Args:
+      case: The files of the case.
+      dataset: The data set that it belongs to: its channels and label map.
+      config: How to prepare.
+    """
     return prepare_volumes(
         read_case(case, dataset.channels), dataset.label_map, config, case.name
     )
@@ -115,7 +121,14 @@ def prepare_as(case: CaseFiles, dataset: Dataset, config: PrepareConfig) -> Prep
 def prepare_volumes(
     volumes: CaseVolumes, label_map: LabelMap | None, config: PrepareConfig, name: str
 ) -> Prepared:
-    """Prepares volumes that are in memory already; see `prepare`."""
+    """Prepares volumes that are in memory already; see `prepare`.
+
+    Args:
+      volumes: Images, and labels if there are any, on one grid.
+      label_map: What the labels mean; None if there are none.
+      config: How to prepare.
+      name: Name of the case, for messages.
+    """
     labels = None
     if volumes.labels is not None:
         labels = _check_labels(volumes, label_map)
@@ -215,6 +228,10 @@ def plan_grid(
 
 def fit_shape(size: Sequence[int], multiple: int) -> Shape:
     """Rounds each axis up to a multiple.
+
+    Args:
+      size: Voxels along each axis.
+      multiple: What the result is divisible by.
 
     Example:
       >>> fit_shape((138, 170, 138), 16)

@@ -129,7 +129,13 @@ class ResidualUNet3D(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside a short cut; (batch, channel, ...)."""
+    """Two convolutions beside a short cut; (batch, channel, ...).
+
+    Attributes:
+      features: Channels of the result.
+      is_halved: Whether the first convolution has stride 2.
+      layers: Which implementation of the layers to use.
+    """
 
     features: int
     is_halved: bool = False

@@ -226,6 +226,12 @@ def make_config(values: Mapping[str, Any]) -> RunConfig:
 def parse_setting(text: str) -> tuple[str, Any]:
     """Reads `name=value`; the value is YAML, as in a configuration file.
 
+    Args:
+      text: What the user wrote after `--set`.
+
+    Returns:
+      Name and value.
+
     Raises:
       ValueError: If it is none.
 

@@ -52,6 +52,9 @@ def split(
 def patient_of(name: str) -> str:
     """The part of a case's name that its patient's other time points share.
 
+    Args:
+      name: Name of the case.
+
     Example:
       >>> patient_of("BraTS-GLI-00005-101"), patient_of("BraTS20_Training_001")
       ('BraTS-GLI-00005', 'BraTS20_Training_001')

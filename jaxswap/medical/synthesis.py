@@ -161,7 +161,14 @@ def make_case(synthesis: Synthesis, index: int) -> str:
 
 
 def summarize(synthesis: Synthesis) -> dict[str, Any]:
-    """Returns what `synthesis.json` holds."""
+    """Returns what `synthesis.json` holds.
+
+    Args:
+      synthesis: The cases that are to be made.
+
+    Returns:
+      The statement on what the cases are, their number and seed, and the recipe.
+    """
     is_parcellation = synthesis.recipe.arm == "parcellation"
     return {
         "statement": PARCELLATION_STATEMENT if is_parcellation else STATEMENT,

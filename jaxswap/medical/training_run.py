@@ -84,6 +84,15 @@ def load_run(
 ) -> Run:
     """Prepares the cases of a run, then the run; writes nothing but the cache.
 
+    Args:
+      config: What the run does.
+      folder: Where the run will leave its files.
+      cache: Folder of prepared cases.
+      progress: What the user sees meanwhile.
+
+    Returns:
+      The run, planned and ready for `train`.
+
     Raises:
       ValueError: If data, network, budget or target do not fit.
       FileNotFoundError: If the data set, or a file of a case, is missing.
@@ -284,7 +293,11 @@ def _compiler_options() -> dict[str, Any] | None:
 
 
 def describe(run: Run) -> str:
-    """One paragraph on what will run and what was planned for it."""
+    """One paragraph on what will run and what was planned for it.
+
+    Args:
+      run: The run.
+    """
     config, cases = run.config, run.cases
     seen = "patches" if config.patch is not None else "whole volumes"
     sides = " x ".join(map(str, run.shape))

@@ -45,7 +45,12 @@ class State(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a step tells: the loss and the norm of the gradient, float32 scalars."""
+    """What a step tells.
+
+    Attributes:
+      loss: Of the parameters before the step, float32 scalar.
+      gradient_norm: Euclidean norm of the gradient, float32 scalar.
+    """
 
     loss: Array
     gradient_norm: Array

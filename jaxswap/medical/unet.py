@@ -180,7 +180,17 @@ def check_volume_shape(shape: tuple[int, ...], depth: int) -> None:
 
 
 class ConvBlock(nn.Module):
-    """Convolution, instance normalisation and leaky ReLU; (batch, channel, ...)."""
+    """Convolution, instance normalisation and leaky ReLU; (batch, channel, ...).
+
+    Attributes:
+      features: Channels of the result.
+      size: Voxels of the kernel along each side.
+      kind: Grid of the result, see `Kind`.
+      is_normalized: Whether to normalize; if not, there is no leaky ReLU either, and
+        the bias is added.
+      negative_slope: Slope of the leaky ReLU below zero.
+      layers: Which implementation of the layers to use.
+    """
 
     features: int
     size: int = 3
