@@ -1,5 +1,6 @@
 # make demo          plan and prove the 3-D U-Net for a GPU that is not there
 # make test          every check: lint, types, the built wheel, the tests
+# make docs          the API reference from the docstrings, in build/docs
 # make test-newest   the fast tests again on the newest other Python of this machine
 
 SHELL := /bin/bash
@@ -26,7 +27,7 @@ NEWEST_PYTHON = $(shell used=$$($(PYTHON) -c '$(PROBE)'); \
     [ "$$version" = "$$used" ] || echo "$$version $$python"; \
   done | sort -V | tail -n 1 | cut -d' ' -f2)
 
-.PHONY: help demo test test-newest lint types wheel pytest clean
+.PHONY: help demo docs test test-newest lint types wheel pytest clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -34,6 +35,11 @@ help:
 demo: $(VENV)/.installed-demo
 	@echo "== jaxswap demo"
 	@$(VENV)/bin/jaxswap demo
+
+docs: $(VENV)/.installed-test
+	@echo "== API reference"
+	@$(VENV)/bin/python docs/reference.py build/docs
+	@echo "open build/docs/index.html"
 
 test: lint types wheel pytest
 

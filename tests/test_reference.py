@@ -1,0 +1,190 @@
+"""The API reference is built without a warning and leaves out no public name."""
+
+import dataclasses
+import html
+import importlib
+import inspect
+import pathlib
+import pkgutil
+import re
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import jaxswap
+import jaxswap.linen
+import jaxswap.medical
+import jaxswap.nnx
+
+ROOT = pathlib.Path(__file__).parent.parent
+CORE = ["jaxswap", "jaxswap.linen", "jaxswap.nnx", "jaxswap.policies"]
+MEDICAL = [
+    f"jaxswap.medical.{module.name}"
+    for module in pkgutil.iter_modules(jaxswap.medical.__path__)
+    if not module.name.startswith("_")
+]
+# Those that the package's docstring sends its readers to.
+MAIN = [
+    name
+    for name in MEDICAL
+    if f"`{name.rpartition('.')[2]}`" in (jaxswap.medical.__doc__ or "")
+]
+
+
+def public(module: types.ModuleType) -> dict[str, Any]:
+    """Functions and classes that a module is for; of `jaxswap`, all of its names."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and not isinstance(value, types.ModuleType)
+        and (module is jaxswap or getattr(value, "__module__", "") == module.__name__)
+        and (inspect.isclass(value) or inspect.isfunction(value))
+    }
+
+
+def names_in(modules: list[str]) -> list[tuple[str, str]]:
+    return [
+        (module, name)
+        for module in modules
+        for name in public(importlib.import_module(module))
+    ]
+
+
+def arguments(value: Any) -> Iterator[str]:
+    """What a caller may give to a function, or to make an object of a class."""
+    if inspect.isfunction(value):
+        yield from inspect.signature(value).parameters
+    elif dataclasses.is_dataclass(value):
+        yield from (f.name for f in dataclasses.fields(value) if _is_given(f))
+    else:
+        yield from getattr(value, "_fields", ())
+
+
+def _is_given(field: Any) -> bool:
+    # Flax adds the last two to every module.
+    return not field.name.startswith("_") and field.name not in ("parent", "name")
+
+
+def undocumented(value: Any) -> list[str]:
+    """Arguments of which the docstring says nothing."""
+    text = inspect.getdoc(value) or ""
+    sections = re.findall(r"^(?:Args|Attributes):\n((?:[ \n].*\n?)+)", text, re.M)
+    found = set(re.findall(r"^ +\**(\w+):", "\n".join(sections), re.M))
+    own = (name for name in arguments(value) if not name.startswith("_"))
+    return [name for name in own if name not in found]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """HTML of each page, by module."""
+    folder = tmp_path_factory.mktemp("reference")
+    script = str(ROOT / "docs" / "reference.py")
+    command = [sys.executable, script, str(folder)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warn" not in done.stdout
+    return {
+        ".".join(path.relative_to(folder).with_suffix("").parts): path.read_text()
+        for path in folder.rglob("*.html")
+    }
+
+
+def signature_in(page: str, name: str) -> str:
+    """Text of an entry's signature."""
+    start = page.find(f'id="{name}"')
+    assert start >= 0, name
+    found = re.search(r'class="signature.*?</div>', page[start:], re.S)
+    assert found, name
+    return html.unescape(re.sub(r"<[^>]+>", "", found[0]))
+
+
+@pytest.mark.slow
+def test_reference_has_a_page_for_each_public_module(pages: dict[str, str]) -> None:
+    wanted = {*CORE, *MEDICAL, "jaxswap.medical", "index"}
+    assert set(pages) == wanted
+
+
+@pytest.mark.slow
+def test_reference_has_an_entry_with_arguments_for_each_public_name(
+    pages: dict[str, str],
+) -> None:
+    entries = names_in([*CORE, *MEDICAL])
+    assert len(entries) > 300
+    lacking = []
+    for module, name in entries:
+        value = getattr(importlib.import_module(module), name)
+        entry = name if inspect.isfunction(value) else f"{name}.__init__"
+        given = list(arguments(value))
+        if inspect.isclass(value):
+            lacking += [] if f'id="{name}"' in pages[module] else [f"{module}.{name}"]
+        if given or inspect.isfunction(value):
+            text = signature_in(pages[module], entry)
+            lacking += [f"{module}.{name}: {a}" for a in given if a not in text]
+    assert not lacking
+
+
+@pytest.mark.slow
+def test_reference_renders_docstrings_as_sections_and_code(
+    pages: dict[str, str],
+) -> None:
+    page = pages["jaxswap"]
+    for text in (">Arguments:<", ">Returns:<", ">Raises:<", ">Example:<"):
+        assert text in page
+    for module, text in pages.items():
+        prose = re.sub(r"<pre>.*?</pre>", "", text, flags=re.S)
+        assert not re.search(r"&gt;&gt;&gt; |>Args:|<p>Returns:", prose), module
+
+
+@pytest.mark.parametrize(("module", "name"), names_in([*CORE, *MAIN]))
+def test_docstring_names_every_argument(module: str, name: str) -> None:
+    assert not undocumented(getattr(importlib.import_module(module), name))
+
+
+@pytest.mark.parametrize(("module", "name"), names_in(CORE))
+def test_docstring_has_an_example(module: str, name: str) -> None:
+    assert ">>> " in (getattr(importlib.import_module(module), name).__doc__ or "")
+
+
+@pytest.mark.parametrize("name", jaxswap.policies.PUBLISHED + jaxswap.policies.JAX_OWN)
+def test_docstring_of_a_published_policy_names_its_source(name: str) -> None:
+    text = inspect.getdoc(getattr(jaxswap.policies, name)) or ""
+    assert re.search(r"^References:\n +\S", text, re.M)
+
+
+def test_what_the_package_sends_its_readers_to_exists() -> None:
+    named = re.findall(r"`([a-z_]+)`", (jaxswap.medical.__doc__ or ""))
+    modules = {name.rpartition(".")[2] for name in MEDICAL}
+    assert set(named) <= modules
+    assert len(MAIN) > 20
+
+
+def documented(first: int, second: int) -> None:
+    """Add.
+
+    Args:
+        first: a number.
+    """
+
+
+@dataclasses.dataclass
+class Documented:
+    """Hold.
+
+    Attributes:
+        first: a number.
+    """
+
+    first: int
+    second: int
+
+
+@pytest.mark.parametrize("value", [documented, Documented])
+def test_a_missing_argument_would_be_noticed(value: Any) -> None:
+    assert undocumented(value) == ["second"]
