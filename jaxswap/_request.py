@@ -188,13 +188,16 @@ class Request:
 
     def _compiler(self, programs: "Sequence[_Traced]", target: Target) -> Compile:
         """Return what compiles a draft for the target."""
+        # XLA shares its tuning among the processes of a run; one of them alone would
+        # wait for the others, and so compiles for a GPU that is not there.
+        is_here = self.target is None and jax.process_count() == 1
 
         def compile_(draft: Draft) -> Evidence:
             program = next(p.program for p in programs if p.graph is draft.graph)
             return inspect(
                 step_of(program, draft.graph, draft),
                 *types_of(program),
-                target=None if self.target is None else target,
+                target=None if is_here else target,
                 compiler_options=compiler_options(),
             )
 

@@ -173,6 +173,23 @@ def test_two_processes_do_what_one_does(
     assert len(list(labels.glob("*.nii.gz"))) == 6
 
 
+def test_one_process_plans_for_all(
+    words: list[str], alone: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    planned = [*words, "--mesh", "data=2", "--target", "h100", "--device-memory"]
+    with started([*planned, "1KiB"], 2) as processes:
+        results = [ended(process) for process in processes]
+    for result in results:
+        assert result.code == 2, result.error
+        assert "the smallest that was found to work is" in result.error
+    with started([*planned, "1GiB"], 2) as processes:
+        first, second = (ended(process) for process in processes)
+    assert (first.code, second.code) == (0, 0), first.error + second.error
+    assert "jaxswap: compil" in first.error
+    assert "jaxswap: compil" not in second.error
+    assert_like_alone(tmp_path / "run", alone)
+
+
 def test_when_one_of_four_is_killed_all_end_and_one_process_goes_on(
     words: list[str], alone: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

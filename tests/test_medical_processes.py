@@ -15,6 +15,7 @@ from jaxswap.medical.processes import (
     interruption,
     is_first,
     known_to_any,
+    made_by_first,
     wait_for_all,
 )
 
@@ -44,6 +45,7 @@ def test_one_process_agrees_with_itself() -> None:
     assert is_first()
     assert any_process(True)
     assert not any_process(False)
+    assert made_by_first(lambda: b"plan") == b"plan"
     values = np.array([0.1, np.nan])
     np.testing.assert_array_equal(known_to_any(values), values)
 

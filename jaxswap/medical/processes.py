@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -173,6 +173,39 @@ def known_to_any(values: np.ndarray) -> np.ndarray:
     for process in range(len(every)):
         filled = np.where(known[process], every[process], filled)
     return filled
+
+
+def made_by_first(make: Callable[[], bytes]) -> bytes:
+    """What the first process makes, in all of them; each has to ask.
+
+    Args:
+      make: Called in the first process alone.
+
+    Returns:
+      Its result.
+
+    Raises:
+      ValueError: If that could not be made; in all processes, with the same text.
+    """
+    if jax.process_count() == 1:
+        return make()
+    content, error = b"", None
+    if is_first():
+        try:
+            content = make()
+        except ValueError as raised:
+            error, content = raised, str(raised).encode()
+    header = np.array([len(content), error is not None], np.int32)
+    length, is_error = multihost_utils.broadcast_one_to_all(header)
+    if not is_first():
+        content = bytes(int(length))
+    array = np.frombuffer(content, np.uint8)
+    content = np.asarray(multihost_utils.broadcast_one_to_all(array)).tobytes()
+    if error is not None:
+        raise error
+    if is_error:
+        raise ValueError(content.decode())
+    return content
 
 
 @contextmanager

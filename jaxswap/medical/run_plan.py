@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import flax.linen as nn
@@ -14,6 +17,7 @@ import jaxswap
 from jaxswap.medical.label_maps import LabelMap
 from jaxswap.medical.mesh import RunMesh
 from jaxswap.medical.networks import check_deep_supervision
+from jaxswap.medical.processes import made_by_first
 from jaxswap.medical.run_config import RunConfig
 from jaxswap.medical.training_step import Loss, make_loss
 
@@ -89,15 +93,29 @@ def plan_loss(
     parameters = jax.eval_shape(network.init, jax.random.key(0), images)
     labels = jax.ShapeDtypeStruct(images.shape[:-1], jnp.uint8)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    plan = jaxswap.plan(
-        loss,
-        *_placed((parameters, images, labels, key), mesh),
-        budget=config.device_memory,
-        reserve=_beside(config, parameters),
-        host_budget=config.host_memory,
-        target=config.target,
+    arguments = _placed((parameters, images, labels, key), mesh)
+    plan = _same_in_all_processes(
+        lambda: jaxswap.plan(
+            loss,
+            *arguments,
+            budget=config.device_memory,
+            reserve=_beside(config, parameters),
+            host_budget=config.host_memory,
+            target=config.target,
+        )
     )
     return PlannedLoss(jaxswap.offload(loss, plan=plan), plan)
+
+
+def _same_in_all_processes(make: Callable[[], jaxswap.Plan]) -> jaxswap.Plan:
+    """A plan that one process made: how far a search gets depends on the machine."""
+    if jax.process_count() == 1:
+        return make()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "plan.json"
+        content = made_by_first(lambda: make().save(path).read_bytes())
+        path.write_bytes(content)
+        return jaxswap.load_plan(path)
 
 
 def _shardings(mesh: RunMesh | None) -> tuple[Any, ...] | None:
