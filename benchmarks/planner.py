@@ -8,7 +8,8 @@ For each program and target: the budgets are shares of what plain JAX's compiled
 needs, and the smallest for which a plan was found. Device bytes are read from programs
 compiled for the target, seconds are simulated at its published rates, and every
 policy is tuned and simulated at the same budget, less what compiled programs were seen
-to need beyond the simulation. Searches are limited in processor time.
+to need beyond the simulation. One that would be faster than the plan is compiled too:
+it counts only if its program fits. Searches are limited in processor time.
 """
 
 import argparse
@@ -20,9 +21,9 @@ import time
 from typing import Any
 
 import jaxswap
-from benchmarks import harness
-from benchmarks.baselines import read
-from benchmarks.programs import PROGRAMS
+from benchmarks import compiled, harness
+from benchmarks.case import Case
+from benchmarks.programs import PROGRAMS, TINY, Program
 from jaxswap import policies
 
 SHARES = (0.8, 0.65, 0.5, 0.4)
@@ -32,60 +33,105 @@ TIMED = "50%"
 COMPILES = 3
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Measure, or show what was measured."""
+def main(arguments: list[str] | None = None, until: float | None = None) -> int:
+    """Measure, or show what was measured.
+
+    Args:
+      arguments: the command line; that of the process by default.
+      until: time of `time.monotonic` when to stop.
+
+    Returns:
+      How many programs were not reached in time.
+    """
+    options = _parser().parse_args(arguments)
+    if options.table:
+        print(tables(options.output))
+        return 0
+    if options.plots:
+        for path in plots(options.output):
+            print(path)
+        return 0
+    if options.one:
+        program, target = options.one
+        measure(program, target, options.output, is_tiny=options.tiny)
+        return 0
+    left = 0
+    for target in options.target or ("h100", "a100-40"):
+        for program in options.program or PROGRAMS:
+            left += not _measure_alone(program, target, options, until)
+    return left
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks.planner", description=__doc__)
     parser.add_argument("--target", action="append", help="GPU to plan for")
     parser.add_argument("--program", action="append", choices=list(PROGRAMS))
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--tiny", action="store_true", help="programs of seconds")
     parser.add_argument("--table", action="store_true", help="show what was measured")
     parser.add_argument("--plots", action="store_true", help="draw what was measured")
     parser.add_argument("--output", type=pathlib.Path, default=OUTPUT)
-    options = parser.parse_args(arguments)
-    if options.table:
-        print(tables(options.output))
-    elif options.plots:
-        for path in plots(options.output):
-            print(path)
-    elif options.one:
-        program, target = options.one
-        measure(program, target, options.output)
-    else:
-        for target in options.target or ("h100", "a100-40"):
-            for program in options.program or PROGRAMS:
-                command = [sys.executable, "-m", "benchmarks.planner"]
-                command += ["--output", str(options.output), "--one", program, target]
-                subprocess.run(command, check=True)
+    return parser
 
 
-def measure(program: str, target: str, output: pathlib.Path) -> None:
-    """Plan one program for all budgets; skip those that were planned before."""
+def _measure_alone(
+    program: str, target: str, options: argparse.Namespace, until: float | None
+) -> bool:
+    """Measure in a process of its own; return whether it got done in time."""
+    if not _missing(program, target, options.output):
+        return True
+    command = [sys.executable, "-m", "benchmarks.planner", "--one", program, target]
+    command += ["--output", str(options.output), *(["--tiny"] * options.tiny)]
+    left = None if until is None else until - time.monotonic()
+    if left is not None and left <= 0:
+        return False
+    try:
+        subprocess.run(command, check=True, timeout=left)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _missing(program: str, target: str, output: pathlib.Path) -> list[str]:
+    """Budgets that were not planned for yet."""
     done = {
         (row["program"], row["target"], row["budget"])
         for row in harness.rows_of(output)
     }
-    plain_bytes = plain_device_bytes(program, target)
+    names = [*(f"{share:.0%}" for share in SHARES), "smallest"]
+    return [name for name in names if (program, target, name) not in done]
+
+
+def measure(
+    program: str, target: str, output: pathlib.Path, *, is_tiny: bool = False
+) -> None:
+    """Plan one program for all budgets; skip those that were planned before."""
+    missing = _missing(program, target, output)
+    if not missing:
+        return
+    build = (TINY if is_tiny else PROGRAMS)[program]
+    plain_bytes = plain_device_bytes(program, target, output, is_tiny=is_tiny)
     budgets: dict[str, int | str] = {
         f"{share:.0%}": int(share * plain_bytes) for share in SHARES
     }
     budgets["smallest"] = "smallest"
-    for name, budget in budgets.items():
-        if (program, target, name) in done:
-            continue
+    for name in missing:
+        budget = budgets[name]
         row: dict[str, Any] = {"program": program, "target": target, "budget": name}
         row |= {"plain_device_bytes": plain_bytes}
         if name == TIMED:
-            row["planning_seconds"] = planning_seconds(program, target, budget)
-        row |= planned(program, target, budget)
+            row["planning_seconds"] = planning_seconds(build, target, budget)
+        row |= planned(build, target, budget)
         # What programs need beyond the simulation, others would need as well.
         limit = row["budget_bytes"] - max(0, row.get("correction_bytes", 0))
-        row["policies"] = simulated(program, target, limit)
+        row["policies"] = simulated(build, target, limit)
+        row["refuted"] = refuted(build, target, row)
         harness.record(row, output)
 
 
-def planned(program: str, target: str, budget: int | str) -> dict[str, Any]:
+def planned(program: Program, target: str, budget: int | str) -> dict[str, Any]:
     """Plan for one budget, with compiles."""
-    loss, args = PROGRAMS[program]()
+    loss, args = program()
     options: dict[str, Any] = {"budget": budget, "target": target}
     start = time.perf_counter()
     try:
@@ -120,9 +166,9 @@ def planned(program: str, target: str, budget: int | str) -> dict[str, Any]:
     }
 
 
-def planning_seconds(program: str, target: str, budget: int | str) -> float:
+def planning_seconds(program: Program, target: str, budget: int | str) -> float:
     """Seconds to trace and plan a program, without compiling it."""
-    loss, args = PROGRAMS[program]()
+    loss, args = program()
     start = time.perf_counter()
     with contextlib.suppress(jaxswap.BudgetError):
         jaxswap.plan(
@@ -131,9 +177,9 @@ def planning_seconds(program: str, target: str, budget: int | str) -> float:
     return time.perf_counter() - start
 
 
-def simulated(program: str, target: str, budget: int) -> dict[str, float | None]:
+def simulated(program: Program, target: str, budget: int) -> dict[str, float | None]:
     """Simulated seconds of every policy at a budget; `None` where it does not fit."""
-    loss, args = PROGRAMS[program]()
+    loss, args = program()
     found: dict[str, float | None] = {}
     for name in (*policies.PUBLISHED, *policies.JAX_OWN):
         try:
@@ -153,15 +199,35 @@ def simulated(program: str, target: str, budget: int) -> dict[str, float | None]
     return found
 
 
-def plain_device_bytes(program: str, target: str) -> int:
-    """Device bytes of plain JAX's compiled step, measured by `baselines`."""
-    row = read(harness.RESULTS / "baselines.jsonl").get((program, "plain", target))
-    if row is None:
-        raise SystemExit(
-            f"no plain row of {program} for {target}: run benchmarks.baselines first"
-        )
-    parts = ("argument_bytes", "output_bytes", "temp_bytes")
-    return sum(row[part] for part in parts) - row.get("alias_bytes", 0)
+def refuted(program: Program, target: str, row: dict[str, Any]) -> dict[str, int]:
+    """Device bytes of policies that are faster on paper but do not fit when compiled.
+
+    Those are taken out of the row's `policies`.
+    """
+    loss, args = program()
+    found: dict[str, int] = {}
+    for name, seconds in row["policies"].items():
+        if seconds is None or seconds >= row.get("simulated_seconds", 0) * (1 - 1e-9):
+            continue
+        policy = getattr(policies, name)()
+        options: dict[str, Any] = {"budget": row["budget_bytes"], "target": target}
+        try:
+            jaxswap.plan(loss, *args, policy=policy, **options)
+        except jaxswap.BudgetError as error:
+            found[name] = error.smallest_bytes
+    row["policies"] |= dict.fromkeys(found)
+    return found
+
+
+def plain_device_bytes(
+    program: str, target: str, output: pathlib.Path, *, is_tiny: bool = False
+) -> int:
+    """Device bytes of plain JAX's compiled step: recorded, or compiled now."""
+    for row in harness.rows_of(output):
+        if (row["program"], row["target"]) == (program, target):
+            return row["plain_device_bytes"]
+    case = Case("planner", program, "plain", target=target, is_tiny=is_tiny)
+    return compiled.measure(case)["device_bytes"]
 
 
 def tables(output: pathlib.Path) -> str:

@@ -151,12 +151,20 @@ def measure(case: Case, plain: dict[str, Any] | None) -> dict[str, Any]:
     return module.measure(case, plain)
 
 
+def _environment(backend: str) -> dict[str, str]:
+    if backend != "torch":
+        return harness.environment()
+    # JAX would start beside PyTorch and find the device's memory taken.
+    device = (harness.graphics_card() or {"name": "cpu"})["name"]
+    return {"device": device, **harness.surroundings()}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the case that the command line holds as JSON; print a line of JSON."""
     (text,) = sys.argv[1:] if arguments is None else arguments
     asked = json.loads(text)
     row = measure(Case(**asked["case"]), asked["plain"])
-    print(json.dumps(row | {"environment": harness.environment()}))
+    print(json.dumps(row | {"environment": _environment(asked["case"]["backend"])}))
 
 
 if __name__ == "__main__":

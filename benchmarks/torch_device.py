@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from benchmarks import harness
 from benchmarks.case import Case, card_bytes
 from benchmarks.programs import unet_of
-from benchmarks.torch_offload import OffloadSavedTensors
+from benchmarks.torch_offload import LEAST_BYTES, OffloadSavedTensors
 from benchmarks.torch_unet import Shape, UNet3D, dice_loss
 
 TINY = Shape(base_filters=2, depth=2, segmentation_levels=1)
@@ -33,7 +33,7 @@ def _checkpointed(block: nn.Module) -> Call:
     return lambda x: checkpoint(block, x, use_reentrant=False)
 
 
-def model_of(method: str, shape: Shape) -> nn.Module:
+def model_of(method: str, shape: Shape) -> UNet3D:
     """Build the network that a method trains."""
     torch.manual_seed(0)
     if method == "torch checkpoint each block":
@@ -51,13 +51,15 @@ def compiled(model: nn.Module, method: str) -> Any:
     return torch.compile(model)
 
 
-def context_of(method: str) -> contextlib.AbstractContextManager[Any]:
-    """Return the context in which the forward pass runs."""
+def context_of(
+    method: str, shape: Shape | None = None
+) -> contextlib.AbstractContextManager[Any]:
+    """Return the context in which a network's forward pass runs."""
     if method == "torch save_on_cpu":
         pinned = torch.cuda.is_available()
         return torch.autograd.graph.save_on_cpu(pin_memory=pinned)
     if method == "torch offload, own streams":
-        return OffloadSavedTensors()
+        return OffloadSavedTensors(0 if shape == TINY else LEAST_BYTES)
     return contextlib.nullcontext()
 
 
@@ -132,10 +134,10 @@ def _timed(
     return {"loss": loss, "first_steps_seconds": first, **harness.summary(times)}
 
 
-def step(model: nn.Module, call: Call, method: str, images: Any, targets: Any) -> float:
+def step(model: UNet3D, call: Call, method: str, images: Any, targets: Any) -> float:
     """Compute loss and gradient once; the gradient is left in the parameters."""
     model.zero_grad(set_to_none=True)
-    with context_of(method):
+    with context_of(method, model.shape):
         loss = dice_loss(call(images), targets)
     loss.backward()
     return float(loss.detach())

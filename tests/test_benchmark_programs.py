@@ -1,7 +1,6 @@
 """The programs of the benchmarks run, and each way to save memory leaves them alone."""
 
 import functools
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +9,8 @@ import jax.numpy as jnp
 import numpy
 import pytest
 
-from benchmarks import baselines
-from benchmarks.programs import PROGRAMS, TINY
+from benchmarks.methods import METHODS, loss_of, methods_of
+from benchmarks.programs import PROGRAMS, TINY, find_program
 
 pytestmark = pytest.mark.thorough
 
@@ -19,8 +18,10 @@ NAMES = "mlp unet3d-128-bf16 unet3d-192-bf16 unet3d-128-fp32 unet3d-192-fp32".sp
 NAMES += "transformer-unrolled transformer-scanned resnet50-512".split()
 DISTINCT = ["mlp", "unet3d-128-fp32", "transformer-unrolled", "transformer-scanned"]
 DISTINCT += ["resnet50-512"]
-WAYS = [(name, way) for name in DISTINCT for way in baselines.variants(name)]
-WAYS = [(name, way) for name, way in WAYS if way != "plain"]
+OWN = [name for name in METHODS if name.startswith(("checkpoint", "JAX offload"))]
+OWN = [name for name in OWN if not name.endswith("scheduler off")]
+OWN.append("per-tensor list")
+WAYS = [(name, way) for name in DISTINCT for way in OWN if way in methods_of(name)]
 QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 TOLERANCE = 1e-5  # of the norm
 
@@ -56,7 +57,7 @@ def quick() -> dict[str, Any]:
 
 def step(name: str, way: str) -> tuple[jax.Array, Any, str]:
     """Value and gradient, and the program that computes them."""
-    loss, args = baselines.variants(name)[way](TINY[name])
+    loss, args, _ = loss_of(way, name, is_tiny=True)
     values = draw(args)
     traced = jax.jit(jax.value_and_grad(loss)).trace(*values)
     value, gradient = traced.lower().compile(compiler_options=quick())(*values)
@@ -83,6 +84,22 @@ def test_loss_is_a_scalar_function_of_float32_parameters(name: str) -> None:
     assert jax.eval_shape(loss, parameters, *rest).shape == ()
 
 
+def test_a_unet_of_any_size_is_found_by_its_name() -> None:
+    loss, (parameters, volume, target) = find_program("unet3d-48-fp32-batch2")()
+    assert (volume.shape, volume.dtype) == ((2, 48, 48, 48, 4), jnp.float32)
+    assert jax.eval_shape(loss, parameters, volume, target).shape == ()
+    for name in ("unet3d-48", "unet3d-48-f16", "nothing"):
+        with pytest.raises(ValueError, match=f"the workload is '{name}'; choose"):
+            find_program(name)
+
+
+def test_a_method_that_does_not_go_with_a_program_says_so() -> None:
+    with pytest.raises(ValueError, match="the method is 'magic'; choose of plain"):
+        loss_of("magic", "mlp", is_tiny=True)
+    with pytest.raises(ValueError, match="mlp does not name its values"):
+        loss_of("per-tensor list", "mlp", is_tiny=True)
+
+
 @pytest.mark.parametrize("name", TINY)
 def test_value_and_gradient_are_finite(name: str) -> None:
     value, gradient, program = plain(name)
@@ -96,64 +113,7 @@ def test_value_and_gradient_do_not_depend_on_what_is_saved(name: str, way: str) 
     value, gradient, program = step(name, way)
     expected, expected_gradient, _ = plain(name)
     assert "remat" in program
-    assert ("<host>" in program) == way.endswith("offloaded")
+    assert ("<host>" in program) == (not way.startswith("checkpoint"))
     assert jnp.allclose(value, expected, rtol=TOLERANCE)
     difference = jax.tree.map(jnp.subtract, gradient, expected_gradient)
     assert norm(difference) <= TOLERANCE * norm(expected_gradient)
-
-
-def test_what_was_measured_is_not_measured_again(
-    tmp_path: pathlib.Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    measured: list[tuple[str, ...]] = []
-
-    def measure_alone(*key: str) -> dict[str, Any]:
-        measured.append(key)
-        if key[1] != "plain":
-            return {"error": "too large"}
-        numbers = dict.fromkeys((*baselines.FIELDS, "copied_bytes"), 2 << 20)
-        numbers |= {"copies": 3, "exposed_bytes": 1 << 20, "compile_seconds": 4}
-        return numbers
-
-    monkeypatch.setattr(baselines, "measure_alone", measure_alone)
-    where = ["--output", str(tmp_path / "rows.jsonl"), "--program", "mlp"]
-    for targets in (["h100"], ["h100", "a100-40"], ["a100-40"]):
-        options = [word for target in targets for word in ("--target", target)]
-        baselines.main([*where, *options])
-    ways = baselines.variants("mlp")
-    assert measured == [("mlp", w, t) for t in ("h100", "a100-40") for w in ways]
-    capsys.readouterr()
-    baselines.main([*where, "--table"])
-    head, line, plain_row, refused, *rest = capsys.readouterr().out.splitlines()
-    assert plain_row.endswith("| 2 | 2 | 2 | 2 | 3 | 50% of bytes | 4 |")
-    assert "too large" in refused
-    assert {row.count("|") for row in (head, line, plain_row, refused, *rest)} == {11}
-
-
-def test_plain_programs_are_measured_first() -> None:
-    rows = baselines.rows(["h100", "a100-40"])
-    plain_rows = [(name, "plain", t) for t in ("h100", "a100-40") for name in NAMES]
-    assert rows[: len(plain_rows)] == plain_rows
-    assert len(rows) == len(set(rows)) == 2 * 5 * len(NAMES)
-
-
-def test_a_failure_of_ours_is_not_recorded() -> None:
-    with pytest.raises(RuntimeError, match="unknown"):
-        baselines.measure_alone("mlp", "plain", "unknown")
-
-
-def test_a_compiler_that_takes_too_long_is_recorded(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(baselines, "TIMEOUT", 0.01)
-    seen = baselines.measure_alone("mlp", "plain", "h100")
-    assert seen == {"error": "took longer than 0.01 s"}
-
-
-@pytest.mark.slow
-def test_a_row_is_measured_in_a_process_of_its_own() -> None:
-    seen = baselines.measure_alone("mlp", "whole, products offloaded", "h100")
-    assert seen["host_bytes"] == 24 << 26
-    assert seen["copied_bytes"] == 2 * seen["host_bytes"]

@@ -1,0 +1,160 @@
+"""Lines of results -> Markdown tables. Each says where its seconds come from."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from benchmarks.case import KEY, key_of
+
+Row = dict[str, Any]
+MIB = 2**20
+COMPARED = ("compiled", "device", "torch")
+HEAD = ("method", "budget", "device temp MiB", "of plain", "host MiB", "exposed")
+NOTE = (
+    "Exposed: copied bytes that no convolution or matrix product runs beside. Compile: "
+    "seconds on the machine that compiled; of methods with a budget with planning."
+)
+
+
+def tables(rows: Sequence[Row]) -> str:
+    """All tables that rows can fill: methods by workload, overhead, link."""
+    rows = newest(rows)
+    parts = [comparison(group) for group in groups(rows).values()]
+    parts += [overhead([row for row in rows if row["backend"] == "overhead"])]
+    parts += [link([row for row in rows if row["backend"] == "link"])]
+    return "\n\n".join(part for part in parts if part)
+
+
+def newest(rows: Iterable[Row]) -> list[Row]:
+    """Return the last row of each measurement, in the order of the first ones."""
+    found = {key_of(row): row for row in rows if all(name in row for name in KEY)}
+    return list(found.values())
+
+
+def groups(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
+    """Rows that can be compared: of one workload on one GPU, PyTorch's with JAX's."""
+    found: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        if row["backend"] not in COMPARED:
+            continue
+        is_compiled = row["backend"] == "compiled"
+        key = (is_compiled, row["target"], row["workload"], row["card"], row["is_tiny"])
+        found.setdefault(key, []).append(row)
+    return found
+
+
+def source(row: Row) -> str:
+    """What a row's numbers are: compiled and simulated, or timed, and on what."""
+    versions = row["environment"]
+    jax = f"JAX {versions.get('jax', '?')}"
+    if row["backend"] == "compiled":
+        return f"compiled for {row['target']} by {jax}; seconds simulated, not timed"
+    card = f", limited to {row['card']}" if row["card"] else ""
+    driver = f", driver {versions['driver']}" if "driver" in versions else ""
+    return f"timed on {versions.get('device', 'a GPU')}{card}, {jax}{driver}"
+
+
+def comparison(rows: Sequence[Row]) -> str:
+    """Methods on one workload."""
+    first = rows[0]
+    is_timed = first["backend"] != "compiled"
+    plain = next((row for row in rows if row["method"] == "plain"), {})
+    head = [*HEAD, *(["peak MiB"] if is_timed else [])]
+    head += ["step ms, timed" if is_timed else "step ms, simulated", "of plain"]
+    lines = [_cells(row, plain, is_timed) for row in rows]
+    title = f"### {first['workload']}{', tiny' if first['is_tiny'] else ''}"
+    head.append("compile s")
+    return "\n".join([f"{title}: {source(first)}", "", markdown(head, lines), "", NOTE])
+
+
+def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Lay out a table; a short line is filled up."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    full = [[*line, *[""] * (len(head) - len(line))] for line in lines]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, rule, *full])
+
+
+def seconds_of(row: Row) -> float | None:
+    """Seconds of a step: timed where it was, else simulated; `None` if it failed."""
+    if "error" in row:
+        return None
+    timed = row["backend"] != "compiled"
+    return row.get("median_seconds" if timed else "simulated_seconds")
+
+
+def _cells(row: Row, plain: Row, is_timed: bool) -> list[str]:
+    if "error" in row:
+        smallest = row.get("smallest_bytes")
+        least = f"; the least found is {_mib(smallest)} MiB" if smallest else ""
+        return [row["method"], row["budget"], f"{row['error']}{least}"]
+    temp, seconds = row.get("temp_bytes"), seconds_of(row)
+    copied = row.get("copied_bytes")
+    cells = [
+        row["method"],
+        row["budget"],
+        _mib(temp),
+        _ratio(temp, plain, "temp_bytes"),
+    ]
+    cells.append(_mib(row.get("host_bytes")) if row.get("host_bytes") else "")
+    cells.append(f"{row['exposed_bytes'] / copied:.0%}" if copied else "")
+    cells += [_mib(row.get("peak_bytes"))] if is_timed else []
+    cells.append("" if seconds is None else f"{seconds * 1e3:,.2f}")
+    of_plain = seconds_of(plain) if plain else None
+    cells.append(f"{seconds / of_plain:.2f}" if seconds and of_plain else "")
+    spent = row.get("compile_seconds", row.get("planning_and_compile_seconds"))
+    return [*cells, "" if spent is None else f"{spent:.0f}"]
+
+
+def _mib(nbytes: int | None) -> str:
+    return "" if nbytes is None else f"{nbytes / MIB:,.0f}"
+
+
+def _ratio(nbytes: int | None, plain: Row, field: str) -> str:
+    whole = plain.get(field)
+    return f"{nbytes / whole:.2f}" if nbytes is not None and whole else ""
+
+
+def overhead(rows: Sequence[Row]) -> str:
+    """Processor seconds of tracing, planning and compiling."""
+    if not rows:
+        return ""
+    head = ["workload", "method", "trace s", "of plain", "plan s", "compile s"]
+    plain = {row["workload"]: row for row in rows if row["method"] == "plain"}
+    lines = []
+    for row in rows:
+        if "error" in row:
+            lines.append([row["workload"], row["method"], row["error"]])
+            continue
+        base = plain.get(row["workload"], {}).get("trace_seconds")
+        planning = row.get("planning_seconds")
+        lines.append(
+            [
+                row["workload"],
+                row["method"],
+                f"{row['trace_seconds']:.2f}",
+                f"{row['trace_seconds'] / base:.1f}" if base else "",
+                "" if planning is None else f"{planning:.1f}",
+                f"{row['compile_seconds']:.1f}",
+            ]
+        )
+    title = "### Tracing, planning (without compiles), compiling: processor seconds"
+    return "\n".join([title, "", markdown(head, lines)])
+
+
+def link(rows: Sequence[Row]) -> str:
+    """Copies between device and pinned host memory."""
+    copies = [row for row in rows if "bytes_per_second" in row]
+    if not copies:
+        return ""
+    where = copies[0]["environment"].get("device", "a GPU")
+    lines = [
+        [
+            row["workload"],
+            row["method"],
+            f"{row['bytes_per_second'] / 1e9:.1f}",
+            f"{row['median_seconds'] * 1e3:.2f}",
+            f"{row['min_seconds'] * 1e3:.2f} to {row['max_seconds'] * 1e3:.2f}",
+        ]
+        for row in copies
+    ]
+    head = ["array", "direction", "GB/s", "median ms", "spread ms"]
+    return "\n".join([f"### Copies, timed on {where}", "", markdown(head, lines)])
