@@ -107,5 +107,4 @@ def test_gradients_are_summed_at_once_as_in_plain_jax(count: int) -> None:
     assert summarize(swapped.collectives) == summarize(plain.collectives)
     assert summarize(plain.collectives).keys() == {"all-reduce"}
     own_share = x.size // count * 4
-    assert swapped.host_bytes % own_share == 0
-    assert swapped.host_bytes > 0
+    assert 0 < swapped.host_bytes <= 10 * own_share  # two values of each layer

@@ -182,6 +182,46 @@ def test_around_shard_map() -> None:
         expect_like_plain(found, step(mlp)(WEIGHTS, ROWS))
 
 
+def inside_shard_map(loss: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """A loss of the rows that a device has, averaged over all."""
+
+    def local(weights: list[jax.Array], rows: jax.Array) -> jax.Array:
+        return lax.pmean(loss(weights, rows), "data")
+
+    specs: dict[str, Any] = {"in_specs": (P(), P("data")), "out_specs": P()}
+    return jax.shard_map(local, mesh=mesh, **specs)
+
+
+def losses_of_twenty_steps(loss: Callable[..., Any], place: Any) -> list[float]:
+    weights = place(WEIGHTS, P())
+    one_step = step(loss)
+    found = []
+    for number in range(20):
+        value, gradient = one_step(weights, place(ROWS * (1 + number % 3), P("data")))
+        weights = jax.tree.map(lambda w, g: w - 0.5 * g, weights, gradient)
+        found.append(float(value))
+    return found
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+@pytest.mark.parametrize("way", ["explicit", "inside", "around"])
+def test_twenty_steps_equal_those_of_one_device(way: str, count: int) -> None:
+    plain = losses_of_twenty_steps(mlp, lambda tree, spec: tree)
+    assert plain[-3] < 0.5 * plain[0]
+    kind = AxisType.Explicit if way == "explicit" else AxisType.Auto
+    mesh = mesh_of({"data": count}, kind)
+    if way == "around":
+        fn = jaxswap.offload(inside_shard_map(mlp, mesh), policy=jaxswap.OFFLOAD)
+    else:
+        fn = jaxswap.offload(mlp, policy=jaxswap.OFFLOAD)
+        fn = inside_shard_map(fn, mesh) if way == "inside" else fn
+    with jax.set_mesh(mesh):
+        found = losses_of_twenty_steps(
+            fn, lambda tree, spec: jax.device_put(tree, NamedSharding(mesh, spec))
+        )
+    assert jnp.allclose(jnp.array(found), jnp.array(plain), rtol=1e-5), (found, plain)
+
+
 def structs(axes: dict[str, int]) -> tuple[Any, Any]:
     names = tuple(axes)
     mesh = AbstractMesh(
