@@ -1,6 +1,7 @@
 # make demo          plan and prove the 3-D U-Net for a GPU that is not there
 # make test          every check: lint, types, the built wheel, the tests
 # make docs          the API reference from the docstrings, in build/docs
+# make bench-gpu     all measurements on this machine's GPU; goes on where it stopped
 # make test-newest   the fast tests again on the newest other Python of this machine
 
 SHELL := /bin/bash
@@ -27,7 +28,13 @@ NEWEST_PYTHON = $(shell used=$$($(PYTHON) -c '$(PROBE)'); \
     [ "$$version" = "$$used" ] || echo "$$version $$python"; \
   done | sort -V | tail -n 1 | cut -d' ' -f2)
 
-.PHONY: help demo docs test test-newest lint types wheel pytest clean
+# The Python whose JAX sees the GPU, and how often it is started: each slice ends within
+# nine minutes, and what is measured already is not measured again.
+BENCH_PYTHON := $(PYTHON)
+BENCH := --backend device --minutes 8.5
+SLICES := 1000
+
+.PHONY: help demo bench-gpu docs test test-newest lint types wheel pytest clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -40,6 +47,12 @@ docs: $(VENV)/.installed-test
 	@echo "== API reference"
 	@$(VENV)/bin/python docs/reference.py build/docs
 	@echo "open build/docs/index.html"
+
+bench-gpu:
+	@for slice in $$(seq $(SLICES)); do \
+	  status=0; $(BENCH_PYTHON) -m benchmarks $(BENCH) || status=$$?; \
+	  [ $$status = 3 ] || exit $$status; \
+	done
 
 test: lint types wheel pytest
 
@@ -64,7 +77,7 @@ wheel: $(VENV)/.installed-test
 
 pytest: $(VENV)/.installed-test
 	@echo "== tests on $$($(VENV)/bin/python --version)"
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadscope $(SELECTED)
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadscope --durations 15 $(SELECTED)
 
 # A second run installs nothing unless pyproject.toml changed.
 $(VENV)/.installed-demo: pyproject.toml | $(VENV)/bin/python
