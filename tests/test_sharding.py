@@ -154,6 +154,31 @@ def test_explicit_axes_need_no_shardings(policy: str) -> None:
     expect_like_plain(found, step(mlp)(WEIGHTS, ROWS))
 
 
+@pytest.mark.parametrize("name", ["data 4", "depth 4", "data 2, depth 2"])
+def test_volumes_may_be_split_along_explicit_axes(name: str, expected: Any) -> None:
+    axes = MESHES[name]
+    mesh = mesh_of(axes, AxisType.Explicit)
+    with jax.set_mesh(mesh):
+        batch = jax.device_put(X, NamedSharding(mesh, space(axes)))
+        params = jax.device_put(PARAMS, NamedSharding(mesh, P()))
+        found = step(jaxswap.offload(loss, policy=jaxswap.OFFLOAD))(params, batch)
+    expect_like_plain(found, expected)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_weights_may_be_split_and_gathered_explicitly(policy: str) -> None:
+    def gathered(weights: list[jax.Array], rows: jax.Array) -> jax.Array:
+        return mlp([jax.sharding.reshard(w, P()) for w in weights], rows)
+
+    mesh = mesh_of({"data": 4}, AxisType.Explicit)
+    with jax.set_mesh(mesh):
+        split = NamedSharding(mesh, P("data"))
+        weights, rows = jax.device_put((WEIGHTS, ROWS), split)
+        found = step(jaxswap.offload(gathered, policy=POLICIES[policy]))(weights, rows)
+        assert all(gradient.sharding.spec == P("data", None) for gradient in found[1])
+    expect_like_plain(found, step(mlp)(WEIGHTS, ROWS))
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_inside_shard_map_the_sums_come_last(policy: str) -> None:
     mesh = mesh_of({"data": 4})
