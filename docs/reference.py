@@ -6,6 +6,7 @@ cannot read is a warning, and a warning is an error.
 
 import importlib
 import os
+import re
 import sys
 import types
 import warnings
@@ -15,7 +16,6 @@ from pathlib import Path
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 import flax.linen
-import jax
 import optax
 import pdoc
 import pdoc.extract
@@ -32,8 +32,11 @@ FIRST = ("offload", "plan", "inspect", "check", "KEEP", "OFFLOAD", "RECOMPUTE")
 UPSTREAM = ("DenyList", "ArrayTree")
 """Types of Flax and Optax that only their own modules can resolve."""
 
-BORROWED = ((jax, "Array"), (flax.linen, "Module"), (optax, "GradientTransformation"))
+BORROWED = ((flax.linen, "Module"), (optax, "GradientTransformation"))
 """Types in signatures, which are to have the names that users import."""
+
+PRIVATE_ARRAY = re.compile(r"\b(jax\.)?jaxlib\._jax\.Array")
+"""What `jax.Array` calls itself, which no attribute changes."""
 
 
 def public_names() -> list[str]:
@@ -67,6 +70,8 @@ def build(folder: Path) -> None:
             _tidy_named_tuples(importlib.import_module(name))
         pdoc.render.configure(docformat="google")
         pdoc.pdoc("jaxswap", output_directory=folder)
+    for page in folder.rglob("*.html"):
+        page.write_text(PRIVATE_ARRAY.sub("jax.Array", page.read_text()))
 
 
 def _tidy_named_tuples(module: types.ModuleType) -> None:
