@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxswap
-from benchmarks import harness, largest, papers, planner, plots, runner, tables
+from benchmarks import harness, largest, link, papers, planner, plots, runner, tables
 from benchmarks.case import Case
 from benchmarks.methods import METHODS
 from benchmarks.programs import find_program
@@ -101,7 +101,8 @@ def problem_of(options: argparse.Namespace) -> str:
         if options.backend not in SUITES[suite]:
             return f"suite {suite} needs --backend {SUITES[suite][0]}."
     for method in options.method or ():
-        if method not in METHODS and not method.startswith("torch "):
+        others = ("calibrate", *link.DIRECTIONS)
+        if method not in (*METHODS, *others) and not method.startswith("torch "):
             return f"the method is {method!r}; choose of {', '.join(METHODS)}."
     if options.minutes is not None and not options.minutes > 0:
         return f"--minutes is {options.minutes:g}; it must be above 0."
@@ -145,9 +146,13 @@ def _target(options: argparse.Namespace) -> str:
 
 
 def _plans(options: argparse.Namespace) -> bool:
-    """Whether the planner's suite is to be run, which has a script of its own."""
-    is_whole = not (options.workload or options.method)
-    return is_whole and "planner" in (options.suite or ("planner",))
+    """Whether the planner's suite is to be run, which has a script of its own.
+
+    It takes minutes even when tiny, so that it has to be asked for then.
+    """
+    if options.suite or options.tiny:
+        return "planner" in (options.suite or ())
+    return not (options.workload or options.method)
 
 
 def _measure(

@@ -39,7 +39,8 @@ def measure(case: Case, plain: dict[str, Any] | None = None) -> dict[str, Any]:
     if case.method != "plain":
         base, args, _ = loss_of("plain", case.workload, is_tiny=case.is_tiny)
         start = time.process_time()
-        jaxswap.plan(base, *args, budget="smallest", target=case.target, compile=False)
+        budget = "1GB" if case.is_tiny else "smallest"
+        jaxswap.plan(base, *args, budget=budget, target=case.target, compile=False)
         measured["planning_seconds"] = time.process_time() - start
     start = time.process_time()
     seen = jaxswap.inspect(
