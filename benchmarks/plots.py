@@ -9,7 +9,7 @@ from benchmarks.tables import groups, newest, seconds_of, source
 
 GIB = 2**30
 OWN = ("jaxswap", "jaxswap.offload")
-OWN_COLOR, OTHER_COLOR = "#0072b2", "#7f7f7f"
+OWN_COLOR, PLAIN_COLOR, OTHER_COLOR = "#0072b2", "#000000", "#7f7f7f"
 FEWEST = 4
 """A picture of fewer methods says no more than their table."""
 
@@ -52,6 +52,7 @@ def draw(
     points: dict[str, tuple[float, float]], title: str, path: pathlib.Path
 ) -> None:
     """Draw methods as numbered points with their names beside the axes."""
+    from matplotlib import ticker
     from matplotlib.figure import Figure
 
     # Methods that come out the same share a number.
@@ -64,6 +65,7 @@ def draw(
     for number, ((x, y), names) in enumerate(sorted(places.items()), start=1):
         is_own = any(name.split(" ")[0] in OWN for name in names)
         color = OWN_COLOR if is_own else OTHER_COLOR
+        color = PLAIN_COLOR if "plain" in names else color
         ax.plot(x, y, "o", ms=15, color=color, zorder=3 if is_own else 2)
         label = {"ha": "center", "va": "center", "color": "white", "fontsize": 8}
         ax.annotate(f"{number}", (x, y), zorder=4, **label)
@@ -76,6 +78,9 @@ def draw(
     legend.set_axis_off()
     ax.set_xlim(left=0)
     ax.set_yscale("log")
+    ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(ticker.NullFormatter())
     is_simulated = "simulated" in title
     ax.set_xlabel("device memory of a step, arguments and results included (GiB)")
     ax.set_ylabel(f"ms of a step, {'simulated' if is_simulated else 'timed'}")

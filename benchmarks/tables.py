@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks.case import KEY, key_of
+from benchmarks.methods import METHODS
 
 Row = dict[str, Any]
 MIB = 2**20
@@ -18,7 +19,7 @@ NOTE = (
 def tables(rows: Sequence[Row]) -> str:
     """All tables that rows can fill: methods by workload, overhead, link."""
     rows = newest(rows)
-    parts = [comparison(group) for group in groups(rows).values()]
+    parts = [comparison(group) for group in groups(rows).values() if _is_shown(group)]
     parts += [overhead([row for row in rows if row["backend"] == "overhead"])]
     parts += [link([row for row in rows if row["backend"] == "link"])]
     return "\n\n".join(part for part in parts if part)
@@ -42,6 +43,11 @@ def groups(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
     return found
 
 
+def _is_shown(rows: Sequence[Row]) -> bool:
+    """Whether rows are a comparison; sizes that were searched for are not."""
+    return len(rows) > 2 or any(row["suite"] != "papers" for row in rows)
+
+
 def source(row: Row) -> str:
     """What a row's numbers are: compiled and simulated, or timed, and on what."""
     versions = row["environment"]
@@ -60,7 +66,10 @@ def comparison(rows: Sequence[Row]) -> str:
     plain = next((row for row in rows if row["method"] == "plain"), {})
     head = [*HEAD, *(["peak MiB"] if is_timed else [])]
     head += ["step ms, timed" if is_timed else "step ms, simulated", "of plain"]
-    lines = [_cells(row, plain, is_timed) for row in rows]
+    # PyTorch's methods, which are not among these, come last.
+    rank = {name: rank for rank, name in enumerate(METHODS)}
+    ordered = sorted(rows, key=lambda row: rank.get(row["method"], len(rank)))
+    lines = [_cells(row, plain, is_timed) for row in ordered]
     title = f"### {first['workload']}{', tiny' if first['is_tiny'] else ''}"
     head.append("compile s")
     return "\n".join([f"{title}: {source(first)}", "", markdown(head, lines), "", NOTE])
