@@ -21,7 +21,7 @@ from jaxswap import _compat, _cost
 from jaxswap._halo import Window, halos_of, local_convolution
 from jaxswap._placement import Placement, Spec
 from jaxswap._propagation import specs_of
-from jaxswap._shardings import mesh_of, partition_of, sharding_of
+from jaxswap._shardings import is_typed, mesh_of, partition_of, sharding_of
 from jaxswap._trace import Operation, Program
 
 COLLECTIVES = frozenset(
@@ -144,10 +144,12 @@ def _split(
         halos = halos_of(eqn, window, placement).values()
         if any(halo is None for halo in halos):
             return None
-    if placement.explicit and window.inputs != tuple(
-        program.specs[v] for v in operation.reads
-    ):
-        return None
+    if placement.explicit:
+        if window.inputs != tuple(program.specs[v] for v in operation.reads):
+            return None
+        pairs = zip(eqn.invars, window.inputs, strict=True)
+        if not all(is_typed(v.aval, spec, placement) for v, spec in pairs):
+            return None
     parts = _parts(eqn, window, placement)
     aval = parts.outvars[0].aval
     total = _total(eqn, parts, window, placement)

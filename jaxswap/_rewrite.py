@@ -6,11 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxswap import _compat
 from jaxswap._graph import Graph, Value
 from jaxswap._instructions import Barrier, Instruction, Run, Schedule, SwapIn, SwapOut
-from jaxswap._trace import Program
+from jaxswap._placement import axes_of
+from jaxswap._shardings import sharding_of
+from jaxswap._trace import Program, has_tangent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +73,26 @@ def run_backward(
             machine.device[v] = cotangent
     wanted = {v for v in program.gradients if isinstance(v, int)}
     machine.execute(steps, wanted)
-    return [None if v is None else machine.read(v) for v in program.gradients]
+    gradients = [None if v is None else machine.read(v) for v in program.gradients]
+    return like_operands(program, gradients)
+
+
+def like_operands(program: Program, gradients: Sequence[Any]) -> list[Any]:
+    """Split the gradients of operands that are split over a mesh like these.
+
+    XLA then leaves each device its part of a sum, where it would send all of it to
+    every device if something computes on it (an optimizer) before it is split.
+    """
+    placement, found = program.placement, list(gradients)
+    if placement is None:
+        return found
+    for index, v in enumerate(program.operands):
+        axes = axes_of(program.specs[v])
+        is_array = found[index] is not None and has_tangent(program.avals[v])
+        if is_array and axes and set(axes).isdisjoint(placement.explicit):
+            sharding = sharding_of(placement, program.specs[v])
+            found[index] = lax.with_sharding_constraint(found[index], sharding)
+    return found
 
 
 class _Machine:

@@ -87,6 +87,13 @@ def is_explicit(sharding: Any) -> bool:
     return is_named and AxisType.Explicit in sharding.mesh.axis_types
 
 
+def is_typed(aval: Any, spec: Spec, placement: Placement) -> bool:
+    """Whether a type says of the explicit axes what a spec does."""
+    explicit = [[n for n in names if n in placement.explicit] for names in spec]
+    typed = dimensions_of(aval.sharding.spec, len(aval.shape))
+    return explicit == [list(names) for names in typed]
+
+
 def mesh_of(placement: Placement) -> AbstractMesh:
     """The mesh of a placement, without devices; the one that is set, if it is like it.
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 from jax import lax
 from jax.sharding import AbstractMesh, AxisType, NamedSharding
@@ -108,3 +109,39 @@ def test_gradients_are_summed_at_once_as_in_plain_jax(count: int) -> None:
     assert summarize(plain.collectives).keys() == {"all-reduce"}
     own_share = x.size // count * 4
     assert 0 < swapped.host_bytes <= 10 * own_share  # two values of each layer
+
+
+def test_sums_of_split_weights_are_scattered_as_in_plain_jax() -> None:
+    """An optimizer computes on a gradient several times before it is split."""
+    mesh = AbstractMesh((4,), ("data",), axis_types=(AxisType.Auto,))
+    split = NamedSharding(mesh, P("data"))
+    weight = jax.ShapeDtypeStruct((512, 512), jnp.float32, sharding=split)
+    x = jax.ShapeDtypeStruct((8192, 512), jnp.float32, sharding=split)
+
+    def products(weights: list[jax.Array], x: jax.Array) -> jax.Array:
+        for w in weights:
+            x = jnp.tanh(x @ w)
+        return jnp.mean(x**2)
+
+    optimizer = optax.adam(1e-3)
+    weights = [weight] * 4
+    state = jax.tree.map(
+        lambda leaf: weight if leaf.ndim else leaf,
+        jax.eval_shape(optimizer.init, weights),
+    )
+
+    def scattered(loss: Any) -> int:
+        def update(weights: Any, state: Any, x: jax.Array) -> Any:
+            gradients = jax.grad(loss)(weights, x)
+            updates, state = optimizer.update(gradients, state, weights)
+            return optax.apply_updates(weights, updates), state
+
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats
+            seen = jaxswap.inspect(update, weights, state, x, target="h100")
+        assert "all-reduce" not in {one.kind for one in seen.collectives}
+        return sum(one.repeats for one in seen.collectives if "scatter" in one.kind)
+
+    swapped = jaxswap.offload(
+        products, policy=jaxswap.OFFLOAD, in_shardings=(split, split)
+    )
+    assert scattered(swapped) == scattered(products) > 0
