@@ -11,7 +11,13 @@ import optax
 import pytest
 from flax import nnx
 from flax.training.train_state import TrainState
-from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.sharding import (
+    AbstractMesh,
+    AxisType,
+    NamedSharding,
+    PartitionSpec,
+    SingleDeviceSharding,
+)
 
 import jaxswap
 from jaxswap import host_state
@@ -451,6 +457,43 @@ def test_adam_is_gone_from_the_device(target: str) -> None:
 def test_copies_run_beside_the_backward_pass(target: str) -> None:
     # A copy that shares its gap between two products with another one is exposed.
     assert seen("adam", True, target).hidden_fraction >= 0.4
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+def test_adam_is_gone_from_each_of_four_gpus(is_split: bool) -> None:
+    mesh = AbstractMesh((4,), ("data",), axis_types=(AxisType.Auto,))
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+    own = rows if is_split else NamedSharding(mesh, PartitionSpec())
+    params = jax.tree.map(
+        lambda leaf: Struct(leaf.shape, leaf.dtype, sharding=own),
+        layer_params(6, WIDTH),
+    )
+    batch = Struct((4 * 512, WIDTH), jnp.float32, sharding=rows)
+    weights = 6 * WIDTH * WIDTH * 4 // (4 if is_split else 1)
+
+    def compiled(tx: Any, memory_kind: str) -> jaxswap.Evidence:
+        def whole_step(params: Any, state: Any, x: jax.Array) -> Any:
+            gradients = jax.grad(layers_loss)(params, x)
+            updates, state = tx.update(gradients, state, params)
+            return optax.apply_updates(params, updates), state
+
+        def place(leaf: Any) -> Any:
+            kind = memory_kind if leaf.ndim == 2 else "device"
+            sharding = own.with_memory_kind(kind) if leaf.ndim else None
+            return Struct(leaf.shape, leaf.dtype, sharding=sharding)
+
+        state = jax.tree.map(place, jax.eval_shape(tx.init, layer_params(6, WIDTH)))
+        step = jax.jit(whole_step, donate_argnums=(0, 1))
+        options = jaxswap.compiler_options()
+        return jaxswap.inspect(
+            step, params, state, batch, target="h100", compiler_options=options
+        )
+
+    plain = compiled(ADAM, "device")
+    swapped = compiled(host_state(ADAM, min_bytes=WIDTH * WIDTH), "pinned_host")
+    assert plain.argument_bytes - swapped.argument_bytes == 2 * weights
+    assert swapped.host_bytes == 2 * weights
+    assert swapped.device_bytes < plain.device_bytes - weights
 
 
 def test_parameters_are_updated_in_place() -> None:
