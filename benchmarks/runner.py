@@ -12,6 +12,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -96,14 +97,16 @@ def measure_alone(
     command = [sys.executable, "-m", "benchmarks.runner", asked]
     start = time.monotonic()
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=timeout_seconds,
-            env=os.environ | _limits(case),
-        )
+        # Plans of earlier versions are not looked up.
+        with tempfile.TemporaryDirectory(prefix="jaxswap-plans-") as plans:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=timeout_seconds,
+                env=os.environ | _limits(case) | {"JAXSWAP_CACHE_DIR": plans},
+            )
     except subprocess.TimeoutExpired:
         error = f"took longer than {timeout_seconds:.0f} s"
         return _failure(error) | {"timeout_seconds": timeout_seconds}

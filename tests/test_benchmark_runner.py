@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import subprocess
 import time
 from typing import Any
 
@@ -71,6 +72,21 @@ def test_a_failure_of_ours_is_not_recorded(tmp_path: pathlib.Path) -> None:
     with pytest.raises(RuntimeError, match="'unknown', which is not a known GPU"):
         runner.run([case], tmp_path / "rows.jsonl")
     assert not (tmp_path / "rows.jsonl").exists()
+
+
+def test_plans_made_earlier_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAXSWAP_CACHE_DIR", "remembered")
+    used: list[str] = []
+
+    def run(command: list[str], *, env: dict[str, str], **_: Any) -> Any:
+        used.append(env["JAXSWAP_CACHE_DIR"])
+        assert not list(pathlib.Path(used[-1]).iterdir())
+        return subprocess.CompletedProcess(command, 0, "{}", "")
+
+    monkeypatch.setattr(runner.subprocess, "run", run)
+    runner.measure_alone(MLP, None, 10)
+    runner.measure_alone(MLP, None, 10)
+    assert len({"remembered", *used}) == 3
 
 
 def test_a_process_that_takes_too_long_is_recorded() -> None:
