@@ -48,6 +48,13 @@ def points_of(rows: Sequence[dict[str, Any]]) -> dict[str, tuple[float, float]]:
     return found
 
 
+def color_of(name: str) -> str:
+    """Plain and jaxswap stand out among the methods."""
+    if name == "plain":
+        return PLAIN_COLOR
+    return OWN_COLOR if name.split(" ")[0] in OWN else OTHER_COLOR
+
+
 def draw(
     points: dict[str, tuple[float, float]], title: str, path: pathlib.Path
 ) -> None:
@@ -63,13 +70,12 @@ def draw(
     ax, legend = figure.subplots(1, 2, width_ratios=(2, 1.1))
     lines = []
     for number, ((x, y), names) in enumerate(sorted(places.items()), start=1):
-        is_own = any(name.split(" ")[0] in OWN for name in names)
-        color = OWN_COLOR if is_own else OTHER_COLOR
-        color = PLAIN_COLOR if "plain" in names else color
-        ax.plot(x, y, "o", ms=15, color=color, zorder=3 if is_own else 2)
+        colors = [color_of(name) for name in names]
+        color = next((c for c in colors if c != OTHER_COLOR), OTHER_COLOR)
+        ax.plot(x, y, "o", ms=15, color=color, zorder=2 + (color != OTHER_COLOR))
         label = {"ha": "center", "va": "center", "color": "white", "fontsize": 8}
         ax.annotate(f"{number}", (x, y), zorder=4, **label)
-        lines += [(number, name, color) for name in names]
+        lines += [(number, *both) for both in zip(names, colors, strict=True)]
     step = 1 / max(len(lines), 1)
     for i, (number, name, color) in enumerate(lines):
         y = 1 - (i + 0.5) * step
