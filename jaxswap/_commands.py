@@ -7,10 +7,12 @@ checked before anything is traced, so that a wrong file name does not cost a min
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -78,7 +80,10 @@ def run_plan(parsed: argparse.Namespace) -> int:
         "progress": not parsed.quiet,
     }
     try:
-        plan = jaxswap.plan(fn, *args, budget=parsed.budget, policy=policy, **options)
+        with _own_stdout():
+            plan = jaxswap.plan(
+                fn, *args, budget=parsed.budget, policy=policy, **options
+            )
     except (ValueError, TypeError, ImportError, FileNotFoundError) as error:
         raise BadInputError(str(error)) from error
     if parsed.html:
@@ -88,10 +93,24 @@ def run_plan(parsed: argparse.Namespace) -> int:
     if parsed.save:
         plan.save(parsed.save)
     if parsed.pareto:
-        curve = jaxswap.pareto(fn, *args, target=parsed.target, progress=False)
+        with _own_stdout():
+            curve = jaxswap.pareto(fn, *args, target=parsed.target, progress=False)
         curve.plot(parsed.pareto)
     _write(json.dumps(plan.summary(), indent=2) if parsed.json else str(plan))
     return 0
+
+
+@contextlib.contextmanager
+def _own_stdout() -> Iterator[None]:
+    """Send what C++ libraries print to stderr: HiGHS writes a stray line at times."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def add_inspect(commands: Commands) -> None:
@@ -157,6 +176,7 @@ def add_targets(commands: Commands) -> None:
 
 def run_targets(parsed: argparse.Namespace) -> int:
     """Run `jaxswap targets`."""
+    from jaxswap._node import find_node, node_names
     from jaxswap._saved_targets import saved_targets
     from jaxswap._target import find_target, rates_of, target_names
 
@@ -188,6 +208,9 @@ def run_targets(parsed: argparse.Namespace) -> int:
     for row in table:
         cells = (cell.ljust(w) for cell, w in zip(row, widths, strict=True))
         _write("  ".join(cells).rstrip())
+    nodes = [find_node(name) for name in node_names()]
+    machines = [f"{node.name} ({node.gpu_count} x {node.gpu.name})" for node in nodes]
+    _write(f"machines, whose GPUs share links and memory: {', '.join(machines)}")
     return 0
 
 

@@ -34,6 +34,9 @@ MODEL_SECONDS = 1.0
 """Time for one solution of the model."""
 SEARCH_SECONDS = 6.0
 """Processor time for the search below one limit: other load must not spoil a plan."""
+SWAPLESS_SHARE = 0.35
+"""Share of the time to search for drafts that swap nothing: among both kinds at once
+the model finds these late, and where the link is slow they are best."""
 MOST_SLOWDOWN = 8.0
 """How much of other load is made up for where only wall time can be limited."""
 
@@ -131,6 +134,16 @@ class Search:
             again_best = Best(limit_bytes, host_limit_bytes)
             again_best.offer(draft)
             return Found(draft, bound, again_best.fits)
+        if host_limit_bytes == 0 or self.exact.is_small:
+            return self._search(limit_bytes, host_limit_bytes, seconds)
+        self._search(limit_bytes, 0, SWAPLESS_SHARE * seconds)
+        left = (1 - SWAPLESS_SHARE) * seconds
+        return self._search(limit_bytes, host_limit_bytes, left)
+
+    def _search(
+        self, limit_bytes: int, host_limit_bytes: int | None, seconds: float
+    ) -> Found:
+        """Search for a part of the time."""
         start = Instant.now()
         deadline = start.thread_seconds + seconds
         best = Best(limit_bytes, host_limit_bytes)
@@ -168,7 +181,7 @@ class Search:
             if time.thread_time() > deadline:
                 break
             if Action.OFFLOAD in actions:
-                if not self._is_good(best):
+                if best.host_limit_bytes != 0 and not self._is_good(best):
                     self._lay_out(actions, best)
             elif index not in self.started:
                 self.started[index] = self.arranger.arrange(actions, 0)

@@ -6,6 +6,7 @@ Programs are factories in modules that each test finds in its own current folder
 import dataclasses
 import importlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import jax
 import pytest
 
 import jaxswap
-from jaxswap import _cli, policies
+from jaxswap import _cli, _commands, policies
 from jaxswap._saved_targets import save_target
 from jaxswap._target import find_target, published_rates, target_names
 
@@ -308,10 +309,12 @@ def test_a_run_that_stops_has_its_own_code(
 
 def test_targets_are_listed(capsys: Capture) -> None:
     assert run("targets") == 0
-    head, *lines = capsys.readouterr().out.splitlines()
+    head, *lines, machines = capsys.readouterr().out.splitlines()
     assert head.split()[:3] == ["name", "memory", "bandwidth"]
     assert [line.split()[0] for line in lines] == list(target_names())
     assert all(line.endswith("published") for line in lines)
+    assert machines.startswith("machines, ")
+    assert "dgx-h100 (8 x h100)" in machines
 
 
 def test_targets_are_written_as_json(capsys: Capture) -> None:
@@ -332,8 +335,8 @@ def test_saved_targets_are_listed_too(capsys: Capture) -> None:
     path = save_mine(rates=published_rates(find_target("h100")))
     assert run("targets") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1].split()[0] == "mine"
-    assert len(lines) == len(target_names()) + 2
+    assert lines[-2].split()[0] == "mine"
+    assert len(lines) == len(target_names()) + 3
     for target in ("mine", str(path)):
         assert run("plan", "programs:tiny", "--target", target, *PLAN[4:]) == 0
         assert capsys.readouterr().out.startswith("plan for mine")
@@ -437,3 +440,14 @@ def test_arrays_of_a_factory_are_arguments_like_their_types(
         found.append(json.loads(capsys.readouterr().out)["program"])
     assert found[0] == found[1]
     assert jax.default_backend() == "cpu"
+
+
+def test_what_libraries_print_does_not_reach_stdout(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with _commands._own_stdout():
+        os.write(1, b"a stray line of C++\n")
+    os.write(1, b"{}\n")
+    found = capfd.readouterr()
+    assert found.out == "{}\n"
+    assert "a stray line" in found.err

@@ -11,7 +11,7 @@ from random_programs import LIMITS, Case, brute_force, random_case
 from jaxswap import _exact
 from jaxswap._graph import Action
 from jaxswap._request import search_of
-from jaxswap._search import MOST_SLOWDOWN, Instant, Search
+from jaxswap._search import MOST_SLOWDOWN, Found, Instant, Search
 
 CASES = [(seed, 3 + seed % 3) for seed in range(12)]
 
@@ -116,6 +116,29 @@ def test_host_memory_is_limited_too() -> None:
     found = search.find(limit, free // 2, seconds=1.0)
     assert not found.fits or found.draft.timeline.host_bytes <= free // 2
     assert search.find(limit, free, seconds=1.0).fits
+
+
+def test_drafts_that_swap_nothing_are_searched_for_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    search = search_of(busy(chain(20)), SLOW_LINK)
+    assert not search.exact.is_small
+    kept = search.kept.timeline
+    limit = kept.caller_bytes + (kept.device_bytes - kept.caller_bytes) // 2
+    swapless = search.find(limit, 0, seconds=1.0)
+    assert swapless.fits
+    assert not swapless.draft.swaps
+    asked: list[int | None] = []
+    original = Search._search
+
+    def noted(self: Search, limit: int, host: int | None, seconds: float) -> Found:
+        asked.append(host)
+        return original(self, limit, host, seconds)
+
+    monkeypatch.setattr(Search, "_search", noted)
+    found = search_of(busy(chain(20)), SLOW_LINK).find(limit, seconds=3.0)
+    assert asked == [0, None]
+    assert found.draft.timeline.seconds <= 1.01 * swapless.draft.timeline.seconds
 
 
 def test_a_draft_can_be_laid_out_again_without_a_search() -> None:
