@@ -189,6 +189,16 @@ def lower(fusion: Fusion, schedule: Schedule) -> Steps:
     )
 
 
+def _union(sets: dict[int, frozenset[int]], values: Sequence[int]) -> frozenset[int]:
+    """All members of the sets of some values."""
+    found: frozenset[int] = frozenset()
+    for v in values:
+        more = sets.get(v)
+        if more and more is not found:
+            found = found | more if found else more
+    return found
+
+
 class _Lowering:
     """Walks over instructions and collects steps."""
 
@@ -244,8 +254,7 @@ class _Lowering:
                     self.unmade.discard(v)
                     self.fixed.update(self.roots[v])
             return
-        given = frozenset().union(*(self.given.get(v, frozenset()) for v in eqn.inputs))
-        roots = frozenset().union(*(self.roots.get(v, frozenset()) for v in eqn.inputs))
+        given, roots = _union(self.given, eqn.inputs), _union(self.roots, eqn.inputs)
         made = [v for v in eqn.outputs if self._is_buffer(v)]
         if not made and is_fusible(eqn):
             self.roots.update(dict.fromkeys(eqn.outputs, roots))

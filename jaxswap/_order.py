@@ -175,6 +175,15 @@ def _entry(
     is_backward: bool,
 ) -> Entry:
     """The entry of `eqn` with the views that it reads, innermost first."""
+    if not any((v,) in views for v in eqn.inputs):
+        return Entry(
+            parts=((eqn.index, is_backward and not eqn.is_backward),),
+            reads=tuple(dict.fromkeys(eqn.inputs)),
+            makes=eqn.outputs,
+            flops=eqn.flops,
+            is_heavy=eqn.is_heavy,
+            is_backward=is_backward,
+        )
     chain: dict[int, Equation] = {}
 
     def add(reader: Equation) -> None:

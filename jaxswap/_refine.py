@@ -138,6 +138,8 @@ def refine(
         is_hidden |= _waits(found.draft)
         if fits and is_hidden and abs(error) <= ENOUGH * predicted:
             break
+        if limit_bytes > 0 and not (fits or found.fits):
+            break  # It was the smallest.
         again = None
         if not is_hidden:
             exposed = _exposed(found.draft.graph, seen)

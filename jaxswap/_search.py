@@ -34,9 +34,13 @@ MODEL_SECONDS = 1.0
 """Time for one solution of the model."""
 SEARCH_SECONDS = 6.0
 """Processor time for the search below one limit: other load must not spoil a plan."""
-SWAPLESS_SHARE = 0.35
-"""Share of the time to search for drafts that swap nothing: among both kinds at once
-the model finds these late, and where the link is slow they are best."""
+DEAR = 1.5
+"""A plan that takes so many times as long as keeping all is worth a longer search."""
+PERSISTENCE = 3.0
+"""How many times as long."""
+SHARES = (0.5, 0.2, 0.3)
+"""Of the time: to search, to search for drafts that swap nothing, to search again.
+Among both kinds at once the model finds the latter late, which slow links make best."""
 MOST_SLOWDOWN = 8.0
 """How much of other load is made up for where only wall time can be limited."""
 
@@ -136,9 +140,14 @@ class Search:
             return Found(draft, bound, again_best.fits)
         if host_limit_bytes == 0 or self.exact.is_small:
             return self._search(limit_bytes, host_limit_bytes, seconds)
-        self._search(limit_bytes, 0, SWAPLESS_SHARE * seconds)
-        left = (1 - SWAPLESS_SHARE) * seconds
-        return self._search(limit_bytes, host_limit_bytes, left)
+        self._search(limit_bytes, host_limit_bytes, SHARES[0] * seconds)
+        # Each starts from the best so far.
+        self._search(limit_bytes, 0, SHARES[1] * seconds)
+        found = self._search(limit_bytes, host_limit_bytes, SHARES[2] * seconds)
+        dear_seconds = DEAR * self.kept.timeline.seconds
+        if found.fits and found.draft.timeline.seconds > dear_seconds:
+            return self._search(limit_bytes, host_limit_bytes, PERSISTENCE * seconds)
+        return found
 
     def _search(
         self, limit_bytes: int, host_limit_bytes: int | None, seconds: float
@@ -189,7 +198,9 @@ class Search:
             if time.thread_time() > deadline:
                 break
             self.seeded.append(self.arranger.follow(seed(self.arranger.graph)))
-        for draft in (*self.started.values(), *self.seeded):
+        # XLA does not keep to their waits: they are no measure of the least memory.
+        seeded = self.seeded if best.limit_bytes > 0 else []
+        for draft in (*self.started.values(), *seeded):
             if not any(swap.value in self.grounded for swap in draft.swaps):
                 best.offer(draft)
 

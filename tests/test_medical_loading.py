@@ -133,8 +133,9 @@ def test_closing_ends_the_threads(cached):
 def test_a_failure_in_the_background_is_raised_in_front(cached):
     # Its image is smaller than its labels say.
     broken = replace(cached[0], image=np.zeros((1, 1, 1, 4), np.float32))
-    with pytest.raises(ValueError, match="broadcast"):
-        next(batches([broken], 1, patch=(4, 4, 4)))
+    for patch in (None, (4, 4, 4)):
+        with pytest.raises(ValueError, match=r"image has \(1, 1, 1\) voxels"):
+            next(batches([broken], 1, patch=patch))
 
 
 def _case(shape=(8, 8, 8), channels=1, labels=True, name="case"):

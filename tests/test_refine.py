@@ -244,6 +244,7 @@ def test_the_last_program_is_the_smallest_where_no_other_can_fit() -> None:
     compiler = FakeCompiler(adds(100 * MIB))
     refined = run(search, compiler, most=3)
     assert not refined.fits
+    assert len(compiler.drafts) == 2  # not the same once more
     assert compiler.drafts[-1].timeline.device_bytes == 780 * MIB
     assert refined.compiled is not None
     assert refined.compiled.device_bytes == 880 * MIB

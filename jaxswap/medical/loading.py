@@ -46,6 +46,7 @@ class Batch(NamedTuple):
 class _Example:
     """A case as examples are made of it."""
 
+    name: str
     image: np.ndarray | StoredArray
     labels: np.ndarray | StoredArray
     shape: Shape
@@ -87,6 +88,11 @@ class _Batches:
     def _example(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         case = self.cases[choose_case(number, len(self.cases), self.seed)]
         image, labels = open_array(case.image), open_array(case.labels)
+        if image.shape[:3] != labels.shape:
+            raise ValueError(
+                f"{case.name}: its image has {image.shape[:3]} voxels, its labels have "
+                f"{labels.shape}; prepare it again."
+            )
         start, shape = (0, 0, 0), case.shape
         if self.patch is not None:
             is_wanted = wants_foreground(number, self.foreground_share)
@@ -184,6 +190,7 @@ def _example_of(case: Prepared, needs_foreground: bool) -> _Example:
     assert case.labels is not None
     x, y, z = case.labels.shape
     return _Example(
+        name=case.name,
         image=store_reference(case.image),
         labels=store_reference(case.labels),
         shape=(x, y, z),
