@@ -32,7 +32,7 @@ SHARES = (0.8, 0.65, 0.5, 0.4)
 OUTPUT = harness.RESULTS / "planner.jsonl"
 TIMED = "50%"
 """The budget at which planning without compiles is timed."""
-COMPILES = 3
+COMPILES = 4
 
 
 def main(arguments: list[str] | None = None, until: float | None = None) -> int:

@@ -23,7 +23,8 @@ ENOUGH = 0.03
 EXPOSED = 0.05
 """Share of the swapped bytes that may be exposed."""
 MARGIN = 1 / 256
-"""Share of the budget that a corrected plan leaves free."""
+"""Share of the budget that a corrected plan leaves free; four times as much after each
+failure."""
 
 
 class Seen(Protocol):
@@ -108,7 +109,7 @@ def refine(
     best: Refined | None = None
     again: Draft | None = None
     last: Draft | None = None
-    correction = correction_bytes
+    correction, margin = correction_bytes, MARGIN
     for count in range(1, max(1, most_compiles) + 1):
         room = limit_bytes - correction
         if count == most_compiles and best is not None and limit_bytes > 0:
@@ -147,7 +148,8 @@ def refine(
             search.eager |= exposed
             again = found.draft if fits and not exposed & search.grounded else None
         if not fits:
-            correction += int(MARGIN * limit_bytes)
+            correction += int(margin * limit_bytes)
+            margin *= 4
     assert best is not None
     return best
 
@@ -159,7 +161,7 @@ def _safe_room(
     host_limit_bytes: int | None,
     seconds: float,
 ) -> int:
-    """Room for the last program: if nothing fits yet, halfway to the smallest draft.
+    """Room for the last program: if nothing fits yet, a little more than the least.
 
     What has been corrected again and again may miss the budget by little each time; a
     budget is refused only where the smallest does not fit.
@@ -168,7 +170,7 @@ def _safe_room(
         return room
     search.grounded = frozenset()
     least = search.find(0, host_limit_bytes, seconds).draft.timeline.device_bytes
-    return (least + room) // 2 if least < room else 0
+    return least + (room - least) // 4 if least < room else 0
 
 
 def likeness(one: Draft, other: Draft) -> float:

@@ -234,7 +234,7 @@ def test_the_last_program_leaves_room_where_corrections_never_suffice() -> None:
     assert [draft.timeline.device_bytes // MIB for draft in compiler.drafts] == [
         800,
         756,
-        (300 + 716) // 2,
+        300 + (707 - 300) // 4,
     ]
     assert refined.draft is compiler.drafts[2]
 
