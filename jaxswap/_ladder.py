@@ -102,6 +102,16 @@ class Finder(Protocol):
         """Note more of them."""
         ...
 
+    @property
+    def refused(self) -> frozenset[tuple[Action, ...]]:
+        """Actions of drafts whose programs were seen not to fit."""
+        ...
+
+    @refused.setter
+    def refused(self, actions: frozenset[tuple[Action, ...]]) -> None:
+        """Note more of them."""
+        ...
+
     def find(
         self,
         limit_bytes: int,
@@ -144,6 +154,16 @@ class Ladder:
     def grounded(self, values: frozenset[int]) -> None:
         """Note more of them."""
         self.current.grounded = values
+
+    @property
+    def refused(self) -> frozenset[tuple[Action, ...]]:
+        """As in `Search`, of the last draft's program."""
+        return self.current.refused
+
+    @refused.setter
+    def refused(self, actions: frozenset[tuple[Action, ...]]) -> None:
+        """Note more of them."""
+        self.current.refused = actions
 
     def find(
         self,

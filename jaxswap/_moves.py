@@ -20,11 +20,20 @@ TRIES = 60
 
 
 class Best:
-    """The best draft so far: the fastest that fits, else the smallest."""
+    """The best draft so far: the fastest that fits, else the smallest.
 
-    def __init__(self, limit_bytes: int, host_limit_bytes: int | None = None) -> None:
+    Drafts with `refused` actions never fit, whatever the simulation says.
+    """
+
+    def __init__(
+        self,
+        limit_bytes: int,
+        host_limit_bytes: int | None = None,
+        refused: frozenset[tuple[Action, ...]] = frozenset(),
+    ) -> None:
         self.limit_bytes = limit_bytes
         self.host_limit_bytes = host_limit_bytes
+        self.refused = refused
         self._draft: Draft | None = None
 
     @property
@@ -53,6 +62,8 @@ class Best:
         excess = max(0, timeline.device_bytes - self.limit_bytes)
         if self.host_limit_bytes is not None:
             excess += max(0, timeline.host_bytes - self.host_limit_bytes)
+        if draft.actions in self.refused:
+            excess += timeline.device_bytes
         return excess, timeline.seconds
 
 

@@ -150,6 +150,7 @@ def refine(
         if not fits:
             correction += int(margin * limit_bytes)
             margin *= 4
+            search.refused |= {found.draft.actions}
     assert best is not None
     return best
 

@@ -90,6 +90,7 @@ class Search:
     Attributes:
         eager: values whose copies back must be done early; see `place`.
         grounded: values that may not leave the device.
+        refused: actions of drafts whose programs were seen not to fit.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Search:
         )
         self.eager: frozenset[int] = frozenset()
         self.grounded: frozenset[int] = frozenset()
+        self.refused: frozenset[tuple[Action, ...]] = frozenset()
         self.exact = Exact(arranger, candidates)
         self.found: tuple[Draft, ...] = ()
         self.started: dict[int, Draft] = {}
@@ -155,7 +157,7 @@ class Search:
         """Search for a part of the time."""
         start = Instant.now()
         deadline = start.thread_seconds + seconds
-        best = Best(limit_bytes, host_limit_bytes)
+        best = Best(limit_bytes, host_limit_bytes, self.refused)
         for draft in (self.kept, self.plain, *self.found):
             if not any(swap.value in self.grounded for swap in draft.swaps):
                 best.offer(draft)

@@ -56,6 +56,17 @@ def test_faster_wins_among_what_fits_and_smaller_among_what_does_not() -> None:
     assert narrow.draft is small
 
 
+def test_refused_actions_never_fit() -> None:
+    kept = SEARCH.kept
+    small = SEARCH.arranger.arrange(next(iter(swaps_of_products(GRAPH, CANDIDATES))), 0)
+    best = Best(kept.timeline.device_bytes, refused=frozenset({kept.actions}))
+    best.offer(kept)
+    assert not best.fits
+    best.offer(small)
+    assert best.fits
+    assert best.draft is small
+
+
 def test_host_memory_over_its_limit_does_not_fit() -> None:
     small = SEARCH.arranger.arrange(next(iter(swaps_of_products(GRAPH, CANDIDATES))), 0)
     assert small.timeline.host_bytes > 128 * MIB

@@ -100,6 +100,7 @@ class FakeSearch:
         self.answers = answers or (lambda room: FakeDraft(Line(room, 1.0)))
         self.eager: frozenset[int] = frozenset()
         self.grounded: frozenset[int] = frozenset()
+        self.refused: frozenset[Any] = frozenset()
         self.calls: list[Call] = []
 
     def find(
@@ -221,6 +222,15 @@ def test_where_nothing_fits_the_smallest_is_returned() -> None:
     assert refined.draft is compiler.drafts[1]
     assert refined.compiled is not None
     assert refined.compiled.device_bytes == 1100 * MIB
+
+
+def test_what_was_seen_not_to_fit_is_not_planned_again() -> None:
+    search, compiler = FakeSearch(), FakeCompiler(adds(100 * MIB))
+    assert run(search, compiler).fits
+    assert search.refused == {compiler.drafts[0].actions}
+    other = FakeSearch()
+    run(other, FakeCompiler(adds(0)))
+    assert not other.refused
 
 
 def test_the_last_program_leaves_room_where_corrections_never_suffice() -> None:
