@@ -159,7 +159,8 @@ class Search:
         deadline = start.thread_seconds + seconds
         best = Best(limit_bytes, host_limit_bytes, self.refused)
         for draft in (self.kept, self.plain, *self.found):
-            self._offer(draft, best)
+            if not any(swap.value in self.grounded for swap in draft.swaps):
+                best.offer(draft)
         bound = min(self.kept.timeline.seconds, self.plain.timeline.seconds)
         if best.fits and best.draft in (self.kept, self.plain):
             for seed in self.seeds[len(self.seeded) :]:
@@ -199,17 +200,11 @@ class Search:
             if time.thread_time() > deadline:
                 break
             self.seeded.append(self.arranger.follow(seed(self.arranger.graph)))
-        for draft in self.started.values():
-            self._offer(draft, best)
         # XLA does not keep to their waits: they are no measure of the least memory.
-        for draft in self.seeded:
-            if best.is_within(draft):
-                self._offer(draft, best)
-
-    def _offer(self, draft: Draft, best: Best) -> None:
-        """Offer a draft unless it swaps what may not leave the device."""
-        if not any(swap.value in self.grounded for swap in draft.swaps):
-            best.offer(draft)
+        seeded = self.seeded if best.limit_bytes > 0 else []
+        for draft in (*self.started.values(), *seeded):
+            if not any(swap.value in self.grounded for swap in draft.swaps):
+                best.offer(draft)
 
     def _relax(self, best: Best, deadline: float) -> None:
         """Keep as many of the last values as fit; do with the others what is done.
