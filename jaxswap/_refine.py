@@ -112,8 +112,9 @@ def refine(
     correction, margin = correction_bytes, MARGIN
     for count in range(1, max(1, most_compiles) + 1):
         room = limit_bytes - correction
-        if count == most_compiles and best is not None and limit_bytes > 0:
-            room = _safe_room(search, room, best, host_limit_bytes, search_seconds)
+        is_last = count == most_compiles and limit_bytes > 0
+        if is_last and best is not None and not best.fits:
+            room = _safe_room(search, room, host_limit_bytes, search_seconds)
         progress(f"planning for {format_bytes(max(0, room))}")
         found = search.find(room, host_limit_bytes, search_seconds, again)
         known = correction if last is None else likeness(last, found.draft) * correction
@@ -156,19 +157,13 @@ def refine(
 
 
 def _safe_room(
-    search: Finder,
-    room: int,
-    best: Refined,
-    host_limit_bytes: int | None,
-    seconds: float,
+    search: Finder, room: int, host_limit_bytes: int | None, seconds: float
 ) -> int:
-    """Room for the last program: if nothing fits yet, a little more than the least.
+    """Room for the last program where nothing fits yet: a little more than the least.
 
     What has been corrected again and again may miss the budget by little each time; a
     budget is refused only where the smallest does not fit.
     """
-    if best.fits:
-        return room
     search.grounded = frozenset()
     least = search.find(0, host_limit_bytes, seconds).draft.timeline.device_bytes
     return least + (room - least) // 4 if least < room else 0
