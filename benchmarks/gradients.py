@@ -8,6 +8,9 @@ recorded are not tried again. Each program is differentiated by plain JAX and th
 `jaxswap.offload` under one random mix of actions; what fails is made as small as it can
 be and recorded as a line from which the program can be built again
 (`tests/program_generator.py`).
+
+Most of the time is XLA's: before JAX 0.12 `--xla_cpu_use_fusion_emitters=false` in
+`XLA_FLAGS` halves it. Later XLA does not know that flag.
 """
 
 import argparse
@@ -95,6 +98,7 @@ def try_chunk(first: int, count: int) -> dict[str, Any]:
         "swapping": swapping,
         "informative": informative,
         "seconds": round(time.perf_counter() - start, 1),
+        "xla_flags": os.environ.get("XLA_FLAGS", "").strip(),
         "features": dict(sorted(features.items())),
     }
 

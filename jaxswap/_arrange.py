@@ -17,6 +17,7 @@ from jaxswap._schedule import issue, order
 from jaxswap._schedule import schedule as make_schedule
 from jaxswap._simulate import Simulator
 from jaxswap._timeline import Timeline
+from jaxswap._uses import Uses
 
 STALE_AFTER = 6
 """Heavy operations after which a cheap large replay is made again, not held."""
@@ -24,6 +25,9 @@ STALE_AFTER = 6
 
 ORDERS_KEPT = 64
 """How many orders of entries are remembered while a plan is searched for."""
+
+Ordered = tuple[tuple[Entry, ...], Lives, Uses]
+"""Entries, and what is known of them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,7 +61,7 @@ class Arranger:
         self.graph = graph
         self.simulator = Simulator(graph, rates)
         self.staleness = (STALE_AFTER, large_bytes)
-        self._ordered: dict[tuple[bool, ...], tuple[tuple[Entry, ...], Lives]] = {}
+        self._ordered: dict[tuple[bool, ...], Ordered] = {}
         self._seconds: dict[int, float] = {}
         self._seconds = self._equation_seconds()
 
@@ -70,7 +74,7 @@ class Arranger:
         eager: Collection[int] = (),
     ) -> Draft:
         """Lay out the copies that `actions` ask for below a limit of device memory."""
-        entries, lives = self._order(actions)
+        entries, lives, _ = self._order(actions)
         leaving = [
             v for v in lives.made if actions[v] is Action.OFFLOAD and lives.gaps(v)
         ]
@@ -98,10 +102,10 @@ class Arranger:
     ) -> Draft:
         """Simulate given swaps."""
         if staleness in (None, self.staleness):
-            entries, _ = self._order(actions)
+            entries, _, uses = self._order(actions)
         else:
-            entries = order(self.graph, actions, *staleness)
-        schedule = issue(self.graph, entries, swaps)
+            entries, uses = order(self.graph, actions, *staleness), None
+        schedule = issue(self.graph, entries, swaps, uses)
         return Draft(
             graph=self.graph,
             actions=tuple(actions),
@@ -119,14 +123,15 @@ class Arranger:
         staleness = (2 * timing.swapout_threshold, timing.min_bytes)
         return self.draft(decision.actions, schedule.swaps, staleness)
 
-    def _order(self, actions: Sequence[Action]) -> tuple[tuple[Entry, ...], Lives]:
+    def _order(self, actions: Sequence[Action]) -> Ordered:
         """Entries of both passes, which depend on what is recomputed alone."""
         key = tuple(action is Action.RECOMPUTE for action in actions)
         if key not in self._ordered:
             entries = order(self.graph, actions, *self.staleness)
             if len(self._ordered) >= ORDERS_KEPT:
                 self._ordered.pop(next(iter(self._ordered)))
-            self._ordered[key] = (entries, Lives(entries))
+            uses = Uses(self.graph, entries)
+            self._ordered[key] = (entries, Lives(entries), uses)
         return self._ordered[key]
 
     def _equation_seconds(self) -> dict[int, float]:

@@ -14,6 +14,8 @@ Terms used throughout jaxswap:
 
 import dataclasses
 import enum
+import functools
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -168,8 +170,12 @@ class Graph:
         """Whether this is the body of a loop."""
         return bool(self.carried or self.sliced) or self.trip_count > 1
 
-    def producers(self) -> dict[int, Equation]:
+    def producers(self) -> Mapping[int, Equation]:
         """Map each value to the equation that makes it; arguments are absent."""
+        return self._producers
+
+    @functools.cached_property
+    def _producers(self) -> Mapping[int, Equation]:
         return {v: eqn for eqn in self.equations for v in eqn.outputs}
 
     def ancestors(self, values: tuple[int, ...]) -> set[int]:

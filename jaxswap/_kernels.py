@@ -12,7 +12,7 @@ GPU fusion"). They err where XLA's own cost model splits or joins a group differ
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from jaxswap._graph import Equation, Graph
 from jaxswap._instructions import Barrier, Instruction, Run, Schedule, SwapIn, SwapOut
@@ -101,6 +101,10 @@ class Fusion:
         self.base = self._bases()
         self.materialized = self._materialized()
         self.fixed = {*graph.outputs, *graph.gradients}
+        self.is_alias = [
+            is_alias(e) and e.outputs[0] in self.base for e in graph.equations
+        ]
+        self.is_fusible = [is_fusible(e) for e in graph.equations]
 
     def _bases(self) -> dict[int, int]:
         """The value at whose bytes a view looks; views that grow are none."""
@@ -112,6 +116,10 @@ class Fusion:
                     if values[v].nbytes <= values[source].nbytes:
                         base[v] = base.get(source, source)
         return base
+
+    def bases_of(self, values: Collection[int]) -> set[int]:
+        """The values at whose bytes some of these look."""
+        return {self.base[v] for v in values if v in self.base}
 
     def _materialized(self) -> set[int]:
         """Values that are buffers in any schedule."""
@@ -215,38 +223,35 @@ class _Lowering:
         self.roots: dict[int, frozenset[int]] = {}
         self.given: dict[int, frozenset[int]] = {}
         self.at_host: set[int] = set()
-        self.stored = {swap.value for swap in schedule.swaps}
-        self.stored.update(
-            fusion.base[v] for v in tuple(self.stored) if v in fusion.base
-        )
-        self.held: set[int] = set()
+        stored = {swap.value for swap in schedule.swaps}
+        self.static = fusion.materialized | stored | fusion.bases_of(stored)
+        self.buffers = self.static
         self.family: list[tuple[frozenset[int], int]] = []
         for v in (*fusion.graph.arguments, *fusion.graph.cotangents):
             self.roots[v] = frozenset()
             self.given[v] = frozenset((v,))
 
     def run(self, instructions: Sequence[Instruction]) -> None:
+        held: set[int] = set()
         for step in instructions:
             if isinstance(step, Barrier):
-                self.held.update(step.device)
-                self.held.update(
-                    self.fusion.base[v] for v in step.device if v in self.fusion.base
-                )
+                held.update(step.device)
+        self.buffers = self.static | held | self.fusion.bases_of(held)
         for step in instructions:
+            if isinstance(step, Run):  # Nearly all of them are.
+                self._run(self.equations[step.equation], step.is_replay)
+                self.run_count += 1
+                continue
             match step:
-                case Run(equation, is_replay):
-                    self._run(self.equations[equation], is_replay)
-                    self.run_count += 1
                 case SwapOut(value):
                     self._copy(value, is_inward=False)
                 case SwapIn(value):
                     self._copy(value, is_inward=True)
                 case Barrier(_, host):
                     self._wait(host)
-        self.held.clear()
 
     def _run(self, eqn: Equation, is_replay: bool) -> None:
-        if is_alias(eqn) and eqn.outputs[0] in self.fusion.base:
+        if self.fusion.is_alias[eqn.index]:
             for v, source in zip(eqn.outputs, eqn.inputs, strict=False):
                 self.roots[v] = self.roots.get(source, frozenset())
                 self.given[v] = self.given.get(source, frozenset())
@@ -255,10 +260,11 @@ class _Lowering:
                     self.fixed.update(self.roots[v])
             return
         given, roots = _union(self.given, eqn.inputs), _union(self.roots, eqn.inputs)
-        made = [v for v in eqn.outputs if self._is_buffer(v)]
-        if not made and is_fusible(eqn):
-            self.roots.update(dict.fromkeys(eqn.outputs, roots))
-            self.given.update(dict.fromkeys(eqn.outputs, given))
+        is_fused = self.fusion.is_fusible[eqn.index]
+        if is_fused and self.buffers.isdisjoint(eqn.outputs):
+            for v in eqn.outputs:
+                self.roots[v] = roots
+                self.given[v] = given
             return
         at = len(self.steps)
         for buffer in roots:
@@ -281,10 +287,6 @@ class _Lowering:
                 return True
         self.family.append((roots, at))
         return False
-
-    def _is_buffer(self, v: int) -> bool:
-        is_static = v in self.fusion.materialized
-        return is_static or v in self.stored or v in self.held
 
     def _new(self, v: int) -> int:
         self.values.append(v)

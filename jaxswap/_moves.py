@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from jaxswap._arrange import Draft
 from jaxswap._candidates import Candidates
+from jaxswap._front import Front
 from jaxswap._graph import Action, Graph
 from jaxswap._kernels import Copy, Kernel
 from jaxswap._policy import Default
@@ -22,7 +23,9 @@ TRIES = 60
 class Best:
     """The best draft so far: the fastest that fits, else the smallest.
 
-    Drafts with `refused` actions never fit, whatever the simulation says.
+    Drafts with `refused` actions never fit, whatever the simulation says. All that is
+    offered is offered to a `front` too. What was `tried` a step away from another
+    draft is not laid out again.
     """
 
     def __init__(
@@ -30,10 +33,13 @@ class Best:
         limit_bytes: int,
         host_limit_bytes: int | None = None,
         refused: frozenset[tuple[Action, ...]] = frozenset(),
+        front: Front | None = None,
     ) -> None:
         self.limit_bytes = limit_bytes
         self.host_limit_bytes = host_limit_bytes
         self.refused = refused
+        self.front = front or Front()
+        self.tried: set[tuple[Action, ...]] = set()
         self._draft: Draft | None = None
 
     @property
@@ -53,8 +59,14 @@ class Best:
 
     def offer(self, draft: Draft) -> None:
         """Take a draft if it is better than the best."""
+        self.front.offer(draft)
         if self._draft is None or self._rank(draft) < self._rank(self._draft):
             self._draft = draft
+
+    def cost_seconds(self, draft: Draft, seconds_per_byte: float) -> float:
+        """Seconds of a draft, with a price for what does not fit."""
+        excess, seconds = self._rank(draft)
+        return seconds + seconds_per_byte * excess
 
     def _rank(self, draft: Draft) -> tuple[int, float]:
         """What does not fit, in bytes, then seconds."""
@@ -149,13 +161,12 @@ def _forward_lives(
 
 
 def neighbours(
-    graph: Graph, candidates: Candidates, best: Best
+    graph: Graph, candidates: Candidates, draft: Draft, *, fits: bool
 ) -> Iterator[list[Action]]:
-    """Actions a step away from the best draft, most promising first."""
-    draft = best.draft
+    """Actions a step away from a draft that fits or not, most promising first."""
     changes = (
         _to_save_time(candidates, draft)
-        if best.fits
+        if fits
         else _to_save_memory(graph, candidates, draft)
     )
     first = list(itertools.islice(changes, TRIES))
@@ -246,12 +257,13 @@ def _groups(
         (Action.OFFLOAD, Action.RECOMPUTE),
         (Action.OFFLOAD, Action.KEEP),
         (Action.RECOMPUTE, Action.KEEP),
+        (Action.RECOMPUTE, Action.OFFLOAD),
     ):
         mine = [
             v
             for v in dearest
             if draft.actions[v] is now
-            and (then is Action.KEEP or v in candidates.recomputable)
+            and (then is not Action.RECOMPUTE or v in candidates.recomputable)
         ]
         count = len(mine) // 2
         while count > 1:

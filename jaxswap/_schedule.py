@@ -15,13 +15,13 @@ keeps the copy from starting before `b` does, so `x` takes no device memory earl
 and `b` hides it.
 """
 
+import itertools
 from collections.abc import Sequence
 
 from jaxswap._graph import Action, Graph
 from jaxswap._instructions import (
     Barrier,
     Instruction,
-    Run,
     Schedule,
     SwapIn,
     SwapOut,
@@ -30,6 +30,7 @@ from jaxswap._instructions import (
 from jaxswap._lifetimes import Lifetimes, Swap
 from jaxswap._order import Entry, order_backward, order_forward, stored_values
 from jaxswap._timing import Timing
+from jaxswap._uses import Uses
 
 
 def schedule(graph: Graph, actions: Sequence[Action], timing: Timing) -> Schedule:
@@ -75,7 +76,8 @@ def schedule_body(
     ]
     timing = Timing()
     entries = order(graph, actions, 2 * timing.swapout_threshold, timing.min_bytes)
-    ahead, behind = _Issue(graph, entries, ()).instructions()
+    uses = Uses(graph, entries)
+    ahead, behind = _Issue(graph, entries, (), uses).instructions()
     stored, _ = free_values(graph, behind)
     given = {*graph.arguments} - {*graph.carried}
     swapped = tuple(
@@ -107,9 +109,22 @@ def order(
     return (*forward, *order_backward(graph, stored, stale_after, large_bytes))
 
 
-def issue(graph: Graph, entries: Sequence[Entry], swaps: Sequence[Swap]) -> Schedule:
-    """Turn entries and the swaps between them into instructions."""
-    ahead, behind = _Issue(graph, entries, swaps).instructions()
+def issue(
+    graph: Graph,
+    entries: Sequence[Entry],
+    swaps: Sequence[Swap],
+    uses: Uses | None = None,
+) -> Schedule:
+    """Turn entries and the swaps between them into instructions.
+
+    Args:
+        graph: the traced program.
+        entries: in the order of issue.
+        swaps: what leaves the device, and when.
+        uses: what is known of the entries, if they are laid out more than once.
+    """
+    uses = uses or Uses(graph, entries)
+    ahead, behind = _Issue(graph, entries, swaps, uses).instructions()
     device, host = free_values(graph, behind)
     return Schedule(ahead, behind, device, host, tuple(swaps))
 
@@ -133,10 +148,15 @@ class _Issue:
     """Turns entries and swaps into instructions."""
 
     def __init__(
-        self, graph: Graph, entries: Sequence[Entry], swaps: Sequence[Swap]
+        self,
+        graph: Graph,
+        entries: Sequence[Entry],
+        swaps: Sequence[Swap],
+        uses: Uses,
     ) -> None:
         self.graph = graph
         self.entries = entries
+        self.uses = uses
         self.producers = graph.producers()
         self.leaves: dict[int, list[int]] = {}
         self.waits: dict[int, list[int]] = {}
@@ -153,51 +173,61 @@ class _Issue:
                 place.setdefault(at, []).append(swap.value)
                 if back.done_at is not None:
                     self.arrivals.setdefault(back.done_at, []).append(swap.value)
-        self.last_use = {v: at for at, entry in enumerate(entries) for v in entry.reads}
-        self.last_use.update(
-            dict.fromkeys((*graph.gradients, *graph.outputs), len(entries))
-        )
         self.held_back = self._held_back()
         self.is_ordered = bool(swaps or self.held_back)
+        self.is_simple = self._is_simple()
+
+    def _is_simple(self) -> list[bool]:
+        """Whether each entry is nothing but its equations: most of them are."""
+        found = [not entry.is_heavy for entry in self.entries]
+        places = (self.leaves, self.waits, self.returns, self.late_returns)
+        for at in itertools.chain(*places, self.held_back):
+            if at < len(found):
+                found[at] = False
+        return found
 
     def instructions(self) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
         """Instructions of the forward and of the backward pass."""
         passes: tuple[list[Instruction], list[Instruction]] = ([], [])
-        order = _Order(self.graph, self.last_use)
+        order = _Order(self.graph, self.uses)
         for at, entry in enumerate(self.entries):
             if self.graph.is_body and entry.is_backward and not passes[1]:
                 # Other iterations lie in between: nothing of this one is waited for.
-                order = _Order(self.graph, self.last_use)
+                order = _Order(self.graph, self.uses)
             issued = passes[entry.is_backward]
-            returns, late = self.returns.get(at, []), self.late_returns.get(at, [])
-            host = tuple(dict.fromkeys((*self.waits.get(at, []), *returns)))
-            if at in self.held_back:
-                inputs, awaited = self.held_back[at]
-                device = (
-                    *inputs,
-                    *(awaited or order.token(at) or self.graph.cotangents),
-                )
-                issued.append(Barrier(tuple(dict.fromkeys(device))))
-                order.tie(device)
-            if entry.is_heavy and self.is_ordered:
-                anchors = tuple(v for v in self._anchors(entry) if v not in late)
-                token = () if order.is_next(entry.reads) else order.token(at)
-                arrived = self.arrivals.get(at, [])
-                device = tuple(
-                    dict.fromkeys((*anchors, *token, *arrived, *order.due(at)))
-                )
-                if host or len(device) > len(anchors):
-                    issued.append(Barrier(device, host))
-                    order.tie(device)
-            if late:
-                others = [v for v in entry.reads if v in self.producers]
-                awaited = tuple(v for v in others if v not in late)
-                issued.append(Barrier(order.token(at) or awaited, tuple(late)))
-            issued.extend(SwapIn(v) for v in (*returns, *late))
-            issued.extend(Run(*part) for part in entry.parts)
-            issued.extend(SwapOut(v) for v in self.leaves.get(at, []))
-            order.add(entry)
+            if self.is_simple[at]:
+                issued.extend(self.uses.runs[at])
+            else:
+                self._issue(at, entry, order, issued)
+            order.add(at, entry)
         return tuple(passes[0]), tuple(passes[1])
+
+    def _issue(
+        self, at: int, entry: Entry, order: "_Order", issued: list[Instruction]
+    ) -> None:
+        """Append an entry with the copies and the barriers around it."""
+        returns, late = self.returns.get(at, []), self.late_returns.get(at, [])
+        host = tuple(dict.fromkeys((*self.waits.get(at, []), *returns)))
+        if at in self.held_back:
+            inputs, awaited = self.held_back[at]
+            device = (*inputs, *(awaited or order.token(at) or self.graph.cotangents))
+            issued.append(Barrier(tuple(dict.fromkeys(device))))
+            order.tie(device)
+        if entry.is_heavy and self.is_ordered:
+            anchors = tuple(v for v in self._anchors(entry) if v not in late)
+            token = () if order.is_next(entry.reads) else order.token(at)
+            arrived = self.arrivals.get(at, [])
+            device = tuple(dict.fromkeys((*anchors, *token, *arrived, *order.due(at))))
+            if host or len(device) > len(anchors):
+                issued.append(Barrier(device, host))
+                order.tie(device)
+        if late:
+            others = [v for v in entry.reads if v in self.producers]
+            awaited = tuple(v for v in others if v not in late)
+            issued.append(Barrier(order.token(at) or awaited, tuple(late)))
+        issued.extend(SwapIn(v) for v in (*returns, *late))
+        issued.extend(self.uses.runs[at])
+        issued.extend(SwapOut(v) for v in self.leaves.get(at, []))
 
     def _anchors(self, entry: Entry) -> tuple[int, ...]:
         """Inputs of a heavy entry that a barrier holds back: its large ones."""
@@ -219,11 +249,12 @@ class _Issue:
         """
         found: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         behind_heavy: int | None = None
+        is_replay = self.uses.is_replay
         start = 0
         for end in range(1, len(self.entries) + 1):
             is_end = end == len(self.entries)
-            if is_end or self._is_replay(end) != self._is_replay(start):
-                if self._is_replay(start) and self._is_to_be_held(start, end):
+            if is_end or is_replay[end] != is_replay[start]:
+                if is_replay[start] and self._is_to_be_held(start, end):
                     user = None if is_end else self.entries[end]
                     self._hold(found, start, end, user, behind_heavy)
                 start = end
@@ -268,9 +299,6 @@ class _Issue:
             before = found.get(place, ((), ()))
             found[place] = ((*before[0], *inputs), (*before[1], *awaited))
 
-    def _is_replay(self, at: int) -> bool:
-        return self.entries[at].is_backward and self.entries[at].is_replay
-
 
 class _Order:
     """Finds what a heavy operation must wait for to come after the one before it.
@@ -280,26 +308,29 @@ class _Order:
     the copy that they are to hide.
     """
 
-    def __init__(self, graph: Graph, last_use: dict[int, int]) -> None:
+    def __init__(self, graph: Graph, uses: Uses) -> None:
         self.graph = graph
-        self.last_use = last_use
+        self.uses = uses
+        self.last_use = uses.last_use
         self.heavy_count = 0
         self.after: dict[int, int] = {}
         self.recent: list[int] = []
-        self.pending: list[Entry] = []
+        self.pending: list[tuple[int, Entry]] = []
 
-    def add(self, entry: Entry) -> None:
+    def add(self, at: int, entry: Entry) -> None:
         """Note an entry that has been issued."""
         if self.graph.equations[entry.parts[-1][0]].is_put_off:
             return
         if entry.is_backward:
-            self.pending.append(entry)
-        latest = max((self.after.get(v, 0) for v in entry.reads), default=0)
+            self.pending.append((self.uses.quiet_until[at], entry))
+        after = self.after
+        latest = max([after.get(v, 0) for v in entry.reads], default=0)
         if entry.is_heavy:
             self.heavy_count += 1
             latest = self.heavy_count
             self.recent = []
-        self.after.update(dict.fromkeys(entry.makes, latest))
+        for v in entry.makes:
+            after[v] = latest
         if latest == self.heavy_count:
             self.recent.extend(entry.makes)
 
@@ -322,8 +353,11 @@ class _Order:
         values = self.graph.values
         held_bytes: dict[int, int] = {}
         due: list[int] = []
-        pending: list[Entry] = []
-        for entry in self.pending:
+        pending: list[tuple[int, Entry]] = []
+        for quiet_until, entry in self.pending:
+            if at <= quiet_until:
+                pending.append((quiet_until, entry))
+                continue
             live = [v for v in entry.makes if self.last_use.get(v, -1) >= at]
             dead = [v for v in entry.reads if self.last_use[v] < at]
             held = sum(max(values[v].nbytes, held_bytes.get(v, 0)) for v in dead)
@@ -331,7 +365,7 @@ class _Order:
             if live and held > 2 * sum(values[v].nbytes for v in live):
                 due.extend(live)
             elif live and len(dead) < len(entry.reads):
-                pending.append(entry)
+                pending.append((quiet_until, entry))
         self.pending = pending
         return tuple(due)
 

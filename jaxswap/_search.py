@@ -2,23 +2,28 @@
 
 The model proposes, the simulator disposes. A solution of the linear model is laid out
 and simulated; where the simulation needs more memory than the model said, the model is
-told so and solved again. The best draft is then improved one action at a time, most
-promising first, until nothing helps or time is up.
+told so and solved again. What was laid out is then improved one action at a time, most
+promising first, until nothing helps or time is up: from the draft that is fastest when
+each byte over the limit costs about what its copy takes, then at higher prices.
 """
 
+import contextlib
 import dataclasses
 import functools
+import gc
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from jaxswap import _descent as descent
 from jaxswap._arrange import Arranger, Draft
 from jaxswap._candidates import Candidates
 from jaxswap._exact import Exact
+from jaxswap._front import Front, swaps_any
 from jaxswap._graph import Action, Graph
 from jaxswap._model import Answer, bound_seconds, solve
-from jaxswap._moves import PATIENCES, Best, checkpoints, neighbours, swaps_of_products
+from jaxswap._moves import PATIENCES, Best, checkpoints, swaps_of_products
 from jaxswap._policy import Decision
 from jaxswap._segments import Segments, actions_of, build_model, cut
 
@@ -34,13 +39,20 @@ MODEL_SECONDS = 1.0
 """Time for one solution of the model."""
 SEARCH_SECONDS = 6.0
 """Processor time for the search below one limit: other load must not spoil a plan."""
-DEAR = 1.5
-"""A plan that takes so many times as long as keeping all is worth a longer search."""
-PERSISTENCE = 3.0
-"""How many times as long."""
-SHARES = (0.5, 0.2, 0.3)
-"""Of the time: to search, to search for drafts that swap nothing, to search again.
+SHARES = (0.35, 0.3, 0.35)
+"""Of the time: to search, to search for drafts that swap nothing, to improve both.
 Among both kinds at once the model finds the latter late, which slow links make best."""
+LOOSER = (1.0, 1.1, 1.2)
+"""Drafts that swap nothing are searched for below so many times the limit: what is
+over it can be swapped."""
+DEAR = 1.1
+"""A plan that takes so many times as long as keeping all is worth a longer search."""
+PERSISTENCE = 3
+"""How often as much time is added, for as long as it helps."""
+HELPS = 0.99
+"""A search that made a plan so many times as long, or shorter, has helped."""
+NEAR = 0.05
+"""Limits that differ by so little are not worth two of them."""
 MOST_SLOWDOWN = 8.0
 """How much of other load is made up for where only wall time can be limited."""
 
@@ -111,7 +123,9 @@ class Search:
         self.grounded: frozenset[int] = frozenset()
         self.refused: frozenset[tuple[Action, ...]] = frozenset()
         self.exact = Exact(arranger, candidates)
-        self.found: tuple[Draft, ...] = ()
+        self.front = Front()
+        self._laid_out_eager = self.eager
+        self._persisted_bytes = 0
         self.started: dict[int, Draft] = {}
         self._starts = (
             *swaps_of_products(arranger.graph, candidates),
@@ -140,16 +154,50 @@ class Search:
             again_best = Best(limit_bytes, host_limit_bytes)
             again_best.offer(draft)
             return Found(draft, bound, again_best.fits)
-        if host_limit_bytes == 0 or self.exact.is_small:
-            return self._search(limit_bytes, host_limit_bytes, seconds)
-        self._search(limit_bytes, host_limit_bytes, SHARES[0] * seconds)
-        # Each starts from the best so far.
-        self._search(limit_bytes, 0, SHARES[1] * seconds)
-        found = self._search(limit_bytes, host_limit_bytes, SHARES[2] * seconds)
-        dear_seconds = DEAR * self.kept.timeline.seconds
-        if found.fits and found.draft.timeline.seconds > dear_seconds:
-            return self._search(limit_bytes, host_limit_bytes, PERSISTENCE * seconds)
-        return found
+        with uncollected():
+            if host_limit_bytes == 0 or self.exact.is_small:
+                return self._search(limit_bytes, host_limit_bytes, seconds)
+            found = self._search(limit_bytes, host_limit_bytes, SHARES[0] * seconds)
+            best = self._best(limit_bytes, host_limit_bytes)
+            if self._is_ample(best):
+                return found
+            looser = [int(max(limit_bytes, f * limit_bytes)) for f in LOOSER]
+            for swapless_bytes in dict.fromkeys(looser):
+                self._search(swapless_bytes, 0, SHARES[1] * seconds / len(LOOSER))
+            best = self._best(limit_bytes, host_limit_bytes)
+            self._improve(best, time.thread_time() + SHARES[2] * seconds)
+            for _ in range(PERSISTENCE if self._is_worth_more(best) else 0):
+                before_seconds = best.draft.timeline.seconds
+                self._improve(best, time.thread_time() + seconds)
+                if best.draft.timeline.seconds > HELPS * before_seconds:
+                    break
+            return _found(best, found.bound_seconds)
+
+    def _best(self, limit_bytes: int, host_limit_bytes: int | None) -> Best:
+        """The best of all that was laid out so far."""
+        stale = self.grounded | (self.eager - self._laid_out_eager)
+        self._laid_out_eager = self.eager
+        self.front.drop(functools.partial(swaps_any, values=stale))
+        best = Best(limit_bytes, host_limit_bytes, self.refused, self.front)
+        # XLA does not keep to policies' waits: they do not show the least memory.
+        seeded = self.seeded if limit_bytes <= 0 else ()
+        for draft in (self.kept, self.plain, *self.front):
+            if draft not in seeded and not swaps_any(draft, self.grounded):
+                best.offer(draft)
+        return best
+
+    def _is_worth_more(self, best: Best) -> bool:
+        """Whether a draft is dear, and none was searched for longer near this limit."""
+        limit_bytes, dear_seconds = best.limit_bytes, DEAR * self.kept.timeline.seconds
+        is_near = abs(limit_bytes - self._persisted_bytes) <= NEAR * limit_bytes
+        if is_near or not best.fits or best.draft.timeline.seconds <= dear_seconds:
+            return False
+        self._persisted_bytes = limit_bytes
+        return True
+
+    def _is_ample(self, best: Best) -> bool:
+        """Whether the limits allow to keep all."""
+        return best.is_within(self.kept) or best.is_within(self.plain)
 
     def _search(
         self, limit_bytes: int, host_limit_bytes: int | None, seconds: float
@@ -157,34 +205,30 @@ class Search:
         """Search for a part of the time."""
         start = Instant.now()
         deadline = start.thread_seconds + seconds
-        best = Best(limit_bytes, host_limit_bytes, self.refused)
-        for draft in (self.kept, self.plain, *self.found):
-            if not any(swap.value in self.grounded for swap in draft.swaps):
-                best.offer(draft)
+        best = self._best(limit_bytes, host_limit_bytes)
         bound = min(self.kept.timeline.seconds, self.plain.timeline.seconds)
-        if best.fits and best.draft in (self.kept, self.plain):
+        if self._is_ample(best):
             for seed in self.seeds[len(self.seeded) :]:
                 self.seeded.append(self.arranger.follow(seed(self.arranger.graph)))
             for draft in self.seeded:
                 best.offer(draft)
-            bound = min(bound, best.draft.timeline.seconds)
-            return Found(best.draft, bound, fits=True)
+            return _found(best, bound)
         self._start(best, deadline - 0.6 * seconds)
         self._relax(best, deadline - 0.4 * seconds)
         is_small = self.exact.is_small
         model_deadline = deadline - 0.5 * seconds if is_small else deadline
-        extra = self._solve(best, model_deadline, start.slowdown())
-        bound += extra
+        bound += self._solve(best, model_deadline, start.slowdown())
         if is_small:
-            lay_out = functools.partial(self._lay_out, best=best)
+
+            def lay_out(actions: Sequence[Action]) -> Draft:
+                return self._lay_out(actions, best)[0]
+
             bound = max(
                 bound, self.exact.improve(best, lay_out, deadline, self.grounded)
             )
         if not best.fits or bound < best.draft.timeline.seconds:
             self._improve(best, deadline)
-        self.found = (*self.found, best.draft)
-        bound = min(bound, best.draft.timeline.seconds)
-        return Found(best.draft, bound, best.fits)
+        return _found(best, bound)
 
     def _start(self, best: Best, deadline: float) -> None:
         """Try the starting points; those that swap, until something good fits."""
@@ -222,7 +266,7 @@ class Search:
             actions = list(self.candidates.fixed)
             for v in values[:count]:
                 actions[v] = decided[v]
-            draft = self._lay_out(actions, best)
+            draft = self._lay_out(actions, best)[0]
             few, enough = (few, count) if best.is_within(draft) else (count, enough)
 
     def _is_good(self, best: Best) -> bool:
@@ -266,7 +310,7 @@ class Search:
                 if tuple(actions) in seen:
                     break
                 seen.add(tuple(actions))
-                draft = self._lay_out(actions, best)
+                draft = self._lay_out(actions, best)[0]
                 excess = self.segments.peaks(draft) - answer.device_bytes
                 excess = np.maximum(excess - room * largest, 0)
                 model = dataclasses.replace(
@@ -287,35 +331,47 @@ class Search:
             needed,
         )
 
-    def _lay_out(self, actions: Sequence[Action], best: Best) -> Draft:
+    def _lay_out(self, actions: Sequence[Action], best: Best) -> list[Draft]:
         """Simulate some actions, short gaps taken willingly or not."""
         if self.grounded:
             actions = [
                 Action.KEEP if a is Action.OFFLOAD and v in self.grounded else a
                 for v, a in enumerate(actions)
             ]
-        first: Draft | None = None
+        made: list[Draft] = []
         for patience in PATIENCES:
             draft = self.arranger.arrange(
                 actions, best.limit_bytes, patience=patience, eager=self.eager
             )
             best.offer(draft)
-            first = first or draft
+            made.append(draft)
             if Action.OFFLOAD not in actions or best.is_within(draft):
                 break
-        assert first is not None
-        return first
+        return made
 
     def _improve(self, best: Best, deadline: float) -> None:
-        """Change few actions at a time for as long as it helps."""
-        improved = True
-        while improved:
-            improved = False
-            for actions in neighbours(self.arranger.graph, self.candidates, best):
-                if time.thread_time() > deadline:
-                    return
-                before = best.draft
-                self._lay_out(actions, best)
-                if best.draft is not before:
-                    improved = True
-                    break
+        """Go on from the best drafts, a few actions at a time."""
+        descent.improve(
+            best,
+            self.arranger,
+            self.candidates,
+            functools.partial(self._lay_out, best=best),
+            deadline,
+        )
+
+
+def _found(best: Best, bound_seconds: float) -> Found:
+    bound = min(bound_seconds, best.draft.timeline.seconds)
+    return Found(best.draft, bound, best.fits)
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Spare a search the collection of cyclic garbage: it makes none, but much else."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

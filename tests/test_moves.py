@@ -56,6 +56,13 @@ def test_faster_wins_among_what_fits_and_smaller_among_what_does_not() -> None:
     assert narrow.draft is small
 
 
+def test_bytes_over_the_limit_have_a_price() -> None:
+    kept = SEARCH.kept
+    nbytes, seconds = kept.timeline.device_bytes, kept.timeline.seconds
+    assert Best(nbytes).cost_seconds(kept, 1.0) == seconds
+    assert Best(nbytes - 3).cost_seconds(kept, 0.5) == seconds + 1.5
+
+
 def test_refused_actions_never_fit() -> None:
     kept = SEARCH.kept
     small = SEARCH.arranger.arrange(next(iter(swaps_of_products(GRAPH, CANDIDATES))), 0)
@@ -77,15 +84,12 @@ def test_host_memory_over_its_limit_does_not_fit() -> None:
 
 
 def test_steps_to_save_memory_begin_with_what_is_alive_at_the_peak() -> None:
-    best = Best(0)
-    best.offer(SEARCH.kept)
     at = int(SEARCH.kept.timeline.device_bytes_at.argmax())
     steps = SEARCH.kept.timeline.steps
     alive = {steps.values[b] for b in SEARCH.kept.timeline.alive(at)}
-    actions = next(iter(neighbours(GRAPH, CANDIDATES, best)))
-    changed = [
-        v for v in range(len(actions)) if actions[v] is not best.draft.actions[v]
-    ]
+    actions = next(neighbours(GRAPH, CANDIDATES, SEARCH.kept, fits=False))
+    kept = SEARCH.kept.actions
+    changed = [v for v in range(len(actions)) if actions[v] is not kept[v]]
     assert changed
     assert set(changed) <= alive
 
@@ -95,16 +99,16 @@ def test_steps_to_save_time_undo_replays() -> None:
     tanh = results_of(GRAPH, "tanh")[3]
     dot = results_of(GRAPH, "dot")[3]
     actions[tanh] = actions[dot] = Action.RECOMPUTE
-    best = Best(1 << 60)
-    best.offer(SEARCH.arranger.arrange(actions, 1 << 60))
-    steps = list(neighbours(GRAPH, CANDIDATES, best))
+    draft = SEARCH.arranger.arrange(actions, 1 << 60)
+    steps = list(neighbours(GRAPH, CANDIDATES, draft, fits=True))
     assert any(step[tanh] is Action.KEEP for step in steps)
     assert any(step[dot] is Action.KEEP for step in steps)
+    both = [s for s in steps if s[tanh] is s[dot] is not Action.RECOMPUTE]
+    assert {step[tanh] for step in both} == {Action.KEEP, Action.OFFLOAD}
 
 
 def test_impure_values_are_never_recomputed() -> None:
     none = dataclasses.replace(CANDIDATES, recomputable=frozenset())
-    best = Best(0)
-    best.offer(SEARCH.kept)
-    for actions in [*checkpoints(GRAPH, none), *neighbours(GRAPH, none, best)]:
+    steps = neighbours(GRAPH, none, SEARCH.kept, fits=False)
+    for actions in [*checkpoints(GRAPH, none), *steps]:
         assert not [v for v in none.forward if actions[v] is Action.RECOMPUTE]

@@ -1,17 +1,19 @@
 """The search finds the optimum of small programs, and good plans of larger ones."""
 
 import functools
+import gc
 import time
 
 import pytest
 from handmade import chain
-from handmade_plans import SLOW_LINK, busy
+from handmade_plans import H100, SLOW_LINK, busy
 from random_programs import LIMITS, Case, brute_force, random_case
 
 from jaxswap import _exact
 from jaxswap._graph import Action
+from jaxswap._moves import Best
 from jaxswap._request import search_of
-from jaxswap._search import MOST_SLOWDOWN, Found, Instant, Search
+from jaxswap._search import DEAR, MOST_SLOWDOWN, Found, Instant, Search, uncollected
 
 CASES = [(seed, 3 + seed % 3) for seed in range(12)]
 
@@ -137,8 +139,59 @@ def test_where_a_plan_is_slow_drafts_that_swap_nothing_are_searched_for_too(
 
     monkeypatch.setattr(Search, "_search", noted)
     found = search_of(busy(chain(20)), SLOW_LINK).find(limit, seconds=3.0)
-    assert asked == [None, 0, None]
+    assert asked == [None, 0, 0, 0]
     assert found.draft.timeline.seconds <= 1.01 * swapless.draft.timeline.seconds
+
+
+def test_more_memory_never_makes_a_plan_slower() -> None:
+    search = search_of(busy(chain(16)), H100)
+    kept = search.kept.timeline
+    room = kept.device_bytes - kept.caller_bytes
+    small = search.find(kept.caller_bytes + int(0.4 * room), seconds=0.3)
+    large = search.find(kept.caller_bytes + int(0.6 * room), seconds=0.0)
+    assert small.fits
+    assert large.fits
+    assert large.draft.timeline.seconds <= small.draft.timeline.seconds
+
+
+def test_values_that_must_come_back_early_are_laid_out_anew() -> None:
+    _, search, limit = swapping_case()
+    first = search.find(limit, seconds=1.0).draft
+    search.eager = frozenset(swap.value for swap in first.swaps)
+    assert search.find(limit, seconds=1.0).draft is not first
+    assert first not in search.front
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_garbage_is_collected_again_after_a_search(is_enabled: bool) -> None:
+    was_enabled = gc.isenabled()
+    (gc.enable if is_enabled else gc.disable)()
+    try:
+        with uncollected():
+            assert not gc.isenabled()
+        assert gc.isenabled() is is_enabled
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
+
+
+def test_a_dear_plan_is_searched_for_longer_once_near_a_limit() -> None:
+    search = search_of(busy(chain(20)), H100)
+    limit = search.kept.timeline.device_bytes - 1
+    dear = search.arranger.arrange(search._starts[0], 0)
+    assert dear.timeline.seconds > DEAR * search.kept.timeline.seconds
+    longer = []
+    for share in (1.0, 0.98, 0.9, 0.1):
+        best = Best(int(share * limit))
+        best.offer(dear)
+        longer.append(search._is_worth_more(best))
+    assert longer == [True, False, True, False]  # The last does not fit.
+
+
+def test_a_plan_that_costs_little_is_not_searched_for_longer() -> None:
+    search = search_of(busy(chain(20)), H100)
+    best = Best(search.kept.timeline.device_bytes)
+    best.offer(search.kept)
+    assert not search._is_worth_more(best)
 
 
 def test_a_draft_can_be_laid_out_again_without_a_search() -> None:
