@@ -342,8 +342,12 @@ class _Order:
             self.recent.extend(values)
 
     def is_next(self, reads: tuple[int, ...]) -> bool:
-        """Whether data flow puts the reader of `reads` after the last heavy entry."""
-        return any(self.after.get(v, 0) == self.heavy_count for v in reads)
+        """Whether data flow puts the reader of `reads` after the last heavy entry.
+
+        The first one of all has none to come after, even if it reads nothing.
+        """
+        latest = self.heavy_count
+        return not latest or any(self.after.get(v, 0) == latest for v in reads)
 
     def due(self, at: int) -> tuple[int, ...]:
         """Values read at `at` or later, made from larger ones that are not.

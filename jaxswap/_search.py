@@ -51,6 +51,8 @@ PERSISTENCE = 3
 """How often as much time is added, for as long as it helps."""
 HELPS = 0.99
 """A search that made a plan so many times as long, or shorter, has helped."""
+BAD = 1.5
+"""A plan that takes so many times as long as keeping all is searched for to the end."""
 NEAR = 0.05
 """Limits that differ by so little are not worth two of them."""
 MOST_SLOWDOWN = 8.0
@@ -169,7 +171,9 @@ class Search:
             for _ in range(PERSISTENCE if self._is_worth_more(best) else 0):
                 before_seconds = best.draft.timeline.seconds
                 self._improve(best, time.thread_time() + seconds)
-                if best.draft.timeline.seconds > HELPS * before_seconds:
+                after_seconds = best.draft.timeline.seconds
+                is_bad = after_seconds > BAD * self.kept.timeline.seconds
+                if after_seconds > HELPS * before_seconds and not is_bad:
                     break
             return _found(best, found.bound_seconds)
 

@@ -534,9 +534,14 @@ def _is_rounding(program: Program) -> bool:
     numbers = [np.asarray(x) for x in expected if has_gradient(x)]
     largest = max(np.max(np.abs(x[np.isfinite(x)]), initial=0.0) for x in numbers)
     return all(
-        np.allclose(a, e, rtol=0.0, atol=1e-11 * largest, equal_nan=True)
+        np.allclose(a, e, rtol=_rounding(e), atol=1e-11 * largest, equal_nan=True)
         for a, e in zip(actual, expected, strict=True)
     )
+
+
+def _rounding(x: Array) -> float:
+    """What storing a result may change: weights' gradients stay in single precision."""
+    return 4 * float(jnp.finfo(x.dtype).eps) if has_gradient(x) else 0.0
 
 
 def shrunk(program: Program, kind: str, attempts: int = 200) -> Program:
