@@ -19,10 +19,10 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # Numbers and text alone: these never import JAX.
 PURE = "_units _placement _graph _timing _rates _target_table _target".split()
 PURE += "_node _saved_targets _host_memory _budget _signature _cost _order".split()
-PURE += "_lifetimes _policy _instructions _schedule _prune _options _hlo".split()
+PURE += "_lifetimes _policy _instructions _uses _schedule _prune _options _hlo".split()
 PURE += "_copies _collectives _buffers _labels _kernels _timeline _simulate".split()
-PURE += "_prefetch _arrange _candidates _model _segments _moves _exact".split()
-PURE += "_search _plan _ladder _refine _tuning policies _plan_file".split()
+PURE += "_prefetch _arrange _candidates _front _model _segments _moves _exact".split()
+PURE += "_descent _search _plan _ladder _refine _tuning policies _plan_file".split()
 PURE += "_plan_cache _rows _loop_rows _report _lanes _plot _svg _html".split()
 CORE = [
     *PURE,
