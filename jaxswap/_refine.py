@@ -109,11 +109,13 @@ def refine(
     best: Refined | None = None
     again: Draft | None = None
     last: Draft | None = None
-    correction, margin = correction_bytes, MARGIN
+    correction, margin, is_least = correction_bytes, MARGIN, limit_bytes <= 0
     for count in range(1, max(1, most_compiles) + 1):
         room = limit_bytes - correction
         is_last = count == most_compiles and limit_bytes > 0
-        if is_last and best is not None and not best.fits:
+        if is_least:
+            room = min(0, room)
+        elif is_last and best is not None and not best.fits:
             room = _safe_room(search, room, host_limit_bytes, search_seconds)
         progress(f"planning for {format_bytes(max(0, room))}")
         found = search.find(room, host_limit_bytes, search_seconds, again)
@@ -123,6 +125,8 @@ def refine(
             fits = found.fits
             return Refined(found.draft, found.bound_seconds, correction, None, fits)
         if best is not None and found.draft is best.draft:
+            break
+        if is_least and last is not None and _is_as_small(last, found.draft):
             break
         progress(f"compiling a plan of {format_bytes(predicted)} predicted")
         seen = compile_(found.draft)
@@ -140,9 +144,14 @@ def refine(
         is_hidden |= _waits(found.draft)
         if fits and is_hidden and abs(error) <= ENOUGH * predicted:
             break
-        if limit_bytes > 0 and not (fits or found.fits):
-            break  # It was the smallest.
         again = None
+        if limit_bytes > 0 and not (fits or found.fits):
+            if is_least:
+                break
+            # A policy's draft may have been the smallest by the simulation alone.
+            is_least = True
+            continue
+        is_least = limit_bytes <= 0
         if not is_hidden:
             exposed = _exposed(found.draft.graph, seen)
             search.grounded |= exposed & search.eager
@@ -167,6 +176,10 @@ def _safe_room(
     search.grounded = frozenset()
     least = search.find(0, host_limit_bytes, seconds).draft.timeline.device_bytes
     return least + (room - least) // 4 if least < room else 0
+
+
+def _is_as_small(one: Draft, other: Draft) -> bool:
+    return one.timeline.device_bytes == other.timeline.device_bytes
 
 
 def likeness(one: Draft, other: Draft) -> float:

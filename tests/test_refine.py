@@ -224,6 +224,20 @@ def test_where_nothing_fits_the_smallest_is_returned() -> None:
     assert refined.compiled.device_bytes == 1100 * MIB
 
 
+def test_where_nothing_fits_the_least_without_policies_is_compiled_too() -> None:
+    """A policy's draft is the smallest by the simulation, not by its program."""
+    policy, least = FakeDraft(Line(1050 * MIB, 1.0)), FakeDraft(Line(1100 * MIB, 1.0))
+    search = FakeSearch(lambda room: policy if room > 0 else least)
+    sizes = [1300 * MIB, 1110 * MIB]
+    compiler = FakeCompiler(lambda count, draft: FakeSeen(sizes[count - 1]))
+    refined = run(search, compiler)
+    assert not refined.fits
+    assert compiler.drafts == [policy, least]
+    assert refined.draft is least
+    assert refined.compiled is not None
+    assert refined.compiled.device_bytes == 1110 * MIB
+
+
 def test_what_was_seen_not_to_fit_is_not_planned_again() -> None:
     search, compiler = FakeSearch(), FakeCompiler(adds(100 * MIB))
     assert run(search, compiler).fits
