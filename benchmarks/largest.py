@@ -35,8 +35,9 @@ GAIN = 4
 """How much smaller plans are taken to be than plain until one was made."""
 MOST_SIZE = 512
 """Larger ones, in steps of 16 voxels or of one volume, are not looked for."""
-MOST_MEASUREMENTS = 12
-"""Of one method on one card; the search of a method that jumps is given up."""
+MOST_MEASUREMENTS = 24
+"""Of one method, on all cards together where its plan does not depend on the card; the
+search of a method that jumps is given up."""
 
 
 @dataclass(frozen=True)

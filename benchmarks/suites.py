@@ -14,7 +14,10 @@ from benchmarks.programs import unet_of
 DEFAULT_TARGET = "h100"
 SIDES = (192, 128, 256, 96, 144, 160, 320, 512)
 """Voxels along the sides of the U-Net's volumes."""
-BUDGETS = {"jaxswap": ("50%", "25%", "smallest"), "TFLMSv2": ("50%", "smallest")}
+BUDGETS = {
+    "jaxswap": ("50%", "33%", "25%", "smallest"),
+    "TFLMSv2": ("50%", "smallest"),
+}
 """What methods that plan are given."""
 UNROLLED = ("transformer-unrolled", "transformer-scanned")
 WORKLOADS: dict[str, tuple[str, ...]] = {

@@ -109,13 +109,11 @@ def refine(
     best: Refined | None = None
     again: Draft | None = None
     last: Draft | None = None
-    correction, margin, is_least = correction_bytes, MARGIN, limit_bytes <= 0
+    correction, margin, is_least = correction_bytes, MARGIN, False
     for count in range(1, max(1, most_compiles) + 1):
-        room = limit_bytes - correction
-        is_last = count == most_compiles and limit_bytes > 0
-        if is_least:
-            room = min(0, room)
-        elif is_last and best is not None and not best.fits:
+        room = 0 if is_least else limit_bytes - correction
+        is_last = count == most_compiles and room > 0
+        if is_last and best is not None and not best.fits:
             room = _safe_room(search, room, host_limit_bytes, search_seconds)
         progress(f"planning for {format_bytes(max(0, room))}")
         found = search.find(room, host_limit_bytes, search_seconds, again)
@@ -126,23 +124,19 @@ def refine(
             return Refined(found.draft, found.bound_seconds, correction, None, fits)
         if best is not None and found.draft is best.draft:
             break
-        if is_least and last is not None and _is_as_small(last, found.draft):
+        if is_least and _is_as_small(last, found.draft):
             break
         progress(f"compiling a plan of {format_bytes(predicted)} predicted")
         seen = compile_(found.draft)
         progress(f"compiled: {format_bytes(seen.device_bytes)}")
-        error = seen.device_bytes - predicted
         last = found.draft
         correction = seen.device_bytes - last.timeline.device_bytes
         compiled = compiled_of(seen, predicted, count)
-        fits = seen.device_bytes <= limit_bytes and (
-            host_limit_bytes is None or seen.host_bytes <= host_limit_bytes
-        )
+        fits = _is_within(seen, limit_bytes, host_limit_bytes)
         made = Refined(found.draft, found.bound_seconds, correction, compiled, fits)
         best = made if best is None else _better(best, made)
-        is_hidden = seen.exposed_bytes <= EXPOSED * seen.swapped_bytes
-        is_hidden |= _waits(found.draft)
-        if fits and is_hidden and abs(error) <= ENOUGH * predicted:
+        is_hidden = _is_hidden(seen, found.draft)
+        if fits and is_hidden and _is_near(seen.device_bytes, predicted):
             break
         again = None
         if limit_bytes > 0 and not (fits or found.fits):
@@ -151,12 +145,9 @@ def refine(
             # A policy's draft may have been the smallest by the simulation alone.
             is_least = True
             continue
-        is_least = limit_bytes <= 0
-        if not is_hidden:
-            exposed = _exposed(found.draft.graph, seen)
-            search.grounded |= exposed & search.eager
-            search.eager |= exposed
-            again = found.draft if fits and not exposed & search.grounded else None
+        is_least = False
+        if not is_hidden and _ask_earlier(search, found.draft, seen) and fits:
+            again = found.draft
         if not fits:
             correction += int(margin * limit_bytes)
             margin *= 4
@@ -178,8 +169,21 @@ def _safe_room(
     return least + (room - least) // 4 if least < room else 0
 
 
-def _is_as_small(one: Draft, other: Draft) -> bool:
-    return one.timeline.device_bytes == other.timeline.device_bytes
+def _is_as_small(one: Draft | None, other: Draft) -> bool:
+    return one is not None and (
+        one.timeline.device_bytes == other.timeline.device_bytes
+    )
+
+
+def _ask_earlier(search: Finder, draft: Draft, seen: Seen) -> bool:
+    """Have exposed copies made earlier; whether that is enough.
+
+    Values of which that was asked before stay on the device from now on.
+    """
+    exposed = _exposed(draft.graph, seen)
+    search.grounded |= exposed & search.eager
+    search.eager |= exposed
+    return not exposed & search.grounded
 
 
 def likeness(one: Draft, other: Draft) -> float:
@@ -215,8 +219,7 @@ def _better(old: Refined, new: Refined) -> Refined:
     assert new.compiled is not None
 
     def rank(refined: Refined, compiled: Compiled) -> tuple[Any, ...]:
-        is_hidden = compiled.exposed_bytes <= EXPOSED * compiled.swapped_bytes
-        is_hidden |= _waits(refined.draft)
+        is_hidden = _is_hidden(compiled, refined.draft)
         size = 0 if refined.fits else compiled.device_bytes
         return (not refined.fits, size, not is_hidden, refined.draft.timeline.seconds)
 
@@ -226,10 +229,20 @@ def _better(old: Refined, new: Refined) -> Refined:
     )
 
 
-def _waits(draft: Draft) -> bool:
-    """Whether a draft is meant to wait for copies, so that some must be exposed."""
+def _is_near(device_bytes: int, predicted_bytes: int) -> bool:
+    return abs(device_bytes - predicted_bytes) <= ENOUGH * predicted_bytes
+
+
+def _is_within(seen: Seen, limit_bytes: int, host_limit_bytes: int | None) -> bool:
+    is_on_host = host_limit_bytes is None or seen.host_bytes <= host_limit_bytes
+    return seen.device_bytes <= limit_bytes and is_on_host
+
+
+def _is_hidden(seen: Seen | Compiled, draft: Draft) -> bool:
+    """Whether copies are hidden, or a draft is meant to wait for some of them."""
     timeline = draft.timeline
-    return timeline.stall_seconds > EXPOSED * timeline.seconds
+    is_waiting = timeline.stall_seconds > EXPOSED * timeline.seconds
+    return is_waiting or seen.exposed_bytes <= EXPOSED * seen.swapped_bytes
 
 
 def _exposed(graph: Graph, seen: Seen) -> frozenset[int]:
