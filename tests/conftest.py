@@ -1,13 +1,9 @@
 """Settings every test runs under, made before JAX is first imported."""
 
-import importlib.metadata
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
-if importlib.metadata.version("jaxlib") < "0.12":
-    # The older way to compile for CPUs takes half the time; later XLA has it no more.
-    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 import itertools
 from collections.abc import Callable, Iterator
