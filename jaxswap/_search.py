@@ -39,7 +39,7 @@ MODEL_SECONDS = 1.0
 """Time for one solution of the model."""
 SEARCH_SECONDS = 6.0
 """Processor time for the search below one limit: other load must not spoil a plan."""
-SHARES = (0.35, 0.3, 0.35)
+SHARES = (0.5, 0.2, 0.3)
 """Of the time: to search, to search for drafts that swap nothing, to improve both.
 Among both kinds at once the model finds the latter late, which slow links make best."""
 LOOSER = (1.0, 1.1, 1.2)
