@@ -8,12 +8,11 @@ price the search goes to ones that cost less.
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from jaxswap._arrange import Arranger, Draft
 from jaxswap._candidates import Candidates
-from jaxswap._graph import Action
-from jaxswap._moves import Best, neighbours
+from jaxswap._moves import Best, LayOut, neighbours
 
 PRICES = (1.0, 4.0, 16.0, 1e9)
 """Of a byte over the limit, one after the other, in seconds of its copy to the host.
@@ -22,8 +21,6 @@ STARTS = 3
 """Drafts from which the search goes on at each price."""
 SHORTEST_SECONDS = 2.0
 """Processor time for each of them, at least."""
-
-LayOut = Callable[[Sequence[Action]], Sequence[Draft]]
 
 
 def improve(

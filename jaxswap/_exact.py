@@ -10,12 +10,12 @@ where something fits, for more copies would not be faster.
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from jaxswap._arrange import Arranger, Draft
 from jaxswap._candidates import Candidates
 from jaxswap._graph import Action
-from jaxswap._moves import PATIENCES, Best
+from jaxswap._moves import PATIENCES, Best, LayOut
 from jaxswap._prefetch import Lives
 
 MOST_SETS = 1 << 12
@@ -24,8 +24,6 @@ MOST_SETS = 1 << 12
 FEW = 5
 """Of up to so many values that may leave, all sets are tried: that more of them leave
 seldom takes memory (a buffer where there was none), but it can."""
-
-LayOut = Callable[[Sequence[Action]], Draft]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,7 +103,7 @@ class Exact:
             free = self.arranger.arrange(actions, UNLIMITED)
             if best.fits and free.timeline.seconds >= best.draft.timeline.seconds:
                 return True
-            if best.is_within(lay_out(actions)):
+            if best.is_within(lay_out(actions)[0]):
                 return True
         if at == len(node.swappable):
             return True

@@ -30,10 +30,6 @@ class Front:
         self._held = [held for held in self._held if not _is_covered(held[0], mine)]
         self._held.append((mine, draft))
 
-    def least(self, cost: Callable[[Draft], float]) -> Draft:
-        """The draft that costs least; something was offered before."""
-        return min(self, key=cost)
-
     def drop(self, is_stale: Callable[[Draft], bool]) -> None:
         """Forget some drafts."""
         self._held = [held for held in self._held if not is_stale(held[1])]

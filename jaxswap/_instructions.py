@@ -73,14 +73,11 @@ def free_values(
             device[v] = None
 
     for step in instructions:
-        if isinstance(step, Run):  # Nearly all of them are.
-            equation = graph.equations[step.equation]
-            for v in equation.inputs:
-                if v not in made:
-                    device[v] = None
-            made.update(equation.outputs)
-            continue
         match step:
+            case Run():
+                for v in graph.equations[step.equation].inputs:
+                    read(v)
+                made.update(graph.equations[step.equation].outputs)
             case SwapOut(value):
                 read(value)
                 sent.add(value)

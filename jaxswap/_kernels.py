@@ -130,7 +130,7 @@ class Fusion:
                 found.update(eqn.outputs)
             if not is_fusible(eqn) and not eqn.is_reduction:
                 found.update(eqn.inputs)
-        found |= {self.base[v] for v in found if v in self.base}
+        found |= self.bases_of(found)
         self._add_shared(found)
         return found
 
@@ -238,11 +238,10 @@ class _Lowering:
                 held.update(step.device)
         self.buffers = self.static | held | self.fusion.bases_of(held)
         for step in instructions:
-            if isinstance(step, Run):  # Nearly all of them are.
-                self._run(self.equations[step.equation], step.is_replay)
-                self.run_count += 1
-                continue
             match step:
+                case Run():
+                    self._run(self.equations[step.equation], step.is_replay)
+                    self.run_count += 1
                 case SwapOut(value):
                     self._copy(value, is_inward=False)
                 case SwapIn(value):

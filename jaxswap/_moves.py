@@ -1,7 +1,7 @@
 """Starting points of the search, and the steps that it tries from a draft."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from jaxswap._arrange import Draft
 from jaxswap._candidates import Candidates
@@ -18,6 +18,10 @@ MOST_FOR_PAIRS = 32
 """Up to so many candidates, two changes at once are tried when one does not help."""
 TRIES = 60
 """How many steps are tried from one draft."""
+
+
+LayOut = Callable[[Sequence[Action]], Sequence[Draft]]
+"""Lays actions out, in one or several ways, and offers the drafts to a `Best`."""
 
 
 class Best:

@@ -6,7 +6,6 @@ stands between a view and the operation that XLA can fold it into.
 """
 
 import dataclasses
-import functools
 from collections.abc import Collection, Sequence
 
 from jaxswap._graph import Action, Equation, Graph
@@ -32,7 +31,7 @@ class Entry:
     is_heavy: bool
     is_backward: bool
 
-    @functools.cached_property
+    @property
     def is_replay(self) -> bool:
         """Whether the main equation is a forward one issued in the backward pass."""
         return self.parts[-1][1]

@@ -15,7 +15,6 @@ keeps the copy from starting before `b` does, so `x` takes no device memory earl
 and `b` hides it.
 """
 
-import itertools
 from collections.abc import Sequence
 
 from jaxswap._graph import Action, Graph
@@ -175,16 +174,9 @@ class _Issue:
                     self.arrivals.setdefault(back.done_at, []).append(swap.value)
         self.held_back = self._held_back()
         self.is_ordered = bool(swaps or self.held_back)
-        self.is_simple = self._is_simple()
-
-    def _is_simple(self) -> list[bool]:
-        """Whether each entry is nothing but its equations: most of them are."""
-        found = [not entry.is_heavy for entry in self.entries]
-        places = (self.leaves, self.waits, self.returns, self.late_returns)
-        for at in itertools.chain(*places, self.held_back):
-            if at < len(found):
-                found[at] = False
-        return found
+        # Where more than equations is issued; most entries are nothing else.
+        self.busy = {*self.leaves, *self.waits, *self.returns, *self.late_returns}
+        self.busy.update(self.held_back)
 
     def instructions(self) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
         """Instructions of the forward and of the backward pass."""
@@ -195,10 +187,10 @@ class _Issue:
                 # Other iterations lie in between: nothing of this one is waited for.
                 order = _Order(self.graph, self.uses)
             issued = passes[entry.is_backward]
-            if self.is_simple[at]:
-                issued.extend(self.uses.runs[at])
-            else:
+            if entry.is_heavy or at in self.busy:
                 self._issue(at, entry, order, issued)
+            else:
+                issued.extend(self.uses.runs[at])
             order.add(at, entry)
         return tuple(passes[0]), tuple(passes[1])
 

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from jaxswap import _descent as descent
 from jaxswap._arrange import Arranger, Draft
 from jaxswap._candidates import Candidates
+from jaxswap._descent import improve
 from jaxswap._exact import Exact
 from jaxswap._front import Front, swaps_any
 from jaxswap._graph import Action, Graph
@@ -152,16 +152,14 @@ class Search:
         """
         if again is not None:
             draft = self.arranger.arrange(again.actions, limit_bytes, eager=self.eager)
-            bound = min(self.kept.timeline.seconds, draft.timeline.seconds)
-            again_best = Best(limit_bytes, host_limit_bytes)
-            again_best.offer(draft)
-            return Found(draft, bound, again_best.fits)
+            best = Best(limit_bytes, host_limit_bytes)
+            best.offer(draft)
+            return _found(best, self.kept.timeline.seconds)
         with uncollected():
             if host_limit_bytes == 0 or self.exact.is_small:
                 return self._search(limit_bytes, host_limit_bytes, seconds)
             found = self._search(limit_bytes, host_limit_bytes, SHARES[0] * seconds)
-            best = self._best(limit_bytes, host_limit_bytes)
-            if self._is_ample(best):
+            if self._is_ample(Best(limit_bytes, host_limit_bytes, self.refused)):
                 return found
             looser = [int(max(limit_bytes, f * limit_bytes)) for f in LOOSER]
             for swapless_bytes in dict.fromkeys(looser):
@@ -223,10 +221,7 @@ class Search:
         model_deadline = deadline - 0.5 * seconds if is_small else deadline
         bound += self._solve(best, model_deadline, start.slowdown())
         if is_small:
-
-            def lay_out(actions: Sequence[Action]) -> Draft:
-                return self._lay_out(actions, best)[0]
-
+            lay_out = functools.partial(self._lay_out, best=best)
             bound = max(
                 bound, self.exact.improve(best, lay_out, deadline, self.grounded)
             )
@@ -248,10 +243,9 @@ class Search:
             if time.thread_time() > deadline:
                 break
             self.seeded.append(self.arranger.follow(seed(self.arranger.graph)))
-        # XLA does not keep to their waits: they are no measure of the least memory.
-        seeded = self.seeded if best.limit_bytes > 0 else []
+        seeded = self.seeded if best.limit_bytes > 0 else []  # As in `_best`.
         for draft in (*self.started.values(), *seeded):
-            if not any(swap.value in self.grounded for swap in draft.swaps):
+            if not swaps_any(draft, self.grounded):
                 best.offer(draft)
 
     def _relax(self, best: Best, deadline: float) -> None:
@@ -355,13 +349,8 @@ class Search:
 
     def _improve(self, best: Best, deadline: float) -> None:
         """Go on from the best drafts, a few actions at a time."""
-        descent.improve(
-            best,
-            self.arranger,
-            self.candidates,
-            functools.partial(self._lay_out, best=best),
-            deadline,
-        )
+        lay_out = functools.partial(self._lay_out, best=best)
+        improve(best, self.arranger, self.candidates, lay_out, deadline)
 
 
 def _found(best: Best, bound_seconds: float) -> Found:

@@ -1,12 +1,15 @@
 """Branch and bound over what is recomputed and what leaves."""
 
 import time
+from collections.abc import Sequence
 
 import pytest
 from random_programs import random_case
 
 from jaxswap import _exact
+from jaxswap._arrange import Draft
 from jaxswap._exact import Exact
+from jaxswap._graph import Action
 from jaxswap._moves import Best
 
 
@@ -15,13 +18,13 @@ def improve(seed: int, layers: int, share: float) -> tuple[Best, float]:
     exact = Exact(case.arranger, case.candidates)
     best = Best(case.limit(share))
 
-    def lay_out(actions: object) -> object:
-        draft = case.arranger.arrange(actions, best.limit_bytes)  # type: ignore[arg-type]
+    def lay_out(actions: Sequence[Action]) -> list[Draft]:
+        draft = case.arranger.arrange(actions, best.limit_bytes)
         best.offer(draft)
-        return draft
+        return [draft]
 
     best.offer(case.arranger.draft(case.candidates.fixed, ()))
-    bound = exact.improve(best, lay_out, time.thread_time() + 20)  # type: ignore[arg-type]
+    bound = exact.improve(best, lay_out, time.thread_time() + 20)
     return best, bound
 
 
@@ -43,7 +46,7 @@ def test_time_up_leaves_the_best_as_it_was() -> None:
     best.offer(case.arranger.draft(case.candidates.fixed, ()))
     before = best.draft
     exact = Exact(case.arranger, case.candidates)
-    assert exact.improve(best, lambda actions: before, time.thread_time() - 1) == 0.0
+    assert exact.improve(best, lambda actions: [before], time.thread_time() - 1) == 0.0
     assert best.draft is before
 
 
