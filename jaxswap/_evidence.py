@@ -78,6 +78,12 @@ class Evidence:
         return total - self.alias_bytes
 
     @property
+    def fragmented_bytes(self) -> int:
+        """Temporary memory that nothing occupies at the peak: gaps between arrays."""
+        occupied = sum(buffer.nbytes for buffer in self.at_peak)
+        return max(0, self.temp_bytes - occupied) if self.at_peak else 0
+
+    @property
     def exposed_copies(self) -> tuple[Copy, ...]:
         """Copies that no heavy operation can hide."""
         return tuple(copy for copy in self.copies if copy.is_exposed)

@@ -3,9 +3,10 @@
 The simulation knows neither what a compiler adds (layout copies, gaps between
 buffers) nor where its scheduler moves a copy. So the plan is compiled, and what the
 compiled program needs beyond the simulation is taken off the limit of the next
-search. A copy that the compiler started too late to hide is asked for earlier; if
-that does not help, its value stays on the device. Where nothing fits, the last
-program that may be compiled is one that leaves room to spare.
+search. Gaps that it left between arrays are taken off after the second failure only:
+another plan has others. A copy that the compiler started too late to hide is asked for
+earlier; if that does not help, its value stays on the device. Where nothing fits, the
+last program that may be compiled is one that leaves room to spare.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from jaxswap._arrange import Draft
 from jaxswap._graph import Graph
 from jaxswap._ladder import Finder
 from jaxswap._plan import Compiled
+from jaxswap._search import Found
 from jaxswap._units import format_bytes
 
 ENOUGH = 0.03
@@ -23,8 +25,8 @@ ENOUGH = 0.03
 EXPOSED = 0.05
 """Share of the swapped bytes that may be exposed."""
 MARGIN = 1 / 256
-"""Share of the budget that a corrected plan leaves free; four times as much after each
-failure."""
+"""Share of the budget that a corrected plan leaves free, if so much was missing; four
+times as much after each failure."""
 
 
 class Seen(Protocol):
@@ -37,6 +39,11 @@ class Seen(Protocol):
 
     @property
     def temp_bytes(self) -> int:
+        """As `jaxswap.Evidence` has it."""
+        ...
+
+    @property
+    def fragmented_bytes(self) -> int:
         """As `jaxswap.Evidence` has it."""
         ...
 
@@ -72,7 +79,8 @@ class Refined:
     Attributes:
         draft: the fastest draft whose program fits, else the one with the smallest.
         bound_seconds: no draft is faster, as far as the model can tell.
-        correction_bytes: what programs need beyond the simulation.
+        correction_bytes: what the program needs beyond the simulation.
+        lasting_bytes: the same without the gaps between its arrays.
         compiled: what was read from the draft's program; `None` without a compiler.
         fits: whether it fits.
     """
@@ -80,6 +88,7 @@ class Refined:
     draft: Draft
     bound_seconds: float
     correction_bytes: int
+    lasting_bytes: int
     compiled: Compiled | None
     fits: bool
 
@@ -109,7 +118,8 @@ def refine(
     best: Refined | None = None
     again: Draft | None = None
     last: Draft | None = None
-    correction, margin, is_least = correction_bytes, MARGIN, False
+    needed = correction = correction_bytes
+    margin, is_least = MARGIN, False
     for count in range(1, max(1, most_compiles) + 1):
         room = 0 if is_least else limit_bytes - correction
         is_last = count == most_compiles and room > 0
@@ -117,23 +127,21 @@ def refine(
             room = _safe_room(search, room, host_limit_bytes, search_seconds)
         progress(f"planning for {format_bytes(max(0, room))}")
         found = search.find(room, host_limit_bytes, search_seconds, again)
-        known = correction if last is None else likeness(last, found.draft) * correction
+        known = needed if last is None else likeness(last, found.draft) * needed
         predicted = found.draft.timeline.device_bytes + int(known)
         if compile_ is None:
-            fits = found.fits
-            return Refined(found.draft, found.bound_seconds, correction, None, fits)
-        if best is not None and found.draft is best.draft:
-            break
-        if is_least and _is_as_small(last, found.draft):
+            bound, fits = found.bound_seconds, found.fits
+            return Refined(found.draft, bound, correction, correction, None, fits)
+        is_known = best is not None and found.draft is best.draft
+        if is_known or (is_least and _is_as_small(last, found.draft)):
             break
         progress(f"compiling a plan of {format_bytes(predicted)} predicted")
         seen = compile_(found.draft)
         progress(f"compiled: {format_bytes(seen.device_bytes)}")
-        last = found.draft
-        correction = seen.device_bytes - last.timeline.device_bytes
-        compiled = compiled_of(seen, predicted, count)
+        last, compiled = found.draft, compiled_of(seen, predicted, count)
         fits = _is_within(seen, limit_bytes, host_limit_bytes)
-        made = Refined(found.draft, found.bound_seconds, correction, compiled, fits)
+        made = _refined(found, seen, compiled, fits=fits)
+        needed, correction = made.correction_bytes, made.lasting_bytes
         best = made if best is None else _better(best, made)
         is_hidden = _is_hidden(seen, found.draft)
         if fits and is_hidden and _is_near(seen.device_bytes, predicted):
@@ -142,18 +150,36 @@ def refine(
         if limit_bytes > 0 and not (fits or found.fits):
             if is_least:
                 break
-            # A policy's draft may have been the smallest by the simulation alone.
-            is_least = True
+            is_least = True  # A policy's draft may be the smallest when simulated.
             continue
         is_least = False
-        if not is_hidden and _ask_earlier(search, found.draft, seen) and fits:
+        if fits and not is_hidden and _ask_earlier(search, found.draft, seen):
             again = found.draft
         if not fits:
-            correction += int(margin * limit_bytes)
+            correction = _after_failure(made, limit_bytes, room, margin)
             margin *= 4
             search.refused |= {found.draft.actions}
     assert best is not None
     return best
+
+
+def _refined(found: Found, seen: Seen, compiled: Compiled, *, fits: bool) -> Refined:
+    """What was found, and what its program needs beyond the simulation."""
+    needed = seen.device_bytes - found.draft.timeline.device_bytes
+    lasting = needed - seen.fragmented_bytes
+    return Refined(found.draft, found.bound_seconds, needed, lasting, compiled, fits)
+
+
+def _after_failure(made: Refined, limit_bytes: int, room: int, margin: float) -> int:
+    """Bytes to stay below the limit after a program did not fit in some room.
+
+    Gaps between its arrays count from the second time on: another plan has others.
+    """
+    assert made.compiled is not None
+    expected = made.lasting_bytes if margin == MARGIN else made.correction_bytes
+    spent = limit_bytes - room if room > 0 else expected
+    missing = max(0, made.compiled.device_bytes - limit_bytes)
+    return max(expected, spent) + min(int(margin * limit_bytes), missing)
 
 
 def _safe_room(

@@ -98,7 +98,7 @@ class Request:
                 smallest = refined.draft.timeline.device_bytes
                 smallest += refined.correction_bytes
                 faster = self._refine(
-                    search, smallest, compile_, refined.correction_bytes, used
+                    search, smallest, compile_, refined.lasting_bytes, used
                 )
                 refined = faster if faster.fits else refined
         else:

@@ -42,13 +42,15 @@ def tune(
     bound = search.kept.timeline.seconds
     if compile_ is None:
         is_fit = device_bytes <= limit_bytes
-        return Refined(draft, min(bound, draft.timeline.seconds), 0, None, is_fit)
+        return Refined(draft, min(bound, draft.timeline.seconds), 0, 0, None, is_fit)
     progress(f"compiling a plan of {format_bytes(device_bytes)} predicted")
     seen = compile_(draft)
+    needed = seen.device_bytes - device_bytes
     return Refined(
         draft=draft,
         bound_seconds=min(bound, draft.timeline.seconds),
-        correction_bytes=seen.device_bytes - device_bytes,
+        correction_bytes=needed,
+        lasting_bytes=needed - seen.fragmented_bytes,
         compiled=compiled_of(seen, device_bytes, 1),
         fits=seen.device_bytes <= limit_bytes,
     )

@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
+import collections
 import itertools
 from collections.abc import Callable, Iterator
 
@@ -15,11 +16,28 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+OF_ONE_VERSION = ("test_medical_", "test_command_", "test_benchmark", "test_scaling")
+OF_ONE_VERSION += ("test_search", "test_descent", "test_exact", "test_refine")
+"""Beginnings of names of modules that one version of JAX is enough for: they stand on
+the public interface alone, or know no JAX."""
+SAMPLED = 3
+"""With another version runs one in so many of a test's parameters."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What stands on the public interface alone needs one version of JAX only."""
+    """Mark what one version of JAX is enough for; let modules with slow tests begin.
+
+    Modules are what the processes take turns at: the last one should not be long.
+    """
+    count = collections.Counter[str]()
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
     for item in items:
-        if item.path.name.startswith(("test_medical_", "test_command_")):
+        function = item.nodeid.partition("[")[0]
+        is_left_out = count[function] % SAMPLED > 0
+        count[function] += 1
+        if is_left_out or item.path.name.startswith(OF_ONE_VERSION):
             item.add_marker(pytest.mark.thorough)
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="module")

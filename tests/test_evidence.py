@@ -175,6 +175,7 @@ def test_device_bytes_are_what_the_buffers_add_up_to(name: str, target: str) -> 
     # of these programs only one, for one GPU and version, is packed with a gap.
     packed = 0.8 if (name, target) == ("swapped scan", "a100-40") else 0.99
     assert packed * evidence.temp_bytes - MIB / 16 < alive <= evidence.temp_bytes
+    assert evidence.fragmented_bytes == evidence.temp_bytes - alive
     sizes = [buffer.nbytes for buffer in evidence.at_peak]
     assert sizes == sorted(sizes, reverse=True)
 
@@ -390,7 +391,9 @@ def test_nothing_is_left_on_disk(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert inspect(jnp.sin, BATCH, target="h100").at_peak == ()
+    without = inspect(jnp.sin, BATCH, target="h100")
+    assert without.at_peak == ()
+    assert without.fragmented_bytes == 0
     assert list(tmp_path.iterdir()) == []
 
 

@@ -121,6 +121,7 @@ class Program:
 
     device_bytes: int = 12345
     temp_bytes: int = 1
+    fragmented_bytes: int = 0
     host_bytes: int = 7
     swapped_bytes: int = 0
     exposed_bytes: int = 0

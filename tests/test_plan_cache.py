@@ -37,6 +37,7 @@ class Program:
 
     device_bytes: int = 20000
     temp_bytes: int = 10000
+    fragmented_bytes: int = 0
     host_bytes: int = 0
     swapped_bytes: int = 0
     exposed_bytes: int = 0

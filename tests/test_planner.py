@@ -572,6 +572,7 @@ class Program:
 
     device_bytes: int
     temp_bytes: int = 1
+    fragmented_bytes: int = 0
     host_bytes: int = 0
     swapped_bytes: int = 0
     exposed_bytes: int = 0

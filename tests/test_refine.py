@@ -87,6 +87,7 @@ class FakeSeen:
 
     device_bytes: int
     temp_bytes: int = 5
+    fragmented_bytes: int = 0
     host_bytes: int = 0
     swapped_bytes: int = 0
     exposed_bytes: int = 0
@@ -247,6 +248,41 @@ def test_what_was_seen_not_to_fit_is_not_planned_again() -> None:
     assert not other.refused
 
 
+def test_gaps_between_arrays_are_not_expected_of_the_next_program() -> None:
+    search = FakeSearch()
+    gaps = adds(100 * MIB, fragmented_bytes=90 * MIB)
+    compiler = FakeCompiler(
+        lambda count, draft: (
+            gaps(count, draft) if count == 1 else adds(10 * MIB)(2, draft)
+        )
+    )
+    refined = run(search, compiler)
+    assert refined.fits
+    assert refined.correction_bytes == 10 * MIB
+    assert LIMIT - 20 * MIB < search.calls[1].room < LIMIT - 10 * MIB
+
+
+def test_gaps_between_arrays_are_expected_after_the_second_failure() -> None:
+    search = FakeSearch()
+    compiler = FakeCompiler(adds(100 * MIB, fragmented_bytes=90 * MIB))
+    assert run(search, compiler).fits
+    assert len(compiler.drafts) == 3
+    assert search.calls[2].room < LIMIT - 100 * MIB
+
+
+def test_room_shrinks_after_a_failure_though_the_program_needed_less() -> None:
+    """What it needed too much are gaps; without, it needs less than simulated."""
+    search = FakeSearch()
+    run(search, FakeCompiler(adds(10 * MIB, fragmented_bytes=30 * MIB)), most=2)
+    assert search.calls[1].room < LIMIT
+
+
+def test_no_more_is_left_free_than_was_missing() -> None:
+    search = FakeSearch()
+    assert run(search, FakeCompiler(adds(1 * MIB))).fits
+    assert search.calls[1].room == LIMIT - 2 * MIB
+
+
 def test_the_last_program_leaves_room_where_corrections_never_suffice() -> None:
     """Each program needs more than the one before it said it would."""
     search = FakeSearch(lambda room: FakeDraft(Line(max(room, 300 * MIB), 1.0)))
@@ -337,18 +373,14 @@ def test_a_copy_that_stays_exposed_keeps_its_value_on_the_device() -> None:
     assert refined.draft is compiler.drafts[2]
 
 
-def test_an_exposed_plan_that_does_not_fit_is_searched_for_anew() -> None:
-    def program(count: int, draft: FakeDraft) -> FakeSeen:
-        size = draft.timeline.device_bytes + 100 * MIB
-        if count > 1:
-            return FakeSeen(size)
-        copies = (FakeCopy(LABEL),)
-        return FakeSeen(size, swapped_bytes=9, exposed_bytes=9, exposed_copies=copies)
-
-    search, compiler = FakeSearch(), FakeCompiler(program)
-    assert run(search, compiler).fits
-    assert VALUE.index in search.calls[1].eager
+def test_copies_of_a_plan_that_does_not_fit_are_not_asked_for_earlier() -> None:
+    """To fit comes first, and drafts with copies that may be late are most of all."""
+    copies = (FakeCopy(LABEL),)
+    exposed = adds(100 * MIB, swapped_bytes=9, exposed_bytes=9, exposed_copies=copies)
+    search = FakeSearch()
+    assert run(search, FakeCompiler(exposed), most=2).fits
     assert search.calls[1].again is None
+    assert not search.calls[1].eager
     assert search.calls[1].room < LIMIT - 100 * MIB
 
 

@@ -40,6 +40,7 @@ class Program:
     device_bytes: int
     temp_bytes: int = 1
     host_bytes: int = 2
+    fragmented_bytes: int = 2
     swapped_bytes: int = 3
     exposed_bytes: int = 3
     exposed_copies: tuple[Any, ...] = ()
