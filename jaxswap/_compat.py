@@ -120,6 +120,13 @@ def scan_of(eqn: core.JaxprEqn) -> Scan | None:
     return Scan(params["jaxpr"], consts, carry, *rest)
 
 
+def checkpointed(eqn: core.JaxprEqn) -> core.ClosedJaxpr | None:
+    """What a `jax.checkpoint` equation executes; `None` for all others."""
+    if eqn.primitive.name not in ("checkpoint", "remat2"):
+        return None
+    return core.ClosedJaxpr(eqn.params["jaxpr"], ())
+
+
 @contextlib.contextmanager
 def at_equation(eqn: core.JaxprEqn) -> Iterator[None]:
     """Let what is traced within carry the equation's source line and name stack."""

@@ -110,7 +110,8 @@ class Equation:
             the like, as `jaxswap.Target` names its rates.
         inner_bytes: bytes moved by what a call holds inside, where that is more than
             its operands and results (loops).
-        body: what a loop executes in each iteration, as a program of its own.
+        body: what a loop executes in each iteration, or a `jax.checkpoint` once, as a
+            program of its own.
         trip_count: how often.
         is_put_off: made of sums over a mesh of devices: it waits for the other devices,
             so nothing else is to wait for it.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,7 @@ def _equation(program: Program, index: int, op: Operation) -> Equation:
         is_known=_cost.is_known(op.eqn),
         work=_cost.work(op.eqn),
         inner_bytes=_cost.inner_bytes(op.eqn) / shards,
-        body=None if scan is None else _body(program, op, scan),
+        body=_checkpointed(program, op) if scan is None else _body(program, op, scan),
         trip_count=1 if scan is None else scan.length,
         is_put_off=index in program.put_off,
     )
@@ -120,21 +121,33 @@ def _equation(program: Program, index: int, op: Operation) -> Equation:
 
 def _body(outer: Program, op: Operation, scan: _compat.Scan) -> Graph:
     """One iteration of a loop, as it is: not differentiated."""
-    program = program_of(scan.jaxpr)
-    if outer.placement is not None:
-        specs = [_spec(outer, atom) for atom in op.inputs]
-        program = dataclasses.replace(
-            program,
-            placement=outer.placement,
-            specs=specs_of(program, body_specs(scan, specs), outer.placement),
-        )
+    specs = body_specs(scan, _specs(outer, op))
+    program = _within(outer, program_of(scan.jaxpr), specs)
     first, last = scan.const_count, scan.const_count + scan.carry_count
     carried, sliced = program.operands[first:last], program.operands[last:]
     return graph_of(program, carried, sliced, scan.length)
 
 
-def _spec(program: Program, atom: Any) -> Spec:
-    return program.specs[atom] if isinstance(atom, int) else ()
+def _checkpointed(outer: Program, op: Operation) -> Graph | None:
+    """What a `jax.checkpoint` executes, as it is: each operation takes its time."""
+    closed = _compat.checkpointed(op.eqn)
+    if closed is None:
+        return None
+    return graph_of(_within(outer, program_of(closed), _specs(outer, op)))
+
+
+def _within(outer: Program, program: Program, specs: Sequence[Spec]) -> Program:
+    """Place what an equation of another program executes as its operands are."""
+    if outer.placement is None:
+        return program
+    placed = specs_of(program, specs, outer.placement)
+    return dataclasses.replace(program, placement=outer.placement, specs=placed)
+
+
+def _specs(program: Program, op: Operation) -> list[Spec]:
+    if program.placement is None:
+        return [()] * len(op.inputs)
+    return [program.specs[a] if isinstance(a, int) else () for a in op.inputs]
 
 
 def _names(program: Program) -> dict[int, str]:

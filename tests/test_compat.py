@@ -55,6 +55,14 @@ def test_scan_of_counts_operands_and_tells_how_the_loop_runs() -> None:
     assert len(_compat.open_jaxpr(found.jaxpr)[0].invars) == 4
 
 
+def test_checkpointed_is_what_a_checkpoint_executes() -> None:
+    eqn = jax.make_jaxpr(jax.checkpoint(lambda x: jnp.sin(x) * X))(X).jaxpr.eqns[-1]
+    found = _compat.checkpointed(eqn)
+    assert found is not None
+    assert [e.primitive.name for e in found.jaxpr.eqns] == ["sin", "mul"]
+    assert _compat.checkpointed(found.jaxpr.eqns[0]) is None
+
+
 def test_is_on_host_tells_memories_apart() -> None:
     copied = jax.make_jaxpr(_compat.to_host)(X)
     jaxpr, _ = _compat.open_jaxpr(copied)

@@ -273,7 +273,7 @@ def test_gaps_between_arrays_are_expected_after_the_second_failure() -> None:
 def test_room_shrinks_after_a_failure_though_the_program_needed_less() -> None:
     """What it needed too much are gaps; without, it needs less than simulated."""
     search = FakeSearch()
-    run(search, FakeCompiler(adds(10 * MIB, fragmented_bytes=30 * MIB)), most=2)
+    run(search, FakeCompiler(adds(10 * MIB, fragmented_bytes=30 * MIB)))
     assert search.calls[1].room < LIMIT
 
 

@@ -70,3 +70,12 @@ def test_side_effects_make_an_equation_impure() -> None:
     found = graph(fn, jnp.ones(3))
     assert {e.is_pure for e in found.equations if e.primitive == "sin"} == {True}
     assert any(not e.is_pure for e in found.equations)
+
+
+def test_a_checkpoint_is_known_by_what_it_executes() -> None:
+    block = jax.checkpoint(lambda x: jnp.sin(x @ x))
+    found = graph(lambda x: [block(x)], jnp.ones((8, 8)))
+    bodies = [e.body for e in found.equations if e.body is not None]
+    assert [[e.primitive for e in body.equations][:2] for body in bodies] == [
+        ["dot_general", "cos"]  # again, in the backward pass
+    ]
