@@ -122,6 +122,10 @@ class Finder(Protocol):
         """See `Search.find`."""
         ...
 
+    def forget(self) -> None:
+        """See `Search.forget`."""
+        ...
+
 
 class Ladder:
     """Searches the programs that the rungs give; see `Search`.
@@ -196,6 +200,11 @@ class Ladder:
         assert best is not None
         bound = min(bound, best.draft.timeline.seconds)
         return Found(best.draft, bound, best.fits)
+
+    def forget(self) -> None:
+        """Have all searches begin anew."""
+        for search in self.searches:
+            search.forget()
 
 
 def _rank(found: Found) -> tuple[bool, float]:

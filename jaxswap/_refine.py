@@ -6,7 +6,7 @@ compiled program needs beyond the simulation is taken off the limit of the next
 search. Gaps that it left between arrays are taken off after the second failure only:
 another plan has others. A copy that the compiler started too late to hide is asked for
 earlier; if that does not help, its value stays on the device. Where nothing fits, the
-last program that may be compiled is one that leaves room to spare.
+last program that may be compiled is the smallest.
 """
 
 import dataclasses
@@ -121,10 +121,11 @@ def refine(
     needed = correction = correction_bytes
     margin, is_least = MARGIN, False
     for count in range(1, max(1, most_compiles) + 1):
+        if count == most_compiles and best is not None and not best.fits:
+            is_least = True
+        if is_least:
+            search.forget()
         room = 0 if is_least else limit_bytes - correction
-        is_last = count == most_compiles and room > 0
-        if is_last and best is not None and not best.fits:
-            room = _safe_room(search, room, host_limit_bytes, search_seconds)
         progress(f"planning for {format_bytes(max(0, room))}")
         found = search.find(room, host_limit_bytes, search_seconds, again)
         known = needed if last is None else likeness(last, found.draft) * needed
@@ -180,19 +181,6 @@ def _after_failure(made: Refined, limit_bytes: int, room: int, margin: float) ->
     spent = limit_bytes - room if room > 0 else expected
     missing = max(0, made.compiled.device_bytes - limit_bytes)
     return max(expected, spent) + min(int(margin * limit_bytes), missing)
-
-
-def _safe_room(
-    search: Finder, room: int, host_limit_bytes: int | None, seconds: float
-) -> int:
-    """Room for the last program where nothing fits yet: a little more than the least.
-
-    What has been corrected again and again may miss the budget by little each time; a
-    budget is refused only where the smallest does not fit.
-    """
-    search.grounded = frozenset()
-    least = search.find(0, host_limit_bytes, seconds).draft.timeline.device_bytes
-    return least + (room - least) // 4 if least < room else 0
 
 
 def _is_as_small(one: Draft | None, other: Draft) -> bool:

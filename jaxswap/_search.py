@@ -175,6 +175,14 @@ class Search:
                     break
             return _found(best, found.bound_seconds)
 
+    def forget(self) -> None:
+        """Begin anew: drafts near to policies' are no way to the least memory.
+
+        XLA does not keep to policies' waits. What was refused stays so.
+        """
+        self.front = Front()
+        self.grounded = frozenset()
+
     def _best(self, limit_bytes: int, host_limit_bytes: int | None) -> Best:
         """The best of all that was laid out so far."""
         stale = self.grounded | (self.eager - self._laid_out_eager)

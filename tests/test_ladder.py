@@ -110,6 +110,14 @@ def test_what_is_learnt_goes_to_the_program_of_the_last_draft() -> None:
     assert all(not s.eager and not s.grounded for s in others)
 
 
+def test_all_programs_are_searched_anew_when_asked_for() -> None:
+    found, searches = ladder()
+    found.find(searches[0].kept.timeline.device_bytes // 2, seconds=0.3)
+    assert any(list(search.front) for search in searches)
+    found.forget()
+    assert not any(list(search.front) for search in searches)
+
+
 def loss(weights: Any, x: Any) -> Any:
     def step(h: Any, w: Any) -> Any:
         return h + jnp.tanh(h @ w[0]) @ w[1], None

@@ -103,6 +103,7 @@ class FakeSearch:
         self.grounded: frozenset[int] = frozenset()
         self.refused: frozenset[Any] = frozenset()
         self.calls: list[Call] = []
+        self.forgotten_after: int | None = None
 
     def find(
         self, room: int, host: int | None, seconds: float, again: Any = None
@@ -110,6 +111,10 @@ class FakeSearch:
         self.calls.append(Call(room, host, seconds, again, self.eager, self.grounded))
         draft = self.answers(room)
         return FakeFound(draft, 0.5, draft.timeline.device_bytes <= room)
+
+    def forget(self) -> None:
+        self.grounded = frozenset()
+        self.forgotten_after = len(self.calls)
 
 
 class FakeCompiler:
@@ -283,7 +288,7 @@ def test_no_more_is_left_free_than_was_missing() -> None:
     assert search.calls[1].room == LIMIT - 2 * MIB
 
 
-def test_the_last_program_leaves_room_where_corrections_never_suffice() -> None:
+def test_the_last_program_is_the_smallest_where_corrections_never_suffice() -> None:
     """Each program needs more than the one before it said it would."""
     search = FakeSearch(lambda room: FakeDraft(Line(max(room, 300 * MIB), 1.0)))
     compiler = FakeCompiler(
@@ -294,9 +299,10 @@ def test_the_last_program_leaves_room_where_corrections_never_suffice() -> None:
     assert [draft.timeline.device_bytes // MIB for draft in compiler.drafts] == [
         800,
         756,
-        300 + (707 - 300) // 4,
+        300,
     ]
     assert refined.draft is compiler.drafts[2]
+    assert search.forgotten_after == 2
 
 
 def test_the_last_program_is_the_smallest_where_no_other_can_fit() -> None:

@@ -112,6 +112,18 @@ def test_grounded_values_stay_on_the_device() -> None:
     assert not {s.value for s in again.draft.swaps} & search.grounded
 
 
+def test_a_search_can_begin_anew_but_for_what_was_refused() -> None:
+    case = random_case(1, 4)
+    search = case.search()
+    draft = search.find(case.limit(0.5), seconds=0.3).draft
+    search.refused |= {draft.actions}
+    search.grounded = frozenset(range(len(draft.graph.values)))
+    search.forget()
+    assert not list(search.front)
+    assert not search.grounded
+    assert search.refused == {draft.actions}
+
+
 def test_host_memory_is_limited_too() -> None:
     _, search, limit = swapping_case()
     free = search.find(limit, seconds=1.0).draft.timeline.host_bytes
