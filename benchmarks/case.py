@@ -6,6 +6,8 @@ from typing import Any
 GB = 10**9
 """Cards are counted in powers of ten: 16 GB are 93 % of the 16 GiB of such a card,
 about what is left beside CUDA's context and the allocator's gaps."""
+AS = "as "
+"""A budget that begins so is what the named method was measured to need."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +19,8 @@ class Case:
       workload: name of the program, see `programs.find_program`.
       method: how its memory is saved, see `methods.METHODS`.
       budget: what a method that plans is given: a share of plain's device memory
-        (`"50%"`), a card (`"16GB"`), `"smallest"`, or nothing.
+        (`"50%"`), a card (`"16GB"`), what another method needs (`"as LMS"`),
+        `"smallest"`, or nothing.
       backend: `"compiled"`, read from a program compiled for `target`, or `"device"`,
         timed on this machine's GPU.
       target: name of the GPU that is compiled for; empty on a device.
@@ -64,22 +67,29 @@ def card_bytes(card: str) -> int:
     return int(number) * GB
 
 
-def budget_bytes(budget: str, plain_bytes: int | None) -> int | str | None:
+def budget_bytes(budget: str, plain: dict[str, Any] | None) -> int | str | None:
     """What `jaxswap.plan` takes as its budget.
 
     Args:
       budget: as in `Case`.
-      plain_bytes: device memory of the plain program, for shares of it.
+      plain: the plain program's measurement; `"bytes_of"` in it are the device bytes
+        that other methods were measured to need.
 
     Raises:
-      ValueError: if a share is asked for and plain's memory is not known.
+      ValueError: if what the budget refers to was not measured.
     """
     if not budget:
         return None
     if budget == "smallest":
         return budget
+    plain = plain or {}
+    if budget.startswith(AS):
+        found = plain.get("bytes_of", {}).get(budget.removeprefix(AS))
+        if found is None:
+            raise ValueError(f"budget {budget!r}: measure that method first.")
+        return found
     if not budget.endswith("%"):
         return card_bytes(budget)
-    if plain_bytes is None:
+    if "device_bytes" not in plain:
         raise ValueError(f"{budget} of plain: measure plain first.")
-    return int(plain_bytes * float(budget[:-1]) / 100)
+    return int(plain["device_bytes"] * float(budget[:-1]) / 100)

@@ -35,10 +35,9 @@ def measure(case: Case, plain: dict[str, Any] | None = None) -> dict[str, Any]:
       Bytes, copies and seconds; `"error"` where the budget or XLA refuses.
     """
     loss, args, method = loss_of(case.method, case.workload, is_tiny=case.is_tiny)
-    plain_bytes = None if plain is None else plain["device_bytes"]
     try:
         if method.needs_budget:
-            return _planned(loss, args, method, case, plain_bytes)
+            return _planned(loss, args, method, case, plain)
         return _unplanned(loss, args, method, case)
     except jaxswap.BudgetError as failure:
         return {
@@ -51,13 +50,13 @@ def measure(case: Case, plain: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def _planned(
-    loss: Any, args: Any, method: Method, case: Case, plain_bytes: int | None
+    loss: Any, args: Any, method: Method, case: Case, plain: dict[str, Any] | None
 ) -> dict[str, Any]:
     start = time.perf_counter()
     plan = jaxswap.plan(
         loss,
         *args,
-        budget=budget_bytes(case.budget, plain_bytes),
+        budget=budget_bytes(case.budget, plain),
         policy=method.policy,
         target=case.target,
         most_compiles=MOST_COMPILES,

@@ -102,9 +102,8 @@ def _carried_out(
     """The loss whose gradient is to be compiled, and what the plan said."""
     if not method.is_planned:
         return loss, {}
-    plain_bytes = None if plain is None else plain["device_bytes"]
     start = time.perf_counter()
-    plan = plan_of(loss, args, method, budget_bytes(case.budget, plain_bytes))
+    plan = plan_of(loss, args, method, budget_bytes(case.budget, plain))
     return jaxswap.offload(loss, plan=plan), {
         "planning_and_compile_seconds": time.perf_counter() - start,
         "predicted_device_bytes": plan.timeline.device_bytes + plan.correction_bytes,

@@ -15,7 +15,7 @@ DEFAULT_TARGET = "h100"
 SIDES = (192, 128, 96, 320, 512)
 """Voxels along the sides of the U-Net's volumes, those of papers' tables aside."""
 BUDGETS = {
-    "jaxswap": ("50%", "33%", "25%", "smallest"),
+    "jaxswap": ("50%", "33%", "25%", "smallest", "as checkpoint each block"),
     "TFLMSv2": ("50%", "smallest"),
 }
 """What methods that plan are given."""

@@ -121,14 +121,15 @@ def refine(
     needed = correction = correction_bytes
     margin, is_least = MARGIN, False
     for count in range(1, max(1, most_compiles) + 1):
-        if count == most_compiles and best is not None and not best.fits:
-            is_least = True
+        is_last = count == most_compiles and best is not None and not best.fits
+        is_least = is_least or (is_last and limit_bytes > 0)
         if is_least:
             search.forget()
-        room = 0 if is_least else limit_bytes - correction
+        # Below one byte policies' drafts take part, below none they do not.
+        room = 0 if is_least else 1 if is_last else limit_bytes - correction
         progress(f"planning for {format_bytes(max(0, room))}")
         found = search.find(room, host_limit_bytes, search_seconds, again)
-        known = needed if last is None else likeness(last, found.draft) * needed
+        known = needed * (1 if last is None else likeness(last, found.draft))
         predicted = found.draft.timeline.device_bytes + int(known)
         if compile_ is None:
             bound, fits = found.bound_seconds, found.fits
@@ -144,10 +145,9 @@ def refine(
         made = _refined(found, seen, compiled, fits=fits)
         needed, correction = made.correction_bytes, made.lasting_bytes
         best = made if best is None else _better(best, made)
-        is_hidden = _is_hidden(seen, found.draft)
+        again, is_hidden = None, _is_hidden(seen, found.draft)
         if fits and is_hidden and _is_near(seen.device_bytes, predicted):
             break
-        again = None
         if limit_bytes > 0 and not (fits or found.fits):
             if is_least:
                 break

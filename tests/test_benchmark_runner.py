@@ -95,13 +95,37 @@ def test_a_process_that_takes_too_long_is_recorded() -> None:
     assert row["timeout_seconds"] == 0.01
 
 
+def test_a_case_is_told_what_plain_and_other_methods_needed(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "rows.jsonl"
+    told: list[Any] = []
+
+    def measure_alone(case: Case, plain: Any, timeout: float) -> dict[str, Any]:
+        del timeout
+        told.append(plain and plain["bytes_of"])
+        return {"device_bytes": 400 if case.method == "plain" else 300}
+
+    monkeypatch.setattr(runner, "measure_alone", measure_alone)
+    other = dataclasses.replace(MLP, workload="resnet50-512")
+    methods = [dataclasses.replace(MLP, method=name) for name in ("LMS", "jaxswap")]
+    budget = dataclasses.replace(methods[1], budget="50%")
+    assert not runner.run([MLP, other, methods[0], budget, methods[1]], output)
+    of_both = {"plain": 400, "LMS": 300}
+    assert told == [None, None, {"plain": 400}, of_both, of_both]
+
+
 def test_budgets_are_shares_of_plain_or_cards() -> None:
-    assert budget_bytes("25%", 400) == 100
+    assert budget_bytes("25%", {"device_bytes": 400}) == 100
     assert budget_bytes("16GB", None) == 16 * 10**9
     assert budget_bytes("smallest", None) == "smallest"
     assert budget_bytes("", None) is None
     with pytest.raises(ValueError, match="measure plain first"):
         budget_bytes("50%", None)
+    measured = {"device_bytes": 400, "bytes_of": {"LMS": 300}}
+    assert budget_bytes("as LMS", measured) == 300
+    with pytest.raises(ValueError, match="'as magic': measure that method first"):
+        budget_bytes("as magic", measured)
     with pytest.raises(ValueError, match="the card is '16GiB'; write it like '16GB'"):
         card_bytes("16GiB")
 

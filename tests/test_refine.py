@@ -305,6 +305,15 @@ def test_the_last_program_is_the_smallest_where_corrections_never_suffice() -> N
     assert search.forgotten_after == 2
 
 
+def test_for_the_smallest_program_the_last_may_be_a_policys() -> None:
+    search = FakeSearch(
+        lambda room: FakeDraft(Line(300 * MIB - len(search.calls), 1.0))
+    )
+    run(search, FakeCompiler(adds(100 * MIB)), limit=0, most=3)
+    assert [call.room > 0 for call in search.calls] == [False, False, True]
+    assert search.forgotten_after is None
+
+
 def test_the_last_program_is_the_smallest_where_no_other_can_fit() -> None:
     search = FakeSearch(lambda room: FakeDraft(Line(max(room, 780 * MIB), 1.0)))
     compiler = FakeCompiler(adds(100 * MIB))
