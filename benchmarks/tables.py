@@ -5,6 +5,7 @@ from typing import Any
 
 from benchmarks.case import KEY, key_of
 from benchmarks.methods import METHODS
+from benchmarks.suites import BUDGETS
 
 Row = dict[str, Any]
 MIB = 2**20
@@ -66,13 +67,21 @@ def comparison(rows: Sequence[Row]) -> str:
     plain = next((row for row in rows if row["method"] == "plain"), {})
     head = [*HEAD, *(["peak MiB"] if is_timed else [])]
     head += ["step ms, timed" if is_timed else "step ms, simulated", "of plain"]
-    # PyTorch's methods, which are not among these, come last.
-    rank = {name: rank for rank, name in enumerate(METHODS)}
-    ordered = sorted(rows, key=lambda row: rank.get(row["method"], len(rank)))
+    ordered = sorted(rows, key=_rank)
     lines = [_cells(row, plain, is_timed) for row in ordered]
     title = f"### {first['workload']}{', tiny' if first['is_tiny'] else ''}"
     head.append("compile s")
     return "\n".join([f"{title}: {source(first)}", "", markdown(head, lines), "", NOTE])
+
+
+def _rank(row: Row) -> tuple[int, int]:
+    """Methods and budgets in their order; PyTorch's, which are not among these, last."""
+    methods, budgets = list(METHODS), BUDGETS.get(row["method"], ())
+    method, budget = row["method"], row["budget"]
+    return (
+        methods.index(method) if method in methods else len(methods),
+        budgets.index(budget) if budget in budgets else len(budgets),
+    )
 
 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -155,6 +155,15 @@ def test_methods_are_compared_with_plain() -> None:
     assert "does not fit; the least found is 3 MiB" in shown
 
 
+def test_budgets_are_in_their_order_whenever_they_were_measured() -> None:
+    budgets = ("as checkpoint each block", "smallest", "33%", "16GB", "50%")
+    shown = tables.tables(
+        [row_of("plain"), *(row_of("jaxswap", budget=b) for b in budgets)]
+    )
+    found = [b for line in shown.splitlines() for b in budgets if f"| {b} |" in line]
+    assert found == ["50%", "33%", "smallest", "as checkpoint each block", "16GB"]
+
+
 def test_timed_rows_say_on_what() -> None:
     timed = {"backend": "device", "target": "", "card": "16GB", "median_seconds": 0.5}
     timed |= {"environment": {"jax": "0.10.2", "device": "H100", "driver": "570"}}
