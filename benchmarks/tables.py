@@ -75,7 +75,7 @@ def comparison(rows: Sequence[Row]) -> str:
 
 
 def _rank(row: Row) -> tuple[int, int]:
-    """Methods and budgets in their order; those of PyTorch, which has no place, last."""
+    """Methods and budgets in their order; PyTorch, which has no place, last."""
     methods, budgets = list(METHODS), BUDGETS.get(row["method"], ())
     method, budget = row["method"], row["budget"]
     return (
