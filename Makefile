@@ -77,7 +77,7 @@ wheel: $(VENV)/.installed-test
 
 pytest: $(VENV)/.installed-test
 	@echo "== tests on $$($(VENV)/bin/python --version)"
-	@$(VENV)/bin/python -m pytest -n 3 --dist loadscope --durations 15 $(SELECTED)
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 15 $(SELECTED)
 
 # A second run installs nothing unless pyproject.toml changed.
 $(VENV)/.installed-demo: pyproject.toml | $(VENV)/bin/python
