@@ -79,7 +79,10 @@ def _planned(
 
 def _unplanned(loss: Any, args: Any, method: Method, case: Case) -> dict[str, Any]:
     start = time.perf_counter()
-    plan = _followed(loss, args, method.policy or jaxswap.KEEP, case.target)
+    policy = method.policy or jaxswap.KEEP
+    plan = jaxswap.plan(
+        loss, *args, policy=policy, target=case.target, compile=False, progress=False
+    )
     trace_seconds = time.perf_counter() - start
     if method.is_planned:
         loss = jaxswap.offload(loss, plan=plan)
@@ -94,34 +97,15 @@ def _unplanned(loss: Any, args: Any, method: Method, case: Case) -> dict[str, An
         return measured | {"simulated_seconds": plan.seconds}
     if case.method == "jaxswap.offload":  # traced as one operation with its gradient
         return measured
-    seconds = simulated_seconds(loss, args, plan.target, seen.exposed_bytes)
-    return measured | {"simulated_seconds": seconds}
+    return measured | {"simulated_seconds": _seconds(plan, seen.exposed_bytes)}
 
 
-def simulated_seconds(
-    loss: Any, args: Any, target: jaxswap.Target, exposed_bytes: int
-) -> float:
-    """Simulate a step of one of JAX's own methods.
-
-    Args:
-      loss: the loss, made by the method.
-      args: its arguments.
-      target: the GPU.
-      exposed_bytes: what its compiled program copies while nothing else runs. No other
-        copy takes time.
-    """
-    at_once = dataclasses.replace(target, host_link_bytes_per_second=AT_ONCE)
-    plan = _followed(loss, args, jaxswap.KEEP, at_once)
-    rate = LINK_SHARE * target.host_link_bytes_per_second
-    return plan.seconds + exposed_bytes / rate
-
-
-def _followed(
-    loss: Any, args: Any, policy: Any, target: str | jaxswap.Target
-) -> jaxswap.Plan:
-    return jaxswap.plan(
-        loss, *args, policy=policy, target=target, compile=False, progress=False
-    )
+def _seconds(plan: jaxswap.Plan, exposed_bytes: int) -> float:
+    """Seconds of a step of JAX's own; copies beside which something runs take none."""
+    link = plan.target.host_link_bytes_per_second
+    target = dataclasses.replace(plan.target, host_link_bytes_per_second=AT_ONCE)
+    computing_seconds = dataclasses.replace(plan, target=target).seconds
+    return computing_seconds + exposed_bytes / (LINK_SHARE * link)
 
 
 def evidence(seen: jaxswap.Evidence) -> dict[str, Any]:

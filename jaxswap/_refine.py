@@ -17,7 +17,6 @@ from jaxswap._arrange import Draft
 from jaxswap._graph import Graph
 from jaxswap._ladder import Finder
 from jaxswap._plan import Compiled
-from jaxswap._search import Found
 from jaxswap._units import format_bytes
 
 ENOUGH = 0.03
@@ -142,7 +141,7 @@ def refine(
         progress(f"compiled: {format_bytes(seen.device_bytes)}")
         last, compiled = found.draft, compiled_of(seen, predicted, count)
         fits = _is_within(seen, limit_bytes, host_limit_bytes)
-        made = _refined(found, seen, compiled, fits=fits)
+        made = refined_of(last, found.bound_seconds, seen, compiled, fits=fits)
         needed, correction = made.correction_bytes, made.lasting_bytes
         best = made if best is None else _better(best, made)
         again, is_hidden = None, _is_hidden(seen, found.draft)
@@ -164,11 +163,13 @@ def refine(
     return best
 
 
-def _refined(found: Found, seen: Seen, compiled: Compiled, *, fits: bool) -> Refined:
-    """What was found, and what its program needs beyond the simulation."""
-    needed = seen.device_bytes - found.draft.timeline.device_bytes
+def refined_of(
+    draft: Draft, bound_seconds: float, seen: Seen, compiled: Compiled, *, fits: bool
+) -> Refined:
+    """Note what a draft's program needs beyond the simulation."""
+    needed = seen.device_bytes - draft.timeline.device_bytes
     lasting = needed - seen.fragmented_bytes
-    return Refined(found.draft, found.bound_seconds, needed, lasting, compiled, fits)
+    return Refined(draft, bound_seconds, needed, lasting, compiled, fits)
 
 
 def _after_failure(made: Refined, limit_bytes: int, room: int, margin: float) -> int:

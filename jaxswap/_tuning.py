@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from jaxswap._arrange import Draft
 from jaxswap._graph import Graph
 from jaxswap._policy import Decision, Policy
-from jaxswap._refine import Compile, Progress, Refined, compiled_of
+from jaxswap._refine import Compile, Progress, Refined, compiled_of, refined_of
 from jaxswap._search import Search
 from jaxswap._units import format_bytes
 
@@ -45,12 +45,7 @@ def tune(
         return Refined(draft, min(bound, draft.timeline.seconds), 0, 0, None, is_fit)
     progress(f"compiling a plan of {format_bytes(device_bytes)} predicted")
     seen = compile_(draft)
-    needed = seen.device_bytes - device_bytes
-    return Refined(
-        draft=draft,
-        bound_seconds=min(bound, draft.timeline.seconds),
-        correction_bytes=needed,
-        lasting_bytes=needed - seen.fragmented_bytes,
-        compiled=compiled_of(seen, device_bytes, 1),
-        fits=seen.device_bytes <= limit_bytes,
-    )
+    compiled = compiled_of(seen, device_bytes, 1)
+    is_fit = seen.device_bytes <= limit_bytes
+    bound = min(bound, draft.timeline.seconds)
+    return refined_of(draft, bound, seen, compiled, fits=is_fit)
