@@ -15,7 +15,7 @@ import jaxswap
 from benchmarks.programs import Args, Loss, Policy, Program, find_program
 from benchmarks.resnet import CONVOLUTION
 from jaxswap import policies
-from jaxswap.medical.unet import PAPER
+from jaxswap.medical.networks.unet import PAPER
 
 MEMORIES = {"offload_src": "device", "offload_dst": "pinned_host"}
 SCHEDULED = jaxswap.compiler_options()

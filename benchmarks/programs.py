@@ -24,9 +24,9 @@ from jax import ShapeDtypeStruct as Struct
 from benchmarks import resnet, transformer
 from benchmarks.resnet import ResNet
 from benchmarks.transformer import Transformer
-from jaxswap.medical.layers import TEXTBOOK
-from jaxswap.medical.losses import dice_loss
-from jaxswap.medical.unet import PAPER, UNet3D
+from jaxswap.medical.networks.layers import TEXTBOOK
+from jaxswap.medical.networks.unet import PAPER, UNet3D
+from jaxswap.medical.training.losses import dice_loss
 
 Loss = Callable[..., Array]
 Args = tuple[Any, ...]

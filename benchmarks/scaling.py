@@ -23,8 +23,8 @@ from benchmarks import harness, sharded
 from benchmarks.all_reduce import all_reduce_seconds
 from benchmarks.scaling_report import NVLINK, PCIE3, PICTURE, plot, table
 from benchmarks.training import nbytes
-from jaxswap.medical.comparison import methods
-from jaxswap.medical.unet import PAPER
+from jaxswap.medical.experiment.comparison import methods
+from jaxswap.medical.networks.unet import PAPER
 
 OUTPUT = harness.RESULTS / "scaling.jsonl"
 GPU_COUNTS = (1, 2, 4, 8, 16, 32, 64)

@@ -19,8 +19,8 @@ from jax.sharding import PartitionSpec as P
 
 import jaxswap
 from benchmarks import harness
-from jaxswap.medical.comparison import methods
-from jaxswap.medical.unet import PAPER, UNet3D
+from jaxswap.medical.experiment.comparison import methods
+from jaxswap.medical.networks.unet import PAPER, UNet3D
 
 OUTPUT = harness.RESULTS / "sharded.jsonl"
 CHANNELS = 4

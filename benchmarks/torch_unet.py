@@ -1,7 +1,7 @@
 """The same U-Net in PyTorch, as PyTorch users write it.
 
-Layer by layer `jaxswap.medical.unet.UNet3D`: the same convolutions with as many
-parameters, channels first. Parameters are float32 and cast where they are used.
+Layer by layer `jaxswap.medical.networks.unet.UNet3D`: the same convolutions with as
+many parameters, channels first. Parameters are float32 and cast where they are used.
 PyTorch's own normalisation adds its epsilon to the variance instead of the standard
 deviation, and layers are the textbook ones: upsampled and concatenated arrays exist.
 """

@@ -21,10 +21,10 @@ import optax
 
 import jaxswap
 from benchmarks import harness
-from jaxswap.medical.label_maps import LABEL_MAPS, make_label_map
-from jaxswap.medical.residual_unet import ResidualUNet3D
-from jaxswap.medical.training_step import State, make_loss, make_step
-from jaxswap.medical.unet import UNet3D
+from jaxswap.medical.data.label_maps import LABEL_MAPS, make_label_map
+from jaxswap.medical.networks.residual_unet import ResidualUNet3D
+from jaxswap.medical.networks.unet import UNet3D
+from jaxswap.medical.training.training_step import State, make_loss, make_step
 
 OUTPUT = harness.RESULTS / "training.jsonl"
 GIB = 2**30

@@ -12,14 +12,14 @@ from typing import Any
 
 import jax
 
-from jaxswap._measure import Stopwatch, measure_rates, sizes_for
-from jaxswap._saved_targets import (
+from jaxswap._device.measure import Stopwatch, measure_rates, sizes_for
+from jaxswap._gpu.saved import (
     load_calibrated,
     load_target,
     save_target,
     targets_folder,
 )
-from jaxswap._target import Target, find_device, find_target, target_names
+from jaxswap._gpu.target import Target, find_device, find_target, target_names
 
 
 def calibrate(

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxswap._compare import Reference, Row, has_gradient
-from jaxswap._graph import Action, Value
+from jaxswap._gpu.target import Target
+from jaxswap._graph.graph import Action, Value
 from jaxswap._offload import offload
-from jaxswap._plan import Plan
-from jaxswap._policy import Policy
-from jaxswap._target import Target
-from jaxswap._trace import has_tangent
+from jaxswap._plans.plan import Plan
+from jaxswap._run.reference import Reference, Row, has_gradient
+from jaxswap._schedule.policy import Policy
+from jaxswap._trace.program import has_tangent
 
 INFORMATIVE = 0.1
 """Where rounding explains more than this share of an array, little was shown."""

@@ -17,9 +17,9 @@ from jax.core import Tracer
 from jax.extend.core import Literal
 
 from jaxswap import _compat
-from jaxswap._function import flatten_function
-from jaxswap._trace import Operation, Program, program_of
-from jaxswap._units import parse_bytes
+from jaxswap._base.units import parse_bytes
+from jaxswap._trace.function import flatten_function
+from jaxswap._trace.program import Operation, Program, program_of
 
 T = TypeVar("T")
 

@@ -8,22 +8,22 @@ import jax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxswap import _compat
-from jaxswap._function import FlatFunction, flatten_function
-from jaxswap._graph import Action, Graph, Value
-from jaxswap._instructions import Schedule
-from jaxswap._loop import DecideLoop, Loops, Traced
-from jaxswap._partial_sums import placed
-from jaxswap._placement import Placement
-from jaxswap._plan import Plan
+from jaxswap._gpu.target import Target
+from jaxswap._graph.graph import Action, Graph, Value
+from jaxswap._graph.placement import Placement
 from jaxswap._planner import plan_program
-from jaxswap._policy import Policy, as_policy
-from jaxswap._prune import without_zeros, zeros_from
-from jaxswap._rewrite import Residuals, run_backward, run_forward
-from jaxswap._schedule import schedule
-from jaxswap._shardings import broadcast_prefix, placement_from, placement_of
-from jaxswap._target import Target
-from jaxswap._trace import Program, trace
-from jaxswap._values import graph_of
+from jaxswap._plans.plan import Plan
+from jaxswap._run.loop import DecideLoop, Loops, Traced
+from jaxswap._run.machine import Residuals, run_backward, run_forward
+from jaxswap._schedule.instructions import Schedule
+from jaxswap._schedule.issue import schedule
+from jaxswap._schedule.policy import Policy, as_policy
+from jaxswap._schedule.prune import without_zeros, zeros_from
+from jaxswap._trace.describe import graph_of
+from jaxswap._trace.function import FlatFunction, flatten_function
+from jaxswap._trace.partial_sums import placed
+from jaxswap._trace.program import Program, trace
+from jaxswap._trace.shardings import broadcast_prefix, placement_from, placement_of
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -5,13 +5,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jaxswap._budget import BudgetError
-from jaxswap._graph import Action, Value
-from jaxswap._plan import Plan
+from jaxswap._base.errors import BudgetError
+from jaxswap._base.units import format_bytes, format_seconds
+from jaxswap._gpu.target import Target
+from jaxswap._graph.graph import Action, Value
 from jaxswap._planner import plan
-from jaxswap._policy import Policy
-from jaxswap._target import Target
-from jaxswap._units import format_bytes, format_seconds
+from jaxswap._plans.plan import Plan
+from jaxswap._schedule.policy import Policy
 
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Budgets, as shares of what plain needs."""
@@ -83,7 +83,7 @@ class Pareto:
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw the curves; write them to a `.png` or `.svg` if a path is given."""
-        from jaxswap._plot import plot_pareto
+        from jaxswap._view.plot import plot_pareto
 
         plain = (self.plain.device_bytes, self.plain.seconds)
         bound = [

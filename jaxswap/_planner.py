@@ -4,18 +4,18 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxswap._graph import Action, Value
-from jaxswap._loop import DecideLoop, Loops, Traced
-from jaxswap._node import Node
-from jaxswap._partial_sums import placed
-from jaxswap._plan import Plan
-from jaxswap._policy import Policy, as_policy
+from jaxswap._base.units import parse_bytes
+from jaxswap._gpu.node import Node
+from jaxswap._gpu.target import Target
+from jaxswap._graph.graph import Action, Value
+from jaxswap._plans.plan import Plan
 from jaxswap._request import SMALLEST, Progress, Request
-from jaxswap._search import SEARCH_SECONDS
-from jaxswap._step import flatten_loss
-from jaxswap._target import Target
-from jaxswap._trace import Program, trace
-from jaxswap._units import parse_bytes
+from jaxswap._run.loop import DecideLoop, Loops, Traced
+from jaxswap._run.step import flatten_loss
+from jaxswap._schedule.policy import Policy, as_policy
+from jaxswap._search.search import SEARCH_SECONDS
+from jaxswap._trace.partial_sums import placed
+from jaxswap._trace.program import Program, trace
 
 
 def plan(

@@ -5,30 +5,31 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-from jaxswap import _plan_cache, policies
-from jaxswap._arrange import Arranger, Draft
-from jaxswap._budget import BudgetError
+from jaxswap import policies
+from jaxswap._base.errors import BudgetError
+from jaxswap._base.units import format_bytes
 from jaxswap._calibrate import resolve_target
-from jaxswap._candidates import SMALL_SHARE, find_candidates
-from jaxswap._evidence import Evidence, inspect
-from jaxswap._graph import Action, Graph
-from jaxswap._host_memory import check_host_memory
-from jaxswap._ladder import RUNGS, Ladder, keep_all
-from jaxswap._loop import DecideLoop, Traced
-from jaxswap._node import Node, find_node, is_node
-from jaxswap._options import compiler_options
-from jaxswap._placement import Placement
-from jaxswap._plan import Plan
-from jaxswap._policy import ByValue, Policy
-from jaxswap._refine import Compile, Refined, refine
-from jaxswap._search import Search
-from jaxswap._signature import signature_of
-from jaxswap._step import step_of, types_of
-from jaxswap._target import Target, rates_of
-from jaxswap._trace import Program
-from jaxswap._tuning import tune
-from jaxswap._units import format_bytes
-from jaxswap._values import graph_of
+from jaxswap._gpu.host_memory import check_host_memory
+from jaxswap._gpu.node import Node, find_node, is_node
+from jaxswap._gpu.options import compiler_options
+from jaxswap._gpu.target import Target, rates_of
+from jaxswap._graph.graph import Action, Graph
+from jaxswap._graph.placement import Placement
+from jaxswap._graph.signature import signature_of
+from jaxswap._inspect import Evidence, inspect
+from jaxswap._plans import cache as plan_cache
+from jaxswap._plans.plan import Plan
+from jaxswap._run.loop import DecideLoop, Traced
+from jaxswap._run.step import step_of, types_of
+from jaxswap._schedule.policy import ByValue, Policy
+from jaxswap._search.candidates import SMALL_SHARE, find_candidates
+from jaxswap._search.loops import RUNGS, Ladder, keep_all
+from jaxswap._search.refine import Compile, Refined, refine
+from jaxswap._search.search import Search
+from jaxswap._search.tuning import tune
+from jaxswap._simulate.draft import Arranger, Draft
+from jaxswap._trace.describe import graph_of
+from jaxswap._trace.program import Program
 
 Progress = Callable[[str], None]
 
@@ -63,13 +64,13 @@ class Request:
                 return plain.graph, None
             return _Traced.of(traced, decide_loop).graph, plain.graph
 
-        found = _plan_cache.find(key, again) if is_named else None
+        found = plan_cache.find(key, again) if is_named else None
         if found is not None:
             self.progress(f"found a plan of {format_bytes(found.device_bytes)} on disk")
             return self._checked(found)
         made = self._make(traced, plain, target)
         if made.compiled is not None and is_named:
-            _plan_cache.keep(key, made)
+            plan_cache.keep(key, made)
         return self._checked(made)
 
     def _of_node(self, placement: Placement | None) -> "Request":
@@ -204,7 +205,7 @@ class Request:
         return compile_
 
     def _key(self, graph: Graph, target: Target, placement: Placement | None) -> str:
-        return _plan_cache.key_of(
+        return plan_cache.key_of(
             signature=dataclasses.asdict(signature_of(graph)),
             target=dataclasses.asdict(target),
             budget=self.budget_bytes,

@@ -16,9 +16,9 @@ Example:
 import dataclasses
 from collections.abc import Callable
 
-from jaxswap._graph import Action, Graph
-from jaxswap._policy import LMS, Decision
-from jaxswap._timing import Distance, Timing
+from jaxswap._graph.graph import Action, Graph
+from jaxswap._schedule.policy import LMS, Decision
+from jaxswap._schedule.timing import Distance, Timing
 
 PUBLISHED = ("TFLMSv2", "Imai2018", "FullRemat", "SwapEverything", "SaveOnCpu")
 """The published systems among the policies below."""

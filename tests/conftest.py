@@ -7,6 +7,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
 import collections
 import itertools
+import pathlib
 from collections.abc import Callable, Iterator
 
 import jax
@@ -16,10 +17,10 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
-OF_ONE_VERSION = ("test_medical_", "test_command_", "test_benchmark", "test_scaling")
-OF_ONE_VERSION += ("test_search", "test_descent", "test_exact", "test_refine")
-"""Beginnings of names of modules that one version of JAX is enough for: they stand on
-the public interface alone, or know no JAX."""
+TESTS = pathlib.Path(__file__).parent
+OF_ONE_VERSION = ("medical", "_cli", "benchmarks", "_search")
+"""Folders of tests that one version of JAX is enough for: they stand on the public
+interface alone, or know no JAX."""
 SAMPLED = 3
 """With another version runs one in so many of a test's parameters."""
 
@@ -35,7 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         function = item.nodeid.partition("[")[0]
         is_left_out = count[function] % SAMPLED > 0
         count[function] += 1
-        if is_left_out or item.path.name.startswith(OF_ONE_VERSION):
+        is_of_one = any(item.path.is_relative_to(TESTS / f) for f in OF_ONE_VERSION)
+        if is_left_out or is_of_one:
             item.add_marker(pytest.mark.thorough)
     items.sort(key=lambda item: item.path not in slow)
 

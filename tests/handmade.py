@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxswap._graph import Equation, Graph, Value
-from jaxswap._instructions import Instruction, Run, Schedule, SwapOut
-from jaxswap._lifetimes import Swap
-from jaxswap._rates import Rates
+from jaxswap._gpu.rates import Rates
+from jaxswap._graph.graph import Equation, Graph, Value
+from jaxswap._schedule.by_distance import Swap
+from jaxswap._schedule.instructions import Instruction, Run, Schedule, SwapOut
 
 MIB = 1 << 20
 GB = 10**9

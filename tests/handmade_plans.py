@@ -6,13 +6,13 @@ from typing import Any
 
 from handmade import MIB, Builder, chain, results_of
 
-from jaxswap._arrange import Arranger
-from jaxswap._candidates import find_candidates
-from jaxswap._graph import Action, Graph
-from jaxswap._plan import Compiled, Plan
-from jaxswap._search import Search
-from jaxswap._signature import signature_of
-from jaxswap._target import Target, find_target, rates_of
+from jaxswap._gpu.target import Target, find_target, rates_of
+from jaxswap._graph.graph import Action, Graph
+from jaxswap._graph.signature import signature_of
+from jaxswap._plans.plan import Compiled, Plan
+from jaxswap._search.candidates import find_candidates
+from jaxswap._search.search import Search
+from jaxswap._simulate.draft import Arranger
 
 H100 = find_target("h100")
 SLOW_LINK = dataclasses.replace(H100, name="slow", host_link_bytes_per_second=5e9)

@@ -24,8 +24,8 @@ from program_operations import OPERATIONS, WITH_BODY, Context, small
 import jaxswap
 from jaxswap import LMS, OFFLOAD, RECOMPUTE
 from jaxswap._check import INFORMATIVE, Problem, cotangent, random_mix
-from jaxswap._compare import UNDER_POLICY, Reference, has_gradient
-from jaxswap._policy import Default
+from jaxswap._run.reference import UNDER_POLICY, Reference, has_gradient
+from jaxswap._schedule.policy import Default
 
 Array = jax.Array
 

@@ -13,15 +13,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from jaxswap._arrange import Arranger, Draft
-from jaxswap._candidates import Candidates
-from jaxswap._graph import Action, Equation, Graph, Value
-from jaxswap._moves import PATIENCES
-from jaxswap._prefetch import Lives
-from jaxswap._rates import Rates
+from jaxswap._gpu.rates import Rates
+from jaxswap._gpu.target import Target, find_target
+from jaxswap._graph.graph import Action, Equation, Graph, Value
 from jaxswap._request import search_of
-from jaxswap._search import Search
-from jaxswap._target import Target, find_target
+from jaxswap._schedule.by_clock import Lives
+from jaxswap._search.candidates import Candidates
+from jaxswap._search.moves import PATIENCES
+from jaxswap._search.search import Search
+from jaxswap._simulate.draft import Arranger, Draft
 
 MIB = 1 << 20
 LIMITS = (0.8, 0.65, 0.5, 0.4)

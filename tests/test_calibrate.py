@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from jaxswap import _calibrate, _measure
+from jaxswap import _calibrate
 from jaxswap._calibrate import calibrate, default_device, resolve_target
-from jaxswap._cost import flops_of
-from jaxswap._measure import (
+from jaxswap._device import measure
+from jaxswap._device.measure import (
     Convolution,
     Sizes,
     Stopwatch,
@@ -24,10 +24,11 @@ from jaxswap._measure import (
     measure_rates,
     sizes_for,
 )
-from jaxswap._rates import Rates
-from jaxswap._saved_targets import save_target, saved_targets
-from jaxswap._target import Target, find_target, rates_of
-from jaxswap._topology import place_on
+from jaxswap._device.topology import place_on
+from jaxswap._gpu.rates import Rates
+from jaxswap._gpu.saved import save_target, saved_targets
+from jaxswap._gpu.target import Target, find_target, rates_of
+from jaxswap._trace.cost import flops_of
 
 GIB = 2**30
 TINY = Sizes(
@@ -195,7 +196,7 @@ def test_operations_of_convolutions_are_counted_as_elsewhere(
 
 def test_a_convolution_is_measured_with_both_gradients() -> None:
     shape = Convolution((4, 6, 8), 5, 3)
-    run = _measure._convolve(shape, jnp.bfloat16, lax.Precision.DEFAULT)
+    run = measure._convolve(shape, jnp.bfloat16, lax.Precision.DEFAULT)
     y, (dx, dkernel) = run()
     assert y.shape == dx.shape == (3, 4, 6, 8, 5)
     assert dkernel.shape == (3, 3, 3, 5, 5)
@@ -268,14 +269,14 @@ def test_rates_are_work_by_time() -> None:
 def entry(program: Callable[[jax.Array], Any], target: str) -> str:
     """What a GPU would run, in order."""
     x = place_on(find_target(target), jax.ShapeDtypeStruct((1024,), jnp.float32))
-    compiled = jax.jit(program).lower(x).compile(_measure.OVERLAPPED)
+    compiled = jax.jit(program).lower(x).compile(measure.OVERLAPPED)
     text = compiled.as_text() or ""
     return text[text.index("ENTRY") :]
 
 
 @pytest.mark.parametrize("target", ["h100", "a100-80"])
 def test_gpu_copies_both_ways_at_once(target: str) -> None:
-    text = entry(_measure._exchanges(3), target)
+    text = entry(measure._exchanges(3), target)
     order = re.findall(r" copy-(start|done)\(", text)
     one, both = ["start", "done"], ["start", "start", "done", "done"]
     assert order == [*one, *both * 3, *one]
@@ -288,9 +289,9 @@ def test_gpu_copies_both_ways_at_once(target: str) -> None:
 
 
 def test_gpu_runs_every_link_of_a_chain() -> None:
-    text = entry(_measure._round_trips(5), "h100")
+    text = entry(measure._round_trips(5), "h100")
     assert len(re.findall(r" copy-start\(", text)) == 10
-    text = entry(_measure._launches(7), "h100")
+    text = entry(measure._launches(7), "h100")
     assert len(re.findall(r" fusion\(", text)) == 7
 
 

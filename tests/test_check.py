@@ -12,7 +12,7 @@ import pytest
 
 import jaxswap
 from jaxswap import Action, GradientError, check
-from jaxswap._compare import Difference, Reference, Row, distance
+from jaxswap._run.reference import Difference, Reference, Row, distance
 
 module = importlib.import_module("jaxswap._check")
 

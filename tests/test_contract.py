@@ -17,15 +17,15 @@ from zoo import CASES, Case
 
 import jaxswap
 from jaxswap import KEEP, LMS, OFFLOAD, RECOMPUTE, Action, Value
-from jaxswap._graph import Graph
-from jaxswap._instructions import Schedule
-from jaxswap._ladder import RUNGS
-from jaxswap._loop import Traced
+from jaxswap._gpu.target import find_target
+from jaxswap._graph.graph import Graph
 from jaxswap._offload import _wrap
 from jaxswap._request import search_of
-from jaxswap._target import find_target
-from jaxswap._trace import Program
-from jaxswap._values import graph_of
+from jaxswap._run.loop import Traced
+from jaxswap._schedule.instructions import Schedule
+from jaxswap._search.loops import RUNGS
+from jaxswap._trace.describe import graph_of
+from jaxswap._trace.program import Program
 
 ACTIONS = (OFFLOAD, RECOMPUTE, KEEP)
 

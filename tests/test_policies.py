@@ -14,12 +14,12 @@ from handmade_plans import H100, busy
 
 import jaxswap
 from jaxswap import policies
-from jaxswap._arrange import Arranger, Draft
-from jaxswap._graph import Action, Graph
-from jaxswap._instructions import Run
-from jaxswap._kernels import Kernel
-from jaxswap._policy import Decision, Policy
-from jaxswap._target import rates_of
+from jaxswap._gpu.target import rates_of
+from jaxswap._graph.graph import Action, Graph
+from jaxswap._schedule.instructions import Run
+from jaxswap._schedule.policy import Decision, Policy
+from jaxswap._simulate.draft import Arranger, Draft
+from jaxswap._simulate.kernels import Kernel
 
 GRAPH = busy(chain(6))
 LEVELS = len(GRAPH.equations) + 1

@@ -23,15 +23,15 @@ import jaxswap.nnx
 ROOT = pathlib.Path(__file__).parent.parent
 CORE = ["jaxswap", "jaxswap.linen", "jaxswap.nnx", "jaxswap.policies"]
 MEDICAL = [
-    f"jaxswap.medical.{module.name}"
-    for module in pkgutil.iter_modules(jaxswap.medical.__path__)
-    if not module.name.startswith("_")
+    module.name
+    for module in pkgutil.walk_packages(jaxswap.medical.__path__, "jaxswap.medical.")
+    if not module.name.rpartition(".")[2].startswith("_")
 ]
 # Those that the package's docstring sends its readers to.
 MAIN = [
     name
     for name in MEDICAL
-    if f"`{name.rpartition('.')[2]}`" in (jaxswap.medical.__doc__ or "")
+    if f"`{name.removeprefix('jaxswap.medical.')}`" in (jaxswap.medical.__doc__ or "")
 ]
 
 
@@ -160,9 +160,8 @@ def test_docstring_of_a_published_policy_names_its_source(name: str) -> None:
 
 
 def test_what_the_package_sends_its_readers_to_exists() -> None:
-    named = re.findall(r"`([a-z_]+)`", (jaxswap.medical.__doc__ or ""))
-    modules = {name.rpartition(".")[2] for name in MEDICAL}
-    assert set(named) <= modules
+    named = re.findall(r"`([a-z_.]+)`", (jaxswap.medical.__doc__ or ""))
+    assert set(named) <= {name.removeprefix("jaxswap.medical.") for name in MEDICAL}
     assert len(MAIN) > 20
 
 

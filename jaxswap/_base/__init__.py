@@ -1,0 +1,1 @@
+"""Numbers and text that every floor uses: units, errors."""

@@ -1,0 +1,93 @@
+"""The command `jaxswap check`: all that is wrong with a data set, at once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+_CLEAN, _FAULTY = 0, 1
+
+
+def add_check(commands: Any) -> None:
+    """Adds `jaxswap check` to what `add_subparsers` returned."""
+    check = commands.add_parser(
+        "check",
+        help="list everything that is wrong with a data set",
+        description="Read every file of a data set, list all faults at once, and sum "
+        "up channels, shapes, voxel sizes, labels and volumes. Exit code 0: cases can "
+        "be used, with warnings perhaps; 1: some cannot; 2: this is no data set.",
+    )
+    check.add_argument(
+        "data", type=Path, metavar="DIR", help="the data set's folder, or a datalist"
+    )
+    check.add_argument(
+        "--layout",
+        metavar="NAME",
+        help="brats, decathlon, nnunet or datalist; found by itself if left out",
+    )
+    check.add_argument(
+        "--edition",
+        metavar="NAME",
+        help="what labels mean: brats2021, brats2023, brats2024-gli, ...; found by "
+        "the names of files if left out",
+    )
+    check.add_argument(
+        "--workers", type=int, default=4, help="cases read side by side (%(default)s)"
+    )
+    check.add_argument("--json", action="store_true", help="write JSON to stdout")
+    check.set_defaults(run=run_check)
+
+
+def run_check(parsed: argparse.Namespace) -> int:
+    """Runs `jaxswap check`.
+
+    Args:
+      parsed: The options of `add_check`.
+
+    Returns:
+      0 if every case can be used, 1 if some cannot.
+
+    Raises:
+      ValueError: If there is no data set, or an option is wrong.
+      FileNotFoundError: If there is no such folder.
+    """
+    # Imported here so that the core needs neither nibabel nor rich.
+    from rich.console import Console
+
+    from jaxswap.medical.data.datasets import find_dataset
+    from jaxswap.medical.preparing.audit_summary import show, summarize
+
+    dataset = find_dataset(parsed.data, layout=parsed.layout, edition=parsed.edition)
+    found = _survey(dataset, parsed.workers)
+    if parsed.json:
+        sys.stdout.write(json.dumps(summarize(found), indent=2) + "\n")
+    else:
+        show(found, Console())
+    return _FAULTY if found.errors else _CLEAN
+
+
+def _survey(dataset: Any, workers: int) -> Any:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from jaxswap.medical.data.audit import survey
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    # On stderr, so that stdout holds the result alone.
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("reading cases", total=len(dataset.cases))
+        return survey(dataset, workers=workers, advance=lambda: progress.advance(task))

@@ -1,0 +1,174 @@
+"""The command `jaxswap evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from jaxswap.medical.scoring.evaluation import Evaluation
+
+Commands = Any
+"""What `add_subparsers` returns."""
+
+_DONE, _FAILED = 0, 1
+_MOST_WORKERS = 4  # each needs some hundred MB
+
+
+def add_evaluate(commands: Commands) -> None:
+    """Adds `jaxswap evaluate`.
+
+    Args:
+      commands: What `add_subparsers` returned.
+    """
+    parser = commands.add_parser(
+        "evaluate",
+        help="score predicted labels against references",
+        description="Score predicted labels against references: Dice, HD95, surface "
+        "Dice, lesions and volumes of each region. Writes metrics.csv, summary.json "
+        "and report.html. The exit code is 1 if some cases could not be scored, and 2 "
+        "with nothing written if none could.",
+    )
+    parser.add_argument(
+        "predictions",
+        type=Path,
+        metavar="PREDICTIONS",
+        help="folder of label files named after their cases",
+    )
+    parser.add_argument(
+        "references",
+        type=Path,
+        metavar="REFERENCES",
+        help="a data set, or a folder of label files named like the predictions",
+    )
+    parser.add_argument(
+        "--edition", help="what labels mean: brats2021, brats2023, ... (the data set's)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="results (PREDICTIONS/evaluation)"
+    )
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="images for the pictures"
+    )
+    parser.add_argument(
+        "--only-predicted",
+        action="store_true",
+        help="leave out references without a prediction",
+    )
+    parser.add_argument(
+        "--tolerance", type=float, default=1.0, help="of the surface Dice in mm (1)"
+    )
+    parser.add_argument(
+        "--lesion-dilation",
+        type=int,
+        default=3,
+        metavar="VOXELS",
+        help="of the reference, to merge pieces of a lesion (%(default)s)",
+    )
+    parser.add_argument(
+        "--smallest-lesion",
+        type=float,
+        default=50.0,
+        metavar="MM3",
+        help="lesions of this volume or less are not counted (50)",
+    )
+    parser.add_argument("--workers", type=int, help="processes that score")
+    parser.add_argument("--json", action="store_true", help="write JSON to stdout")
+    parser.set_defaults(run=run_evaluate)
+
+
+def run_evaluate(parsed: argparse.Namespace) -> int:
+    """Runs `jaxswap evaluate`.
+
+    Args:
+      parsed: What the parser of `add_evaluate` returned.
+
+    Returns:
+      The exit code: 0, or 1 if some cases could not be scored.
+
+    Raises:
+      FileNotFoundError: If a folder is missing.
+      ValueError: If an argument does not fit or not a single case can be scored.
+    """
+    from rich.console import Console
+
+    from jaxswap.medical.scoring.case_scoring import ScoringRules
+    from jaxswap.medical.scoring.evaluation import evaluate
+    from jaxswap.medical.scoring.evaluation_files import to_summary, write_evaluation
+    from jaxswap.medical.scoring.lesion_scores import LesionRules
+
+    out = parsed.predictions / "evaluation" if parsed.out is None else parsed.out
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out: {out} is a file; results need a folder.")
+    evaluation = evaluate(
+        parsed.predictions,
+        parsed.references,
+        parsed.edition,
+        images=parsed.images,
+        rules=ScoringRules(
+            parsed.tolerance,
+            LesionRules(parsed.lesion_dilation, parsed.smallest_lesion),
+        ),
+        only_predicted=parsed.only_predicted,
+        workers=_processors() if parsed.workers is None else parsed.workers,
+        console=Console(stderr=True),
+    )
+    written = write_evaluation(evaluation, out)
+    for fault in evaluation.faults:
+        sys.stderr.write(f"jaxswap: {fault.case}: {' '.join(fault.reasons)}\n")
+    for path in evaluation.unmatched:
+        sys.stderr.write(f"jaxswap: {path}: belongs to no reference.\n")
+    if parsed.json:
+        sys.stdout.write(json.dumps(to_summary(evaluation), indent=2) + "\n")
+    else:
+        console = Console()
+        console.print(tabulate(evaluation))
+        console.print(f"Written: {', '.join(str(path) for path in written)}")
+    return _FAILED if evaluation.faults else _DONE
+
+
+def tabulate(evaluation: Evaluation) -> Table:
+    """Makes a table of the mean scores of each region.
+
+    Args:
+      evaluation: The scores.
+    """
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    cases, faults = len(evaluation.scores), len(evaluation.faults)
+    table = Table(title=f"Mean over {cases} cases, {faults} not scored", box=SIMPLE)
+    table.padding, table.pad_edge = (0, 1, 0, 0), False
+    table.add_column("region", no_wrap=True)
+    for head in ("Dice", "95 % CI", "HD95\nmm", "surface\nDice", "lesion\nDice"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("found/\nmissed/\nmade up", justify="right", no_wrap=True)
+    for region in evaluation.label_map.regions:
+        metrics = evaluation.summaries(region)
+        scores = evaluation.of_region(region)
+        dice = metrics["dice"]
+        interval = dice.confidence_95
+        table.add_row(
+            region,
+            f"{dice.mean:.3f}",
+            "–" if interval is None else "{:.3f}–{:.3f}".format(*interval),
+            f"{metrics['hd95_mm'].mean:.2f}",
+            f"{metrics['surface_dice'].mean:.3f}",
+            f"{metrics['lesion_dice'].mean:.3f}",
+            f"{sum(s.lesions.found for s in scores)}"
+            f"/{sum(s.lesions.missed for s in scores)}"
+            f"/{sum(s.lesions.made_up for s in scores)}",
+        )
+    return table
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
+    return min(os.cpu_count() or 1, _MOST_WORKERS)

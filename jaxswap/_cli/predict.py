@@ -1,0 +1,88 @@
+"""The command `jaxswap predict`: labels for images, by a trained network."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+_DONE = 0
+
+
+def add_predict(commands: Any) -> None:
+    """Adds `jaxswap predict` to what `add_subparsers` returned."""
+    predict = commands.add_parser(
+        "predict",
+        help="label images with a trained network",
+        description="Label every case of a data set. Labels are written on the grid "
+        "of the input, in its orientation, with the numbers of its edition.",
+    )
+    predict.add_argument(
+        "run_folder", type=Path, metavar="RUN", help="of jaxswap train"
+    )
+    predict.add_argument("data", type=Path, metavar="DATA", help="cases to label")
+    predict.add_argument("--out", type=Path, required=True, help="folder of the labels")
+    predict.add_argument("--layout", help="of DATA; found by itself if left out")
+    predict.add_argument(
+        "--checkpoint", choices=("best", "latest"), default="best", help="(%(default)s)"
+    )
+    predict.add_argument(
+        "--window",
+        type=int,
+        metavar="N",
+        help="windows of this side, not whole volumes",
+    )
+    predict.add_argument(
+        "--no-mirror", action="store_true", help="see each window once, not mirrored"
+    )
+    predict.add_argument(
+        "--probabilities",
+        action="store_true",
+        help="save those too, a channel a region",
+    )
+    predict.add_argument(
+        "--overwrite", action="store_true", help="label cases again that are labeled"
+    )
+    predict.set_defaults(run=run_predict)
+
+
+def run_predict(parsed: argparse.Namespace) -> int:
+    """Runs `jaxswap predict`.
+
+    Raises:
+      ValueError: If run, data and options do not fit.
+      FileNotFoundError: If a file or folder is missing.
+    """
+    # Imported here so that the core needs neither flax nor orbax.
+    from rich.console import Console
+    from rich.progress import track
+
+    from jaxswap._compat import start_without_gpu
+    from jaxswap.medical.prediction.case_prediction import open_run, predict_case
+
+    start_without_gpu()
+    opened = open_run(
+        parsed.run_folder,
+        parsed.data,
+        layout=parsed.layout,
+        checkpoint=parsed.checkpoint,
+        window=parsed.window,
+        is_mirrored=not parsed.no_mirror,
+    )
+    if parsed.out.exists() and not parsed.out.is_dir():
+        raise ValueError(f"`--out` is {parsed.out}, a file; it needs a folder.")
+    console = Console(stderr=True)
+    written = 0
+    for case in track(opened.cases, "predicting", console=console):
+        written += predict_case(
+            opened,
+            case,
+            parsed.out,
+            with_probabilities=parsed.probabilities,
+            is_overwriting=parsed.overwrite,
+        )
+    kept = len(opened.cases) - written
+    told = f", {kept} were there already (--overwrite)" if kept else ""
+    sys.stdout.write(f"{written} cases labeled in {parsed.out}{told}.\n")
+    return _DONE

@@ -1,0 +1,179 @@
+"""The command `jaxswap train`: a segmentation network on whole volumes or patches."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+_DONE, _INTERRUPTED = 0, 130
+
+# Options that are settings of their own, besides `--set`.
+_SETTINGS = {
+    "edition": ("NAME", str, "what labels mean: brats2021, brats2023, ..."),
+    "network": ("NAME", str, "isensee2017, residual or package.module:Class"),
+    "steps": ("N", int, "training steps"),
+    "patch": ("N", int, "train on patches of this side instead of whole volumes"),
+    "device_memory": ("SIZE", str, "plan for this much GPU memory, such as 16GiB"),
+    "target": ("GPU", str, "GPU to plan for; without it, the one at hand"),
+    "precision": ("TYPE", str, "bfloat16 or float32"),
+    "seed": ("N", int, "seed of everything random"),
+    "mesh": (
+        "AXES",
+        str,
+        "devices that split the batch (data) and the x (depth) and y (height) axes of "
+        "volumes, such as data=2,depth=4",
+    ),
+}
+
+
+def add_train(commands: Any) -> None:
+    """Adds `jaxswap train` to what `add_subparsers` returned."""
+    train = commands.add_parser(
+        "train",
+        help="train a segmentation network on whole volumes",
+        description="Train a 3D segmentation network on whole volumes (or patches) "
+        "of BraTS, Medical Segmentation Decathlon, nnU-Net or datalist data, within a "
+        "budget of GPU memory. Interrupt it at any time and go on with --resume.",
+    )
+    train.add_argument("data", type=Path, nargs="?", help="data set; see jaxswap check")
+    train.add_argument("--out", type=Path, required=True, help="folder of the run")
+    train.add_argument("--config", type=Path, metavar="YAML", help="settings")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any setting of the configuration, e.g. learning_rate=0.01",
+    )
+    for name, (metavar, kind, told) in _SETTINGS.items():
+        option = "--" + name.replace("_", "-")
+        train.add_argument(option, metavar=metavar, type=kind, help=told)
+    train.add_argument(
+        "--resume", action="store_true", help="go on with the run in --out"
+    )
+    train.add_argument("--cache", type=Path, help="folder of prepared cases")
+    _add_processes(train)
+    train.set_defaults(run=run_train)
+
+
+def _add_processes(train: argparse.ArgumentParser) -> None:
+    group = train.add_argument_group(
+        "several processes",
+        "The same command in each process; --out and --cache are folders that all of "
+        "them see. If one dies, all end, and --resume goes on, also with another mesh.",
+    )
+    group.add_argument(
+        "--distributed",
+        action="store_true",
+        help="started by Slurm, Open MPI or Kubernetes, whose environment says where "
+        "the others are",
+    )
+    group.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="where process 0 listens"
+    )
+    group.add_argument("--processes", type=int, metavar="N", help="how many there are")
+    group.add_argument("--process", type=int, metavar="I", help="which one this is")
+    group.add_argument(
+        "--heartbeat-seconds",
+        type=int,
+        metavar="N",
+        default=60,
+        help="a process without a sign of life for so long is dead (%(default)s)",
+    )
+    group.add_argument(
+        "--joining-seconds",
+        type=int,
+        metavar="N",
+        default=300,
+        help="how long to wait for all of them at the start (%(default)s)",
+    )
+
+
+def run_train(parsed: argparse.Namespace) -> int:
+    """Runs `jaxswap train`.
+
+    Raises:
+      ValueError: If a setting, the data or the run's folder do not fit.
+      FileNotFoundError: If a file or folder is missing.
+    """
+    # Imported here so that the core needs neither flax nor orbax.
+    from jaxswap._compat import start_without_gpu
+    from jaxswap.medical.training.last_words import last_words
+    from jaxswap.medical.training.processes import joined
+    from jaxswap.medical.training.run_folder import RunFolder
+
+    processes = _processes(parsed)
+    folder = RunFolder(parsed.out)
+    config = _config(parsed, folder)
+    # Before the others are there, as then none of them can have written anything.
+    folder.check(config, is_resumed=parsed.resume)
+    if processes is None:
+        start_without_gpu()
+        return _train(parsed, config, folder)
+    hint = (
+        "jaxswap: this process of the run has ended, as one of them died; when all "
+        f"have, start them again with --out {folder.path} --resume."
+    )
+    with last_words(hint), joined(processes):
+        start_without_gpu()
+        return _train(parsed, config, folder)
+
+
+def _train(parsed: argparse.Namespace, config: Any, folder: Any) -> int:
+    from rich.console import Console
+
+    from jaxswap.medical.training.processes import is_first
+    from jaxswap.medical.training.run_folder import cache_folder
+    from jaxswap.medical.training.run_progress import RunProgress
+    from jaxswap.medical.training.training_run import describe, load_run, train
+
+    console = Console(quiet=not is_first())
+    with RunProgress(console) as progress:
+        run = load_run(config, folder, parsed.cache or cache_folder(), progress)
+        progress.line(describe(run))
+        try:
+            scores = train(run, progress)
+        except KeyboardInterrupt:
+            progress.line(f"Interrupted. Go on with: --out {folder.path} --resume")
+            return _INTERRUPTED
+    told = ", ".join(f"{region} {dice:.3f}" for region, dice in scores.items())
+    console.print(f"Done: {told or 'no validation'}. The run is in {folder.path}.")
+    return _DONE
+
+
+def _processes(parsed: argparse.Namespace) -> Any:
+    """How to find the other processes; None for a run of one."""
+    from jaxswap.medical.training.processes import Processes
+
+    processes = Processes(
+        parsed.coordinator,
+        parsed.processes,
+        parsed.process,
+        parsed.heartbeat_seconds,
+        parsed.joining_seconds,
+    )
+    is_wanted = parsed.distributed or parsed.coordinator is not None
+    return processes if is_wanted else None
+
+
+def _config(parsed: argparse.Namespace, folder: Any) -> Any:
+    """The settings: of the run that is resumed, the file, and the command line."""
+    from jaxswap.medical.training.run_config import (
+        make_config,
+        parse_setting,
+        read_config,
+    )
+
+    values: dict[str, Any] = {}
+    saved = folder.path / "config.yaml"
+    if parsed.resume and saved.is_file():
+        values |= read_config(saved)
+    if parsed.config is not None:
+        values |= read_config(parsed.config)
+    values |= dict(map(parse_setting, parsed.set))
+    given = {name: getattr(parsed, name) for name in _SETTINGS}
+    values |= {name: value for name, value in given.items() if value is not None}
+    if parsed.data is not None:
+        values["data"] = str(parsed.data)
+    return make_config(values)

@@ -1,0 +1,1 @@
+"""The text of a compiled program -> what it does with memory."""

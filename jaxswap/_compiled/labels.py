@@ -1,0 +1,164 @@
+"""Which copy of the compiled program is which swap of the traced one.
+
+`jaxswap.offload` traces each copy under the name `swap_out(LABEL)` or `swap_in(LABEL)`.
+XLA:GPU drops that name when it turns the placement annotation into a copy, so the label
+is followed through the text of the few passes that replace the instruction:
+
+    device_put (named)     before optimization
+    -> MoveToHost, MoveToDevice        same operand   convert-memory-placement
+    -> copy, or a slice in host space  same operand   host-offloader
+    -> copy-start                      same operand   host-memory-transfer-asyncifier
+    -> copy-start, other name          same line      rename-instructions
+
+A label that is lost on the way costs the evidence a name, nothing else. No JAX here.
+"""
+
+import glob
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from jaxswap._compiled.copies import swap_label
+from jaxswap._compiled.hlo import Computation, Instruction, Module, parse_module
+
+DUMPED_PASSES = (
+    "convert-memory-placement-to-internal-annotations|host-offloader"
+    "|host-memory-transfer-asyncifier|rename-instructions"
+)
+"""Value of `xla_dump_hlo_pass_re` that makes XLA write what is read here."""
+
+_Move = tuple[str, str]
+_DIRECTION = {"MoveToHost": "to_host", "MoveToDevice": "to_device"}
+
+
+def trace_labels(folder: Path, module_name: str) -> dict[str, str]:
+    """Follow the labels of swaps to the compiled program.
+
+    Args:
+      folder: where `xla_dump_to` pointed.
+      module_name: the program's name.
+
+    Returns:
+      Labels by the name of the instruction that starts the copy in the compiled
+      program.
+    """
+
+    def stages(suffix: str) -> list[Module]:
+        files = sorted(folder.glob(f"*.{glob.escape(module_name)}.{suffix}.txt"))
+        return [parse_module(file.read_text()) for file in files]
+
+    traced = stages("before_optimizations")
+    annotated = stages("*after_convert-memory-placement*")
+    offloaded = stages("*before_host-offloader")
+    copied = stages("*after_host-memory-transfer-asyncifier*")
+    if not (traced and annotated and offloaded and copied):
+        return {}
+    moves = _match(_labelled_moves(traced[-1]), annotated[-1], offloaded[-1])
+    labels = _labels_of_copies(offloaded[-1], copied[-1], moves)
+    before = stages("*before_rename-instructions")
+    after = stages("*after_rename-instructions*")
+    if before and after:
+        return _renamed(labels, before[-1], after[-1])
+    return labels
+
+
+def _labelled_moves(traced: Module) -> dict[_Move, str]:
+    moves = {}
+    for instruction in traced.instructions():
+        if instruction.custom_call_target == "annotate_device_placement":
+            direction = "to_host" if "swap_out(" in instruction.op_name else "to_device"
+            if label := swap_label(instruction.op_name):
+                moves[direction, instruction.operands[0]] = label
+    return moves
+
+
+def _moves(module: Module) -> Iterator[tuple[Computation, Instruction, str]]:
+    for computation in module.computations:
+        for instruction in computation.instructions:
+            direction = _DIRECTION.get(instruction.custom_call_target)
+            if direction is not None:
+                yield computation, instruction, direction
+
+
+def _match(
+    moves: Mapping[_Move, str], annotated: Module, offloaded: Module
+) -> dict[str, str]:
+    """Labels of moves by name, in the module in which they are about to be copies.
+
+    JAX 0.10 traces the body of a loop as a function, and inlining it renames its
+    instructions. Those keep their order, so they are matched in order among the moves
+    of the same direction and type, unless some have vanished.
+    """
+    labels: dict[str, str] = {}
+    renamed: defaultdict[_Move, list[str]] = defaultdict(list)
+    current = {one.name: (one, direction) for _, one, direction in _moves(offloaded)}
+    for _, instruction, direction in _moves(annotated):
+        label = moves.get((direction, instruction.operands[0]), "")
+        if instruction.name in current:
+            del current[instruction.name]
+            labels[instruction.name] = label
+        else:
+            renamed[direction, instruction.arrays[0].text].append(label)
+    unknown: defaultdict[_Move, list[str]] = defaultdict(list)
+    for instruction, direction in current.values():
+        unknown[direction, instruction.arrays[0].text].append(instruction.name)
+    for kind, names in unknown.items():
+        if len(names) == len(renamed[kind]):
+            labels.update(zip(names, renamed[kind], strict=True))
+    return {name: label for name, label in labels.items() if label}
+
+
+def _labels_of_copies(
+    offloaded: Module, copied: Module, names: Mapping[str, str]
+) -> dict[str, str]:
+    """Labels of copies and slices from the labels of the moves they came from."""
+    moves: dict[tuple[str, ...], str] = {}
+    for computation, instruction, direction in _moves(offloaded):
+        if (label := names.get(instruction.name)) is None:
+            continue
+        moves[direction, *instruction.operands] = label
+        neighbor = _slice_beside(computation, instruction, direction)
+        if neighbor is not None:
+            moves[neighbor.operands] = label
+    labels: dict[str, str] = {}
+    for instruction in copied.instructions():
+        key = instruction.operands
+        if instruction.opcode in ("copy-start", "copy"):
+            is_out = instruction.arrays[0].is_on_host
+            key = ("to_host" if is_out else "to_device", *key)
+        elif instruction.opcode != "async-start":
+            continue
+        if key in moves:
+            labels[instruction.name] = moves[key]
+    return labels
+
+
+def _slice_beside(
+    computation: Computation, move: Instruction, direction: str
+) -> Instruction | None:
+    """The update that stores a moved value, or the slice that a move reads."""
+    wanted = "dynamic-update-slice" if direction == "to_host" else "dynamic-slice"
+    value: Instruction | None = move
+    while value is not None:
+        if direction == "to_host":
+            value = _only_reader(computation, value)
+        else:
+            value = computation.producer(value.operands[0])
+        if value is None or value.opcode == wanted:
+            return value
+        if value.opcode not in ("bitcast", "reshape", "broadcast", "copy"):
+            return None
+    return None
+
+
+def _only_reader(computation: Computation, value: Instruction) -> Instruction | None:
+    readers = [one for one in computation.instructions if value.name in one.operands]
+    return readers[0] if len(readers) == 1 else None
+
+
+def _renamed(
+    labels: Mapping[str, str], before: Module, after: Module
+) -> dict[str, str]:
+    pairs = zip(before.instructions(), after.instructions(), strict=False)
+    new_names = {old.name: new.name for old, new in pairs if old.opcode == new.opcode}
+    return {new_names.get(name, name): label for name, label in labels.items()}

@@ -1,0 +1,1 @@
+"""What is asked of the GPU that is there, or is imitated."""

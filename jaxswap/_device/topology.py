@@ -1,0 +1,138 @@
+"""A `Target` -> devices that JAX can compile for, with no GPU in the machine.
+
+The devices belong to a compile-only client of the CUDA plugin. They hold no data; a
+program lowered for arguments placed on them compiles as it would on the real GPU.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import (
+    AbstractMesh,
+    Mesh,
+    NamedSharding,
+    PartitionSpec,
+    SingleDeviceSharding,
+)
+
+from jaxswap import _compat
+from jaxswap._gpu.target import Target
+
+
+def target_mesh(target: Target, like: Mesh | AbstractMesh | None = None) -> Mesh:
+    """Make a mesh of compile-only devices.
+
+    Args:
+      target: the GPU to imitate.
+      like: a mesh whose axes the new one takes. By default one axis and one device.
+
+    Returns:
+      A mesh whose devices are all of one host.
+
+    Raises:
+      ImportError: if JAX's CUDA plugin is not installed; the text says what to install.
+      ValueError: if the plugin cannot compile for this GPU.
+    """
+    if like is None:
+        return Mesh(np.array(_devices(target, 1)), ("device",))
+    devices = np.array(_devices(target, like.size)).reshape(like.axis_sizes)
+    return Mesh(devices, like.axis_names, axis_types=like.axis_types)
+
+
+def place_on(target: Target, arguments: Any) -> Any:
+    """Describe arguments as if they lived on a GPU.
+
+    Args:
+      target: the GPU to imitate.
+      arguments: a pytree. An array that is sharded over a mesh stays sharded the same
+        way, over as many imitated GPUs; every other array is placed on all of them.
+
+    Returns:
+      The pytree with each array replaced by a `jax.ShapeDtypeStruct` in device memory,
+      or in pinned host memory if the array is there; leaves that are no arrays stay as
+      they are.
+
+    Raises:
+      ImportError: if JAX's CUDA plugin is not installed.
+      ValueError: if the plugin cannot compile for this GPU.
+    """
+    shardings = [_sharding_over_mesh(leaf) for leaf in jax.tree.leaves(arguments)]
+    meshes = [sharding.mesh for sharding in shardings if sharding is not None]
+    # Over a mesh of one device, JAX would trace another program than without a mesh.
+    everywhere = (
+        NamedSharding(target_mesh(target, meshes[0]), PartitionSpec())
+        if meshes
+        else SingleDeviceSharding(_devices(target, 1)[0])
+    )
+
+    def place(leaf: Any) -> Any:
+        if not is_array(leaf):
+            return leaf
+        sharding = everywhere
+        if (own := _sharding_over_mesh(leaf)) is not None:
+            sharding = NamedSharding(target_mesh(target, own.mesh), own.spec)
+        if memory_kind(leaf):
+            sharding = _in_host_memory(target, sharding)
+        return jax.ShapeDtypeStruct(
+            leaf.shape,
+            _dtype(leaf),
+            sharding=sharding,
+            weak_type=bool(getattr(leaf, "weak_type", False)),
+        )
+
+    return jax.tree.map(place, arguments)
+
+
+def is_array(leaf: Any) -> bool:
+    """Tell whether a leaf is an array, or describes one."""
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+
+
+def memory_kind(leaf: Any) -> str | None:
+    """Return `"pinned_host"` for an array in pinned host memory, else None."""
+    kind = getattr(getattr(leaf, "sharding", None), "memory_kind", None)
+    return kind if kind == "pinned_host" else None
+
+
+@lru_cache(maxsize=32)
+def _devices(target: Target, count: int) -> tuple[Any, ...]:
+    # Partitions x hosts of a partition x GPUs of a host.
+    shape = f"1x1x{count}"
+    try:
+        return tuple(_compat.cuda_topology(target.to_text_proto(), shape).devices)
+    except jax.errors.JaxRuntimeError as error:
+        raise ValueError(
+            f"JAX's CUDA plugin cannot compile for `{target.name}`: {error}"
+        ) from error
+
+
+def _sharding_over_mesh(leaf: Any) -> NamedSharding | None:
+    """The sharding of an array that lies on several devices."""
+    sharding = getattr(leaf, "sharding", None)
+    if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
+        return sharding
+    return None
+
+
+def _in_host_memory(
+    target: Target, sharding: NamedSharding | SingleDeviceSharding
+) -> NamedSharding:
+    """The same places, in pinned host memory.
+
+    A compile-only device knows no memories and forgets which one it was told. A mesh
+    without devices remembers; it takes those of the other arguments, or of a mesh set
+    by `jax.set_mesh`.
+    """
+    is_over_mesh = isinstance(sharding, NamedSharding)
+    mesh = sharding.mesh if is_over_mesh else target_mesh(target)
+    spec = sharding.spec if is_over_mesh else PartitionSpec()
+    return NamedSharding(mesh.abstract_mesh, spec, memory_kind="pinned_host")
+
+
+def _dtype(leaf: Any) -> Any:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+        return leaf.dtype
+    return jax.dtypes.canonicalize_dtype(leaf.dtype)

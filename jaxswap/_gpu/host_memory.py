@@ -1,0 +1,153 @@
+"""What the machine can hold in pinned host memory, and whether a plan fits in there.
+
+Numbers in, nothing or an error out. No JAX here.
+
+XLA takes pinned host memory from one pool for all GPUs of a process. The pool grows on
+demand up to the limit in `XLA_PJRT_GPU_HOST_MEMORY_LIMIT_GB`, by default 64, which XLA
+multiplies with 2**30 (`GetGpuHostAllocator` in openxla/xla,
+`xla/pjrt/gpu/gpu_helpers.cc`): they are GiB. It is read when JAX first uses the GPU.
+"""
+
+import math
+import os
+from pathlib import Path
+
+from jaxswap._base.units import format_bytes
+
+POOL_VARIABLE = "XLA_PJRT_GPU_HOST_MEMORY_LIMIT_GB"
+
+_GIB = 2**30
+_DEFAULT_POOL_GIB = 64
+
+# A pool that is exactly full leaves no room for the gaps between buffers. An estimate.
+_POOL_SLACK = 1.125
+
+
+class HostMemoryError(ValueError):
+    """A plan needs more pinned host memory than it may have.
+
+    `jaxswap.plan` raises it for more than `host_budget`, than this machine has free,
+    or than XLA's pool holds; the text says which, and what to do.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxswap
+        >>> w = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
+        >>> try:
+        ...     jaxswap.plan(lambda w: jnp.sum(jnp.tanh(w @ w) @ w), w,
+        ...                  policy=jaxswap.OFFLOAD, host_budget="1MiB",
+        ...                  target="h100", compile=False, progress=False)
+        ... except jaxswap.HostMemoryError as error:
+        ...     print(str(error).split(":")[0])
+        the plan needs 8.00 MiB of pinned host memory and the host budget is 1.00 MiB
+    """
+
+
+def check_host_memory(
+    needed_bytes: int,
+    *,
+    limit_bytes: int | None = None,
+    is_local: bool = True,
+    device_count: int = 1,
+) -> None:
+    """Make sure that a plan fits in pinned host memory.
+
+    Args:
+      needed_bytes: most that the plan holds there at once, for each GPU.
+      limit_bytes: what the user allows each GPU; None: as much as there is.
+      is_local: whether the plan is for this machine. If not, only `limit_bytes` counts.
+      device_count: GPUs of this process that follow the plan, into the same memory.
+
+    Raises:
+      HostMemoryError: if the plan needs more than `limit_bytes`, than this machine's
+        free memory, or than XLA's pool. The text says which, and what to do.
+      ValueError: if the pool's environment variable cannot be read.
+
+    Example:
+      >>> check_host_memory(2**30, limit_bytes=2**31, is_local=False)
+      >>> check_host_memory(2**32, limit_bytes=2**31, is_local=False)
+      Traceback (most recent call last):
+      ...
+      jaxswap._gpu.host_memory.HostMemoryError: the plan needs 4.00 GiB of pinned ...
+    """
+    plan = f"the plan needs {format_bytes(needed_bytes)} of pinned host memory and"
+    less = "let more be recomputed or kept on the device"
+    if limit_bytes is not None and needed_bytes > limit_bytes:
+        raise HostMemoryError(
+            f"{plan} the host budget is {format_bytes(limit_bytes)}: allow more, "
+            f"or {less}."
+        )
+    if not is_local:
+        return
+    if device_count > 1:
+        each, needed_bytes = needed_bytes, needed_bytes * device_count
+        plan = (
+            f"the plan needs {format_bytes(needed_bytes)} of pinned host memory "
+            f"({format_bytes(each)} for each of {device_count} GPUs) and"
+        )
+    available = available_ram_bytes()
+    if available is not None and needed_bytes > available:
+        raise HostMemoryError(
+            f"{plan} this machine has {format_bytes(available)} of free memory: use a "
+            f"machine with more, or {less}."
+        )
+    pool = xla_pool_bytes()
+    if needed_bytes > pool:
+        enough_gib = math.ceil(needed_bytes * _POOL_SLACK / _GIB)
+        raise HostMemoryError(
+            f"{plan} XLA's pool of it holds {format_bytes(pool)}: set the environment "
+            f"variable {POOL_VARIABLE}={enough_gib} before JAX first uses the GPU, "
+            f"or {less}."
+        )
+
+
+def xla_pool_bytes() -> int:
+    """Return how much pinned host memory XLA allows all GPUs of a process together.
+
+    Returns:
+      The limit in the environment variable `XLA_PJRT_GPU_HOST_MEMORY_LIMIT_GB`, or
+      XLA's default.
+
+    Raises:
+      ValueError: if the variable holds no positive whole number. XLA reports such a
+        text in its log only.
+    """
+    text = os.environ.get(POOL_VARIABLE)
+    if text is None:
+        return _DEFAULT_POOL_GIB * _GIB
+    try:
+        gib = int(text)
+    except ValueError:
+        gib = 0
+    if gib <= 0:
+        raise ValueError(
+            f"the environment variable {POOL_VARIABLE} is {text!r}: give a positive "
+            f"whole number of GiB, such as {_DEFAULT_POOL_GIB}, or unset it."
+        )
+    return gib * _GIB
+
+
+def available_ram_bytes(
+    meminfo: str | os.PathLike[str] = "/proc/meminfo",
+) -> int | None:
+    """Return how much memory of this machine new data can take without swapping.
+
+    What a container or a batch system allows, which may be less, is not seen.
+
+    Args:
+      meminfo: Linux's account of its memory. Where there is none, the system is asked
+        for its free pages.
+
+    Returns:
+      Bytes, or None if the system does not tell.
+    """
+    try:
+        for line in Path(meminfo).read_text(encoding="ascii").splitlines():
+            name, _, amount = line.partition(":")
+            if name == "MemAvailable":
+                return int(amount.split()[0]) * 1024  # It says kB and means KiB.
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,247 @@
+"""The numbers of a GPU: enough to compile for it and to predict time on it.
+
+In comes a name or a `Target`, out comes a `Target`, and from it the text proto that
+XLA reads to compile for a GPU that is not there, and the rates that the GPU sustains.
+No JAX here.
+"""
+
+import re
+from dataclasses import dataclass
+
+from jaxswap._gpu.rates import Rates, usual_rates
+from jaxswap._gpu.table import BUILT_IN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A GPU as numbers.
+
+    Attributes:
+      name: short name, as `find_target` takes it.
+      device_name: the name the driver reports.
+      compute_capability: major and minor number of the CUDA architecture.
+      architecture_specific: compile with the architecture-specific instructions
+        (`sm_90a`, `sm_100a`).
+      memory_bytes: device memory.
+      memory_bytes_per_second: peak bandwidth of device memory.
+      host_link_bytes_per_second: peak bandwidth to and from host memory, each way.
+      l2_cache_bytes: size of the last cache.
+      core_count: streaming multiprocessors.
+      clock_hertz: boost clock.
+      fpus_per_core: fp32 lanes of one multiprocessor.
+      threads_per_core: resident threads of one multiprocessor.
+      shared_memory_per_core_bytes: shared memory of one multiprocessor.
+      shared_memory_per_block_bytes: most that one block may ask for.
+      bf16_flops_per_second: peak of matrix units with 16-bit inputs.
+      tf32_flops_per_second: peak of matrix units with fp32 inputs.
+      fp32_flops_per_second: peak of the ordinary fp32 units.
+      rates: measured by `calibrate`; None: published peaks times usual shares.
+
+    Example:
+      >>> import dataclasses
+      >>> slow_link = dataclasses.replace(
+      ...     find_target("h100"), name="h100-pcie4", host_link_bytes_per_second=25e9)
+    """
+
+    name: str
+    device_name: str
+    compute_capability: tuple[int, int]
+    architecture_specific: bool = False
+    memory_bytes: int
+    memory_bytes_per_second: float
+    host_link_bytes_per_second: float
+    l2_cache_bytes: int
+    core_count: int
+    clock_hertz: float
+    fpus_per_core: int
+    threads_per_core: int
+    shared_memory_per_core_bytes: int
+    shared_memory_per_block_bytes: int
+    bf16_flops_per_second: float
+    tf32_flops_per_second: float
+    fp32_flops_per_second: float
+    rates: Rates | None = None
+
+    def to_text_proto(self) -> str:
+        """Write the `GpuTargetConfigProto` that XLA compiles for.
+
+        Only long-standing fields are written: one unknown field makes a plugin refuse
+        the whole text.
+
+        Returns:
+          The text form of the proto.
+        """
+        major, minor = self.compute_capability
+        feature = "ACCELERATED_FEATURES" if self.architecture_specific else "NONE"
+        return _TEXT_PROTO.format(
+            target=self,
+            major=major,
+            minor=minor,
+            feature=feature,
+            suffix="a" if self.architecture_specific else "",
+            clock_ghz=self.clock_hertz / 1e9,
+            memory_bytes_per_second=int(self.memory_bytes_per_second),
+            host_link_bytes_per_second=int(self.host_link_bytes_per_second),
+        )
+
+
+def find_target(target: str | Target) -> Target:
+    """Look up a GPU by name.
+
+    Args:
+      target: a name from `target_names()`, in any case and with or without
+        separators (`"A100_80"`, `"a100-80"`, `"a10080"` are one), or a `Target`, which
+        is returned as it is.
+
+    Returns:
+      The GPU's numbers.
+
+    Raises:
+      ValueError: if no GPU has that name; the text lists those that do.
+
+    Example:
+      >>> find_target("H100").core_count
+      132
+    """
+    if isinstance(target, Target):
+        return target
+    found = _BY_KEY.get(target_key(target)) if isinstance(target, str) else None
+    if found is None:
+        raise ValueError(
+            f"`target` is {target!r}, which is not a known GPU; choose one of "
+            f"{', '.join(target_names())}, or describe yours with `jaxswap.Target`."
+        )
+    return found
+
+
+def target_names() -> tuple[str, ...]:
+    """List the names that `find_target` knows.
+
+    Returns:
+      The names, in alphabetical order.
+    """
+    return tuple(sorted(known.name for known in _BY_KEY.values()))
+
+
+def find_device(device_name: str) -> Target | None:
+    """Look up a built-in GPU by the name that its driver reports.
+
+    Args:
+      device_name: the name, as in `jax.devices()[0].device_kind`.
+
+    Returns:
+      The GPU's numbers, or None if it is not built in.
+
+    Example:
+      >>> find_device("NVIDIA H200").name
+      'h200'
+    """
+    return next((t for t in _BY_KEY.values() if t.device_name == device_name), None)
+
+
+def target_key(name: str) -> str:
+    """Reduce a name to what its spellings share: small letters and digits.
+
+    Args:
+      name: a name of a GPU.
+
+    Returns:
+      The same for `"A100_80"`, `"a100-80"` and `"a10080"`.
+    """
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def published_rates(target: Target) -> Rates:
+    """Estimate what a GPU sustains from its published peaks.
+
+    Args:
+      target: the GPU; its own `rates` are not looked at.
+
+    Returns:
+      Its peaks times the shares that such GPUs usually reach (see `_rates`).
+
+    Raises:
+      ValueError: if a peak is not positive and finite.
+
+    Example:
+      >>> published_rates(find_target("h100")).is_measured
+      False
+    """
+    return usual_rates(
+        bf16_flops_per_second=target.bf16_flops_per_second,
+        tf32_flops_per_second=target.tf32_flops_per_second,
+        fp32_flops_per_second=target.fp32_flops_per_second,
+        memory_bytes_per_second=target.memory_bytes_per_second,
+        host_link_bytes_per_second=target.host_link_bytes_per_second,
+        source=f"published peaks of {target.device_name}, times usual shares",
+    )
+
+
+def rates_of(target: Target) -> Rates:
+    """Return the rates to predict time with.
+
+    Args:
+      target: the GPU.
+
+    Returns:
+      Its measured rates, if it has any, else those that follow from published peaks.
+
+    Raises:
+      ValueError: if nothing was measured and a peak is not positive and finite.
+
+    Example:
+      >>> rates_of(find_target("a100-80")).swap_in_bytes_per_second
+      25200000000.0
+    """
+    return published_rates(target) if target.rates is None else target.rates
+
+
+_TEXT_PROTO = """\
+gpu_device_info {{
+  threads_per_block_limit: 1024
+  threads_per_warp: 32
+  shared_memory_per_block: 49152
+  shared_memory_per_core: {target.shared_memory_per_core_bytes}
+  shared_memory_per_block_optin: {target.shared_memory_per_block_bytes}
+  threads_per_core_limit: {target.threads_per_core}
+  core_count: {target.core_count}
+  fpus_per_core: {target.fpus_per_core}
+  block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535
+  block_dim_limit_z: 65535
+  thread_dim_limit_x: 1024
+  thread_dim_limit_y: 1024
+  thread_dim_limit_z: 64
+  registers_per_core_limit: 65536
+  registers_per_block_limit: 65536
+  memory_bandwidth: {memory_bytes_per_second}
+  l2_cache_size: {target.l2_cache_bytes}
+  clock_rate_ghz: {clock_ghz}
+  device_memory_size: {target.memory_bytes}
+  cuda_compute_capability {{
+    major: {major}
+    minor: {minor}
+    feature_extension: {feature}
+  }}
+  device_vendor: "NVIDIA Corporation"
+  platform_version: "Compute Capability {major}.{minor}{suffix}"
+  device_address_bits: 64
+  pcie_bandwidth: {host_link_bytes_per_second}
+  name: "{target.device_name}"
+  driver_version: "13.0.0"
+  runtime_version: "12.8.0"
+  compile_time_toolkit_version: "12.8.0"
+  dnn_version: "9.10.0"
+}}
+platform_name: "CUDA"
+dnn_version_info {{
+  major: 9
+  minor: 10
+}}
+device_description_str: "{target.device_name}"
+"""
+
+_BY_KEY = {
+    target_key(target.name): target
+    for target in (Target(**numbers) for numbers in BUILT_IN)
+}

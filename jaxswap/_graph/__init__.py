@@ -1,0 +1,1 @@
+"""A traced program as plain data."""

@@ -1,0 +1,62 @@
+"""What a plan fits: the arguments' types and the program traced from them."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+from jaxswap._graph.graph import Graph
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """Types of arguments, and a fingerprint of the program traced from them.
+
+    Attributes:
+        arguments: type of each array, such as `"float32[8,1024]"`, in order.
+        program: hash of the equations; two programs with one hash are the same.
+    """
+
+    arguments: tuple[str, ...]
+    program: str
+
+    def __str__(self) -> str:
+        """Write the types, repeated ones counted, and the hash."""
+        runs: list[list[str]] = []
+        for argument in self.arguments:
+            if runs and runs[-1][0] == argument:
+                runs[-1].append(argument)
+            else:
+                runs.append([argument])
+        parts = [r[0] if len(r) == 1 else f"{len(r)} x {r[0]}" for r in runs]
+        return f"({', '.join(parts)}), program {self.program}"
+
+
+def signature_of(graph: Graph) -> Signature:
+    """Describe the arguments of a graph and hash its equations."""
+    digest = hashlib.sha256()
+    for eqn in graph.equations:
+        parts = (eqn.primitive, eqn.inputs, eqn.outputs, eqn.is_backward, eqn.flops)
+        digest.update(repr(parts).encode())
+    for value in graph.values:
+        digest.update(f"{value.dtype}{value.shape}".encode())
+    ends = (graph.arguments, graph.outputs, graph.cotangents, graph.gradients)
+    digest.update(repr(ends).encode())
+    if graph.is_body:
+        digest.update(repr((graph.carried, graph.sliced, graph.trip_count)).encode())
+    for loop in graph.loops:
+        actions = "".join(action.value[0] for action in loop.actions)
+        digest.update(f"{signature_of(loop.graph).program}{actions}".encode())
+    return Signature(
+        arguments=tuple(type_of(graph, graph.arguments)),
+        program=digest.hexdigest()[:16],
+    )
+
+
+def type_of(graph: Graph, values: Sequence[int]) -> list[str]:
+    """Types of values, such as `"float32[8,1024]"`."""
+    shown = []
+    for v in values:
+        value = graph.values[v]
+        shape = ",".join(map(str, value.shape))
+        shown.append(f"{value.dtype or 'extended'}[{shape}]")
+    return shown

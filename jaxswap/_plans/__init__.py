@@ -1,0 +1,1 @@
+"""What a search decided: to look at, to save, to find again."""

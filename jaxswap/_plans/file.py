@@ -1,0 +1,254 @@
+"""Plan <-> JSON."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxswap._gpu.rates import Rates
+from jaxswap._gpu.target import Target
+from jaxswap._graph.graph import Action, Equation, Graph, Loop, Value
+from jaxswap._graph.placement import Placement
+from jaxswap._graph.signature import Signature, signature_of
+from jaxswap._plans.plan import Compiled, Plan
+from jaxswap._schedule.by_distance import Return, Swap
+
+FORMAT = 2
+
+Retrace = Callable[[Callable[[Graph], Sequence[Action]]], tuple[Graph, Graph | None]]
+
+
+def save_plan(plan: Plan, path: str | os.PathLike[str]) -> Path:
+    """Write a plan to a JSON file, its program included.
+
+    The file is written beside its place and moved there, so that an interruption
+    leaves the old one.
+
+    Args:
+        plan: the plan.
+        path: where to; the folder must exist.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+    """
+    return write_atomically(Path(path), plan_to_json(plan))
+
+
+def load_plan(path: str | os.PathLike[str]) -> Plan:
+    """Read a plan that `Plan.save` wrote.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The plan. `jaxswap.offload(fn, plan=...)` refuses it where it does not fit.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is no plan, or one of another version of jaxswap.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxswap, tempfile
+        >>> w = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
+        >>> plan = jaxswap.plan(
+        ...     lambda w: jnp.sum(jnp.tanh(w @ w)), w, target="h100", compile=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = plan.save(f"{folder}/plan.json")
+        ...     jaxswap.load_plan(path).actions == plan.actions
+        True
+    """
+    try:
+        return plan_from_json(Path(path).read_text())
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not a plan: {error!r}.") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def write_atomically(path: Path, text: str) -> Path:
+    """Write a file so that it is either the old one or the whole new one."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path} to.")
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_text(text)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def plan_to_json(plan: Plan, *, with_graph: bool = True) -> str:
+    """Return a plan as JSON; without its graph it can only be read with it."""
+    fields: dict[str, Any] = {
+        field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)
+    }
+    fields["actions"] = _letters(plan.actions)
+    for name in ("target", "signature", "compiled", "placement"):
+        if fields[name] is not None:
+            fields[name] = dataclasses.asdict(fields[name])
+    fields["swaps"] = [dataclasses.asdict(swap) for swap in plan.swaps]
+    for name in ("graph", "plain_graph"):
+        if not with_graph:
+            del fields[name]
+        elif fields[name] is not None:
+            fields[name] = _graph_to_json(fields[name])
+    if not with_graph:
+        fields["loops"] = {
+            signature_of(loop.graph).program: _letters(loop.actions)
+            for loop in plan.loops
+        }
+    return json.dumps({"format": FORMAT, **fields})
+
+
+def plan_from_json(text: str, traced: Retrace | None = None) -> Plan:
+    """Read what `plan_to_json` wrote.
+
+    Args:
+        text: the JSON.
+        traced: if it holds no graph, returns that of the program with loops that run
+            as decided, and that with loops left to JAX, if there are any.
+    """
+    fields = json.loads(text)
+    if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
+        raise ValueError(f"this is not a plan of format {FORMAT}.")
+    fields["actions"] = _actions(fields["actions"])
+    fields["target"] = _target(fields["target"])
+    signature = fields["signature"]
+    fields["signature"] = Signature(tuple(signature["arguments"]), signature["program"])
+    fields["swaps"] = tuple(_swap(swap) for swap in fields["swaps"])
+    if fields["compiled"] is not None:
+        fields["compiled"] = Compiled(**fields["compiled"])
+    if fields["placement"] is not None:
+        fields["placement"] = _placement(fields["placement"])
+    if fields["staleness"] is not None:
+        fields["staleness"] = tuple(fields["staleness"])
+    if traced is not None:
+        letters = fields.pop("loops")
+        fields["graph"], fields["plain_graph"] = traced(
+            lambda body: _actions(letters[signature_of(body).program])
+        )
+    else:
+        for name in ("graph", "plain_graph"):
+            if fields[name] is not None:
+                fields[name] = _graph_from_json(fields[name])
+    plan = Plan(**fields)
+    _check(plan)
+    return plan
+
+
+def _placement(fields: dict[str, Any]) -> Placement:
+    return Placement(
+        axes=tuple((name, size) for name, size in fields["axes"]),
+        explicit=tuple(fields["explicit"]),
+        operands=tuple(
+            tuple(tuple(names) for names in spec) for spec in fields["operands"]
+        ),
+    )
+
+
+def _check(plan: Plan) -> None:
+    """Refuse a plan that is not one of its program."""
+    values = range(len(plan.graph.values))
+    if signature_of(plan.graph) != plan.signature:
+        raise ValueError("the program is not the one that the plan was made for.")
+    if len(plan.actions) != len(values):
+        raise ValueError(f"{len(plan.actions)} actions for {len(values)} values.")
+    for swap in plan.swaps:
+        if swap.value not in values:
+            raise ValueError(f"a swap of value {swap.value}, which does not exist.")
+
+
+def _swap(fields: dict[str, Any]) -> Swap:
+    returns = tuple(Return(**back) for back in fields.pop("returns"))
+    return Swap(**fields, returns=returns)
+
+
+def _target(fields: dict[str, Any]) -> Target:
+    rates = fields.pop("rates")
+    capability = tuple(fields.pop("compute_capability"))
+    return Target(
+        **fields,
+        compute_capability=capability,
+        rates=None if rates is None else Rates(**rates),
+    )
+
+
+_ENDS = ("arguments", "outputs", "cotangents", "gradients", "carried", "sliced")
+
+
+def _graph_to_json(graph: Graph) -> dict[str, Any]:
+    """Rows of plain fields, in the order of the dataclasses."""
+    return {
+        "values": [_row(value) for value in graph.values],
+        "equations": [_row(eqn) for eqn in graph.equations],
+        **{name: getattr(graph, name) for name in _ENDS},
+        "trip_count": graph.trip_count,
+        "loops": [
+            [_graph_to_json(loop.graph), _letters(loop.actions)] for loop in graph.loops
+        ],
+    }
+
+
+def _row(row: Any) -> list[Any]:
+    def plain(x: Any) -> Any:
+        if isinstance(x, Graph):
+            return _graph_to_json(x)
+        return str(x) if isinstance(x, np.dtype) else x
+
+    return [plain(getattr(row, f.name)) for f in dataclasses.fields(row)]
+
+
+def _letters(actions: Sequence[Action]) -> str:
+    return "".join(action.value[0] for action in actions)
+
+
+def _actions(letters: str) -> tuple[Action, ...]:
+    by_letter = {action.value[0]: action for action in Action}
+    return tuple(by_letter[letter] for letter in letters)
+
+
+def _graph_from_json(stored: dict[str, Any]) -> Graph:
+    value_names = [f.name for f in dataclasses.fields(Value)]
+    equation_names = [f.name for f in dataclasses.fields(Equation)]
+    values = []
+    for row in stored["values"]:
+        fields = dict(zip(value_names, row, strict=True))
+        fields["shape"] = tuple(fields["shape"])
+        fields["dtype"] = None if fields["dtype"] is None else _dtype(fields["dtype"])
+        values.append(Value(**fields))
+    equations = []
+    for row in stored["equations"]:
+        fields = dict(zip(equation_names, row, strict=True))
+        fields["inputs"] = tuple(fields["inputs"])
+        fields["outputs"] = tuple(fields["outputs"])
+        if fields["body"] is not None:
+            fields["body"] = _graph_from_json(fields["body"])
+        equations.append(Equation(**fields))
+    return Graph(
+        tuple(values),
+        tuple(equations),
+        **{name: tuple(stored[name]) for name in _ENDS},
+        trip_count=stored["trip_count"],
+        loops=tuple(
+            Loop(_graph_from_json(body), _actions(letters))
+            for body, letters in stored["loops"]
+        ),
+    )
+
+
+def _dtype(name: str) -> np.dtype:
+    """A dtype by name; bfloat16 and its kind come with `ml_dtypes`, which JAX needs."""
+    try:
+        return np.dtype(name)
+    except TypeError:
+        import ml_dtypes
+
+        return np.dtype(getattr(ml_dtypes, name))

@@ -1,0 +1,1 @@
+"""Program and schedule -> a function that JAX can run."""

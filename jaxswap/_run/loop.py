@@ -1,0 +1,343 @@
+"""Loops -> loops that store, swap and recompute inside their bodies.
+
+`jax.lax.scan` keeps what its backward pass reads as one large array for each value,
+with a slice for every iteration. Swapping such an array when the loop has ended comes
+too late. So the body is traced as a program of its own, each of its values is kept,
+swapped or computed again in each iteration, and both passes become loops of ours:
+
+    forward     carry, what is to be swapped of the iteration before
+                -> start the copies to the host; run the body
+    backward    cotangent, what has come back during the iteration before
+                -> start the copies for the iteration to come; run the backward pass
+
+So each copy has a whole iteration to hide behind, and what the last iteration makes
+never leaves. The cost is one more slice of device memory in either direction.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+from jax.extend.core import JaxprEqn, Var
+
+from jaxswap import _compat
+from jaxswap._graph.graph import Action, Graph, Loop
+from jaxswap._run.machine import (
+    Residuals,
+    label_in_scope,
+    run_backward,
+    run_forward,
+)
+from jaxswap._schedule.instructions import Instruction, Schedule
+from jaxswap._schedule.issue import schedule_body
+from jaxswap._schedule.prune import without_zeros, zeros_from
+from jaxswap._trace.describe import graph_of
+from jaxswap._trace.program import (
+    Program,
+    differentiate,
+    evaluate,
+    has_tangent,
+    trace,
+    with_zeros,
+)
+
+DecideLoop = Callable[[Graph], Sequence[Action]]
+"""Says what becomes of each value of a loop's body."""
+Traced = Callable[[DecideLoop], Program]
+"""Traces a function whose loops run as decided."""
+
+
+class Loops:
+    """Executes the loops of a function that is being traced; notes what was decided.
+
+    Attributes:
+        decide: what becomes of the values of a body.
+        found: the bodies that were decided on, in the order of tracing.
+    """
+
+    def __init__(self, decide: DecideLoop) -> None:
+        self.decide = decide
+        self.found: list[Loop] = []
+
+    def __call__(self, eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
+        """Execute a loop, with a gradient that follows what is decided of its body."""
+        scan = _compat.scan_of(eqn)
+        assert scan is not None
+
+        def plain(*operands: Any) -> Sequence[Any]:
+            return _compat.bind_equation(eqn, operands)
+
+        def forward(*primals: Any) -> Any:
+            operands = [p.value for p in primals]
+            perturbed = [p.perturbed and has_tangent(p.value) for p in primals]
+            body = self._body(scan, perturbed)
+            if body is None:
+                return _run_plain(plain, operands, perturbed)
+            if scan.unroll != 1:
+                warnings.warn(
+                    f"a loop with unroll={scan.unroll} swaps or recomputes in its "
+                    "body, so it is not unrolled: XLA cannot compile unrolled loops "
+                    "that copy to the host.",
+                    stacklevel=2,
+                )
+            outputs, saved = body.run_forward(operands)
+            types = [jax.typeof(x) for x in operands]
+
+            def pullback(saved: _Saved, cotangents: Sequence[Any]) -> list[Any]:
+                return body.run_backward(types, saved, cotangents)
+
+            return outputs, jax.tree_util.Partial(pullback, saved)
+
+        def backward(pullback: Any, cotangents: Sequence[Any]) -> Any:
+            given = [None if isinstance(c, SymbolicZero) else c for c in cotangents]
+            return tuple(pullback(given))
+
+        if scan.length < 2 or eqn.effects:
+            return plain(*inputs)
+        call = jax.custom_vjp(plain)
+        call.defvjp(forward, backward, symbolic_zeros=True)
+        return call(*inputs)
+
+    def _body(self, scan: _compat.Scan, perturbed: Sequence[bool]) -> "_Body | None":
+        """Trace one iteration and decide; `None` if all is kept, as JAX would."""
+        jaxpr, consts = _compat.open_jaxpr(scan.jaxpr)
+        inner = Loops(self.decide)
+
+        def iteration(*operands: Any) -> Sequence[Any]:
+            variables = (*jaxpr.constvars, *jaxpr.invars)
+            env = dict(zip(variables, (*consts, *operands), strict=True))
+            return evaluate(jaxpr, env, inner)
+
+        program = trace(
+            iteration,
+            [v.aval for v in jaxpr.invars],
+            _perturbed(jaxpr, scan, perturbed),
+            [atom.aval for atom in jaxpr.outvars],
+            inner.found,
+        )
+        first, last = scan.const_count, scan.const_count + scan.carry_count
+        carried, sliced = program.operands[first:last], program.operands[last:]
+        graph = graph_of(program, carried, sliced, scan.length)
+        actions = tuple(self.decide(graph))
+        self.found.append(Loop(graph, actions))
+        if all(action is Action.KEEP for action in actions) and not inner.found:
+            return None
+        return _Body(scan, program, graph, *schedule_body(graph, actions))
+
+
+def _run_plain(
+    plain: Callable[..., Sequence[Any]],
+    operands: Sequence[Any],
+    perturbed: Sequence[bool],
+) -> Any:
+    """Leave a loop and its gradient to JAX."""
+    wanted = [i for i, p in enumerate(perturbed) if p]
+    outputs, pullback = differentiate(plain, operands, wanted)
+    types = [jax.typeof(x) for x in outputs]
+
+    def by_jax(pullback: Any, cotangents: Sequence[Any]) -> list[Any]:
+        found = dict(zip(wanted, pullback(with_zeros(cotangents, types)), strict=True))
+        return [found.get(i) for i in range(len(perturbed))]
+
+    return outputs, jax.tree_util.Partial(by_jax, pullback)
+
+
+def _perturbed(
+    jaxpr: Any, scan: _compat.Scan, perturbed: Sequence[bool]
+) -> tuple[bool, ...]:
+    """For each operand of a body whether it depends on one that is differentiated.
+
+    A carry does if any iteration makes it depend on one.
+    """
+    flags = list(perturbed)
+    first, last = scan.const_count, scan.const_count + scan.carry_count
+    while True:
+        reached = {v for v, flag in zip(jaxpr.invars, flags, strict=True) if flag}
+        for eqn in jaxpr.eqns:
+            if any(v in reached for v in eqn.invars if isinstance(v, Var)):
+                reached.update(eqn.outvars)
+        after = [
+            flag or (isinstance(v, Var) and v in reached and has_tangent(v.aval))
+            for flag, v in zip(flags[first:last], jaxpr.outvars, strict=False)
+        ]
+        if after == flags[first:last]:
+            return tuple(flags)
+        flags[first:last] = after
+
+
+@dataclasses.dataclass(frozen=True)
+class _Saved:
+    """What goes from the forward loop to the backward loop.
+
+    Attributes:
+        fixed: constants of the loop, by value index.
+        sliced: scanned arrays, and results of the loop that it reads again.
+        stacked: slices that were kept, one for each iteration.
+        host: slices that were swapped: at each place that of the iteration before.
+        last: those of the last iteration, which never left.
+    """
+
+    fixed: dict[int, Any]
+    sliced: dict[int, Any]
+    stacked: dict[int, Any]
+    host: dict[int, Any]
+    last: dict[int, Any]
+
+
+jax.tree_util.register_dataclass(
+    _Saved, ["fixed", "sliced", "stacked", "host", "last"], []
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Body:
+    """One iteration, traced and laid out.
+
+    Attributes:
+        scan: the loop.
+        program: one iteration with its backward pass.
+        graph: its description.
+        schedule: both passes.
+        swapped: the values that the loop swaps between them.
+    """
+
+    scan: _compat.Scan
+    program: Program
+    graph: Graph
+    schedule: Schedule
+    swapped: tuple[int, ...]
+
+    def run_forward(self, operands: Sequence[Any]) -> tuple[list[Any], _Saved]:
+        """Run the loop; return its results and what the backward loop needs."""
+        consts, init, xs = self._groups(operands)
+        count = len(init)
+        given = dict(zip(self.program.operands, operands, strict=True))
+        results = self.program.outputs[count:]
+        again = {v for v in given if v not in self.graph.carried}
+        again.update(v for v in results if isinstance(v, int))
+
+        def iteration(state: Any, slices: Sequence[Any]) -> Any:
+            carry, before = state
+            outputs, residuals = run_forward(
+                self.program, self.graph, self.schedule, (*consts, *carry, *slices)
+            )
+            device = residuals.device
+            swapped = {v: device[v] for v in self.swapped}
+            kept = {v: x for v, x in device.items() if v not in {*again, *swapped}}
+            host = self._copied(before, "swap_out", _compat.to_host)
+            return (tuple(outputs[:count]), swapped), (outputs[count:], kept, host)
+
+        nothing = {v: _zeros(self.program.avals[v]) for v in self.swapped}
+        (end, last), (ys, stacked, host) = lax.scan(
+            iteration,
+            (tuple(init), nothing),
+            tuple(xs),
+            length=self.scan.length,
+            reverse=self.scan.reverse,
+        )
+        made = {v: y for v, y in zip(results, ys, strict=True) if isinstance(v, int)}
+        stored = [
+            v
+            for v in self.schedule.device_residuals
+            if v in again and v not in self.swapped
+        ]
+        fixed = {v: given[v] for v in stored if v in self.fixed}
+        sliced = {
+            v: given[v] if v in self.graph.sliced else made[v]
+            for v in stored
+            if v not in self.fixed
+        }
+        return [*end, *ys], _Saved(fixed, sliced, stacked, host, last)
+
+    def run_backward(
+        self, types: Sequence[Any], saved: _Saved, cotangents: Sequence[Any]
+    ) -> list[Any]:
+        """Run the loop backwards; return one gradient (or `None`) for each operand."""
+        wanted = [v is not None for v in self.program.gradients]
+        const_wanted, carry_wanted, xs_wanted = self._groups(wanted)
+        const_types, carry_types, _ = self._groups(types)
+        given = dict(enumerate(cotangents))
+        of_carry = {
+            i: _zeros(type_) if given[i] is None else given[i]
+            for i, type_ in enumerate(carry_types)
+            if carry_wanted[i]
+        }
+        of_ys = {
+            i: c for i, c in given.items() if i >= len(carry_types) and c is not None
+        }
+        sums = {i: _zeros(t) for i, t in enumerate(const_types) if const_wanted[i]}
+        steps = self._steps({*of_carry, *of_ys})
+
+        def iteration(state: Any, slices: Any) -> Any:
+            of_carry, sums, device = state
+            of_ys, sliced, stacked, host = slices
+            before = self._copied(host, "swap_in", _compat.to_device)
+            residuals = Residuals({**saved.fixed, **sliced, **stacked, **device}, {})
+            now = {**of_carry, **of_ys}
+            gradients = run_backward(
+                self.program,
+                self.graph,
+                steps,
+                residuals,
+                [now.get(i) for i in range(len(cotangents))],
+            )
+            of_consts, of_carried, of_xs = self._groups(gradients)
+            sums = {i: x + of_consts[i] for i, x in sums.items()}
+            of_carry = {i: _like(of_carried[i], x) for i, x in of_carry.items()}
+            of_xs = {i: x for i, x in enumerate(of_xs) if xs_wanted[i]}
+            return (of_carry, sums, before), of_xs
+
+        (of_carry, sums, _), of_xs = lax.scan(
+            iteration,
+            (of_carry, sums, saved.last),
+            (of_ys, saved.sliced, saved.stacked, saved.host),
+            length=self.scan.length,
+            reverse=not self.scan.reverse,
+        )
+        groups = ((sums, const_wanted), (of_carry, carry_wanted), (of_xs, xs_wanted))
+        return [found.get(i) for found, flags in groups for i in range(len(flags))]
+
+    @property
+    def fixed(self) -> tuple[int, ...]:
+        """The loop's constants."""
+        return self.program.operands[: self.scan.const_count]
+
+    def _steps(self, present: Collection[int]) -> tuple[Instruction, ...]:
+        """The backward pass, with cotangents for the results `present` alone."""
+        absent = [
+            v
+            for i, v in enumerate(self.program.cotangents)
+            if v is not None and i not in present
+        ]
+        zeros = zeros_from(self.graph, absent)
+        return without_zeros(self.graph, self.schedule.backward, zeros)
+
+    def _groups(self, of_operands: Sequence[Any]) -> tuple[Any, Any, Any]:
+        """Split a sequence with one entry an operand: constants, carry, scanned."""
+        first = self.scan.const_count
+        last = first + self.scan.carry_count
+        return of_operands[:first], of_operands[first:last], of_operands[last:]
+
+    def _copied(
+        self, arrays: dict[int, Any], name: str, copy: Callable[[Any], Any]
+    ) -> dict[int, Any]:
+        """Copy slices between device and host, under names that evidence shows."""
+        copied = {}
+        for v, array in arrays.items():
+            with jax.named_scope(f"{name}({label_in_scope(self.graph.values[v])})"):
+                copied[v] = copy(array)
+        return copied
+
+
+def _zeros(aval: Any) -> jax.Array:
+    return jnp.zeros(aval.shape, aval.dtype)
+
+
+def _like(x: Any, model: Any) -> jax.Array:
+    """A gradient with the type of the cotangent whose place it takes."""
+    return jnp.broadcast_to(jnp.asarray(x, model.dtype), model.shape)

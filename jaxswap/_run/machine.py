@@ -1,0 +1,191 @@
+"""Program and schedule -> functions that execute the forward and backward pass."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxswap import _compat
+from jaxswap._graph.graph import Graph, Value
+from jaxswap._graph.placement import axes_of
+from jaxswap._schedule.instructions import (
+    Barrier,
+    Instruction,
+    Run,
+    Schedule,
+    SwapIn,
+    SwapOut,
+)
+from jaxswap._trace.program import Program, has_tangent
+from jaxswap._trace.shardings import sharding_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Residuals:
+    """What goes from the forward pass to the backward pass, by value index."""
+
+    device: dict[int, Any]
+    host: dict[int, Any]
+
+
+jax.tree_util.register_dataclass(Residuals, ["device", "host"], [])
+
+
+def run_forward(
+    program: Program, graph: Graph, plan: Schedule, operands: Sequence[Any]
+) -> tuple[list[Any], Residuals]:
+    """Execute the forward pass.
+
+    Returns:
+        The function's flat results and what the backward pass needs.
+    """
+    machine = _Machine(program, graph)
+    machine.device.update(zip(program.operands, operands, strict=True))
+    outputs = [v for v in program.outputs if isinstance(v, int)]
+    machine.execute(plan.forward, {*outputs, *plan.device_residuals})
+    residuals = Residuals(
+        {v: machine.read(v) for v in plan.device_residuals if v not in machine.known},
+        {v: machine.host[v] for v in plan.host_residuals},
+    )
+    return [machine.read(atom) for atom in program.outputs], residuals
+
+
+def run_backward(
+    program: Program,
+    graph: Graph,
+    steps: Sequence[Instruction],
+    residuals: Residuals,
+    cotangents: Sequence[Any],
+) -> list[Any]:
+    """Execute the backward pass.
+
+    Args:
+        program: the traced program.
+        graph: its description.
+        steps: the instructions of the backward pass.
+        residuals: from `run_forward`.
+        cotangents: one for each result of the function; `None` stands for zero.
+
+    Returns:
+        One gradient for each operand; `None` where none was asked for or it is zero.
+    """
+    machine = _Machine(program, graph)
+    machine.device.update(residuals.device)
+    machine.host.update(residuals.host)
+    for v, cotangent in zip(program.cotangents, cotangents, strict=True):
+        if v is not None and cotangent is not None:
+            machine.device[v] = cotangent
+    wanted = {v for v in program.gradients if isinstance(v, int)}
+    machine.execute(steps, wanted)
+    gradients = [None if v is None else machine.read(v) for v in program.gradients]
+    return like_operands(program, gradients)
+
+
+def like_operands(program: Program, gradients: Sequence[Any]) -> list[Any]:
+    """Split the gradients of operands that are split over a mesh like these.
+
+    XLA then leaves each device its part of a sum, where it would send all of it to
+    every device if something computes on it (an optimizer) before it is split.
+    """
+    placement, found = program.placement, list(gradients)
+    if placement is None:
+        return found
+    for index, v in enumerate(program.operands):
+        axes = axes_of(program.specs[v])
+        is_array = found[index] is not None and has_tangent(program.avals[v])
+        if is_array and axes and set(axes).isdisjoint(placement.explicit):
+            sharding = sharding_of(placement, program.specs[v])
+            found[index] = lax.with_sharding_constraint(found[index], sharding)
+    return found
+
+
+class _Machine:
+    """Executes instructions; forgets each array after its last use."""
+
+    def __init__(self, program: Program, graph: Graph) -> None:
+        self.program = program
+        self.graph = graph
+        self.known = program.constants
+        self.device: dict[int, Any] = dict(program.constants)
+        self.host: dict[int, Any] = {}
+
+    def read(self, atom: Any) -> Any:
+        """Return the array of a value or literal; a missing cotangent is zero."""
+        if not isinstance(atom, int):
+            return atom.val
+        if atom not in self.device:
+            aval = self.program.avals[atom]
+            return jnp.zeros(aval.shape, aval.dtype)
+        return self.device[atom]
+
+    def execute(self, steps: Sequence[Instruction], kept: set[int]) -> None:
+        """Execute `steps` in order; arrays in `kept` are not forgotten."""
+        last = self._last_uses(steps)
+        for index, step in enumerate(steps):
+            match step:
+                case Run(equation):
+                    self._run(equation)
+                case SwapOut(value):
+                    with jax.named_scope(f"swap_out({self._label(value)})"):
+                        self.host[value] = _compat.to_host(self.device[value])
+                case SwapIn(value):
+                    with jax.named_scope(f"swap_in({self._label(value)})"):
+                        self.device[value] = _compat.to_device(self.host[value])
+                case Barrier(device, host):
+                    self._barrier(device, host)
+            for v in last.get(index, ()):
+                if v not in kept and v not in self.known:
+                    self.device.pop(v, None)
+
+    def _run(self, index: int) -> None:
+        operation = self.program.operations[index]
+        inputs = [self.read(atom) for atom in operation.inputs]
+        results = _compat.bind_equation(operation.eqn, inputs)
+        self.device.update(zip(operation.outputs, results, strict=True))
+
+    def _barrier(self, device: tuple[int, ...], host: tuple[int, ...]) -> None:
+        # Inside `shard_map` a barrier gives all its results one type, so values that
+        # vary along other axes need one of their own.
+        groups: dict[frozenset[str], tuple[dict[int, Any], dict[int, Any]]] = {}
+        for kind, arrays, values in ((0, self.device, device), (1, self.host, host)):
+            for v in values:
+                axes = _compat.varying_axes(arrays[v])
+                groups.setdefault(axes, ({}, {}))[kind][v] = arrays[v]
+        for group in groups.values():
+            on_device, on_host = _compat.barrier(group)
+            self.device.update(on_device)
+            self.host.update(on_host)
+
+    def _last_uses(self, steps: Sequence[Instruction]) -> dict[int, list[int]]:
+        """Map the index of a step to the values whose array no later step reads.
+
+        A value that a later step brings back needs no array in between.
+        """
+        seen: set[int] = set()
+        last: dict[int, list[int]] = {}
+        for index in reversed(range(len(steps))):
+            reads: tuple[int, ...] = ()
+            match step := steps[index]:
+                case Run(equation):
+                    eqn = self.graph.equations[equation]
+                    reads = (*eqn.inputs, *eqn.outputs)
+                case SwapOut(value):
+                    reads = (value,)
+                case SwapIn(value):
+                    seen.discard(value)
+                case Barrier():
+                    reads = step.device
+            last[index] = [v for v in dict.fromkeys(reads) if v not in seen]
+            seen.update(reads)
+        return last
+
+    def _label(self, value: int) -> str:
+        return label_in_scope(self.graph.values[value])
+
+
+def label_in_scope(value: Value) -> str:
+    """A value's label in a form that a name stack can hold."""
+    return value.label.replace("/", ".").replace(" ", ":")

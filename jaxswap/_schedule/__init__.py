@@ -1,0 +1,1 @@
+"""Graph and actions -> the order of operations and copies."""

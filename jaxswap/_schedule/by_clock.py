@@ -1,0 +1,291 @@
+"""Entries, their seconds and a limit of memory -> swaps, laid out by the clock.
+
+Each direction is a queue of copies, worked off one by one:
+
+- to the host, in the order in which the values are made. Computation waits for a copy
+  at the first heavy entry that begins after it is done, so for nothing; sooner, if
+  device memory would not suffice until then.
+- to the device, from the last use to the first: a copy starts as late as still hides
+  it behind what runs before its use and behind the copies that follow; later, and
+  not hidden, if device memory does not suffice.
+
+Where a value stays and which gaps between its uses it spends on the host follows from
+the same clock: a gap is taken if both copies fit into it.
+"""
+
+import bisect
+import dataclasses
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from jaxswap._schedule.by_distance import Return, Swap
+from jaxswap._schedule.order import Entry
+
+IN_FLIGHT = 2
+"""Copies that may start at one entry. XLA lets two asynchronous copies run at once
+(`xla_gpu_experimental_parallel_async_compute_limit`) and ends one before a third."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Absence:
+    """A gap between two uses that a value spends on the host.
+
+    Attributes:
+        value: its index.
+        left: the last entry before the gap that reads or makes the value.
+        use: the first entry after the gap that reads it.
+        is_first: whether the value has to be copied out for it.
+    """
+
+    value: int
+    left: int
+    use: int
+    is_first: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock:
+    """When entries run and what memory they take, swapped values aside.
+
+    Attributes:
+        starts: second at which each entry begins if nothing is waited for.
+        ends: second at which each is done.
+        device_bytes: device memory at each entry while each swapped value is away for
+            as long as can be.
+        out_seconds: seconds of the copy to the host, by value.
+        in_seconds: seconds of the copy to the device, by value.
+        nbytes: bytes of each swapped value.
+    """
+
+    starts: np.ndarray
+    ends: np.ndarray
+    device_bytes: np.ndarray
+    out_seconds: Mapping[int, float]
+    in_seconds: Mapping[int, float]
+    nbytes: Mapping[int, int]
+
+
+class Lives:
+    """Where each value of a list of entries is made and used."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = entries
+        self.heavy = [i for i, entry in enumerate(entries) if entry.is_heavy]
+        self.made: dict[int, int] = {}
+        self.uses: dict[int, list[int]] = {}
+        for position, entry in enumerate(entries):
+            for v in entry.reads:
+                self.uses.setdefault(v, []).append(position)
+            for v in entry.makes:
+                self.made.setdefault(v, position)
+
+    def gaps(self, v: int) -> list[tuple[int, int]]:
+        """Stretches without a use in which something heavy runs."""
+        made = self.made.get(v)
+        if made is None:
+            return []
+        points = [made, *(use for use in self.uses.get(v, ()) if use > made)]
+        return [
+            (left, use)
+            for left, use in itertools.pairwise(points)
+            if self.heavy_between(left, use)
+        ]
+
+    def heavy_between(self, left: int, right: int) -> int:
+        """How many heavy entries lie strictly between two positions."""
+        first = bisect.bisect_right(self.heavy, left)
+        return max(0, bisect.bisect_left(self.heavy, right) - first)
+
+    def heavy_after(self, position: int) -> int | None:
+        """The first heavy entry behind a position."""
+        at = bisect.bisect_right(self.heavy, position)
+        return self.heavy[at] if at < len(self.heavy) else None
+
+    def heavy_before(self, position: int) -> int | None:
+        """The last heavy entry in front of a position."""
+        at = bisect.bisect_left(self.heavy, position)
+        return self.heavy[at - 1] if at else None
+
+
+def absences(
+    lives: Lives,
+    values: Collection[int],
+    starts: np.ndarray,
+    copy_seconds: Mapping[int, float],
+    patience: float = 1.0,
+) -> list[Absence]:
+    """Choose the gaps that values spend on the host.
+
+    Args:
+        lives: where values are made and used.
+        values: those to swap.
+        starts: second at which each entry begins.
+        copy_seconds: seconds of both copies of each value together.
+        patience: a gap is taken if it lasts this many times the copies. The longest
+            gap of a value is taken in any case.
+    """
+    found: list[Absence] = []
+    for v in values:
+        gaps = lives.gaps(v)
+        if not gaps:
+            continue
+        longest = max(gaps, key=lambda gap: starts[gap[1]] - starts[gap[0]])
+        taken = [
+            gap
+            for gap in gaps
+            if gap == longest
+            or starts[gap[1]] - starts[gap[0]] >= patience * copy_seconds[v]
+        ]
+        for index, (left, use) in enumerate(taken):
+            found.append(Absence(v, left, use, index == 0))
+    return found
+
+
+def tight(lives: Lives, gaps: Sequence[Absence]) -> tuple[Swap, ...]:
+    """Swaps that keep values away for as long as can be."""
+    layout = {
+        gap: (lives.heavy_after(gap.left), lives.heavy_before(gap.use)) for gap in gaps
+    }
+    return _swaps(lives, gaps, layout, frozenset())
+
+
+def place(
+    lives: Lives,
+    gaps: Sequence[Absence],
+    clock: Clock,
+    limit_bytes: int,
+    eager: Collection[int] = (),
+) -> tuple[Swap, ...]:
+    """Lay out copies so that as little as possible is waited for.
+
+    Args:
+        lives: where values are made and used.
+        gaps: the gaps that values spend on the host.
+        clock: when entries run and what they need.
+        limit_bytes: device memory that may be used.
+        eager: values whose copies back must be done one heavy entry before their use
+            (those that a compiler was seen to start too late).
+    """
+    placing = _Placing(lives, clock, limit_bytes)
+    layout: dict[Absence, tuple[int | None, int | None]] = {}
+    outward = sorted((g for g in gaps if g.is_first), key=lambda g: lives.made[g.value])
+    freed = {gap.value: placing.leave(gap) for gap in outward}
+    for gap in sorted(gaps, key=lambda g: -g.use):
+        floor = freed[gap.value] if gap.is_first else gap.left
+        gate = placing.come_back(gap, floor, gap.value in eager)
+        layout[gap] = (freed[gap.value], gate)
+    return _swaps(lives, gaps, layout, frozenset(eager))
+
+
+def _swaps(
+    lives: Lives,
+    gaps: Sequence[Absence],
+    layout: Mapping[Absence, tuple[int | None, int | None]],
+    eager: Collection[int],
+) -> tuple[Swap, ...]:
+    by_value: dict[int, list[Absence]] = {}
+    for gap in gaps:
+        by_value.setdefault(gap.value, []).append(gap)
+    swaps = []
+    for v, mine in by_value.items():
+        returns = []
+        for gap in mine:
+            gate = layout[gap][1]
+            last = lives.heavy_before(gap.use)
+            is_early = gate is not None and last is not None and gate < last
+            done_at = last if is_early and v in eager else None
+            returns.append(Return(gate, gap.use, done_at))
+        swaps.append(Swap(v, lives.made[v], layout[mine[0]][0], tuple(returns)))
+    return tuple(swaps)
+
+
+class _Placing:
+    """The state of both queues and of memory while copies are placed."""
+
+    def __init__(self, lives: Lives, clock: Clock, limit_bytes: int) -> None:
+        self.lives = lives
+        self.clock = clock
+        self.limit_bytes = limit_bytes
+        self.starts = clock.starts.copy()
+        self.ends = clock.ends.copy()
+        self.used = clock.device_bytes.copy()
+        self.heavy = np.array(lives.heavy, np.int64)
+        self.started: dict[int, int] = {}
+        self.out_free = 0.0
+        self.in_busy = float("inf")
+
+    def leave(self, gap: Absence) -> int | None:
+        """Place the copy to the host; return the entry that waits for it."""
+        first = self.lives.heavy_after(gap.left)
+        if first is None:
+            return None
+        begin = max(self.out_free, self.ends[self.lives.made[gap.value]])
+        end = begin + self.clock.out_seconds[gap.value]
+        self.out_free = end
+        at = self._first_heavy_from(end, first, gap.use)
+        over = self._violations(first, at, gap.value)
+        if over.size:
+            # Wait in front of it: at the last heavy entry that is not behind it.
+            place = np.searchsorted(self.heavy, first + int(over[0]), "right") - 1
+            at = max(first, int(self.heavy[place]))
+        self._stall(at, end - self.starts[at])
+        self.used[first:at] += self.clock.nbytes[gap.value]
+        return at
+
+    def come_back(self, gap: Absence, floor: int | None, is_eager: bool) -> int | None:
+        """Place the copy to the device; return the entry at which it may start."""
+        last = self.lives.heavy_before(gap.use)
+        if last is None or floor is None or last < floor:
+            return None
+        seconds = self.clock.in_seconds[gap.value]
+        due = self.starts[last if is_eager else gap.use]
+        begin = min(due, self.in_busy) - seconds
+        gate = self._gate(begin, floor, last)
+        over = self._violations(gate, last, gap.value)
+        if over.size:
+            gate = self._heavy_from(gate + int(over[-1]) + 1, last)
+        if self.used[last : gap.use].max() > self.limit_bytes:
+            self.used[last : gap.use] -= self.clock.nbytes[gap.value]
+            self.in_busy = self.starts[gap.use]
+            return None
+        self.started[gate] = self.started.get(gate, 0) + 1
+        self.in_busy = max(begin, self.starts[gate])
+        self.used[gate:last] += self.clock.nbytes[gap.value]
+        return gate
+
+    def _gate(self, begin: float, floor: int, last: int) -> int:
+        """The last heavy entry in `floor:last` to begin by `begin`, if not crowded."""
+        low = int(np.searchsorted(self.heavy, floor))
+        high = int(np.searchsorted(self.heavy, last, "right"))
+        at = int(np.searchsorted(self.starts[self.heavy], begin, "right")) - 1
+        at = min(max(at, low), high - 1)
+        wished = at
+        while at > low and self.started.get(int(self.heavy[at]), 0) >= IN_FLIGHT:
+            at -= 1
+        if self.started.get(int(self.heavy[at]), 0) >= IN_FLIGHT:
+            at = wished
+        return int(self.heavy[at])
+
+    def _first_heavy_from(self, second: float, first: int, use: int) -> int:
+        """The first heavy entry in `first:use` that begins at `second` or later."""
+        low = int(np.searchsorted(self.heavy, first))
+        high = int(np.searchsorted(self.heavy, use, "left"))
+        at = int(np.searchsorted(self.starts[self.heavy], second, "left"))
+        return int(self.heavy[min(max(at, low), max(low, high - 1))])
+
+    def _heavy_from(self, position: int, otherwise: int) -> int:
+        """The first heavy entry at a position or behind it."""
+        at = int(np.searchsorted(self.heavy, position))
+        return int(self.heavy[at]) if at < len(self.heavy) else otherwise
+
+    def _violations(self, start: int, end: int, value: int) -> np.ndarray:
+        """Offsets into `start:end` at which one more value is too much."""
+        used = self.used[start:end] + self.clock.nbytes[value]
+        return np.flatnonzero(used > self.limit_bytes)
+
+    def _stall(self, at: int, seconds: float) -> None:
+        if seconds > 0:
+            self.starts[at:] += seconds
+            self.ends[at:] += seconds

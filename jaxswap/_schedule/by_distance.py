@@ -1,0 +1,254 @@
+"""Entries and timing -> swaps: when a value leaves the device and when it returns.
+
+Positions are indices into the list of entries of both passes, forward first. A value
+has one position where it is made and some where it is used. Uses close to the making
+are served by the value itself. The others fall into groups, each of which gets the
+value back from the host once:
+
+    made . use . use .....................  use . use ............ use
+    |-- on the device --| free_at     gate | return |        gate | return |
+
+`free_at` and `gate` are heavy entries. The copy to the host is waited for right before
+`free_at`; the copy to the device starts right before `gate`. A group for which no such
+entries exist, with at least one heavy entry between them, is served by the value
+staying where it is, since a swap would gain nothing.
+
+The distances are those of IBM's Large Model Support (TFLMSv2): swap-out threshold,
+swap-in ahead, group-by.
+"""
+
+import bisect
+import collections
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+
+from jaxswap._schedule.order import Entry
+from jaxswap._schedule.timing import Distance, Timing
+
+COPY_FLOPS_PER_BYTE = 250.0
+"""Work that takes as long as the copy of a byte takes, at 10 TFLOP/s and 40 GB/s.
+
+Deliberately low: an operation below this counts as too short to hide a copy.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Return:
+    """One copy back to the device.
+
+    Attributes:
+        gate: the heavy entry right before which the copy starts; `None`: it starts
+            when its use is next, and nothing hides it.
+        use: the first entry that it serves.
+        done_at: the heavy entry that waits for the copy, if one before the use does.
+    """
+
+    gate: int | None
+    use: int
+    done_at: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Swap:
+    """What happens to one swapped value.
+
+    Attributes:
+        value: its index.
+        made: the entry after which the copy to the host starts.
+        free_at: the heavy entry that waits for the copy; `None`: nothing waits.
+        returns: the copies back, in order.
+    """
+
+    value: int
+    made: int
+    free_at: int | None
+    returns: tuple[Return, ...]
+
+
+class Lifetimes:
+    """Lays out swaps over a fixed list of entries."""
+
+    def __init__(self, entries: Sequence[Entry], timing: Timing) -> None:
+        self.entries = entries
+        self.timing = timing
+        self.heavy = [i for i, entry in enumerate(entries) if entry.is_heavy]
+        self.typical_flops = statistics.median(
+            [entries[i].flops for i in self.heavy] or [0.0]
+        )
+        self.levels = _levels(entries)
+        self.made: dict[int, int] = {}
+        self.uses: dict[int, list[int]] = {}
+        for position, entry in enumerate(entries):
+            for v in entry.reads:
+                self.uses.setdefault(v, []).append(position)
+            for v in entry.makes:
+                self.made.setdefault(v, position)
+
+    def swap_of(self, value: int, nbytes: int) -> Swap | None:
+        """Lay out the swap of one value, or `None` if it had better stay."""
+        made = self.made.get(value)
+        uses = [use for use in self.uses.get(value, ()) if made is None or use > made]
+        if made is None or not uses:
+            return None
+        covers = self._covers(nbytes)
+        near, *groups = self._groups(made, uses, covers)
+        last = near[-1] if near else made
+        free_at: int | None = None
+        returns: list[Return] = []
+        for group in groups:
+            gate = self._gate(group[0], covers)
+            start = last if returns else self._free_at(made, last, covers)
+            end = group[0] if self.timing.sync_swapin else gate
+            if start is not None and end is not None and self._has_heavy(start, end):
+                free_at = free_at if returns else start
+                returns.append(Return(gate, group[0]))
+            last = group[-1]
+        if returns:
+            return Swap(value, made, free_at, tuple(returns))
+        return self._forced(value, made, uses) if self.timing.is_forced else None
+
+    def spread(
+        self, swaps: Sequence[Swap], nbytes: Mapping[int, int]
+    ) -> tuple[Swap, ...]:
+        """Let some copies start earlier where too many would run behind one entry.
+
+        The largest keep their gate, since starting early costs device memory. A copy
+        that was moved has to be done at its former gate, or XLA would move it back.
+        """
+        started = collections.Counter(
+            self._heavy_before(swap.free_at)
+            for swap in swaps
+            if swap.free_at is not None
+        )
+        spread = list(swaps)
+        order = sorted(range(len(swaps)), key=lambda i: -nbytes[swaps[i].value])
+        for i in order:
+            swap = swaps[i]
+            covers = self._covers(nbytes[swap.value])
+            floor = swap.made if swap.free_at is None else swap.free_at
+            returns = []
+            for back in swap.returns:
+                if back.gate is not None:
+                    gate = self._free_gate(back.gate, floor, covers, started)
+                    started[gate] += 1
+                    done_at = back.gate if gate < back.gate else None
+                    back = Return(gate, back.use, done_at)
+                returns.append(back)
+                floor = self._last_use_served(swap.value, swap.returns, back)
+            spread[i] = dataclasses.replace(swap, returns=tuple(returns))
+        return tuple(spread)
+
+    def _heavy_before(self, position: int) -> int:
+        """The last heavy entry before a position."""
+        return self.heavy[bisect.bisect_left(self.heavy, position) - 1]
+
+    def _free_gate(
+        self,
+        gate: int,
+        floor: int,
+        covers: list[int],
+        started: Mapping[int, int],
+    ) -> int:
+        """The last gate up to `gate` at which one more copy may start."""
+        earlier = covers[
+            bisect.bisect_right(covers, floor) : bisect.bisect_left(covers, gate)
+        ]
+        for candidate in (gate, *reversed(earlier)):
+            if started.get(candidate, 0) < self.timing.copies_in_flight:
+                return candidate
+        return gate
+
+    def _last_use_served(
+        self, value: int, returns: Sequence[Return], back: Return
+    ) -> int:
+        """The last use that the copy `back` serves."""
+        later = [r.use for r in returns if r.use > back.use]
+        end = min(later, default=len(self.entries))
+        return max(use for use in self.uses[value] if use < end)
+
+    def _covers(self, nbytes: int) -> list[int]:
+        """Heavy entries long enough to count as cover for a copy of `nbytes`."""
+        least = min(COPY_FLOPS_PER_BYTE * nbytes, self.typical_flops)
+        return [i for i in self.heavy if self.entries[i].flops >= least]
+
+    def _groups(self, made: int, uses: list[int], covers: list[int]) -> list[list[int]]:
+        """Split uses into those served on the spot, then groups that share a copy.
+
+        TFLMSv2 compares the level of every use with that of the making; by heavy
+        operations it is the gap after the previous use that counts.
+        """
+        is_level = self.timing.distance is Distance.LEVEL
+        groups: list[list[int]] = [[]]
+        for use in uses:
+            is_first = len(groups) == 1
+            previous = groups[-1][-1] if groups[-1] else made
+            start = made if is_first and is_level else previous
+            limit = (
+                self.timing.swapout_threshold
+                if is_first
+                else self.timing.swapin_groupby
+            )
+            if self._distance(start, use, covers) > limit:
+                groups.append([])
+            groups[-1].append(use)
+        return groups
+
+    def _distance(self, start: int, end: int, covers: list[int]) -> int:
+        if self.timing.distance is Distance.LEVEL:
+            return self.levels[end] - self.levels[start]
+        return bisect.bisect_left(covers, end) - bisect.bisect_right(covers, start)
+
+    def _free_at(self, made: int, last: int, covers: list[int]) -> int | None:
+        """The heavy entry after the last use that waits for the copy to the host."""
+        if not self.timing.sync_swapout:
+            cover = bisect.bisect_right(covers, made)
+            if cover == len(covers):
+                return None
+            last = max(last, covers[cover])
+        after = bisect.bisect_right(self.heavy, last)
+        return self.heavy[after] if after < len(self.heavy) else None
+
+    def _gate(self, use: int, covers: list[int]) -> int | None:
+        """The heavy entry before which the copy for a use at `use` starts."""
+        ahead = self.timing.swapin_ahead
+        if self.timing.sync_swapin:
+            return None
+        if self.timing.distance is Distance.LEVEL:
+            early = self.heavy[: bisect.bisect_left(self.heavy, use)]
+            far = [i for i in early if self._distance(i, use, covers) >= ahead]
+            return far[-1] if far else None
+        before = bisect.bisect_left(covers, use)
+        return covers[before - ahead] if before >= ahead else None
+
+    def _has_heavy(self, start: int, end: int) -> bool:
+        """Whether a heavy entry runs while the value is away."""
+        return bisect.bisect_left(self.heavy, start) < bisect.bisect_left(
+            self.heavy, end
+        )
+
+    def _forced(self, value: int, made: int, uses: list[int]) -> Swap | None:
+        """The swap of a value that is to leave although nothing can hide it."""
+        is_backward = [entry.is_backward for entry in self.entries]
+        later = [use for use in uses if is_backward[use] and not is_backward[made]]
+        return Swap(value, made, None, (Return(None, later[0]),)) if later else None
+
+
+def _levels(entries: Sequence[Entry]) -> list[int]:
+    """Longest-path level of each entry, as TFLMSv2's categorised sort assigns it.
+
+    A replay has no such level of its own, for data flow alone does not put it into
+    the backward pass: it counts as being on the level that the pass has reached.
+    """
+    level_of: dict[int, int] = {}
+    levels = []
+    reached = 0
+    for entry in entries:
+        level = 1 + max((level_of.get(v, 0) for v in entry.reads), default=0)
+        if entry.is_backward and entry.is_replay:
+            level = max(level, reached)
+        elif entry.is_backward:
+            reached = max(level, reached)
+        levels.append(level)
+        level_of.update(dict.fromkeys(entry.makes, level))
+    return levels

@@ -1,0 +1,94 @@
+"""What the two passes are made of: the vocabulary of schedule and rewrite."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from jaxswap._graph.graph import Graph
+from jaxswap._schedule.by_distance import Swap
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Execute an equation; `is_replay` if it is a forward one in the backward pass."""
+
+    equation: int
+    is_replay: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class SwapOut:
+    """Start the copy of a value to the host."""
+
+    value: int
+
+
+@dataclasses.dataclass(frozen=True)
+class SwapIn:
+    """Start the copy of a value back to the device."""
+
+    value: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Barrier:
+    """What reads any of these afterwards starts only when all of them are there."""
+
+    device: tuple[int, ...]
+    host: tuple[int, ...] = ()
+
+
+Instruction = Run | SwapOut | SwapIn | Barrier
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Instructions of both passes and what goes from one to the other.
+
+    Attributes:
+        forward: instructions of the forward pass.
+        backward: instructions of the backward pass.
+        device_residuals: values that stay in device memory between the passes.
+        host_residuals: values that wait in host memory between the passes.
+        swaps: the swaps behind the copies.
+    """
+
+    forward: tuple[Instruction, ...]
+    backward: tuple[Instruction, ...]
+    device_residuals: tuple[int, ...]
+    host_residuals: tuple[int, ...]
+    swaps: tuple[Swap, ...]
+
+
+def free_values(
+    graph: Graph, instructions: Sequence[Instruction]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Values that instructions read without making them: on the device, on the host."""
+    made = {*graph.cotangents}
+    sent: set[int] = set()
+    device: dict[int, None] = {}
+    host: dict[int, None] = {}
+
+    def read(v: int) -> None:
+        if v not in made:
+            device[v] = None
+
+    for step in instructions:
+        match step:
+            case Run():
+                for v in graph.equations[step.equation].inputs:
+                    read(v)
+                made.update(graph.equations[step.equation].outputs)
+            case SwapOut(value):
+                read(value)
+                sent.add(value)
+            case SwapIn(value):
+                if value not in sent:
+                    host[value] = None
+                made.add(value)
+            case Barrier(on_device, on_host):
+                for v in on_device:
+                    read(v)
+                host.update(dict.fromkeys(v for v in on_host if v not in sent))
+    gradients = [v for v in graph.gradients if v not in made]
+    device.update(dict.fromkeys(gradients))
+    return tuple(device), tuple(host)

@@ -1,0 +1,377 @@
+"""Graph, actions and timing -> `Schedule`: what runs when, and when copies start.
+
+Each pass becomes a list of instructions in the order in which they are issued. XLA
+reorders freely, so the order is made binding where it matters by barriers
+(`jax.lax.optimization_barrier`) in front of heavy operations:
+
+    Run a; SwapOut x; ...; Barrier(inputs of b, host copy of x); Run b
+
+makes `b` wait until `x` has arrived on the host, so the device memory of `x` is free
+from `b` on, and what runs between the two hides the copy. In the other direction
+
+    Barrier(inputs of b, host copy of x); SwapIn x; Run b; ...; Run c reads x
+
+keeps the copy from starting before `b` does, so `x` takes no device memory earlier,
+and `b` hides it.
+"""
+
+from collections.abc import Sequence
+
+from jaxswap._graph.graph import Action, Graph
+from jaxswap._schedule.by_distance import Lifetimes, Swap
+from jaxswap._schedule.instructions import (
+    Barrier,
+    Instruction,
+    Schedule,
+    SwapIn,
+    SwapOut,
+    free_values,
+)
+from jaxswap._schedule.order import Entry, order_backward, order_forward, stored_values
+from jaxswap._schedule.timing import Timing
+from jaxswap._schedule.uses import Uses
+
+
+def schedule(graph: Graph, actions: Sequence[Action], timing: Timing) -> Schedule:
+    """Lay out both passes of `graph` in time.
+
+    Args:
+        graph: the traced program.
+        actions: one for each value; those of arguments and of values of the backward
+            pass are ignored.
+        timing: when copies start.
+    """
+    entries = order(graph, actions, 2 * timing.swapout_threshold, timing.min_bytes)
+    lifetimes = Lifetimes(entries, timing)
+    nbytes = {v.index: v.nbytes for v in graph.values}
+    found = [
+        lifetimes.swap_of(v, nbytes[v]) for v in _candidates(graph, actions, timing)
+    ]
+    swaps = lifetimes.spread([swap for swap in found if swap is not None], nbytes)
+    return issue(graph, entries, swaps)
+
+
+def schedule_body(
+    graph: Graph, actions: Sequence[Action]
+) -> tuple[Schedule, tuple[int, ...]]:
+    """Lay out one iteration of a loop.
+
+    Between its two passes lie other iterations. The loop itself swaps, and has brought
+    back what the backward pass reads before that begins. What is the same in each
+    iteration is computed again rather than stored each time; so is what a loop inside
+    has swapped.
+
+    Args:
+        graph: the loop's body.
+        actions: one for each value, those of `graph.carried` included.
+
+    Returns:
+        Both passes, and the values that are to be swapped between them.
+    """
+    invariant = _invariant(graph)
+    actions = [
+        Action.RECOMPUTE if v in invariant or graph.values[v].host_nbytes else action
+        for v, action in enumerate(actions)
+    ]
+    timing = Timing()
+    entries = order(graph, actions, 2 * timing.swapout_threshold, timing.min_bytes)
+    uses = Uses(graph, entries)
+    ahead, behind = _Issue(graph, entries, (), uses).instructions()
+    stored, _ = free_values(graph, behind)
+    given = {*graph.arguments} - {*graph.carried}
+    swapped = tuple(
+        v
+        for v in stored
+        if actions[v] is Action.OFFLOAD and graph.values[v].nbytes and v not in given
+    )
+    return Schedule(ahead, behind, stored, (), ()), swapped
+
+
+def _invariant(graph: Graph) -> set[int]:
+    """Forward values of a loop's body that are the same in each iteration."""
+    varying = {*graph.carried, *graph.sliced, *graph.cotangents}
+    found: set[int] = set()
+    for eqn in graph.equations:
+        if varying.isdisjoint(eqn.inputs) and eqn.is_pure:
+            found.update(eqn.outputs)
+        else:
+            varying.update(eqn.outputs)
+    return found
+
+
+def order(
+    graph: Graph, actions: Sequence[Action], stale_after: int, large_bytes: int
+) -> tuple[Entry, ...]:
+    """Entries of both passes; see `order_backward` for the last two arguments."""
+    stored = stored_values(graph, actions, graph.residuals())
+    forward = order_forward(graph, stored)
+    return (*forward, *order_backward(graph, stored, stale_after, large_bytes))
+
+
+def issue(
+    graph: Graph,
+    entries: Sequence[Entry],
+    swaps: Sequence[Swap],
+    uses: Uses | None = None,
+) -> Schedule:
+    """Turn entries and the swaps between them into instructions.
+
+    Args:
+        graph: the traced program.
+        entries: in the order of issue.
+        swaps: what leaves the device, and when.
+        uses: what is known of the entries, if they are laid out more than once.
+    """
+    uses = uses or Uses(graph, entries)
+    ahead, behind = _Issue(graph, entries, swaps, uses).instructions()
+    device, host = free_values(graph, behind)
+    return Schedule(ahead, behind, device, host, tuple(swaps))
+
+
+def _candidates(graph: Graph, actions: Sequence[Action], timing: Timing) -> list[int]:
+    """Values that leave the device if their uses lie far enough apart."""
+    found = []
+    for eqn in graph.equations:
+        for v in eqn.outputs:
+            nbytes = graph.values[v].nbytes
+            if eqn.is_backward:
+                is_idle = timing.swap_cotangents and nbytes >= timing.min_bytes
+                if is_idle and not eqn.is_view:
+                    found.append(v)
+            elif actions[v] is Action.OFFLOAD and nbytes:
+                found.append(v)
+    return found
+
+
+class _Issue:
+    """Turns entries and swaps into instructions."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        entries: Sequence[Entry],
+        swaps: Sequence[Swap],
+        uses: Uses,
+    ) -> None:
+        self.graph = graph
+        self.entries = entries
+        self.uses = uses
+        self.producers = graph.producers()
+        self.leaves: dict[int, list[int]] = {}
+        self.waits: dict[int, list[int]] = {}
+        self.returns: dict[int, list[int]] = {}
+        self.late_returns: dict[int, list[int]] = {}
+        self.arrivals: dict[int, list[int]] = {}
+        for swap in swaps:
+            self.leaves.setdefault(swap.made, []).append(swap.value)
+            if swap.free_at is not None:
+                self.waits.setdefault(swap.free_at, []).append(swap.value)
+            for back in swap.returns:
+                place = self.late_returns if back.gate is None else self.returns
+                at = back.use if back.gate is None else back.gate
+                place.setdefault(at, []).append(swap.value)
+                if back.done_at is not None:
+                    self.arrivals.setdefault(back.done_at, []).append(swap.value)
+        self.held_back = self._held_back()
+        self.is_ordered = bool(swaps or self.held_back)
+        # Where more than equations is issued; most entries are nothing else.
+        self.busy = {*self.leaves, *self.waits, *self.returns, *self.late_returns}
+        self.busy.update(self.held_back)
+
+    def instructions(self) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
+        """Instructions of the forward and of the backward pass."""
+        passes: tuple[list[Instruction], list[Instruction]] = ([], [])
+        order = _Order(self.graph, self.uses)
+        for at, entry in enumerate(self.entries):
+            if self.graph.is_body and entry.is_backward and not passes[1]:
+                # Other iterations lie in between: nothing of this one is waited for.
+                order = _Order(self.graph, self.uses)
+            issued = passes[entry.is_backward]
+            if entry.is_heavy or at in self.busy:
+                self._issue(at, entry, order, issued)
+            else:
+                issued.extend(self.uses.runs[at])
+            order.add(at, entry)
+        return tuple(passes[0]), tuple(passes[1])
+
+    def _issue(
+        self, at: int, entry: Entry, order: "_Order", issued: list[Instruction]
+    ) -> None:
+        """Append an entry with the copies and the barriers around it."""
+        returns, late = self.returns.get(at, []), self.late_returns.get(at, [])
+        host = tuple(dict.fromkeys((*self.waits.get(at, []), *returns)))
+        if at in self.held_back:
+            inputs, awaited = self.held_back[at]
+            device = (*inputs, *(awaited or order.token(at) or self.graph.cotangents))
+            issued.append(Barrier(tuple(dict.fromkeys(device))))
+            order.tie(device)
+        if entry.is_heavy and self.is_ordered:
+            anchors = tuple(v for v in self._anchors(entry) if v not in late)
+            token = () if order.is_next(entry.reads) else order.token(at)
+            arrived = self.arrivals.get(at, [])
+            device = tuple(dict.fromkeys((*anchors, *token, *arrived, *order.due(at))))
+            if host or len(device) > len(anchors):
+                issued.append(Barrier(device, host))
+                order.tie(device)
+        if late:
+            others = [v for v in entry.reads if v in self.producers]
+            awaited = tuple(v for v in others if v not in late)
+            issued.append(Barrier(order.token(at) or awaited, tuple(late)))
+        issued.extend(SwapIn(v) for v in (*returns, *late))
+        issued.extend(self.uses.runs[at])
+        issued.extend(SwapOut(v) for v in self.leaves.get(at, []))
+
+    def _anchors(self, entry: Entry) -> tuple[int, ...]:
+        """Inputs of a heavy entry that a barrier holds back: its large ones."""
+        made = [v for v in entry.reads if v in self.producers] or list(entry.reads)
+        largest = max((self.graph.values[v].nbytes for v in made), default=0)
+        return tuple(v for v in made if 8 * self.graph.values[v].nbytes >= largest)
+
+    def _held_back(self) -> dict[int, tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Inputs of replays and what they wait for, by the position of the barrier.
+
+        The inputs wait for a value that the backward pass has just made. So the
+        replays do not run (and take memory) early; and XLA, which merges equal
+        operations, does not find in them the forward operations again, whose results
+        it would then hold all the way.
+
+        Replays for a heavy entry wait for its other inputs. Others are fused with
+        what surrounds them; they wait for the heavy entry before, in a barrier right
+        behind it, so that no barrier stands within a chain that XLA fuses.
+        """
+        found: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        behind_heavy: int | None = None
+        is_replay = self.uses.is_replay
+        start = 0
+        for end in range(1, len(self.entries) + 1):
+            is_end = end == len(self.entries)
+            if is_end or is_replay[end] != is_replay[start]:
+                if is_replay[start] and self._is_to_be_held(start, end):
+                    user = None if is_end else self.entries[end]
+                    self._hold(found, start, end, user, behind_heavy)
+                start = end
+            if self.entries[end - 1].is_backward and behind_heavy is None:
+                behind_heavy = end - 1
+            if self.entries[end - 1].is_backward and self.entries[end - 1].is_heavy:
+                behind_heavy = end
+        return found
+
+    def _is_to_be_held(self, start: int, end: int) -> bool:
+        """Whether replays would run early, or be found to be forward operations.
+
+        The body of a loop holds one pass alone, so there only heavy ones matter.
+        """
+        return not self.graph.is_body or any(
+            entry.is_heavy for entry in self.entries[start:end]
+        )
+
+    def _hold(
+        self,
+        found: dict[int, tuple[tuple[int, ...], tuple[int, ...]]],
+        start: int,
+        end: int,
+        user: Entry | None,
+        behind_heavy: int | None,
+    ) -> None:
+        """Add the barrier of the replays at `start:end`, which `user` reads."""
+        made = {v for entry in self.entries[start:end] for v in entry.makes}
+        reads = dict.fromkeys(v for e in self.entries[start:end] for v in e.reads)
+        inputs = tuple(v for v in reads if v not in made)
+        awaited: tuple[int, ...] = ()
+        place = start
+        if user is not None and user.is_heavy:
+            awaited = tuple(v for v in self._anchors(user) if v not in made)
+        if not awaited and behind_heavy is not None and behind_heavy < start:
+            place = behind_heavy
+        not_yet = {v for entry in self.entries[place:start] for v in entry.makes}
+        for at in range(place, end):
+            not_yet.update(self.late_returns.get(at, ()))
+        inputs = tuple(v for v in inputs if v not in not_yet)
+        if inputs:
+            before = found.get(place, ((), ()))
+            found[place] = ((*before[0], *inputs), (*before[1], *awaited))
+
+
+class _Order:
+    """Finds what a heavy operation must wait for to come after the one before it.
+
+    Data flow orders most of them. The rest (the gradient of a weight, one of two
+    branches) XLA would put off, with all that they read, or move out of the window of
+    the copy that they are to hide.
+    """
+
+    def __init__(self, graph: Graph, uses: Uses) -> None:
+        self.graph = graph
+        self.uses = uses
+        self.last_use = uses.last_use
+        self.heavy_count = 0
+        self.after: dict[int, int] = {}
+        self.recent: list[int] = []
+        self.pending: list[tuple[int, Entry]] = []
+
+    def add(self, at: int, entry: Entry) -> None:
+        """Note an entry that has been issued."""
+        if self.graph.equations[entry.parts[-1][0]].is_put_off:
+            return
+        if entry.is_backward:
+            self.pending.append((self.uses.quiet_until[at], entry))
+        after = self.after
+        latest = max([after.get(v, 0) for v in entry.reads], default=0)
+        if entry.is_heavy:
+            self.heavy_count += 1
+            latest = self.heavy_count
+            self.recent = []
+        for v in entry.makes:
+            after[v] = latest
+        if latest == self.heavy_count:
+            self.recent.extend(entry.makes)
+
+    def tie(self, values: tuple[int, ...]) -> None:
+        """Note that `values` passed a barrier together."""
+        latest = max((self.after.get(v, 0) for v in values), default=0)
+        self.after.update(dict.fromkeys(values, latest))
+        if latest == self.heavy_count:
+            self.recent.extend(values)
+
+    def is_next(self, reads: tuple[int, ...]) -> bool:
+        """Whether data flow puts the reader of `reads` after the last heavy entry.
+
+        The first one of all has none to come after, even if it reads nothing.
+        """
+        latest = self.heavy_count
+        return not latest or any(self.after.get(v, 0) == latest for v in reads)
+
+    def due(self, at: int) -> tuple[int, ...]:
+        """Values read at `at` or later, made from larger ones that are not.
+
+        Sums, mostly. XLA would rather make them later, and hold the larger ones.
+        """
+        values = self.graph.values
+        held_bytes: dict[int, int] = {}
+        due: list[int] = []
+        pending: list[tuple[int, Entry]] = []
+        for quiet_until, entry in self.pending:
+            if at <= quiet_until:
+                pending.append((quiet_until, entry))
+                continue
+            live = [v for v in entry.makes if self.last_use.get(v, -1) >= at]
+            dead = [v for v in entry.reads if self.last_use[v] < at]
+            held = sum(max(values[v].nbytes, held_bytes.get(v, 0)) for v in dead)
+            held_bytes.update(dict.fromkeys(entry.makes, held))
+            if live and held > 2 * sum(values[v].nbytes for v in live):
+                due.extend(live)
+            elif live and len(dead) < len(entry.reads):
+                pending.append((quiet_until, entry))
+        self.pending = pending
+        return tuple(due)
+
+    def token(self, at: int) -> tuple[int, ...]:
+        """The smallest value made of the last heavy entry's and read at `at` or later.
+
+        XLA drops what nobody reads from a barrier, so a value that is not read again
+        would order nothing. Without any, the cotangents must do.
+        """
+        live = [v for v in self.recent if self.last_use.get(v, -1) >= at]
+        if not live:
+            return self.graph.cotangents if not self.heavy_count else ()
+        return (min(live, key=lambda v: self.graph.values[v].nbytes),)

@@ -1,0 +1,1 @@
+"""Graph and limit -> the best draft that is found."""

@@ -1,0 +1,165 @@
+"""The best draft of a small program, by branch and bound.
+
+What is recomputed decides the order of entries; what leaves only adds waiting to it.
+So the sets of recomputed values are tried from the fastest on, until the next one,
+with no copy at all, is slower than the best draft found. Below each, values leave one
+by one: a branch ends where nothing fits even if all that may still leave does, and
+where something fits, for more copies would not be faster.
+"""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Collection, Sequence
+
+from jaxswap._graph.graph import Action
+from jaxswap._schedule.by_clock import Lives
+from jaxswap._search.candidates import Candidates
+from jaxswap._search.moves import PATIENCES, Best, LayOut
+from jaxswap._simulate.draft import Arranger, Draft
+
+MOST_SETS = 1 << 12
+"""More sets of recomputed values than this are not tried."""
+
+FEW = 5
+"""Of up to so many values that may leave, all sets are tried: that more of them leave
+seldom takes memory (a buffer where there was none), but it can."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Node:
+    """A set of recomputed values.
+
+    Attributes:
+        draft: laid out without copies.
+        swappable: values that may leave then, the largest first.
+    """
+
+    draft: Draft
+    swappable: tuple[int, ...]
+
+
+class Exact:
+    """All sets of recomputed values of one program, from the fastest on."""
+
+    def __init__(self, arranger: Arranger, candidates: Candidates) -> None:
+        self.arranger = arranger
+        self.candidates = candidates
+        self._nodes: tuple[Node, ...] | None = None
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the program is small enough."""
+        return 1 << len(self.candidates.recomputable) <= MOST_SETS
+
+    def improve(
+        self,
+        best: Best,
+        lay_out: LayOut,
+        deadline: float,
+        grounded: Collection[int] = (),
+    ) -> float:
+        """Offer all drafts that may be best; return a bound on the seconds of any.
+
+        The bound is that of the best draft if the search came to its end. Values that
+        are `grounded` do not leave.
+        """
+        nodes = self._all_nodes(deadline)
+        if nodes is None:
+            return 0.0
+        for node in nodes:
+            seconds = node.draft.timeline.seconds
+            if best.fits and seconds >= best.draft.timeline.seconds:
+                break
+            if time.thread_time() > deadline:
+                return seconds
+            best.offer(node.draft)
+            free = tuple(v for v in node.swappable if v not in grounded)
+            node = dataclasses.replace(node, swappable=free)
+            if not best.is_within(node.draft) and not self._branch(
+                node, 0, (), best, lay_out, deadline
+            ):
+                return seconds
+        return best.draft.timeline.seconds if best.fits else 0.0
+
+    def _branch(
+        self,
+        node: Node,
+        at: int,
+        leaving: tuple[int, ...],
+        best: Best,
+        lay_out: LayOut,
+        deadline: float,
+    ) -> bool:
+        """Decide on the swappable values from `at` on; whether there was time."""
+        if time.thread_time() > deadline:
+            return False
+        possible = (*leaving, *node.swappable[at:])
+        is_many = len(node.swappable) > FEW
+        if not self._can_fit(self._actions(node, possible), best) and is_many:
+            return True
+        if leaving:
+            actions = self._actions(node, leaving)
+            free = self.arranger.arrange(actions, UNLIMITED)
+            if best.fits and free.timeline.seconds >= best.draft.timeline.seconds:
+                return True
+            if best.is_within(lay_out(actions)[0]):
+                return True
+        if at == len(node.swappable):
+            return True
+        with_it = (*leaving, node.swappable[at])
+        return self._branch(node, at + 1, with_it, best, lay_out, deadline) and (
+            self._branch(node, at + 1, leaving, best, lay_out, deadline)
+        )
+
+    def _can_fit(self, actions: list[Action], best: Best) -> bool:
+        """Whether these actions fit if everything is away for as long as can be."""
+        for patience in PATIENCES:
+            smallest = self.arranger.arrange(actions, 0, patience=patience)
+            best.offer(smallest)
+            if best.is_within(smallest):
+                return True
+        return False
+
+    def _actions(self, node: Node, leaving: Sequence[int]) -> list[Action]:
+        actions = list(node.draft.actions)
+        for v in leaving:
+            actions[v] = Action.OFFLOAD
+        return actions
+
+    def _all_nodes(self, deadline: float) -> tuple[Node, ...] | None:
+        """One node for each order of entries, or `None` if time does not suffice."""
+        if self._nodes is not None:
+            return self._nodes
+        free = [v for v in self.candidates.forward if v in self.candidates.recomputable]
+        found: dict[tuple[object, ...], Node] = {}
+        for choice in itertools.product((False, True), repeat=len(free)):
+            if time.thread_time() > deadline:
+                return None
+            actions = list(self.candidates.fixed)
+            for v, is_replayed in zip(free, choice, strict=True):
+                if is_replayed:
+                    actions[v] = Action.RECOMPUTE
+            draft = self.arranger.draft(actions, ())
+            key = tuple(entry.parts for entry in draft.entries)
+            if key not in found:
+                found[key] = Node(draft, self._swappable(draft))
+        self._nodes = tuple(
+            sorted(found.values(), key=lambda node: node.draft.timeline.seconds)
+        )
+        return self._nodes
+
+    def _swappable(self, draft: Draft) -> tuple[int, ...]:
+        lives = Lives(draft.entries)
+        values = self.arranger.graph.values
+        decided = (*self.candidates.forward, *self.candidates.backward)
+        mine = [
+            v
+            for v in decided
+            if draft.actions[v] is not Action.RECOMPUTE and lives.gaps(v)
+        ]
+        return tuple(sorted(mine, key=lambda v: -values[v].nbytes))
+
+
+UNLIMITED = 1 << 62
+"""A limit of memory that forbids nothing."""

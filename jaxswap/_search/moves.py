@@ -1,0 +1,275 @@
+"""Starting points of the search, and the steps that it tries from a draft."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from jaxswap._graph.graph import Action, Graph
+from jaxswap._schedule.policy import Default
+from jaxswap._search.candidates import Candidates
+from jaxswap._search.front import Front
+from jaxswap._simulate.draft import Draft
+from jaxswap._simulate.kernels import Copy, Kernel
+
+REACHES = (2, 4, 8, 16, 32, 64)
+"""How far, in candidates, the cuts of the starting points are apart."""
+PATIENCES = (1.0, 0.3)
+"""How willingly short gaps are spent on the host; see `absences`."""
+MOST_FOR_PAIRS = 32
+"""Up to so many candidates, two changes at once are tried when one does not help."""
+TRIES = 60
+"""How many steps are tried from one draft."""
+
+
+LayOut = Callable[[Sequence[Action]], Sequence[Draft]]
+"""Lays actions out, in one or several ways, and offers the drafts to a `Best`."""
+
+
+class Best:
+    """The best draft so far: the fastest that fits, else the smallest.
+
+    Drafts with `refused` actions never fit, whatever the simulation says. All that is
+    offered is offered to a `front` too. What was `tried` a step away from another
+    draft is not laid out again.
+    """
+
+    def __init__(
+        self,
+        limit_bytes: int,
+        host_limit_bytes: int | None = None,
+        refused: frozenset[tuple[Action, ...]] = frozenset(),
+        front: Front | None = None,
+    ) -> None:
+        self.limit_bytes = limit_bytes
+        self.host_limit_bytes = host_limit_bytes
+        self.refused = refused
+        self.front = front or Front()
+        self.tried: set[tuple[Action, ...]] = set()
+        self._draft: Draft | None = None
+
+    @property
+    def draft(self) -> Draft:
+        """The best draft; something was offered before."""
+        assert self._draft is not None
+        return self._draft
+
+    @property
+    def fits(self) -> bool:
+        """Whether it stays within both limits."""
+        return not self._rank(self.draft)[0]
+
+    def is_within(self, draft: Draft) -> bool:
+        """Whether a draft stays within both limits."""
+        return not self._rank(draft)[0]
+
+    def offer(self, draft: Draft) -> None:
+        """Take a draft if it is better than the best."""
+        self.front.offer(draft)
+        if self._draft is None or self._rank(draft) < self._rank(self._draft):
+            self._draft = draft
+
+    def cost_seconds(self, draft: Draft, seconds_per_byte: float) -> float:
+        """Seconds of a draft, with a price for what does not fit."""
+        excess, seconds = self._rank(draft)
+        return seconds + seconds_per_byte * excess
+
+    def _rank(self, draft: Draft) -> tuple[int, float]:
+        """What does not fit, in bytes, then seconds."""
+        timeline = draft.timeline
+        excess = max(0, timeline.device_bytes - self.limit_bytes)
+        if self.host_limit_bytes is not None:
+            excess += max(0, timeline.host_bytes - self.host_limit_bytes)
+        if draft.actions in self.refused:
+            excess += timeline.device_bytes
+        return excess, timeline.seconds
+
+
+def checkpoints(graph: Graph, candidates: Candidates) -> Iterator[list[Action]]:
+    """Store what is alive at some cuts of the forward pass and recompute the rest.
+
+    The classic of recomputation (Chen et al. 2016, "Training Deep Nets with Sublinear
+    Memory Cost"), with the stored values on the device and on the host. Cuts lie where
+    fewer bytes are alive than anywhere near.
+    """
+    seen: set[tuple[int, ...]] = set()
+    for reach in REACHES:
+        stored = _alive_at_cuts(graph, candidates, reach)
+        if stored in seen or not stored:
+            continue
+        seen.add(stored)
+        for action in (Action.KEEP, Action.OFFLOAD):
+            actions = list(candidates.fixed)
+            for v in candidates.forward:
+                if v in candidates.recomputable:
+                    actions[v] = Action.RECOMPUTE
+            for v in stored:
+                actions[v] = action
+            yield actions
+
+
+def swaps_of_products(graph: Graph, candidates: Candidates) -> Iterator[list[Action]]:
+    """Swap what is dear to compute, recompute the rest, as `jaxswap.offload` does.
+
+    Once with the idle values of the backward pass kept, once with them swapped.
+    """
+    decided = Default().decide(graph).actions
+    for swapped in ((), candidates.backward):
+        actions = list(candidates.fixed)
+        for v in candidates.forward:
+            is_possible = v in candidates.recomputable
+            if decided[v] is not Action.RECOMPUTE or is_possible:
+                actions[v] = decided[v]
+        for v in swapped:
+            actions[v] = Action.OFFLOAD
+        yield actions
+
+
+def _alive_at_cuts(graph: Graph, candidates: Candidates, reach: int) -> tuple[int, ...]:
+    """Candidates alive where no point within `reach` of them has fewer bytes alive."""
+    made, last = _forward_lives(graph, candidates)
+    order = sorted(made, key=lambda v: made[v])
+    levels = [
+        sum(graph.values[u].nbytes for u in order if made[u] <= made[v] < last[u])
+        for v in order
+    ]
+    stored: set[int] = set()
+    previous = -reach - 1
+    for i, v in enumerate(order):
+        nearby = levels[max(0, i - reach) : i + reach + 1]
+        if levels[i] == min(nearby) and i - previous > reach:
+            previous = i
+            stored.update(u for u in order if made[u] <= made[v] < last[u])
+    return tuple(sorted(stored))
+
+
+def _forward_lives(
+    graph: Graph, candidates: Candidates
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Where the forward pass makes each candidate, and where it reads it last."""
+    decided = set(candidates.forward)
+    executed = graph.ancestors(graph.outputs)
+    made: dict[int, int] = {}
+    last: dict[int, int] = {}
+    roots: dict[int, frozenset[int]] = {}
+    for eqn in graph.equations:
+        if eqn.is_backward or eqn.index not in executed:
+            continue
+        above = frozenset().union(*(roots.get(v, frozenset()) for v in eqn.inputs))
+        last.update(dict.fromkeys(above, eqn.index))
+        for v in eqn.outputs:
+            roots[v] = frozenset((v,)) if v in decided else above
+            if v in decided:
+                made[v] = last[v] = eqn.index
+            elif not (eqn.is_cheap and not eqn.is_reduction):
+                roots[v] = frozenset()
+    return made, last
+
+
+def neighbours(
+    graph: Graph, candidates: Candidates, draft: Draft, *, fits: bool
+) -> Iterator[list[Action]]:
+    """Actions a step away from a draft that fits or not, most promising first."""
+    changes = (
+        _to_save_time(candidates, draft)
+        if fits
+        else _to_save_memory(graph, candidates, draft)
+    )
+    first = list(itertools.islice(changes, TRIES))
+    pairs: Iterable[Change] = ()
+    if len(candidates.forward) <= MOST_FOR_PAIRS:
+        every = _single_changes(graph, candidates, draft)
+        pairs = (a | b for a, b in itertools.combinations(every, 2))
+    for change in itertools.chain(first, pairs):
+        actions = list(draft.actions)
+        for v, action in change.items():
+            actions[v] = action
+        if tuple(actions) != draft.actions:
+            yield actions
+
+
+Change = dict[int, Action]
+
+
+def _single_changes(graph: Graph, candidates: Candidates, draft: Draft) -> list[Change]:
+    """Every other action of every candidate, the largest candidates first."""
+    decided = (*candidates.forward, *candidates.backward)
+    return [
+        {v: action}
+        for v in sorted(decided, key=lambda v: -graph.values[v].nbytes)
+        for action in Action
+        if action is not draft.actions[v]
+        and (action is not Action.RECOMPUTE or v in candidates.recomputable)
+    ]
+
+
+def _to_save_memory(
+    graph: Graph, candidates: Candidates, draft: Draft
+) -> Iterable[Change]:
+    """Changes to what is alive at the peak; runs of replays are cut in pieces."""
+    timeline = draft.timeline
+    at = int(timeline.device_bytes_at.argmax())
+    alive = {timeline.steps.values[b] for b in timeline.alive(at)}
+    decided = {*candidates.forward, *candidates.backward}
+    mine = sorted(alive & decided, key=lambda v: -graph.values[v].nbytes)
+    replayed = [
+        v
+        for v in candidates.forward
+        if v in alive and draft.actions[v] is Action.RECOMPUTE
+    ]
+    for action in (Action.OFFLOAD, Action.KEEP):
+        for pieces in (2, 3, 4, 6):
+            step = len(replayed) // pieces
+            if step:
+                yield dict.fromkeys(replayed[step - 1 :: step], action)
+    for v in mine:
+        for action in (Action.OFFLOAD, Action.RECOMPUTE, Action.KEEP):
+            if action is not Action.RECOMPUTE or v in candidates.recomputable:
+                yield {v: action}
+
+
+def _to_save_time(candidates: Candidates, draft: Draft) -> Iterable[Change]:
+    """Changes to what costs time, dearest first."""
+    timeline = draft.timeline
+    cost: dict[int, float] = {}
+    for step, seconds, stall in zip(
+        timeline.steps.steps, timeline.seconds_of, timeline.stalls, strict=True
+    ):
+        if isinstance(step, Kernel):
+            if step.is_replay:
+                for b in step.makes:
+                    v = timeline.steps.values[b]
+                    cost[v] = cost.get(v, 0.0) + float(seconds)
+            for b in step.reads if stall else ():
+                v = timeline.steps.values[b]
+                cost[v] = cost.get(v, 0.0) + float(stall)
+        elif isinstance(step, Copy):
+            cost.setdefault(step.value, 0.0)
+    decided = {*candidates.forward, *candidates.backward}
+    dearest = sorted(cost.keys() & decided, key=lambda v: -cost[v])
+    yield from _groups(candidates, draft, dearest)
+    for v in dearest:
+        for action in Action:
+            is_allowed = action is not Action.RECOMPUTE or v in candidates.recomputable
+            if is_allowed and action is not draft.actions[v]:
+                yield {v: action}
+
+
+def _groups(
+    candidates: Candidates, draft: Draft, dearest: list[int]
+) -> Iterable[Change]:
+    """One change to many values at once, half as many each time."""
+    for now, then in (
+        (Action.OFFLOAD, Action.RECOMPUTE),
+        (Action.OFFLOAD, Action.KEEP),
+        (Action.RECOMPUTE, Action.KEEP),
+        (Action.RECOMPUTE, Action.OFFLOAD),
+    ):
+        mine = [
+            v
+            for v in dearest
+            if draft.actions[v] is now
+            and (then is not Action.RECOMPUTE or v in candidates.recomputable)
+        ]
+        count = len(mine) // 2
+        while count > 1:
+            yield dict.fromkeys(mine[:count], then)
+            count //= 2

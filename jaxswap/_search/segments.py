@@ -1,0 +1,237 @@
+"""Draft and candidates -> `Model`: the program cut into segments, with its items.
+
+Segments are cut at heavy entries of the draft in which everything is kept, and are
+joined where there would be too many. Another draft of the same program has the same
+segments: its replays belong to the segment of what they are made for.
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+from jaxswap._graph.graph import Action
+from jaxswap._schedule.order import Entry
+from jaxswap._search.candidates import Candidates
+from jaxswap._search.linear_model import Item, Model
+from jaxswap._simulate.draft import Arranger, Draft, device_bytes_at, seconds_at
+from jaxswap._simulate.kernels import Kernel
+
+MOST_SEGMENTS = 160
+"""More make the model slow and hardly better."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Segments:
+    """Which segment each equation belongs to.
+
+    Attributes:
+        of_equation: segment of each equation where it is first run.
+        count: how many there are.
+    """
+
+    of_equation: dict[int, int]
+    count: int
+
+    def of_entries(self, entries: tuple[Entry, ...]) -> np.ndarray:
+        """Segment of each entry; replays count to what follows them."""
+        found = np.zeros(len(entries), np.int64)
+        current = self.count - 1
+        for at in range(len(entries) - 1, -1, -1):
+            equation, is_replay = entries[at].parts[-1]
+            if not is_replay:
+                current = min(self.of_equation.get(equation, current), current)
+            found[at] = current
+        return found
+
+    def peaks(self, draft: Draft) -> np.ndarray:
+        """The most device memory of a draft in each segment."""
+        found = np.zeros(self.count, np.int64)
+        at = self.of_entries(draft.entries)
+        np.maximum.at(found, at, device_bytes_at(draft.entries, draft.timeline))
+        return found
+
+
+def cut(draft: Draft) -> Segments:
+    """Cut the entries of a draft into segments of about equal numbers of heavy ones."""
+    heavy = sum(entry.is_heavy for entry in draft.entries)
+    is_cut_anywhere = heavy < 8
+    total = len(draft.entries) if is_cut_anywhere else heavy
+    per_segment = max(1, -(-total // MOST_SEGMENTS))
+    of_equation: dict[int, int] = {}
+    passed = 0
+    for entry in draft.entries:
+        passed += is_cut_anywhere or entry.is_heavy
+        for equation, _ in entry.parts:
+            of_equation.setdefault(equation, (max(passed, 1) - 1) // per_segment)
+    return Segments(of_equation, 1 + max(of_equation.values(), default=0))
+
+
+def build_model(
+    arranger: Arranger, candidates: Candidates, kept: Draft, segments: Segments
+) -> tuple[Model, tuple[int, ...]]:
+    """Return the model, and the value of each of its items."""
+    at = segments.of_entries(kept.entries)
+    seconds = np.zeros(segments.count)
+    np.add.at(seconds, at, seconds_at(kept.entries, kept.timeline))
+    builder = _Items(arranger, candidates, kept, at)
+    items, values = builder.items()
+    rates = arranger.simulator.rates
+    model = Model(
+        seconds=seconds,
+        device_bytes=segments.peaks(kept).astype(float),
+        items=items,
+        out_bytes_per_second=rates.swap_out_bytes_per_second,
+        in_bytes_per_second=rates.swap_in_bytes_per_second,
+        copy_seconds=rates.launch_seconds,
+    )
+    return model, values
+
+
+Span = tuple[int, list[tuple[int, int]], bool]
+"""Segment of making, gaps, and whether the backward pass reads the value."""
+
+
+class _Items:
+    """Describes candidates by segments."""
+
+    def __init__(
+        self, arranger: Arranger, candidates: Candidates, kept: Draft, at: np.ndarray
+    ) -> None:
+        self.graph = arranger.graph
+        self.candidates = candidates
+        self.at = at
+        self.entries = kept.entries
+        forward = [
+            s for s, e in zip(at, kept.entries, strict=True) if not e.is_backward
+        ]
+        self.forward_end = int(max(forward, default=0))
+        self.roots, self.seconds, self.reads = self._kernels(kept)
+
+    def items(self) -> tuple[tuple[Item, ...], tuple[int, ...]]:
+        spans = {
+            v: span
+            for v in (*self.candidates.forward, *self.candidates.backward)
+            if (span := self._span(v)) is not None
+        }
+        spans |= self._unneeded(spans)
+        values = tuple(v for v, (_, gaps, _) in spans.items() if gaps)
+        position = {v: i for i, v in enumerate(values)}
+        return tuple(self._item(v, spans[v], position) for v in values), values
+
+    def _item(
+        self,
+        v: int,
+        span: Span,
+        position: dict[int, int],
+    ) -> Item:
+        made, gaps, is_needed = span
+        main = self._main(v, gaps)
+        can_replay = v in self.candidates.recomputable and all(
+            root in position or self._is_small(root) for root in self.roots.get(v, ())
+        )
+        is_bridged = main[1] - main[0] >= 2
+        return Item(
+            nbytes=self.graph.values[v].nbytes,
+            made=made,
+            gap=(main[0] + 1, main[1] - 1),
+            away=tuple((a + 1, b - 1) for a, b in gaps if (a, b) != main),
+            use=main[1],
+            is_needed=is_needed,
+            replay_seconds=(
+                self.seconds.get(v, 0.0) if can_replay and is_bridged else None
+            ),
+            roots=tuple(position[r] for r in self.roots.get(v, ()) if r in position),
+        )
+
+    def _main(self, v: int, gaps: list[tuple[int, int]]) -> tuple[int, int]:
+        """The gap that a replay can bridge: from the forward to the backward pass."""
+        if v in self.candidates.backward:
+            return max(gaps, key=lambda gap: gap[1] - gap[0])
+        last = max(s for s in self.reads[v] if s <= self.forward_end)
+        behind = [s for s in self.reads[v] if s > self.forward_end]
+        ends = [b for _, b in gaps if b > self.forward_end]
+        return last, min(behind, default=min(ends, default=last))
+
+    def _is_small(self, v: int) -> bool:
+        return v not in self.candidates.forward
+
+    def _kernels(
+        self, kept: Draft
+    ) -> tuple[dict[int, tuple[int, ...]], dict[int, float], dict[int, list[int]]]:
+        """Roots and seconds of each buffer's kernel, and the segments that read it."""
+        steps = kept.timeline.steps
+        parts = np.cumsum([len(entry.parts) for entry in kept.entries])
+        entry = np.searchsorted(parts, np.array(steps.runs), "right")
+        entry = np.minimum(entry, len(kept.entries) - 1)
+        roots: dict[int, tuple[int, ...]] = {}
+        seconds: dict[int, float] = {}
+        reads: dict[int, list[int]] = {}
+        for index, step in enumerate(steps.steps):
+            if not isinstance(step, Kernel):
+                continue
+            segment = int(self.at[entry[index]])
+            for buffer in (*step.reads, *step.makes):
+                reads.setdefault(steps.values[buffer], []).append(segment)
+            for buffer in step.makes:
+                v = steps.values[buffer]
+                roots.setdefault(v, tuple(steps.values[b] for b in step.reads))
+                seconds.setdefault(v, float(kept.timeline.seconds_of[index]))
+        return roots, seconds, reads
+
+    def _gaps(self, v: int) -> list[tuple[int, int]]:
+        """Pairs of uses with a segment between them."""
+        points = sorted(set(self.reads.get(v, ())))
+        return [(a, b) for a, b in itertools.pairwise(points) if b - a >= 2]
+
+    def _span(self, v: int) -> Span | None:
+        """Making and gaps of a value that the backward pass reads."""
+        points, gaps = self.reads.get(v, ()), self._gaps(v)
+        if not gaps or max(points) <= self.forward_end:
+            return None
+        return min(points), gaps, True
+
+    def _unneeded(self, spans: dict[int, Span]) -> dict[int, Span]:
+        """Candidates that only replays would read: their gap ends with the first."""
+        found: dict[int, Span] = {}
+        dependents: dict[int, list[int]] = {}
+        for v in self.candidates.forward:
+            for root in self.roots.get(v, ()):
+                dependents.setdefault(root, []).append(v)
+        for v in reversed(self.candidates.forward):
+            points = self.reads.get(v)
+            if v in spans or not points or max(points) > self.forward_end:
+                continue
+            known = spans | found
+            ends = [
+                end
+                for d in dependents.get(v, ())
+                if d in known and (end := self._main(d, known[d][1])[1]) > max(points)
+            ]
+            if ends and min(ends) - max(points) >= 2:
+                gaps = [*self._gaps(v), (max(points), min(ends))]
+                found[v] = (min(points), gaps, False)
+        return dict(reversed(found.items()))
+
+
+def actions_of(
+    candidates: Candidates,
+    values: tuple[int, ...],
+    leaves: np.ndarray,
+    replays: np.ndarray,
+    stays: np.ndarray,
+    is_needed: list[bool],
+) -> list[Action]:
+    """Round a solution of the model to actions."""
+    actions = list(candidates.fixed)
+    for i, v in enumerate(values):
+        shares = {
+            Action.OFFLOAD: leaves[i],
+            Action.RECOMPUTE: replays[i],
+            Action.KEEP: 1 - leaves[i] - replays[i] if is_needed[i] else stays[i],
+        }
+        if not is_needed[i] and max(shares.values()) < 0.5:
+            actions[v] = Action.RECOMPUTE
+        else:
+            actions[v] = max(shares, key=lambda action: shares[action])
+    return actions

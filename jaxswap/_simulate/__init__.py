@@ -1,0 +1,1 @@
+"""Schedule -> seconds and bytes on a GPU."""

@@ -1,0 +1,172 @@
+"""Graph, rates and actions -> a `Draft`: a schedule by the clock, simulated."""
+
+import dataclasses
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from jaxswap._gpu.rates import Rates
+from jaxswap._graph.graph import Action, Graph
+from jaxswap._schedule.by_clock import Clock, Lives, absences, place, tight
+from jaxswap._schedule.by_distance import Swap
+from jaxswap._schedule.instructions import Schedule
+from jaxswap._schedule.issue import issue, order
+from jaxswap._schedule.issue import schedule as make_schedule
+from jaxswap._schedule.order import Entry
+from jaxswap._schedule.policy import Decision
+from jaxswap._schedule.uses import Uses
+from jaxswap._simulate.kernels import Kernel
+from jaxswap._simulate.simulate import Simulator
+from jaxswap._simulate.timeline import Timeline
+
+STALE_AFTER = 6
+"""Heavy operations after which a cheap large replay is made again, not held."""
+
+
+ORDERS_KEPT = 64
+"""How many orders of entries are remembered while a plan is searched for."""
+
+Ordered = tuple[tuple[Entry, ...], Lives, Uses]
+"""Entries, and what is known of them."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Draft:
+    """One way to run a program, with its simulated timeline.
+
+    Attributes:
+        graph: the program.
+        actions: one for each value.
+        swaps: when swapped values leave and return.
+        staleness: heavy operations after which a cheap large replay is made again
+            rather than held, and the bytes from which on it is large.
+        entries: the order of issue.
+        schedule: the instructions.
+        timeline: what they do when.
+    """
+
+    graph: Graph
+    actions: tuple[Action, ...]
+    swaps: tuple[Swap, ...]
+    staleness: tuple[int, int]
+    entries: tuple[Entry, ...]
+    schedule: Schedule
+    timeline: Timeline
+
+
+class Arranger:
+    """Lays out and simulates sets of actions for one graph and one GPU."""
+
+    def __init__(self, graph: Graph, rates: Rates, large_bytes: int) -> None:
+        self.graph = graph
+        self.simulator = Simulator(graph, rates)
+        self.staleness = (STALE_AFTER, large_bytes)
+        self._ordered: dict[tuple[bool, ...], Ordered] = {}
+        self._seconds: dict[int, float] = {}
+        self._seconds = self._equation_seconds()
+
+    def arrange(
+        self,
+        actions: Sequence[Action],
+        limit_bytes: int,
+        *,
+        patience: float = 1.0,
+        eager: Collection[int] = (),
+    ) -> Draft:
+        """Lay out the copies that `actions` ask for below a limit of device memory."""
+        entries, lives, _ = self._order(actions)
+        leaving = [
+            v for v in lives.made if actions[v] is Action.OFFLOAD and lives.gaps(v)
+        ]
+        if not leaving:
+            return self.draft(actions, ())
+        simulator = self.simulator
+        out = {v: simulator.copy_seconds(v, is_inward=False) for v in leaving}
+        back = {v: simulator.copy_seconds(v, is_inward=True) for v in leaving}
+        both = {v: out[v] + back[v] for v in leaving}
+        gaps = absences(lives, leaving, self._starts(entries), both, patience)
+        first = self.draft(actions, tight(lives, gaps))
+        nbytes = {v: self.graph.values[v].nbytes for v in leaving}
+        device_bytes = device_bytes_at(entries, first.timeline)
+        ends = np.cumsum(seconds_at(entries, first.timeline))
+        starts = np.concatenate([[0.0], ends[:-1]])
+        clock = Clock(starts, ends, device_bytes, out, back, nbytes)
+        swaps = place(lives, gaps, clock, limit_bytes, eager)
+        return self.draft(actions, swaps)
+
+    def draft(
+        self,
+        actions: Sequence[Action],
+        swaps: Sequence[Swap],
+        staleness: tuple[int, int] | None = None,
+    ) -> Draft:
+        """Simulate given swaps."""
+        if staleness in (None, self.staleness):
+            entries, _, uses = self._order(actions)
+        else:
+            entries, uses = order(self.graph, actions, *staleness), None
+        schedule = issue(self.graph, entries, swaps, uses)
+        return Draft(
+            graph=self.graph,
+            actions=tuple(actions),
+            swaps=tuple(swaps),
+            staleness=staleness or self.staleness,
+            entries=tuple(entries),
+            schedule=schedule,
+            timeline=self.simulator.play(schedule),
+        )
+
+    def follow(self, decision: Decision) -> Draft:
+        """Lay out what a policy decided, by its own distances, and simulate."""
+        timing = decision.timing
+        schedule = make_schedule(self.graph, decision.actions, timing)
+        staleness = (2 * timing.swapout_threshold, timing.min_bytes)
+        return self.draft(decision.actions, schedule.swaps, staleness)
+
+    def _order(self, actions: Sequence[Action]) -> Ordered:
+        """Entries of both passes, which depend on what is recomputed alone."""
+        key = tuple(action is Action.RECOMPUTE for action in actions)
+        if key not in self._ordered:
+            entries = order(self.graph, actions, *self.staleness)
+            if len(self._ordered) >= ORDERS_KEPT:
+                self._ordered.pop(next(iter(self._ordered)))
+            uses = Uses(self.graph, entries)
+            self._ordered[key] = (entries, Lives(entries), uses)
+        return self._ordered[key]
+
+    def _equation_seconds(self) -> dict[int, float]:
+        """Seconds of each equation when everything is kept."""
+        timeline = self.draft([Action.KEEP] * len(self.graph.values), ()).timeline
+        pairs = zip(timeline.steps.steps, timeline.seconds_of, strict=True)
+        return {s.equation: t for s, t in pairs if isinstance(s, Kernel)}
+
+    def _starts(self, entries: Sequence[Entry]) -> np.ndarray:
+        """About when each entry begins if no copy is waited for."""
+        seconds = [
+            sum(self._seconds.get(equation, 0.0) for equation, _ in entry.parts)
+            for entry in entries
+        ]
+        return np.cumsum([0.0, *seconds[:-1]])
+
+
+def entry_of_steps(entries: Sequence[Entry], timeline: Timeline) -> np.ndarray:
+    """The entry to which each step of a timeline belongs."""
+    parts = np.cumsum([len(entry.parts) for entry in entries])
+    found = np.searchsorted(parts, np.array(timeline.steps.runs), "right")
+    return np.minimum(found, len(entries) - 1)
+
+
+def seconds_at(entries: Sequence[Entry], timeline: Timeline) -> np.ndarray:
+    """Seconds that each entry computes."""
+    seconds = np.zeros(len(entries))
+    np.add.at(seconds, entry_of_steps(entries, timeline), timeline.seconds_of)
+    return seconds
+
+
+def device_bytes_at(entries: Sequence[Entry], timeline: Timeline) -> np.ndarray:
+    """The most device memory at each entry."""
+    found = np.zeros(len(entries), np.int64)
+    np.maximum.at(found, entry_of_steps(entries, timeline), timeline.device_bytes_at)
+    for at in np.flatnonzero(found == 0):
+        found[at] = found[at - 1] if at else timeline.caller_bytes
+    return found

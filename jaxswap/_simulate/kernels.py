@@ -1,0 +1,323 @@
+"""Graph and schedule -> the kernels that a compiler makes of them, and their buffers.
+
+XLA fuses operations that work element by element into whatever reads their results,
+as often as needed, so most values of a traced program never exist in memory. What
+exists are *buffers*: results of operations that do not fuse, what those read, and
+what leaves the fused code for the caller, the backward pass or the host. A *kernel*
+makes buffers from buffers.
+
+The rules are those of XLA's GPU fusion passes, simplified (openxla.org/xla/gpu, "XLA
+GPU fusion"). They err where XLA's own cost model splits or joins a group differently;
+`jaxswap.plan` therefore compares its prediction with the compiled program.
+"""
+
+import dataclasses
+from collections.abc import Collection, Sequence
+
+from jaxswap._graph.graph import Equation, Graph
+from jaxswap._schedule.instructions import (
+    Barrier,
+    Instruction,
+    Run,
+    Schedule,
+    SwapIn,
+    SwapOut,
+)
+
+NO_BUFFER = -1
+"""Stands for the memory of an argument, which is held all the time."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kernel:
+    """Fused work that runs at once.
+
+    Attributes:
+        equation: index of the last equation in it.
+        is_replay: whether that is a forward equation run in the backward pass.
+        reads: buffers read.
+        makes: buffers made.
+        arguments: arguments read, which are no buffers of the program's own.
+        is_shared: reads nothing that a kernel just before has not read as well, and
+            is fused with it: its reads cost nothing.
+    """
+
+    equation: int
+    is_replay: bool
+    reads: tuple[int, ...]
+    makes: tuple[int, ...]
+    is_shared: bool = False
+    arguments: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Copy:
+    """One copy between device and host, where it is issued.
+
+    Attributes:
+        value: what is copied.
+        buffer: the device buffer that is read or made; `NO_BUFFER` for a view of an
+            argument that is copied to the host.
+        is_inward: whether it goes from the host to the device.
+    """
+
+    value: int
+    buffer: int
+    is_inward: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wait:
+    """Computation waits for copies to the host; their device buffers are free then."""
+
+    values: tuple[int, ...]
+
+
+Step = Kernel | Copy | Wait
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """Both passes as kernels, copies and waits.
+
+    Attributes:
+        steps: in the order of issue.
+        forward_count: how many of them belong to the forward pass.
+        values: the value of each buffer; a value that returns has several buffers.
+        last_reads: index of the last step that reads each buffer; the index of the
+            step that makes it if none does.
+        runs: how many equations were issued before each step.
+        is_fixed: buffers that the caller owns (arguments, results, gradients): they
+            hold memory of their own from beginning to end.
+    """
+
+    steps: tuple[Step, ...]
+    forward_count: int
+    values: tuple[int, ...]
+    last_reads: tuple[int, ...]
+    runs: tuple[int, ...]
+    is_fixed: tuple[bool, ...]
+
+
+class Fusion:
+    """What of a graph's fusion does not depend on the schedule."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.producers = graph.producers()
+        self.base = self._bases()
+        self.materialized = self._materialized()
+        self.fixed = {*graph.outputs, *graph.gradients}
+        self.is_alias = [
+            is_alias(e) and e.outputs[0] in self.base for e in graph.equations
+        ]
+        self.is_fusible = [is_fusible(e) for e in graph.equations]
+
+    def _bases(self) -> dict[int, int]:
+        """The value at whose bytes a view looks; views that grow are none."""
+        values = self.graph.values
+        base: dict[int, int] = {}
+        for eqn in self.graph.equations:
+            if is_alias(eqn):
+                for v, source in zip(eqn.outputs, eqn.inputs, strict=False):
+                    if values[v].nbytes <= values[source].nbytes:
+                        base[v] = base.get(source, source)
+        return base
+
+    def bases_of(self, values: Collection[int]) -> set[int]:
+        """The values at whose bytes some of these look."""
+        return {self.base[v] for v in values if v in self.base}
+
+    def _materialized(self) -> set[int]:
+        """Values that are buffers in any schedule."""
+        found = {*self.graph.arguments, *self.graph.cotangents}
+        found.update(self.graph.outputs, self.graph.gradients)
+        for eqn in self.graph.equations:
+            if not is_fusible(eqn):
+                found.update(eqn.outputs)
+            if not is_fusible(eqn) and not eqn.is_reduction:
+                found.update(eqn.inputs)
+        found |= self.bases_of(found)
+        self._add_shared(found)
+        return found
+
+    def _add_shared(self, found: set[int]) -> None:
+        """Add fusible values that are cheaper to store than to make for each reader.
+
+        Fused into each of `count` readers a value costs `count` times the bytes it is
+        made of; as a buffer it costs these once, and its own bytes 1 + `count` times.
+        """
+        values = self.graph.values
+        readers = self._reader_counts()
+        roots: dict[int, frozenset[int]] = {}
+        for eqn in self.graph.equations:
+            above = frozenset().union(*(roots.get(v, ()) for v in eqn.inputs))
+            for v in eqn.outputs:
+                own, count = values[v].nbytes, readers.get(v, 0)
+                made_of = sum(values[root].nbytes for root in above)
+                is_view = v in self.base
+                is_shared = not is_view and len(above) > 1 and count > 1
+                if is_shared and count * made_of >= made_of + own * (1 + count):
+                    found.add(v)
+                is_buffer = v in found and not is_view
+                roots[v] = frozenset((v,)) if is_buffer else above
+
+    def _reader_counts(self) -> dict[int, int]:
+        """How many equations of its own pass read each value, views looked through."""
+        is_backward = {
+            v: eqn.is_backward for eqn in self.graph.equations for v in eqn.outputs
+        }
+        counts: dict[int, int] = {}
+        for eqn in reversed(self.graph.equations):
+            for v in set(eqn.inputs):
+                if eqn.is_backward == is_backward.get(v, True):
+                    through = eqn.outputs[0] in self.base
+                    own = counts.get(eqn.outputs[0], 0) if through else 1
+                    counts[v] = counts.get(v, 0) + own
+        return counts
+
+
+def is_alias(eqn: Equation) -> bool:
+    """Whether the results of an equation are its operands' own bytes."""
+    return eqn.is_view or eqn.primitive == "optimization_barrier"
+
+
+def is_fusible(eqn: Equation) -> bool:
+    """Whether XLA computes the results of an equation again in each of its readers."""
+    is_barrier = eqn.primitive == "optimization_barrier"
+    return eqn.is_cheap and eqn.is_pure and not (eqn.is_reduction or is_barrier)
+
+
+def lower(fusion: Fusion, schedule: Schedule) -> Steps:
+    """Return the kernels and copies of a schedule."""
+    lowering = _Lowering(fusion, schedule)
+    lowering.run(schedule.forward)
+    forward_count = len(lowering.steps)
+    lowering.run(schedule.backward)
+    return Steps(
+        steps=tuple(lowering.steps),
+        forward_count=forward_count,
+        values=tuple(lowering.values),
+        last_reads=tuple(lowering.last_reads),
+        runs=tuple(lowering.runs),
+        is_fixed=tuple(b in lowering.fixed for b in range(len(lowering.values))),
+    )
+
+
+def _union(sets: dict[int, frozenset[int]], values: Sequence[int]) -> frozenset[int]:
+    """All members of the sets of some values."""
+    found: frozenset[int] = frozenset()
+    for v in values:
+        more = sets.get(v)
+        if more and more is not found:
+            found = found | more if found else more
+    return found
+
+
+class _Lowering:
+    """Walks over instructions and collects steps."""
+
+    def __init__(self, fusion: Fusion, schedule: Schedule) -> None:
+        self.fusion = fusion
+        self.equations = fusion.graph.equations
+        self.steps: list[Step] = []
+        self.run_count = 0
+        self.runs: list[int] = []
+        self.values: list[int] = []
+        self.last_reads: list[int] = []
+        self.fixed: set[int] = set()
+        self.unmade = set(fusion.fixed)
+        self.roots: dict[int, frozenset[int]] = {}
+        self.given: dict[int, frozenset[int]] = {}
+        self.at_host: set[int] = set()
+        stored = {swap.value for swap in schedule.swaps}
+        self.static = fusion.materialized | stored | fusion.bases_of(stored)
+        self.buffers = self.static
+        self.family: list[tuple[frozenset[int], int]] = []
+        for v in (*fusion.graph.arguments, *fusion.graph.cotangents):
+            self.roots[v] = frozenset()
+            self.given[v] = frozenset((v,))
+
+    def run(self, instructions: Sequence[Instruction]) -> None:
+        held: set[int] = set()
+        for step in instructions:
+            if isinstance(step, Barrier):
+                held.update(step.device)
+        self.buffers = self.static | held | self.fusion.bases_of(held)
+        for step in instructions:
+            match step:
+                case Run():
+                    self._run(self.equations[step.equation], step.is_replay)
+                    self.run_count += 1
+                case SwapOut(value):
+                    self._copy(value, is_inward=False)
+                case SwapIn(value):
+                    self._copy(value, is_inward=True)
+                case Barrier(_, host):
+                    self._wait(host)
+
+    def _run(self, eqn: Equation, is_replay: bool) -> None:
+        if self.fusion.is_alias[eqn.index]:
+            for v, source in zip(eqn.outputs, eqn.inputs, strict=False):
+                self.roots[v] = self.roots.get(source, frozenset())
+                self.given[v] = self.given.get(source, frozenset())
+                if v in self.unmade:
+                    self.unmade.discard(v)
+                    self.fixed.update(self.roots[v])
+            return
+        given, roots = _union(self.given, eqn.inputs), _union(self.roots, eqn.inputs)
+        is_fused = self.fusion.is_fusible[eqn.index]
+        if is_fused and self.buffers.isdisjoint(eqn.outputs):
+            for v in eqn.outputs:
+                self.roots[v] = roots
+                self.given[v] = given
+            return
+        at = len(self.steps)
+        for buffer in roots:
+            self.last_reads[buffer] = at
+        buffers = tuple(self._new(v) for v in eqn.outputs)
+        if eqn.is_heavy:
+            self.family.clear()
+        shared = eqn.is_cheap and self._joins_family(roots, at)
+        read = (tuple(roots), buffers, shared, tuple(given))
+        self._append(Kernel(eqn.index, is_replay, *read))
+
+    def _append(self, step: Step) -> None:
+        self.steps.append(step)
+        self.runs.append(self.run_count)
+
+    def _joins_family(self, roots: frozenset[int], at: int) -> bool:
+        """Whether a cheap kernel is fused with one before it that reads the same."""
+        for others, since in reversed(self.family[-8:]):
+            if roots and roots <= others and since < at:
+                return True
+        self.family.append((roots, at))
+        return False
+
+    def _new(self, v: int) -> int:
+        self.values.append(v)
+        self.last_reads.append(len(self.steps))
+        buffer = len(self.values) - 1
+        self.roots[v] = frozenset((buffer,))
+        self.given.pop(v, None)
+        if v in self.unmade:  # Made once more, it is no longer the caller's.
+            self.unmade.discard(v)
+            self.fixed.add(buffer)
+        return buffer
+
+    def _copy(self, v: int, is_inward: bool) -> None:
+        if is_inward:
+            (buffer,) = self.roots[v] = frozenset((self._new(v),))
+        else:
+            # The value may be a view: its bytes are copied in its own form.
+            buffer = max(self.roots[v], default=NO_BUFFER)
+            if buffer != NO_BUFFER:
+                self.last_reads[buffer] = len(self.steps)
+            self.at_host.add(v)
+        self._append(Copy(v, buffer, is_inward))
+
+    def _wait(self, host: Sequence[int]) -> None:
+        values = tuple(v for v in host if v in self.at_host)
+        if values:
+            self.at_host.difference_update(values)
+            self._append(Wait(values))

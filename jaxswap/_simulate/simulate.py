@@ -1,0 +1,292 @@
+"""Steps and rates -> `Timeline`: when everything happens and what memory it takes.
+
+Three lanes run side by side: computation, copies to the host, copies to the device.
+Each works off its queue in order. Computation waits for a copy where the schedule
+says so, and for a value that is not back yet.
+
+Device memory depends on the order of steps alone, not on the clock, as in a compiled
+program, whose buffers are laid out before it runs: a buffer is held from the step
+that makes it to the last that reads it; one that is copied to the host, to the step
+that waits for the copy.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from jaxswap._gpu.rates import Rates
+from jaxswap._graph.graph import Equation, Graph
+from jaxswap._schedule.instructions import Run, Schedule
+from jaxswap._simulate.kernels import (
+    NO_BUFFER,
+    Copy,
+    Fusion,
+    Kernel,
+    Steps,
+    Wait,
+    is_fusible,
+    lower,
+)
+from jaxswap._simulate.timeline import Timeline, Transfer
+
+
+class Simulator:
+    """Plays schedules of one graph at one GPU's rates."""
+
+    def __init__(self, graph: Graph, rates: Rates) -> None:
+        self.graph = graph
+        self.rates = rates
+        self.fusion = Fusion(graph)
+        self.nbytes = np.array([v.nbytes for v in graph.values], np.int64)
+        self.base_seconds = [self._product_seconds(eqn) for eqn in graph.equations]
+        self.iterations = {
+            eqn.index: iteration_of(eqn.body, rates)
+            for eqn in graph.equations
+            if eqn.body is not None
+        }
+        self.caller_bytes = self._caller_bytes()
+        self.loop_host_bytes = sum(
+            graph.values[v].host_nbytes
+            for eqn in graph.equations
+            for v in eqn.outputs
+            if eqn.body is not None
+        )
+
+    def play(self, schedule: Schedule) -> Timeline:
+        """Simulate one forward and backward pass."""
+        steps = lower(self.fusion, schedule)
+        return _Play(self, steps).timeline()
+
+    def kernel_seconds(self, kernel: Kernel, values: tuple[int, ...]) -> float:
+        """Seconds that a kernel takes: the longer of its arithmetic and its bytes."""
+        eqn = self.graph.equations[kernel.equation]
+        if eqn.index in self.iterations:
+            return eqn.trip_count * self.iterations[eqn.index].seconds
+        if self.is_copy(eqn):
+            return 0.0
+        made = sum(int(self.nbytes[values[b]]) for b in kernel.makes)
+        if kernel.is_shared:
+            return made / self.rates.memory_bytes_per_second
+        read = sum(int(self.nbytes[values[b]]) for b in kernel.reads)
+        read += sum(int(self.nbytes[v]) for v in kernel.arguments)
+        moved = max(read + made, eqn.inner_bytes)
+        seconds = moved / self.rates.memory_bytes_per_second
+        return self.rates.launch_seconds + max(
+            seconds, self.base_seconds[kernel.equation]
+        )
+
+    def copy_seconds(self, value: int, is_inward: bool) -> float:
+        """Seconds that the copy of a value takes when nothing else is copied."""
+        rate = (
+            self.rates.swap_in_bytes_per_second
+            if is_inward
+            else self.rates.swap_out_bytes_per_second
+        )
+        return self.rates.copy_latency_seconds + int(self.nbytes[value]) / rate
+
+    def inner_bytes(self, equation: int) -> int:
+        """Device memory that an equation needs inside, beside operands and results."""
+        found = self.iterations.get(equation)
+        return 0 if found is None else found.device_bytes
+
+    def is_copy(self, eqn: Equation) -> bool:
+        """Whether an equation copies between device and host, beside computation."""
+        ends = (*eqn.inputs, *eqn.outputs)
+        is_put = eqn.primitive == "device_put"
+        return is_put and any(self.graph.values[v].host_nbytes for v in ends)
+
+    def _product_seconds(self, eqn: Equation) -> float:
+        """Seconds of arithmetic, for those equations that it can limit."""
+        rate = getattr(self.rates, f"{eqn.work}_flops_per_second", 0.0)
+        return max(eqn.flops, eqn.tile_flops) / rate if rate else 0.0
+
+    def _caller_bytes(self) -> int:
+        """Arguments, cotangents (a scalar's is a constant), results, gradients."""
+        graph = self.graph
+        cotangents = [v for v in graph.cotangents if self.nbytes[v] > 16]
+        given = (*graph.arguments, *cotangents)
+        made = (*graph.outputs, *graph.gradients)
+        return int(sum(self.nbytes[v] for v in (*given, *made)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Iteration:
+    """What one iteration of a loop takes.
+
+    Attributes:
+        seconds: of computation, or of the copies in one direction, if these are more.
+        device_bytes: memory for what lives within the iteration.
+    """
+
+    seconds: float
+    device_bytes: int
+
+
+def iteration_of(body: Graph, rates: Rates) -> Iteration:
+    """Simulate one iteration of a loop, whose copies have all of it to hide behind."""
+    simulator = Simulator(body, rates)
+    runs = tuple(Run(eqn.index) for eqn in body.equations)
+    timeline = simulator.play(Schedule(runs, (), (), (), ()))
+    values = body.values
+    out_bytes, in_bytes, copies = 0, 0, 0
+    for eqn in body.equations:
+        if simulator.is_copy(eqn):
+            out_bytes += sum(values[v].host_nbytes for v in eqn.outputs)
+            in_bytes += sum(values[v].nbytes for v in eqn.outputs)
+            copies += 1
+    latency = copies * rates.copy_latency_seconds
+    return Iteration(
+        seconds=max(
+            timeline.seconds,
+            latency + out_bytes / rates.swap_out_bytes_per_second,
+            latency + in_bytes / rates.swap_in_bytes_per_second,
+        ),
+        device_bytes=timeline.device_bytes
+        - timeline.caller_bytes
+        + _slice_bytes(body, simulator.fusion),
+    )
+
+
+def _slice_bytes(body: Graph, fusion: Fusion) -> int:
+    """Bytes of the largest two slices that are cut out for operations to read.
+
+    What fuses reads a slice where it lies in the scanned array.
+    """
+    base = fusion.base
+    read = {v for e in body.equations if not is_fusible(e) for v in e.inputs}
+    read |= {base[v] for v in read if v in base}
+    sizes = sorted(body.values[v].nbytes for v in body.sliced if v in read)
+    return sum(sizes[-2:])
+
+
+class _Play:
+    """One run through the steps."""
+
+    def __init__(self, simulator: Simulator, steps: Steps) -> None:
+        self.simulator = simulator
+        self.steps = steps
+        self.clock = 0.0
+        self.lanes = [0.0, 0.0]
+        self.arrival: dict[int, float] = {}
+        self.at_host: dict[int, float] = {}
+        self.transfers: list[Transfer] = []
+        count = len(steps.steps)
+        self.starts = np.zeros(count)
+        self.seconds = np.zeros(count)
+        self.stalls = np.zeros(count)
+
+    def timeline(self) -> Timeline:
+        for at, step in enumerate(self.steps.steps):
+            started = self.clock
+            match step:
+                case Kernel():
+                    ready = max(
+                        (self.arrival[b] for b in step.reads if b in self.arrival),
+                        default=0.0,
+                    )
+                    begin = max(self.clock, ready)
+                    self.seconds[at] = self.simulator.kernel_seconds(
+                        step, self.steps.values
+                    )
+                    self.clock = begin + self.seconds[at]
+                    self.stalls[at] = begin - started
+                    self.starts[at] = begin
+                case Copy():
+                    self.starts[at] = self.clock
+                    self.seconds[at] = self.simulator.rates.launch_seconds
+                    self.clock += self.seconds[at]
+                    self._copy(at, step)
+                case Wait(values):
+                    ready = max(self.at_host[v] for v in values)
+                    self.clock = max(self.clock, ready)
+                    self.stalls[at] = self.clock - started
+                    self.starts[at] = self.clock
+        freed = self._freed()
+        device = self._device_bytes(freed)
+        return Timeline(
+            steps=self.steps,
+            starts=self.starts,
+            seconds_of=self.seconds,
+            stalls=self.stalls,
+            transfers=tuple(self.transfers),
+            device_bytes_at=device + self.simulator.caller_bytes,
+            host_bytes_at=self._host_bytes(),
+            freed=freed,
+            caller_bytes=self.simulator.caller_bytes,
+            seconds=float(max(self.clock, *self.lanes)),
+        )
+
+    def _copy(self, at: int, copy: Copy) -> None:
+        lane = int(copy.is_inward)
+        begin = max(self.clock, self.lanes[lane])
+        if copy.is_inward:
+            begin = max(begin, self.at_host.get(copy.value, 0.0))
+        alone = self.simulator.copy_seconds(copy.value, copy.is_inward)
+        seconds = self._shared(alone, self.lanes[1 - lane] - begin)
+        self.lanes[lane] = begin + seconds
+        if copy.is_inward:
+            self.arrival[copy.buffer] = begin + seconds
+        else:
+            self.at_host[copy.value] = begin + seconds
+        self.transfers.append(Transfer(copy.value, copy.is_inward, at, begin, seconds))
+
+    def _shared(self, alone: float, overlap: float) -> float:
+        """Seconds of a copy while the other direction is busy for `overlap`."""
+        share = self.simulator.rates.both_ways_share
+        if overlap <= 0:
+            return alone
+        if alone <= overlap * share:
+            return alone / share
+        return overlap + alone - overlap * share
+
+    def _freed(self) -> np.ndarray:
+        """Index of the last step at which each buffer holds memory."""
+        freed = np.array(self.steps.last_reads, np.int64)
+        leaving: dict[int, tuple[int, int]] = {}
+        for at, step in enumerate(self.steps.steps):
+            if isinstance(step, Copy) and not step.is_inward:
+                is_forward = at < self.steps.forward_count
+                end = self.steps.forward_count if is_forward else len(self.starts)
+                leaving[step.value] = (step.buffer, end - 1)
+            elif isinstance(step, Wait):
+                for v in step.values:
+                    leaving[v] = (leaving[v][0], at - 1)
+        for buffer, until in leaving.values():
+            if buffer != NO_BUFFER:
+                freed[buffer] = max(freed[buffer], until)
+        return freed
+
+    def _device_bytes(self, freed: np.ndarray) -> np.ndarray:
+        """Bytes of buffers held at each step."""
+        change = np.zeros(len(self.steps.steps) + 1, np.int64)
+        for at, step in enumerate(self.steps.steps):
+            made = step.makes if isinstance(step, Kernel) else ()
+            if isinstance(step, Copy) and step.is_inward:
+                made = (step.buffer,)
+            for b in made:
+                if not self.steps.is_fixed[b]:
+                    nbytes = self.simulator.nbytes[self.steps.values[b]]
+                    change[at] += nbytes
+                    change[max(freed[b], at) + 1] -= nbytes
+            if isinstance(step, Kernel):
+                inner = self.simulator.inner_bytes(step.equation)
+                change[at] += inner
+                change[at + 1] -= inner
+        return np.cumsum(change)[:-1]
+
+    def _host_bytes(self) -> np.ndarray:
+        """Bytes in host memory at each step: from the copy out to the last one in.
+
+        What loops have swapped inside is counted from beginning to end.
+        """
+        change = np.zeros(len(self.steps.steps) + 1, np.int64)
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        for transfer in self.transfers:
+            if not transfer.is_inward:
+                first[transfer.value] = transfer.step
+            last[transfer.value] = transfer.step
+        for v, at in first.items():
+            change[at] += self.simulator.nbytes[v]
+            change[last[v] + 1] -= self.simulator.nbytes[v]
+        return np.cumsum(change)[:-1] + self.simulator.loop_host_bytes

@@ -1,0 +1,1 @@
+"""Function and arguments -> program and graph."""

@@ -1,0 +1,161 @@
+"""`Program` -> `Graph`: the traced program as plain data for policy and schedule."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxswap import _compat
+from jaxswap._graph.graph import Equation, Graph, Value
+from jaxswap._graph.placement import Spec, axes_of
+from jaxswap._trace import cost
+from jaxswap._trace.program import Operation, Program, program_of
+from jaxswap._trace.propagation import body_specs, specs_of
+
+
+def graph_of(
+    program: Program,
+    carried: tuple[int, ...] = (),
+    sliced: tuple[int, ...] = (),
+    trip_count: int = 1,
+) -> Graph:
+    """Describe a traced program by numbers and names.
+
+    Values of the backward pass get their size only; what a policy is shown are the
+    forward values. Bytes and operations are those of one device. The last three
+    arguments are those of a loop's body, see `Graph`.
+    """
+    makers = {v: op for op in program.operations for v in op.outputs}
+    arguments = (*program.operands, *program.constants)
+    names = _names(program)
+    values = tuple(
+        _value(
+            index,
+            aval,
+            makers.get(index),
+            names.get(index),
+            index in carried,
+            _shards(program, index),
+        )
+        for index, aval in enumerate(program.avals)
+    )
+    return Graph(
+        values=values,
+        equations=tuple(
+            _equation(program, index, op) for index, op in enumerate(program.operations)
+        ),
+        arguments=arguments,
+        outputs=tuple(v for v in program.outputs if isinstance(v, int)),
+        cotangents=tuple(v for v in program.cotangents if v is not None),
+        gradients=tuple(v for v in program.gradients if isinstance(v, int)),
+        carried=carried,
+        sliced=sliced,
+        trip_count=trip_count,
+        loops=program.loops,
+    )
+
+
+def _shards(program: Program, *values: int) -> int:
+    """Into how many parts devices split what reads or makes these values."""
+    if program.placement is None:
+        return 1
+    names = {name for v in values for name in axes_of(program.specs[v])}
+    return program.placement.shards(names)
+
+
+def _value(
+    index: int,
+    aval: Any,
+    maker: Operation | None,
+    name: str | None,
+    is_carried: bool,
+    shards: int,
+) -> Value:
+    shape = tuple(getattr(aval, "shape", ()))
+    dtype = getattr(aval, "dtype", None)
+    dtype = dtype if isinstance(dtype, np.dtype) and dtype.itemsize else None
+    nbytes = math.prod(shape) * dtype.itemsize // shards if dtype is not None else 0
+    is_on_host = _compat.is_on_host(aval)
+    given = "carry" if is_carried else "argument"
+    return Value(
+        index=index,
+        nbytes=0 if is_on_host else nbytes,
+        shape=shape,
+        dtype=dtype,
+        primitive=maker.eqn.primitive.name if maker else given,
+        source=_compat.source_line(maker.eqn) if maker else "",
+        name=name,
+        scope=maker.scope if maker else "",
+        is_argument=maker is None and not is_carried,
+        host_nbytes=nbytes if is_on_host else 0,
+    )
+
+
+def _equation(program: Program, index: int, op: Operation) -> Equation:
+    scan = _compat.scan_of(op.eqn)
+    # The code in a `shard_map` is that of one device already.
+    is_local = op.eqn.primitive.name == "shard_map"
+    shards = 1 if is_local else _shards(program, *op.reads, *op.outputs)
+    return Equation(
+        index=index,
+        primitive=op.eqn.primitive.name,
+        inputs=op.reads,
+        outputs=op.outputs,
+        flops=cost.flops(op.eqn) / shards,
+        tile_flops=cost.tile_flops(op.eqn) / shards,
+        is_backward=index in program.backward,
+        is_heavy=cost.is_heavy(op.eqn),
+        is_view=op.eqn.primitive.name in cost.VIEWS,
+        is_cheap=cost.is_cheap(op.eqn),
+        is_pure=not op.eqn.effects,
+        is_reduction=cost.is_reduction(op.eqn),
+        is_known=cost.is_known(op.eqn),
+        work=cost.work(op.eqn),
+        inner_bytes=cost.inner_bytes(op.eqn) / shards,
+        body=_checkpointed(program, op) if scan is None else _body(program, op, scan),
+        trip_count=1 if scan is None else scan.length,
+        is_put_off=index in program.put_off,
+    )
+
+
+def _body(outer: Program, op: Operation, scan: _compat.Scan) -> Graph:
+    """One iteration of a loop, as it is: not differentiated."""
+    specs = body_specs(scan, _specs(outer, op))
+    program = _within(outer, program_of(scan.jaxpr), specs)
+    first, last = scan.const_count, scan.const_count + scan.carry_count
+    carried, sliced = program.operands[first:last], program.operands[last:]
+    return graph_of(program, carried, sliced, scan.length)
+
+
+def _checkpointed(outer: Program, op: Operation) -> Graph | None:
+    """What a `jax.checkpoint` executes, as it is: each operation takes its time."""
+    closed = _compat.checkpointed(op.eqn)
+    if closed is None:
+        return None
+    return graph_of(_within(outer, program_of(closed), _specs(outer, op)))
+
+
+def _within(outer: Program, program: Program, specs: Sequence[Spec]) -> Program:
+    """Place what an equation of another program executes as its operands are."""
+    if outer.placement is None:
+        return program
+    placed = specs_of(program, specs, outer.placement)
+    return dataclasses.replace(program, placement=outer.placement, specs=placed)
+
+
+def _specs(program: Program, op: Operation) -> list[Spec]:
+    if program.placement is None:
+        return [()] * len(op.inputs)
+    return [program.specs[a] if isinstance(a, int) else () for a in op.inputs]
+
+
+def _names(program: Program) -> dict[int, str]:
+    """`checkpoint_name` names; the named value and its producer both carry it."""
+    names: dict[int, str] = {}
+    for op in program.operations:
+        if op.eqn.primitive.name == "name":
+            for v in (*op.reads, *op.outputs):
+                names.setdefault(v, op.eqn.params["name"])
+    return names

@@ -1,0 +1,101 @@
+"""Function and arguments -> a flat function of its arrays, traced once.
+
+What the function closes over becomes an operand like its arguments, so that a
+transform of the flat function sees every array.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from jaxswap import _compat
+from jaxswap._trace.program import Scanned, evaluate
+
+
+@dataclasses.dataclass(frozen=True)
+class FlatFunction:
+    """A traced function of flat operands.
+
+    Attributes:
+        jaxpr: its equations.
+        variables: the jaxpr's variables for the operands.
+        operands: the arrays that the function closed over, then its arguments'.
+        closed_over_count: how many of the operands it closed over.
+        out_avals: types of the flat results.
+        out_tree: structure of the results.
+    """
+
+    jaxpr: Any
+    variables: tuple[Any, ...]
+    operands: tuple[Any, ...]
+    closed_over_count: int
+    out_avals: tuple[Any, ...]
+    out_tree: Any
+
+    def call(self, *operands: Any) -> Sequence[Any]:
+        """Return the flat results."""
+        return self.scanned(None)(*operands)
+
+    def scanned(self, scanned: Scanned | None) -> Callable[..., Sequence[Any]]:
+        """Return `call` with its loops executed by `scanned`."""
+
+        def call(*operands: Any) -> Sequence[Any]:
+            env = dict(zip(self.variables, operands, strict=True))
+            return evaluate(self.jaxpr, env, scanned)
+
+        return call
+
+
+def flatten_function(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    is_array: Callable[[Any], bool],
+) -> FlatFunction:
+    """Trace `fn` on those leaves of its arguments that are arrays; the rest is static.
+
+    Args:
+        fn: the function.
+        args: its positional arguments, pytrees of arrays or of their types.
+        kwargs: its keyword arguments.
+        is_array: which leaves are arrays.
+
+    Raises:
+        NotImplementedError: if `fn` reads or writes a mutable array.
+        jax.errors.ConcretizationTypeError: if it branches on the value of an array.
+    """
+    leaves, structure = jax.tree.flatten((args, kwargs))
+    places = [i for i, leaf in enumerate(leaves) if is_array(leaf)]
+
+    def of_arrays(*arrays: Any) -> Any:
+        merged = list(leaves)
+        for i, array in zip(places, arrays, strict=True):
+            merged[i] = array
+        new_args, new_kwargs = jax.tree.unflatten(structure, merged)
+        return fn(*new_args, **new_kwargs)
+
+    arrays = [leaves[i] for i in places]
+    try:
+        traced, out_shape = jax.make_jaxpr(of_arrays, return_shape=True)(*arrays)
+    except jax.errors.ConcretizationTypeError as error:
+        error.add_note(
+            "jaxswap traces the function, as jax.jit does: it cannot branch on the "
+            "value of an array. Use jnp.where or jax.lax.cond."
+        )
+        raise
+    if _compat.uses_references(traced):
+        raise NotImplementedError(
+            "jaxswap cannot swap around mutable arrays (jax.new_ref): `fn` reads or "
+            "writes one. Return the new value instead of writing it."
+        )
+    jaxpr, closed_over = _compat.open_jaxpr(traced)
+    return FlatFunction(
+        jaxpr=jaxpr,
+        variables=(*jaxpr.constvars, *jaxpr.invars),
+        operands=(*closed_over, *arrays),
+        closed_over_count=len(closed_over),
+        out_avals=tuple(atom.aval for atom in jaxpr.outvars),
+        out_tree=jax.tree.structure(out_shape),
+    )

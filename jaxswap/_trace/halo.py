@@ -1,0 +1,137 @@
+"""A device's part of a convolution that is summed over space split over devices.
+
+The gradient of a convolution's kernel is a convolution too, of the input with the
+cotangent as its kernel: space is summed over. Where space is split, a device needs, of
+the input, its own planes and some of its neighbours'.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax import lax
+
+from jaxswap._graph.placement import Placement, Spec
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """How a sum over a mesh is split.
+
+    Attributes:
+        summed: mesh axes over which the parts are to be added up.
+        inputs: how each operand is split.
+        output: how the sum is.
+    """
+
+    summed: tuple[str, ...]
+    inputs: tuple[Spec, ...]
+    output: Spec
+
+
+@dataclasses.dataclass(frozen=True)
+class Halo:
+    """What a device needs along one dimension of space.
+
+    Attributes:
+        before: planes of the neighbour before it.
+        after: planes of the neighbour after it.
+        padding: zeros to add at both ends; less than none: planes to leave out.
+    """
+
+    before: int
+    after: int
+    padding: tuple[int, int]
+
+
+def halo_of(
+    left_size: int,
+    right_size: int,
+    out_size: int,
+    strides: tuple[int, int, int],
+    padding_before: int,
+) -> Halo | None:
+    """What a device needs of a dimension; `None` if more than its neighbours have.
+
+    Args:
+        left_size: planes of the input on each device.
+        right_size: planes of the kernel on each device.
+        out_size: planes of the result.
+        strides: the input's dilation, the window's stride, the kernel's dilation.
+        padding_before: zeros before the whole input.
+    """
+    dilation, stride, spread = strides
+    if left_size * dilation != right_size * spread:
+        return None  # the devices' parts of both do not start at the same place
+    before = max(0, -(-padding_before // dilation))
+    end = (right_size - 1) * spread + (out_size - 1) * stride + 1 - padding_before
+    after = max(0, -(-(end - left_size * dilation) // dilation))
+    if max(before, after) > left_size:
+        return None
+    have = (left_size + after - 1) * dilation + 1
+    return Halo(before, after, (padding_before - before * dilation, end - have))
+
+
+def halos_of(eqn: Any, window: Window, placement: Placement) -> dict[int, Halo | None]:
+    """The halo of each dimension of space that is split, by its place among them."""
+    params = eqn.params
+    numbers = params["dimension_numbers"]
+    shapes = [v.aval.shape for v in (*eqn.invars, eqn.outvars[0])]
+    found: dict[int, Halo | None] = {}
+    dimensions = zip(
+        numbers.lhs_spec[2:], numbers.rhs_spec[2:], numbers.out_spec[2:], strict=True
+    )
+    for place, (left, right, out) in enumerate(dimensions):
+        names = window.inputs[0][left]
+        if names:
+            count = placement.shards(names)
+            strides = (
+                params["lhs_dilation"][place],
+                params["window_strides"][place],
+                params["rhs_dilation"][place],
+            )
+            found[place] = halo_of(
+                shapes[0][left] // count,
+                shapes[1][right] // count,
+                shapes[2][out],
+                strides,
+                params["padding"][place][0],
+            )
+    return found
+
+
+def local_convolution(
+    eqn: Any,
+    params: dict[str, Any],
+    window: Window,
+    placement: Placement,
+    left: jax.Array,
+    right: jax.Array,
+) -> jax.Array:
+    """A device's part of a convolution, within `jax.shard_map`."""
+    padding = list(params["padding"])
+    for place, halo in halos_of(eqn, window, placement).items():
+        assert halo is not None
+        dimension = params["dimension_numbers"].lhs_spec[2 + place]
+        (axis,) = window.inputs[0][dimension]
+        left = _extended(left, dimension, axis, placement.sizes[axis], halo)
+        padding[place] = halo.padding
+    return eqn.primitive.bind(left, right, **{**params, "padding": tuple(padding)})
+
+
+def _extended(
+    x: jax.Array, dimension: int, axis: str, count: int, halo: Halo
+) -> jax.Array:
+    """An array with its neighbours' planes; zeros where there is no neighbour."""
+    size = x.shape[dimension]
+    pieces: Sequence[jax.Array] = [x]
+    if halo.before:
+        last = lax.slice_in_dim(x, size - halo.before, size, axis=dimension)
+        onward = [(i, i + 1) for i in range(count - 1)]
+        pieces = [lax.ppermute(last, axis, onward), *pieces]
+    if halo.after:
+        first = lax.slice_in_dim(x, 0, halo.after, axis=dimension)
+        back = [(i + 1, i) for i in range(count - 1)]
+        pieces = [*pieces, lax.ppermute(first, axis, back)]
+    return lax.concatenate(pieces, dimension) if len(pieces) > 1 else x

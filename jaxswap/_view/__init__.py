@@ -1,0 +1,1 @@
+"""Plan -> text, pictures and pages."""

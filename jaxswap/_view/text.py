@@ -1,0 +1,387 @@
+"""`Plan` -> text for people and plain data for programs.
+
+Every number says where it comes from: *simulated* by the planner's model of the GPU,
+*predicted* from that and from programs compiled before, or *compiled* by XLA.
+"""
+
+import collections
+import dataclasses
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from jaxswap._base.units import format_bytes, format_seconds
+from jaxswap._gpu.target import rates_of
+from jaxswap._plans.plan import Plan, Row
+from jaxswap._simulate.kernels import is_alias, is_fusible
+from jaxswap._simulate.timeline import Timeline
+from jaxswap._view.loop_rows import loop_data, loop_lines, loop_rows_of
+from jaxswap._view.rows import Outcome, outcomes_of, short_name
+
+WIDTH = 110
+"""No line of a report is longer."""
+SHOWN = 25
+"""Lines of a report's table."""
+NAME_WIDTH = 22
+REASON_WIDTH = WIDTH - 41 - NAME_WIDTH
+"""What the other columns leave."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """Rows that a report shows as one line: same place, size and outcome."""
+
+    rows: tuple[Row, ...]
+    outcome: Outcome
+    nbytes: int
+    seconds: float
+
+
+def describe(plan: Plan) -> str:
+    """Write a plan for people.
+
+    Args:
+        plan: the plan.
+
+    Returns:
+        Lines of at most 110 columns: the main numbers, and the largest decisions by
+        module.
+    """
+    rows, outcomes = plan.rows, outcomes_of(plan)
+    facts = [
+        ("device memory", _device_lines(plan)),
+        ("host memory", _host_lines(plan)),
+        ("step", _step_lines(plan)),
+        ("lower bound", _bound_lines(plan)),
+        ("copies", _copy_lines(plan)),
+        ("decisions", _decision_lines(plan, rows, outcomes)),
+        ("guessed costs", _guess_lines(plan)),
+    ]
+    lines = [_title(plan)]
+    for name, texts in facts:
+        for i, text in enumerate(texts):
+            wrapped = textwrap.wrap(text, WIDTH - 17)
+            for j, part in enumerate(wrapped):
+                lines.append(f"  {'' if i or j else name:<14} {part}")
+    table = _table(_groups_of(rows, outcomes))
+    return "\n".join([*lines, *table, *loop_lines(plan)])
+
+
+def summary(plan: Plan) -> dict[str, Any]:
+    """Write a plan as data for `json.dumps`.
+
+    Args:
+        plan: the plan.
+
+    Returns:
+        The numbers and rows of `describe`. Keys say the unit; `"simulated"`,
+        `"plain"` and `"compiled"` hold what was found in that way, `"plain"` being
+        the simulated step in which everything is kept.
+    """
+    rows, outcomes = plan.rows, outcomes_of(plan)
+    rates = rates_of(plan.target)
+    return {
+        "target": plan.target.name,
+        "rates_are_measured": rates.is_measured,
+        "rates_source": rates.source,
+        "policy": plan.policy,
+        "program": plan.signature.program,
+        "arguments": list(plan.signature.arguments),
+        "budget_bytes": plan.budget_bytes,
+        "reserve_bytes": plan.reserve_bytes,
+        "host_budget_bytes": plan.host_budget_bytes,
+        "large_bytes": plan.large_bytes,
+        "predicted_device_bytes": _predicted_bytes(plan),
+        "simulated": {
+            **_times(plan.timeline),
+            "bound_seconds": plan.bound_seconds,
+            "gap_share": plan.gap,
+            "out": _copied(plan, is_inward=False),
+            "in": _copied(plan, is_inward=True),
+        },
+        "plain": _times(plan.plain),
+        "compiled": None
+        if plan.compiled is None
+        else dataclasses.asdict(plan.compiled),
+        "guessed_primitives": _guessed(plan),
+        "fused": dict(zip(("count", "bytes"), _fused(plan), strict=True)),
+        "outcomes": {
+            outcome.value: {"count": count, "bytes": nbytes}
+            for outcome, (count, nbytes) in _totals(rows, outcomes).items()
+        },
+        "rows": [_row_data(row, outcomes[row.value.index]) for row in rows],
+        "loops": [loop_data(row) for row in loop_rows_of(plan)],
+    }
+
+
+def _guessed(plan: Plan) -> list[str]:
+    """The primitives whose cost was guessed from their bytes."""
+    return sorted({e.primitive for e in plan.graph.equations if not e.is_known})
+
+
+def _fused(plan: Plan) -> tuple[int, int]:
+    """Number and bytes of the large values of the forward pass in no buffer."""
+    stored = {*plan.timeline.steps.values, *plan.plain.steps.values}
+    found = [
+        plan.graph.values[v].nbytes
+        for eqn in plan.graph.equations
+        for v in eqn.outputs
+        if not eqn.is_backward and is_fusible(eqn) and not is_alias(eqn)
+        if v not in stored and plan.graph.values[v].nbytes >= plan.large_bytes
+    ]
+    return len(found), sum(found)
+
+
+def _groups_of(rows: Sequence[Row], outcomes: dict[int, Outcome]) -> list[_Group]:
+    """Put rows of one place, size and outcome together, in the order of the program."""
+    found: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        value, outcome = row.value, outcomes[row.value.index]
+        key = (value.scope, value.label, value.nbytes, outcome)
+        found.setdefault(key, []).append(row)
+    return [
+        _Group(
+            rows=tuple(group),
+            outcome=outcomes[group[0].value.index],
+            nbytes=sum(row.value.nbytes for row in group),
+            seconds=sum(row.seconds for row in group),
+        )
+        for group in found.values()
+    ]
+
+
+def _title(plan: Plan) -> str:
+    rates = "measured" if rates_of(plan.target).is_measured else "published"
+    policy = f", policy {plan.policy}" if plan.policy else ""
+    target = plan.target
+    title = f"plan for {target.name} ({target.device_name}), with {rates} rates"
+    return title + policy
+
+
+def _predicted_bytes(plan: Plan) -> int:
+    if plan.compiled is not None:
+        return plan.compiled.predicted_device_bytes
+    return plan.timeline.device_bytes + plan.correction_bytes
+
+
+def _device_lines(plan: Plan) -> Iterator[str]:
+    predicted = _predicted_bytes(plan)
+    plain = format_bytes(plan.plain.device_bytes)
+    yield (
+        f"{format_bytes(predicted)} predicted; {plain} simulated with everything kept"
+    )
+    seen = plan.compiled
+    if seen is not None:
+        share = predicted / seen.device_bytes - 1 if seen.device_bytes else 0.0
+        yield (
+            f"{format_bytes(seen.device_bytes)} compiled, of which "
+            f"{format_bytes(seen.temp_bytes)} temporaries; "
+            f"prediction off by {share:+.1%}; compilations: {seen.compile_count}"
+        )
+    if plan.budget_bytes is None:
+        yield "no budget"
+        return
+    limit = plan.budget_bytes - plan.reserve_bytes
+    free = limit - plan.device_bytes
+    left = f"{format_bytes(free)} to spare" if free >= 0 else ""
+    reserve = f" less {format_bytes(plan.reserve_bytes)} in reserve"
+    yield (
+        f"{format_bytes(plan.budget_bytes)} budget"
+        f"{reserve if plan.reserve_bytes else ''}: "
+        + (left or f"EXCEEDED by {format_bytes(-free)}")
+    )
+
+
+def _host_lines(plan: Plan) -> Iterator[str]:
+    seen, limit = plan.compiled, plan.host_budget_bytes
+    parts = [f"{format_bytes(plan.timeline.host_bytes)} simulated"]
+    parts += [f"{format_bytes(seen.host_bytes)} compiled"] if seen else []
+    parts += [f"{format_bytes(limit)} budget"] if limit is not None else []
+    yield "; ".join(parts)
+
+
+def _step_lines(plan: Plan) -> Iterator[str]:
+    times = _times(plan.timeline)
+    seconds = times["seconds"] or 1.0
+    parts = ", ".join(
+        f"{format_seconds(times[f'{part}_seconds'])} {word} "
+        f"({times[f'{part}_seconds'] / seconds:.0%})"
+        for part, word in (
+            ("compute", "compute"),
+            ("recompute", "recompute"),
+            ("stall", "waiting"),
+        )
+    )
+    yield f"{format_seconds(plan.seconds)} simulated: {parts}"
+    plain = plan.plain.seconds
+    factor = f": {plan.seconds / plain:.2f} x as long" if plain else ""
+    yield f"{format_seconds(plain)} simulated with everything kept{factor}"
+
+
+def _bound_lines(plan: Plan) -> Iterator[str]:
+    bound = format_seconds(plan.bound_seconds)
+    if plan.bound_seconds:
+        yield f"{bound} by the planner's model; the gap is {plan.gap:.1%} of this plan"
+
+
+def _copy_lines(plan: Plan) -> Iterator[str]:
+    if not plan.timeline.transfers:
+        yield "none"
+    else:
+        ways = {"out": False, "in": True}
+        found = {way: _copied(plan, inward) for way, inward in ways.items()}
+        yield "simulated: " + ", ".join(
+            f"{copied['count']} {way} ({format_bytes(copied['bytes'])} in "
+            f"{format_seconds(copied['seconds'])})"
+            for way, copied in found.items()
+        )
+    seen = plan.compiled
+    if seen is not None and (seen.swapped_bytes or plan.timeline.transfers):
+        yield (
+            f"compiled: {format_bytes(seen.swapped_bytes)} both ways, "
+            f"{format_bytes(seen.exposed_bytes)} of it exposed"
+        )
+
+
+def _decision_lines(
+    plan: Plan, rows: Sequence[Row], outcomes: dict[int, Outcome]
+) -> Iterator[str]:
+    parts = [
+        f"{count} {outcome.value} ({format_bytes(nbytes)})"
+        for outcome, (count, nbytes) in _totals(rows, outcomes).items()
+        if count
+    ]
+    yield (
+        f"{len(rows)} large values (of {format_bytes(plan.large_bytes)} and more): "
+        + (", ".join(parts) or "none")
+    )
+    count, nbytes = _fused(plan)
+    if count:
+        yield (
+            f"{count} more ({format_bytes(nbytes)}) are never stored: they fuse into "
+            "what reads them"
+        )
+
+
+def _guess_lines(plan: Plan) -> Iterator[str]:
+    names = _guessed(plan)
+    if names:
+        yield f"{', '.join(names)}: seconds follow from bytes alone"
+
+
+def _table(groups: Sequence[_Group]) -> Iterator[str]:
+    """The largest groups, under their modules; then what was left out."""
+    if not groups:
+        return
+    order = sorted(groups, key=lambda g: (g.outcome is Outcome.DROP, -g.nbytes))
+    shown = [group for group in groups if group in order[:SHOWN]]
+    yield ""
+    yield (
+        f"  {'bytes':>13}  {'action':<9}  {'simulated':>9}  "
+        f"{'value':<{NAME_WIDTH}}  why (seconds simulated)"
+    )
+    top = _common([group.rows[0].value.scope for group in groups])
+    module = ""
+    for group in shown:
+        inside = group.rows[0].value.scope.split("/")[len(top) :]
+        path = "/".join([*top, *inside[:1]])
+        if path != module:
+            module = path
+            yield f"  {_shorten(module or '(no module)', WIDTH - 2)}"
+        yield from _group_lines(group, module)
+    rest = order[SHOWN:]
+    if rest:
+        count = sum(len(group.rows) for group in rest)
+        nbytes = format_bytes(sum(group.nbytes for group in rest))
+        seconds = format_seconds(sum(group.seconds for group in rest))
+        yield f"  and {count} more values, {nbytes} in all, {seconds} simulated"
+
+
+def _common(scopes: Sequence[str]) -> list[str]:
+    """The modules that all paths begin with, the last module of each left out."""
+    paths = [scope.split("/")[:-1] for scope in scopes if scope]
+    found: list[str] = []
+    for parts in zip(*paths, strict=False):
+        if len(set(parts)) > 1:
+            break
+        found.append(parts[0])
+    return found
+
+
+def _group_lines(group: _Group, module: str) -> Iterator[str]:
+    value, count = group.rows[0].value, len(group.rows)
+    size = format_bytes(value.nbytes)
+    size = f"{count} x {size}" if count > 1 else size
+    seconds = format_seconds(group.seconds) if group.seconds else "-"
+    reasons = list(dict.fromkeys(row.why for row in group.rows))
+    why = reasons[0] if len(reasons) == 1 else f"e.g. {reasons[0]}"
+    inside = value.scope.removeprefix(module).strip("/")
+    if not inside:
+        inside = short_name(dataclasses.replace(value, scope="")).rsplit("/", 1)[-1]
+    first, *more = textwrap.wrap(why, REASON_WIDTH)
+    yield (
+        f"  {size:>13}  {group.outcome.value:<9}  {seconds:>9}  "
+        f"{_shorten(inside, NAME_WIDTH):<{NAME_WIDTH}}  {first}"
+    )
+    for line in more:
+        yield " " * (WIDTH - REASON_WIDTH) + line
+
+
+def _shorten(text: str, width: int) -> str:
+    """Cut the beginning off a text that is too long: its end says more."""
+    return text if len(text) <= width else "..." + text[3 - width :]
+
+
+def _times(timeline: Timeline) -> dict[str, Any]:
+    recompute = timeline.recompute_seconds
+    return {
+        "device_bytes": timeline.device_bytes,
+        "host_bytes": timeline.host_bytes,
+        "seconds": timeline.seconds,
+        "compute_seconds": timeline.compute_seconds - recompute,
+        "recompute_seconds": recompute,
+        "stall_seconds": round(max(0.0, timeline.stall_seconds), 12),
+    }
+
+
+def _copied(plan: Plan, is_inward: bool) -> dict[str, Any]:
+    """Number, bytes and seconds of the copies of one direction."""
+    copies = [t for t in plan.timeline.transfers if t.is_inward == is_inward]
+    values = plan.graph.values
+    return {
+        "count": len(copies),
+        "bytes": sum(values[t.value].nbytes for t in copies),
+        "seconds": float(sum(t.seconds for t in copies)),
+    }
+
+
+def _totals(
+    rows: Sequence[Row], outcomes: dict[int, Outcome]
+) -> dict[Outcome, tuple[int, int]]:
+    """How many values have each outcome, and their bytes."""
+    counts: collections.Counter[Outcome] = collections.Counter()
+    nbytes: collections.Counter[Outcome] = collections.Counter()
+    for row in rows:
+        outcome = outcomes[row.value.index]
+        counts[outcome] += 1
+        nbytes[outcome] += row.value.nbytes
+    return {outcome: (counts[outcome], nbytes[outcome]) for outcome in Outcome}
+
+
+def _row_data(row: Row, outcome: Outcome) -> dict[str, Any]:
+    value = row.value
+    return {
+        "value": value.index,
+        "name": value.name,
+        "scope": value.scope,
+        "primitive": value.primitive,
+        "source": value.source,
+        "dtype": str(value.dtype) if value.dtype is not None else None,
+        "shape": list(value.shape),
+        "bytes": value.nbytes,
+        "action": row.action.value,
+        "outcome": outcome.value,
+        "seconds": row.seconds,
+        "stall_seconds": row.stall_seconds,
+        "why": row.why,
+    }

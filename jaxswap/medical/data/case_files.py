@@ -1,0 +1,72 @@
+"""Which files make up a case, and which cases a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxswap.medical.data.label_maps import LabelMap
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one channel of a case is.
+
+    Attributes:
+      path: The file. It need not exist: where a layout says what a missing file would
+        be called, that is its path, so that it can be named.
+      index: Position along the last axis of a four-dimensional file; None for a file
+        of one volume.
+    """
+
+    path: Path
+    index: int | None = None
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """The files of one case.
+
+    Attributes:
+      name: What the data set calls it.
+      images: One source per channel, in the order of the data set's channels.
+      labels: The label file; None if there is none.
+      fold: Fold in which the case is for validation, if the data set says so.
+    """
+
+    name: str
+    images: tuple[Source, ...]
+    labels: Path | None = None
+    fold: int | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files, each once, the labels last."""
+        paths = [source.path for source in self.images]
+        return tuple(dict.fromkeys([*paths, *([self.labels] if self.labels else [])]))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set as it lies on disk.
+
+    Attributes:
+      root: Its folder, or the JSON file that lists it.
+      layout: Name of the layout that was recognized, such as "brats" or "nnunet".
+      channels: Name of each channel, in the order of every case's images.
+      label_map: What labels mean; None if neither files nor caller say.
+      cases: The cases, by name.
+      notes: What is wrong with the data set as a whole, one sentence each.
+    """
+
+    root: Path
+    layout: str
+    channels: tuple[str, ...]
+    label_map: LabelMap | None
+    cases: tuple[CaseFiles, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def labeled(self) -> tuple[CaseFiles, ...]:
+        """The cases that have labels."""
+        return tuple(case for case in self.cases if case.labels is not None)

@@ -1,0 +1,130 @@
+"""Reading the JSON files that describe data sets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxswap.medical.data.channels import order_channels
+from jaxswap.medical.data.label_maps import LabelMap, make_label_map
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      ValueError: If it is not JSON; the message names the file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path}: is not readable as JSON ({error}).") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Reads a JSON file that holds an object.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      ValueError: If it does not; the message names the file.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path}: expected a JSON object, found {type(content).__name__}."
+        )
+    return content
+
+
+def read_names(path: Path, key: str, names: Any) -> list[str]:
+    """Reads channel names, `{"0": "FLAIR", ...}` or a list, in order.
+
+    Raises:
+      ValueError: If numbers are not 0, 1, ... or names are not words.
+    """
+    if isinstance(names, Mapping):
+        wanted = [str(index) for index in range(len(names))]
+        if sorted(names, key=str) != sorted(wanted):
+            raise ValueError(
+                f"{path}: `{key}` has keys {', '.join(map(str, names))}; expected "
+                f"{', '.join(wanted)}."
+            )
+        names = [names[index] for index in wanted]
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise ValueError(f"{path}: `{key}` needs the name of each channel.")
+    if not names:
+        raise ValueError(f"{path}: `{key}` names no channel.")
+    return names
+
+
+def read_channels(
+    path: Path, key: str, names: Any
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Reads channel names and puts them into the fixed order.
+
+    Args:
+      path: The JSON file, for messages.
+      key: Where in it the names are.
+      names: What is there.
+
+    Returns:
+      See `jaxswap.medical.data.channels.order_channels`.
+
+    Raises:
+      ValueError: If names are missing, wrong or ambiguous.
+    """
+    read = read_names(path, key, names)
+    try:
+        return order_channels(read)
+    except ValueError as error:
+        raise ValueError(f"{path}: `{key}`: {error}") from error
+
+
+def read_values(path: Path, labels: Any) -> dict[str, int]:
+    """Reads labels, `{"1": "edema"}` or `{"edema": 1}`, as values by name.
+
+    Raises:
+      ValueError: If they are neither.
+    """
+    if not isinstance(labels, Mapping) or not labels:
+        raise ValueError(f"{path}: `labels` needs a name and a number for each label.")
+    values = {}
+    for key, value in labels.items():
+        is_name_first = isinstance(value, int) and not isinstance(value, bool)
+        name, number = (key, value) if is_name_first else (value, key)
+        if not isinstance(name, str) or not str(number).isdigit():
+            raise ValueError(
+                f"{path}: `labels` has {key!r}: {value!r}; each label needs a name and "
+                "a number."
+            )
+        if name in values:
+            raise ValueError(f"{path}: `labels` names {name!r} twice.")
+        values[name] = int(number)
+    return values
+
+
+def read_label_map(path: Path, name: str, labels: Any) -> LabelMap:
+    """Reads labels as a map in which each label is a region.
+
+    Raises:
+      ValueError: See `read_values` and `LabelMap`; the message names the file.
+    """
+    values = read_values(path, labels)
+    try:
+        return make_label_map(name, values)
+    except ValueError as error:
+        raise ValueError(f"{path}: `labels`: {error}") from error
+
+
+def case_name(path: Path) -> str:
+    """The name of a volume file without its ending."""
+    name = path.name
+    for ending in (".nii.gz", ".nii", ".mgz"):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return path.stem

@@ -1,0 +1,112 @@
+"""The layout of the Medical Segmentation Decathlon: all channels in one 4-D file.
+
+`dataset.json` lists the files, names the channels under `modality` and the labels.
+Labels of the brain tumour task are numbered otherwise than in BraTS.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jaxswap.medical.data.case_files import CaseFiles, Dataset, Source
+from jaxswap.medical.data.dataset_json import (
+    case_name,
+    read_channels,
+    read_label_map,
+    read_object,
+    read_values,
+)
+from jaxswap.medical.data.label_maps import LABEL_MAPS, LabelMap, find_label_map
+
+_TUMOUR_LABELS = {"edema": 1, "nonenhancingtumor": 2, "enhancingtumor": 3}
+
+
+def find_decathlon(root: Path, edition: str | None = None) -> Dataset | None:
+    """Finds the cases of a task of the decathlon.
+
+    Args:
+      root: Folder with `dataset.json`.
+      edition: Key of `LABEL_MAPS` to use instead of the labels in `dataset.json`.
+
+    Returns:
+      The data set; None if `dataset.json` is missing or of another layout.
+
+    Raises:
+      ValueError: If `dataset.json` does not hold what it should, or `edition` is
+        unknown.
+    """
+    path = root / "dataset.json"
+    if not path.is_file():
+        return None
+    content = read_object(path)
+    if "modality" not in content or "training" not in content:
+        return None
+    channels, order = read_channels(path, "modality", content["modality"])
+    training, test = (_entries(path, content, key) for key in ("training", "test"))
+    cases = [
+        _case(root, image, label, order)
+        for image, label in (*training, *((image, None) for image, _ in test))
+    ]
+    return Dataset(
+        root=root,
+        layout="decathlon",
+        channels=channels,
+        label_map=_label_map(path, content, edition),
+        cases=tuple(sorted(cases, key=lambda case: case.name)),
+        notes=_count_notes(path, content, len(training), len(test)),
+    )
+
+
+def _entries(
+    path: Path, content: dict[str, Any], key: str
+) -> list[tuple[str, str | None]]:
+    entries = content.get(key) or []
+    found = []
+    for entry in entries if isinstance(entries, list) else [entries]:
+        image, label = entry, None
+        if isinstance(entry, dict):
+            image, label = entry.get("image"), entry.get("label")
+        needs_label = key == "training"
+        if not isinstance(image, str) or needs_label != isinstance(label, str):
+            raise ValueError(
+                f"{path}: `{key}` holds {entry!r}; expected "
+                + ('{"image": FILE, "label": FILE}.' if needs_label else "a file.")
+            )
+        found.append((image, label))
+    return found
+
+
+def _case(
+    root: Path, image: str, label: str | None, order: tuple[int, ...]
+) -> CaseFiles:
+    file = root / image
+    indices = order if len(order) > 1 else (None,)
+    sources = tuple(Source(file, index) for index in indices)
+    return CaseFiles(case_name(file), sources, None if label is None else root / label)
+
+
+def _label_map(path: Path, content: dict[str, Any], edition: str | None) -> LabelMap:
+    if edition is not None:
+        return find_label_map(edition)
+    values = read_values(path, content.get("labels"))
+    plain = {
+        "".join(filter(str.isalpha, name.lower())).replace("tumour", "tumor"): value
+        for name, value in values.items()
+        if value != 0
+    }
+    if plain == _TUMOUR_LABELS:
+        return LABEL_MAPS["msd-task01"]
+    return read_label_map(path, str(content.get("name", path.parent.name)), values)
+
+
+def _count_notes(
+    path: Path, content: dict[str, Any], training: int, test: int
+) -> tuple[str, ...]:
+    notes = []
+    for key, count in (("numTraining", training), ("numTest", test)):
+        if content.get(key, count) != count:
+            notes.append(
+                f"{path}: `{key}` is {content[key]}, but {count} cases are listed."
+            )
+    return tuple(notes)

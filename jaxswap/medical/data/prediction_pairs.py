@@ -1,0 +1,195 @@
+"""Which prediction belongs to which reference, by the names of the files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxswap.medical.data.case_files import Dataset, Source
+from jaxswap.medical.data.datasets import find_dataset
+from jaxswap.medical.data.label_maps import LABEL_MAPS, LabelMap, find_label_map
+from jaxswap.medical.data.volumes import SUFFIXES
+
+_LABEL_ENDINGS = ("-seg", "_seg")
+_PROBABILITY_ENDINGS = ("_probs", "-probs")
+_BEST_CHANNELS = ("t2f", "t2w", "t1c")  # where a whole tumour shows best
+_LABELS_ALONE = (
+    "If these are labels alone, give `label_map` (on the command line, --edition), "
+    "such as brats2023."
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A reference and its prediction.
+
+    Attributes:
+      case: Name of the case.
+      reference: File of the reference.
+      predictions: Files that may be its prediction; there should be exactly one.
+      image: What to draw the outlines on, if it is known.
+    """
+
+    case: str
+    reference: Path
+    predictions: tuple[Path, ...]
+    image: Source | None = None
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """References with their predictions.
+
+    Attributes:
+      pairs: One for each reference, by case.
+      label_map: What labels mean.
+      unmatched: Files of the predictions that belong to no reference.
+    """
+
+    pairs: tuple[Pair, ...]
+    label_map: LabelMap
+    unmatched: tuple[Path, ...]
+
+
+def find_pairs(
+    predictions: str | os.PathLike[str],
+    references: str | os.PathLike[str] | Dataset,
+    label_map: LabelMap | str | None = None,
+    images: str | os.PathLike[str] | Dataset | None = None,
+) -> Pairing:
+    """Finds the prediction of each reference. Reads no volume.
+
+    A prediction of the case `C` is called `C`, `C-seg` or `C_seg`, ends in `.nii`,
+    `.nii.gz` or `.mgz`, and lies in the folder or in a folder `C` within it. Files that
+    end in `_probs` are not labels.
+
+    Args:
+      predictions: Folder of predicted labels.
+      references: A data set, its folder, or a folder of label files named like
+        predictions.
+      label_map: What labels mean, or the name of an edition such as "brats2023"; None
+        takes it from the data set.
+      images: Data set or folder with images to draw on; None takes those of the
+        references where they are a data set.
+
+    Returns:
+      The pairs. Whether files can be read is not looked at.
+
+    Raises:
+      FileNotFoundError: If a folder is missing.
+      ValueError: If a folder is a file, holds no case, or it is not known what labels
+        mean.
+    """
+    predicted = _index(_folder("predictions", predictions))
+    if isinstance(label_map, str):
+        label_map = find_label_map(label_map)
+    if isinstance(references, Dataset):
+        dataset = references
+    else:
+        dataset = _dataset(_folder("references", references), label_map)
+    known = label_map or (None if dataset is None else dataset.label_map)
+    if known is None:
+        raise ValueError(
+            "what the labels mean is not known: give `label_map` (on the command line, "
+            "--edition), such as brats2023."
+        )
+    if dataset is not None:
+        labeled = {case.name: [case.labels] for case in dataset.labeled if case.labels}
+    else:
+        assert not isinstance(references, Dataset)
+        labeled = _index(Path(references))
+    if not labeled:
+        raise ValueError(f"{_name(references)}: no case with labels is here.")
+    shown = _images(dataset if images is None else images)
+    pairs = [
+        Pair(case, paths[0], tuple(predicted.get(case, ())), shown.get(case))
+        for case, paths in sorted(labeled.items())
+    ]
+    strangers = [
+        path
+        for case, paths in predicted.items()
+        if case not in labeled
+        for path in paths
+    ]
+    return Pairing(tuple(pairs), known, tuple(sorted(strangers)))
+
+
+def _folder(name: str, path: str | os.PathLike[str]) -> Path:
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"`{name}`: {path}: no such folder.")
+    if name == "predictions" and not path.is_dir():
+        raise ValueError(f"`{name}`: {path} is a file; a folder is needed.")
+    return path
+
+
+def _dataset(root: Path, label_map: LabelMap | None) -> Dataset | None:
+    """The data set at `root`; None if it is a folder of nothing but labels."""
+    name = None if label_map is None else label_map.name
+    try:
+        return find_dataset(root, edition=name if name in LABEL_MAPS else None)
+    except ValueError as error:
+        if not (root.is_dir() and _index(root)):
+            raise
+        if label_map is None:
+            raise ValueError(f"{error} {_LABELS_ALONE}") from error
+        return None
+
+
+def _index(folder: Path) -> dict[str, list[Path]]:
+    """Label files by case: those in `folder`, and `CASE` or `CASE-seg` in `CASE/`."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted([*folder.glob("*"), *folder.glob("*/*")]):
+        case = _case(path)
+        if case is None or not path.is_file():
+            continue
+        if path.parent == folder or path.parent.name == case:
+            found.setdefault(case, []).append(path)
+    return found
+
+
+def _case(path: Path) -> str | None:
+    """The case that a label file is named after; None for another kind of file."""
+    lower = path.name.lower()
+    suffix = next((suffix for suffix in SUFFIXES if lower.endswith(suffix)), None)
+    if suffix is None or lower.startswith("."):
+        return None
+    stem = path.name[: -len(suffix)]
+    if stem.lower().endswith(_PROBABILITY_ENDINGS):
+        return None
+    for ending in _LABEL_ENDINGS:
+        if stem.lower().endswith(ending):
+            return stem[: -len(ending)]
+    return stem
+
+
+def _images(
+    images: str | os.PathLike[str] | Dataset | None,
+) -> dict[str, Source]:
+    """The image of each case to draw outlines on."""
+    if images is None:
+        return {}
+    if not isinstance(images, Dataset):
+        folder = _folder("images", images)
+        try:
+            images = find_dataset(folder)
+        except ValueError:
+            if not folder.is_dir():
+                raise
+            return {case: Source(paths[0]) for case, paths in _index(folder).items()}
+    channel = _best(images.channels)
+    return {case.name: case.images[channel] for case in images.cases if case.images}
+
+
+def _best(channels: Iterable[str]) -> int:
+    names = list(channels)
+    for best in _BEST_CHANNELS:
+        if best in names:
+            return names.index(best)
+    return 0
+
+
+def _name(references: str | os.PathLike[str] | Dataset) -> Path:
+    return references.root if isinstance(references, Dataset) else Path(references)

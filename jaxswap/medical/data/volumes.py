@@ -1,0 +1,324 @@
+"""Medical volumes: reading NIfTI into one orientation, and writing labels back.
+
+In: `.nii`, `.nii.gz` or `.mgz` files in any orientation and number format. Out: a
+float32 array whose axes point right, anterior and superior (RAS+), with what is
+needed to write a result in the orientation, grid and header of the input.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import voxel_sizes
+from nibabel.orientations import (
+    apply_orientation,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
+from nibabel.spatialimages import SpatialImage
+
+from jaxswap.medical.data.writing import whole_file
+
+SUFFIXES = (".nii", ".nii.gz", ".mgz")
+"""Endings of the files that are read."""
+
+_BY_NIBABEL = 'nibabel.save(nibabel.load("{name}"), "{stem}.nii.gz")'
+_BY_SIMPLE_ITK = 'SimpleITK.WriteImage(SimpleITK.ReadImage("{name}"), "{stem}.nii.gz")'
+_CONVERSIONS = {
+    ".hdr": _BY_NIBABEL,
+    ".img": _BY_NIBABEL,
+    ".img.gz": _BY_NIBABEL,
+    ".mgh": _BY_NIBABEL,
+    ".mnc": "mnc2nii {name} {stem}.nii",
+    ".nrrd": _BY_SIMPLE_ITK,
+    ".nhdr": _BY_SIMPLE_ITK,
+    ".mha": _BY_SIMPLE_ITK,
+    ".mhd": _BY_SIMPLE_ITK,
+    ".dcm": "dcm2niix FOLDER",
+}
+_MOST_COMPRESSION = 1100  # deflate reaches 1032
+_RAS = np.array([[0, 1], [1, 1], [2, 1]])
+
+
+class VolumeError(ValueError):
+    """A file that cannot be used as a volume; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image on a grid, in RAS+ orientation.
+
+    Attributes:
+      data: Intensities, float32, (right, anterior, superior), all finite.
+      affine: Maps voxel indices of `data` to millimeters, (4, 4).
+      spacing: Voxel size in millimeters along each axis.
+      path: The file that it was read from, if any.
+      source_affine: Affine of the file, before reorientation.
+      source_header: Header of the file, for writing.
+      nan_voxels: How many voxels were NaN in the file and are 0 here.
+    """
+
+    data: np.ndarray
+    affine: np.ndarray
+    spacing: tuple[float, float, float]
+    path: Path | None = None
+    source_affine: np.ndarray | None = field(default=None, repr=False)
+    source_header: Any = field(default=None, repr=False)
+    nan_voxels: int = 0
+
+    @classmethod
+    def from_array(cls, data: np.ndarray, affine: np.ndarray) -> Volume:
+        """Makes a volume of an array that is in RAS+ orientation already."""
+        affine = np.asarray(affine)
+        return cls(np.asarray(data, np.float32), affine, _spacing(affine))
+
+
+def load_volume(path: str | os.PathLike[str], *, channel: int | None = None) -> Volume:
+    """Reads a volume and turns it to RAS+.
+
+    Intensities are scaled as the header says. The spacing comes from the affine, not
+    from the header's zooms, which describe another transform when qform and sform
+    differ. Axes of length one after the third are dropped.
+
+    Args:
+      path: File ending in `.nii`, `.nii.gz` or `.mgz`.
+      channel: Position along the fourth axis of a file that has several channels.
+
+    Returns:
+      The volume.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      VolumeError: If it is not a readable three-dimensional volume of finite numbers.
+    """
+    return load_channels(path, [channel])[0]
+
+
+def load_channels(
+    path: str | os.PathLike[str],
+    channels: Sequence[int | None],
+    *,
+    replace_nan: bool = False,
+) -> list[Volume]:
+    """Reads several channels of one file, reading the file once.
+
+    Args:
+      path: See `load_volume`.
+      channels: Positions along the fourth axis; None where the file has no such axis.
+      replace_nan: Whether NaN is read as 0 instead of being refused. Infinite values
+        are refused either way.
+
+    Returns:
+      One volume per entry of `channels`.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      VolumeError: See `load_volume`; also if there is no such channel.
+    """
+    path = Path(path)
+    check_suffix(path)
+    image, data, header = _read(path)
+    orientation = _orientation(path, image.affine)
+    volumes = []
+    for channel in channels:
+        chosen = _choose(path, data, channel)
+        nan_voxels = int(np.isnan(chosen).sum()) if replace_nan else 0
+        chosen = _finite(path, chosen, replace_nan)
+        affine = image.affine @ inv_ornt_aff(orientation, chosen.shape)
+        volumes.append(
+            Volume(
+                data=np.ascontiguousarray(apply_orientation(chosen, orientation)),
+                affine=affine,
+                spacing=_spacing(affine),
+                path=path,
+                source_affine=image.affine,
+                source_header=header,
+                nan_voxels=nan_voxels,
+            )
+        )
+    return volumes
+
+
+def check_suffix(path: Path) -> None:
+    """Checks that a file is there and of a kind that is read.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      VolumeError: If it is of another kind; the message says how to convert it.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file.")
+    name = path.name
+    if name.lower().endswith(SUFFIXES):
+        return
+    for suffix, conversion in _CONVERSIONS.items():
+        if name.lower().endswith(suffix):
+            how = conversion.format(name=name, stem=name[: -len(suffix)])
+            raise VolumeError(
+                f"{path}: {suffix} files are not read. Convert it first: {how}"
+            )
+    raise VolumeError(f"{path}: expected a file ending in {', '.join(SUFFIXES)}.")
+
+
+def load_labels(
+    path: str | os.PathLike[str], like: Volume, classes: int | Collection[int]
+) -> np.ndarray:
+    """Reads the labels of a volume, on the grid of `like.data`.
+
+    Args:
+      path: Label file, see `load_volume`.
+      like: The image that the labels belong to.
+      classes: Number of labels besides background 0, or all values that may occur.
+
+    Returns:
+      The labels, uint8, in RAS+ orientation.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      VolumeError: If it cannot be read, lies on another grid than `like`, or holds
+        other values.
+    """
+    volume = load_volume(path)
+    if volume.data.shape != like.data.shape:
+        raise VolumeError(
+            f"{path}: the labels have shape {volume.data.shape}, the image "
+            f"{like.data.shape} (both turned to RAS+)."
+        )
+    if not np.allclose(volume.affine, like.affine, atol=1e-2):
+        raise VolumeError(f"{path}: the labels' affine differs from the image's.")
+    known = range(classes + 1) if isinstance(classes, int) else sorted(classes)
+    found = np.unique(volume.data)
+    unknown = found[~np.isin(found, list(known))]
+    if unknown.size:
+        some = ", ".join(f"{value:g}" for value in unknown[:5])
+        wanted = f"0..{classes}" if isinstance(classes, int) else list(known)
+        raise VolumeError(
+            f"{path}: labels need to be {wanted}, but it also holds {some}"
+            f"{' and more' if unknown.size > 5 else ''}."
+        )
+    return volume.data.astype(np.uint8)
+
+
+def save_labels(path: str | os.PathLike[str], labels: np.ndarray, like: Volume) -> Path:
+    """Writes labels in the grid, orientation and geometry of the file of `like`.
+
+    The file appears whole or not at all: it is written beside its place and renamed.
+
+    Args:
+      path: File to write, ending in `.nii` or `.nii.gz`.
+      labels: Integers 0..255 on the grid of `like.data`.
+      like: The volume that was labeled.
+
+    Returns:
+      The path.
+
+    Raises:
+      ValueError: If shape, values or the suffix do not fit.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        raise ValueError(f"{path}: labels are written as .nii or .nii.gz.")
+    if labels.shape != like.data.shape:
+        raise ValueError(
+            f"`labels` has shape {labels.shape}, but the volume {like.data.shape}."
+        )
+    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+    if low < 0 or high > 255 or not np.array_equal(labels, labels.astype(np.uint8)):
+        raise ValueError(
+            f"labels need to be integers in 0..255; found {low}..{high} as "
+            f"{labels.dtype}."
+        )
+    affine = like.affine if like.source_affine is None else like.source_affine
+    back = ornt_transform(_RAS, io_orientation(affine))
+    data = apply_orientation(labels.astype(np.uint8), back)
+    image = nib.Nifti1Image(data, affine, header=like.source_header)
+    image.set_data_dtype(np.uint8)
+    image.header.set_slope_inter(1, 0)
+    image.header["cal_min"], image.header["cal_max"] = 0, 0
+    with whole_file(path) as temporary:
+        nib.save(image, temporary)
+    return path
+
+
+def _read(path: Path) -> tuple[Any, np.ndarray, nib.Nifti1Header]:
+    try:
+        # Numbers of a damaged header overflow; what comes of them is checked later.
+        with np.errstate(all="ignore"):
+            image: Any = nib.load(path)
+            if not isinstance(image, SpatialImage):
+                raise VolumeError(f"it holds a {type(image).__name__}, not voxels")
+            _check_promise(path, image)
+            data = np.asarray(image.dataobj)
+            header: Any = nib.Nifti1Header.from_header(image.header, check=False)
+    except Exception as error:  # damaged files raise almost anything in nibabel
+        what = str(error) or type(error).__name__
+        raise VolumeError(f"{path}: cannot be read ({what}).") from error
+    if data.dtype.kind not in "biuf":
+        raise VolumeError(f"{path}: expected plain numbers, found {data.dtype}.")
+    with np.errstate(over="ignore"):  # infinite values are refused by name
+        return image, data.astype(np.float32), header
+
+
+def _check_promise(path: Path, image: SpatialImage) -> None:
+    """Refuses a header that asks for memory which the file cannot fill."""
+    voxels = math.prod(int(length) for length in image.shape)
+    promised = voxels * image.get_data_dtype().itemsize
+    most = path.stat().st_size * _MOST_COMPRESSION
+    if promised > most:
+        raise VolumeError(
+            f"its header promises {promised} bytes, it has {most} at most"
+        )
+
+
+def _choose(path: Path, data: np.ndarray, channel: int | None) -> np.ndarray:
+    while data.ndim > 4 and 1 in data.shape[3:]:
+        data = np.squeeze(data, axis=3 + data.shape[3:].index(1))
+    if data.ndim == 4 and channel is None and data.shape[3] == 1:
+        data = data[..., 0]
+    if data.ndim == 3 and channel in (None, 0) and 0 not in data.shape:
+        return data
+    if data.ndim == 4 and channel is not None and 0 not in data.shape:
+        if not 0 <= channel < data.shape[3]:
+            raise VolumeError(
+                f"{path}: has {data.shape[3]} channels; there is no channel {channel}."
+            )
+        return data[..., channel]
+    wanted = "one three-dimensional volume" if channel is None else "channels"
+    raise VolumeError(f"{path}: expected {wanted}, found shape {data.shape}.")
+
+
+def _finite(path: Path, data: np.ndarray, replace_nan: bool) -> np.ndarray:
+    finite = np.isfinite(data)
+    if finite.all():
+        return data
+    if replace_nan:
+        data = np.where(np.isnan(data), np.float32(0), data)
+        finite = np.isfinite(data)
+    not_finite = int(data.size - finite.sum())
+    if not_finite:
+        raise VolumeError(
+            f"{path}: {not_finite} of {data.size} voxels are NaN or infinite. Replace "
+            "them before use."
+        )
+    return data
+
+
+def _spacing(affine: np.ndarray) -> tuple[float, float, float]:
+    across, along, up = (float(size) for size in voxel_sizes(affine))
+    return across, along, up
+
+
+def _orientation(path: Path, affine: np.ndarray) -> np.ndarray:
+    if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) >= 1e-9:
+        orientation = io_orientation(affine)
+        if np.isfinite(orientation).all():  # NaN marks an axis that leads nowhere
+            return orientation
+    raise VolumeError(f"{path}: its affine cannot be inverted:\n{affine}")

@@ -1,0 +1,1 @@
+"""Whole experiments: training, prediction and evaluation in one."""

@@ -1,0 +1,1 @@
+"""Cases -> arrays to train on."""

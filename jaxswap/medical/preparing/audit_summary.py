@@ -1,0 +1,234 @@
+"""What an audit found, as a table for people and as plain data for programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from jaxswap.medical.data.audit import Survey, file_of
+from jaxswap.medical.data.faults import Fault
+from jaxswap.medical.data.grid import Shape
+from jaxswap.medical.preparing.preparing import fit_shape
+
+_MULTIPLE = 16
+_STYLES = {"error": "red", "warning": "yellow"}
+_MOST_ROWS_OF_A_KIND = 20
+
+
+def suggest_shape(survey: Survey, multiple: int = _MULTIPLE) -> Shape | None:
+    """Finds the smallest prepared shape that every brain fits in.
+
+    Args:
+      survey: What was found.
+      multiple: Each axis is a multiple of this.
+
+    Returns:
+      The shape; None if no brain was found.
+    """
+    shapes = [report.brain_shape for report in survey.reports if report.brain_shape]
+    if not shapes:
+        return None
+    x, y, z = (max(axis) for axis in zip(*shapes, strict=True))
+    return fit_shape((x, y, z), multiple)
+
+
+def summarize(survey: Survey) -> dict[str, Any]:
+    """Gathers what was found as plain data.
+
+    Args:
+      survey: What was found.
+
+    Returns:
+      Names, counts and statistics that JSON can hold. Volumes are in milliliters.
+    """
+    dataset, reports = survey.dataset, survey.reports
+    label_map = dataset.label_map
+    return {
+        "root": str(dataset.root),
+        "layout": dataset.layout,
+        "labels": None if label_map is None else label_map.name,
+        "label_values": None if label_map is None else dict(label_map.labels),
+        "channels": list(dataset.channels),
+        "cases": len(dataset.cases),
+        "labeled_cases": len(dataset.labeled),
+        "shapes": _count("x".join(map(str, r.shape)) for r in reports if r.shape),
+        "spacings_mm": _count(
+            "x".join(f"{size:.3g}" for size in r.spacing_mm)
+            for r in reports
+            if r.spacing_mm
+        ),
+        "axes": _count(r.axes for r in reports if r.axes),
+        "voxels_by_label": _voxels_by_label(survey),
+        "regions": _regions(survey),
+        "largest_brain": _largest([r.brain_shape for r in reports if r.brain_shape]),
+        "suggested_shape": _listed(suggest_shape(survey)),
+        "errors": len(survey.errors),
+        "warnings": len(survey.warnings),
+        "faults": [
+            {
+                "case": fault.case,
+                "file": file_of(fault, dataset.root) or None,
+                "kind": fault.kind,
+                "message": fault.message,
+                "severity": fault.severity,
+            }
+            for fault in survey.faults
+        ],
+    }
+
+
+def show(survey: Survey, console: Console) -> None:
+    """Writes tables of what was found, faults last.
+
+    Args:
+      survey: What was found.
+      console: Where to write.
+    """
+    found = summarize(survey)
+    console.print(_overview(found))
+    if found["regions"]:
+        console.print(_region_table(found["regions"]))
+    if survey.faults:
+        console.print(_fault_table(survey))
+    console.print(_verdict(survey))
+
+
+def _overview(found: dict[str, Any]) -> Table:
+    table = Table(title=escape(found["root"]), show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    voxels = found["voxels_by_label"]
+    rows = {
+        "layout": found["layout"],
+        "cases": f"{found['cases']}, {found['labeled_cases']} of them with labels",
+        "channels": ", ".join(found["channels"]),
+        "labels": found["labels"] or "not known",
+        "voxels": _counts(found["shapes"]),
+        "voxel size, mm": _counts(found["spacings_mm"]),
+        "axes of files": _counts(found["axes"]),
+        "largest brain": _by(found["largest_brain"]),
+        "suggested shape": _by(found["suggested_shape"]),
+        "voxels by label": ", ".join(f"{k}: {v:,}" for k, v in voxels.items()),
+    }
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, escape(str(value)))
+    return table
+
+
+def _region_table(regions: dict[str, dict[str, float]]) -> Table:
+    table = Table(title="volume of regions, mL", title_justify="left")
+    table.add_column("region")
+    for name in ("cases", "smallest", "median", "largest"):
+        table.add_column(name, justify="right")
+    for region, row in regions.items():
+        table.add_row(
+            escape(region),
+            f"{row['cases']:.0f}",
+            *(_ml(row[f"{name}_ml"]) for name in ("smallest", "median", "largest")),
+        )
+    return table
+
+
+def _fault_table(survey: Survey) -> Table:
+    table = Table(title="faults", title_justify="left", show_lines=False)
+    table.add_column("severity")
+    table.add_column("kind")
+    table.add_column("where", overflow="fold")
+    table.add_column("what", overflow="fold", ratio=1)
+    shown: Counter[str] = Counter()
+    for fault in _worst_first(survey.faults):
+        shown[fault.kind] += 1
+        if shown[fault.kind] > _MOST_ROWS_OF_A_KIND:
+            continue
+        where = file_of(fault, survey.dataset.root) or fault.case or "data set"
+        severity = f"[{_STYLES[fault.severity]}]{fault.severity}[/]"
+        table.add_row(severity, fault.kind, escape(where), escape(fault.message))
+    for kind, count in shown.items():
+        if count > _MOST_ROWS_OF_A_KIND:
+            more = count - _MOST_ROWS_OF_A_KIND
+            table.add_row("", kind, "", f"and {more} more; --json lists all")
+    return table
+
+
+def _worst_first(faults: Sequence[Fault]) -> list[Fault]:
+    return sorted(faults, key=lambda fault: (fault.severity != "error", fault.kind))
+
+
+def _verdict(survey: Survey) -> str:
+    errors, warnings = len(survey.errors), len(survey.warnings)
+    if not survey.faults:
+        return "[green]No faults.[/]"
+    bad = len({fault.case for fault in survey.errors if fault.case})
+    text = (
+        f"{_plural(errors, 'error')} in {_plural(bad, 'case')}, "
+        f"{_plural(warnings, 'warning')}."
+    )
+    return f"[red]{text}[/]" if errors else f"[yellow]{text}[/]"
+
+
+def _ml(volume_ml: float) -> str:
+    return f"{volume_ml:.1f}" if volume_ml >= 1 else f"{volume_ml:.3f}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _voxels_by_label(survey: Survey) -> dict[str, int]:
+    totals: Counter[int] = Counter()
+    for report in survey.reports:
+        totals.update(report.label_counts or {})
+    label_map = survey.dataset.label_map
+    names = {} if label_map is None else {v: n for n, v in label_map.labels.items()}
+    names[0] = "background"
+    return {
+        f"{value} {names.get(value, 'unknown')}": totals[value]
+        for value in sorted(totals)
+    }
+
+
+def _regions(survey: Survey) -> dict[str, dict[str, float]]:
+    volumes = [r.volumes_ml for r in survey.reports if r.volumes_ml]
+    label_map = survey.dataset.label_map
+    if label_map is None or not volumes:
+        return {}
+    rows = {}
+    for region in label_map.regions:
+        of_all = np.array([by_region[region] for by_region in volumes])
+        present = of_all[of_all > 0]
+        if present.size:
+            rows[region] = {
+                "cases": float(present.size),
+                "smallest_ml": float(present.min()),
+                "median_ml": float(np.median(present)),
+                "largest_ml": float(present.max()),
+            }
+    return rows
+
+
+def _largest(shapes: Sequence[Shape]) -> list[int] | None:
+    return [max(axis) for axis in zip(*shapes, strict=True)] if shapes else None
+
+
+def _count(values: Any) -> dict[str, int]:
+    return dict(Counter(values).most_common())
+
+
+def _counts(counts: dict[str, int]) -> str:
+    some = [f"{value} ({count})" for value, count in list(counts.items())[:6]]
+    return ", ".join([*some, *(["..."] if len(counts) > 6 else [])])
+
+
+def _by(shape: Sequence[int] | None) -> str:
+    return "x".join(map(str, shape)) if shape else ""
+
+
+def _listed(shape: Shape | None) -> list[int] | None:
+    return None if shape is None else list(shape)

@@ -1,0 +1,169 @@
+"""Choosing cases and places for training, by the number of an example alone.
+
+Example `k` is the same in every run with one seed, whatever came before it, so that
+training goes on from any step exactly as if it had not been interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor
+
+import numpy as np
+
+from jaxswap.medical.data.grid import Shape
+
+_MOST_VOXELS_OF_A_LABEL = 10_000
+
+Range = tuple[int, int]
+
+# What a number is drawn for, so that draws for different ends are independent.
+_ORDER, _PLACE, _FOREGROUND = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part of a batch (batch, x, y, z, channel) that one process needs.
+
+    Attributes:
+      cases: First of its cases, and the one after the last.
+      x: The same for voxels along x.
+      y: The same for voxels along y.
+    """
+
+    cases: Range
+    x: Range
+    y: Range
+
+    def of(self, start: Shape, shape: Shape) -> tuple[Shape, Shape]:
+        """First voxel and size of this part of the box at `start` of `shape`."""
+        (x0, x1), (y0, y1) = self.x, self.y
+        first = (start[0] + x0, start[1] + y0, start[2])
+        return first, (x1 - x0, y1 - y0, shape[2])
+
+
+@dataclass(frozen=True, eq=False)
+class Foreground:
+    """Some voxels of each label of a case, to place patches on.
+
+    Attributes:
+      voxels: Indices by label value, int32, (voxel, 3).
+    """
+
+    voxels: dict[int, np.ndarray]
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray | None:
+        """Draws a label and one of its voxels; None if there is no label."""
+        if not self.voxels:
+            return None
+        values = sorted(self.voxels)
+        voxels = self.voxels[values[int(rng.integers(len(values)))]]
+        return voxels[int(rng.integers(len(voxels)))]
+
+
+def find_foreground(labels: np.ndarray, seed: int = 0) -> Foreground:
+    """Draws voxels of every label, as many as are needed for variety.
+
+    Args:
+      labels: Labels, uint8, (x, y, z).
+      seed: Seed of the draw.
+
+    Returns:
+      At most 10 000 voxels of each label but background.
+    """
+    flat = np.asarray(labels).ravel()
+    where = np.flatnonzero(flat)
+    values = flat[where]
+    rng = np.random.default_rng((_FOREGROUND, seed))
+    voxels = {}
+    for value in np.unique(values).tolist():
+        of_value = where[values == value]
+        if len(of_value) > _MOST_VOXELS_OF_A_LABEL:
+            of_value = rng.choice(of_value, _MOST_VOXELS_OF_A_LABEL, replace=False)
+        indices = np.unravel_index(of_value, labels.shape)
+        voxels[int(value)] = np.stack(indices, axis=-1).astype(np.int32)
+    return Foreground(voxels)
+
+
+def choose_case(example: int, cases: int, seed: int) -> int:
+    """Chooses the case of an example; each case comes once in every `cases` examples.
+
+    Args:
+      example: Number of the example, from 0.
+      cases: Number of cases.
+      seed: Seed of the order, which is another in every round.
+
+    Returns:
+      Position of the case.
+    """
+    turn, position = divmod(example, cases)
+    return int(np.random.default_rng((_ORDER, seed, turn)).permutation(cases)[position])
+
+
+def wants_foreground(example: int, share: float) -> bool:
+    """Whether an example has to contain a label, so that `share` of them do.
+
+    These examples are spread evenly, so that with a share of a third every third
+    example does, at any batch size.
+
+    Example:
+      >>> [wants_foreground(k, 1 / 3) for k in range(6)]
+      [False, False, True, False, False, True]
+    """
+    # A third of 3 is 0.9999... in floating point, and it counts as 1.
+    slack = 1e-9
+    return floor((example + 1) * share + slack) > floor(example * share + slack)
+
+
+def choose_start(
+    example: int,
+    shape: Sequence[int],
+    patch: Shape,
+    seed: int,
+    foreground: Foreground | None,
+) -> Shape:
+    """Chooses where the patch of an example begins.
+
+    Args:
+      example: Number of the example, from 0.
+      shape: Voxels of the case.
+      patch: Voxels of the patch.
+      seed: Seed of the choice.
+      foreground: Voxels of which the patch has to contain one; None for anywhere.
+
+    Returns:
+      The first voxel of the patch. Along an axis where the case is smaller it is
+      negative, and the case lies in the middle of the patch.
+    """
+    rng = np.random.default_rng((_PLACE, seed, example))
+    room = np.array(shape) - np.array(patch)
+    start = rng.integers(0, np.maximum(room, 0), endpoint=True)
+    voxel = None if foreground is None else foreground.draw(rng)
+    if voxel is not None:
+        start = np.clip(voxel - np.array(patch) // 2, 0, np.maximum(room, 0))
+    start = np.where(room < 0, -(-room // 2), start)
+    x, y, z = (int(first) for first in start)
+    return x, y, z
+
+
+def cut(array: np.ndarray, start: Shape, patch: Shape) -> np.ndarray:
+    """Cuts a patch; what lies outside of the array is 0.
+
+    Args:
+      array: (x, y, z, ...).
+      start: First voxel, negative where the patch begins before the array.
+      patch: Voxels of the patch.
+
+    Returns:
+      The patch, (*patch, ...), same dtype.
+    """
+    inside, outside = [], []
+    for first, size, length in zip(start, patch, array.shape[:3], strict=True):
+        begin = min(max(first, 0), length)
+        end = max(begin, min(first + size, length))
+        inside.append(slice(begin, end))
+        outside.append(slice(begin - first, end - first))
+    patched = np.zeros((*patch, *array.shape[3:]), array.dtype)
+    patched[tuple(outside)] = array[tuple(inside)]
+    return patched

@@ -1,0 +1,264 @@
+"""Prepared cases on disk, so that files are decompressed and normalized once.
+
+Each case has a folder with uncompressed arrays, which are mapped into memory, and a
+JSON file that says of which files and by which settings it was made. If those have
+changed or something is damaged, the folder is made anew. It appears whole or not at
+all.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
+from nibabel.wrapstruct import WrapStructError
+
+from jaxswap.medical.data.case_files import CaseFiles, Dataset
+from jaxswap.medical.data.grid import Grid
+from jaxswap.medical.preparing.preparing import PrepareConfig, Prepared, prepare_as
+
+_FORMAT = 1  # to be raised when the same settings give other arrays
+_ENTRY, _IMAGE, _LABELS = "entry.json", "image.npy", "labels.npy"
+# What reading a file of any content may raise.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    SyntaxError,
+    WrapStructError,
+)
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """Where prepared cases are kept, and how.
+
+    Attributes:
+      folder: Folder of the cache. Several data sets and settings can share one.
+      prepare: How cases are prepared.
+      dtype: Number format of images on disk. float16 takes half the space and rounds
+        normalized intensities to about three digits.
+
+    Raises:
+      ValueError: If `folder` is a file or `dtype` another.
+    """
+
+    folder: Path
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    dtype: Literal["float16", "float32"] = "float16"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float16", "float32"):
+            raise ValueError(f"`dtype` is {self.dtype!r}, not float16 or float32.")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"{self.folder} is a file; the cache needs a folder.")
+
+
+def prepare_cached(case: CaseFiles, dataset: Dataset, config: CacheConfig) -> Prepared:
+    """Takes a prepared case from the cache, or prepares and keeps it.
+
+    Args:
+      case: Files of the case.
+      dataset: The data set it belongs to.
+      config: Where, and how.
+
+    Returns:
+      The case; its arrays are mapped from disk and read-only, its image in the
+      cache's number format.
+
+    Raises:
+      FileNotFoundError: If a file of the case is missing.
+      ValueError: If the case cannot be prepared; see `preparing.prepare`.
+    """
+    fingerprint = _fingerprint(case, dataset, config)
+    folder = _folder(case, dataset, config)
+    kept = _open(folder, fingerprint)
+    if kept is not None:
+        return kept
+    _keep(prepare_as(case, dataset, config.prepare), folder, fingerprint, config)
+    made = _open(folder, fingerprint)
+    if made is None:
+        raise OSError(f"{folder}: what was just written cannot be read back.")
+    return made
+
+
+def prepare_all(
+    cases: Sequence[CaseFiles],
+    dataset: Dataset,
+    config: CacheConfig,
+    *,
+    workers: int = 4,
+    advance: Callable[[], None] = lambda: None,
+) -> tuple[Prepared, ...]:
+    """Prepares cases side by side, or takes them from the cache.
+
+    Args:
+      cases: Cases of the data set.
+      dataset: The data set.
+      config: Where to keep them, and how.
+      workers: Cases to prepare side by side. Each takes memory for its channels.
+      advance: Called after each case.
+
+    Returns:
+      The prepared cases, in order; see `prepare_cached`.
+
+    Raises:
+      ValueError, FileNotFoundError: For the first case that cannot be prepared.
+    """
+    if workers < 1:
+        raise ValueError(f"`workers` is {workers}, not 1 or more.")
+
+    def make(case: CaseFiles) -> Prepared:
+        prepared = prepare_cached(case, dataset, config)
+        advance()
+        return prepared
+
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = [pool.submit(make, case) for case in cases]
+        try:
+            return tuple(future.result() for future in waiting)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _folder(case: CaseFiles, dataset: Dataset, config: CacheConfig) -> Path:
+    """One folder per case and settings, the same after a file has changed."""
+    settings = {
+        "files": [str(path.resolve()) for path in case.files],
+        "channels": dataset.channels,
+        "prepare": asdict(config.prepare),
+        "dtype": config.dtype,
+    }
+    return config.folder / f"{case.name}-{_hash(settings)[:12]}"
+
+
+def _fingerprint(case: CaseFiles, dataset: Dataset, config: CacheConfig) -> str:
+    label_map = dataset.label_map
+    return _hash(
+        {
+            "format": _FORMAT,
+            "sources": [(str(s.path.resolve()), s.index) for s in case.images],
+            "labels": None if case.labels is None else str(case.labels.resolve()),
+            "files": [_state_of(path) for path in case.files],
+            "channels": dataset.channels,
+            "values": None if label_map is None else label_map.values,
+            "prepare": asdict(config.prepare),
+            "dtype": config.dtype,
+        }
+    )
+
+
+def _state_of(path: Path) -> tuple[int, int]:
+    try:
+        state = path.stat()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no such file.") from error
+    return state.st_size, state.st_mtime_ns
+
+
+def _hash(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _keep(
+    prepared: Prepared, folder: Path, fingerprint: str, config: CacheConfig
+) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(mkdtemp(prefix=".writing-", dir=folder.parent))
+    try:
+        _save(fresh / _IMAGE, prepared.image.astype(config.dtype))
+        if prepared.labels is not None:
+            _save(fresh / _LABELS, prepared.labels)
+        entry = {
+            "fingerprint": fingerprint,
+            "name": prepared.name,
+            "has_labels": prepared.labels is not None,
+            "bytes": {
+                file.name: file.stat().st_size for file in sorted(fresh.iterdir())
+            },
+            "grid": _grid_to_json(prepared.grid),
+        }
+        (fresh / _ENTRY).write_text(json.dumps(entry, indent=1))
+        _put_in_place(fresh, folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with path.open("wb") as file:
+        np.save(file, array)
+        file.flush()
+        os.fsync(file.fileno())  # else a power cut may leave zeros of the right size
+
+
+def _put_in_place(fresh: Path, folder: Path) -> None:
+    """Renames a folder; what was there is moved away first and then removed."""
+    if folder.exists():
+        old = Path(mkdtemp(prefix=".removing-", dir=folder.parent))
+        os.replace(folder, old / folder.name)
+        shutil.rmtree(old, ignore_errors=True)
+    try:
+        os.replace(fresh, folder)
+    except OSError:
+        if not folder.is_dir():
+            raise  # otherwise another process was faster, with the same content
+
+
+def _open(folder: Path, fingerprint: str) -> Prepared | None:
+    """Opens what is kept; None if it is missing, outdated or damaged."""
+    try:
+        entry = json.loads((folder / _ENTRY).read_text())
+        if entry["fingerprint"] != fingerprint:
+            return None
+        for name, size in entry["bytes"].items():
+            if (folder / name).stat().st_size != size:
+                return None
+        grid = _grid_from_json(entry["grid"])
+        image = np.load(folder / _IMAGE, mmap_mode="r")
+        labels = None
+        if entry["has_labels"]:
+            labels = np.load(folder / _LABELS, mmap_mode="r")
+        return Prepared(entry["name"], image, labels, grid)
+    except _DAMAGE:
+        return None
+
+
+def _grid_to_json(grid: Grid) -> dict[str, Any]:
+    return {
+        "path": None if grid.path is None else str(grid.path),
+        "file_affine": grid.file_affine.tolist(),
+        "file_header": base64.b64encode(grid.file_header.binaryblock).decode(),
+        "ras_affine": grid.ras_affine.tolist(),
+        **{name: list(getattr(grid, name)) for name in _SHAPES},
+    }
+
+
+def _grid_from_json(content: dict[str, Any]) -> Grid:
+    path = content["path"]
+    header = nib.Nifti1Header(base64.b64decode(content["file_header"]), check=False)
+    return Grid(
+        path=None if path is None else Path(path),
+        file_affine=np.array(content["file_affine"]),
+        file_header=header,
+        ras_affine=np.array(content["ras_affine"]),
+        **{name: tuple(content[name]) for name in _SHAPES},
+    )
+
+
+_SHAPES = ("ras_shape", "start", "cropped", "resampled", "before", "shape")

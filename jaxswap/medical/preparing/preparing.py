@@ -1,0 +1,300 @@
+"""From the files of a case to the arrays that a network sees.
+
+Channels are read by name, turned to RAS+, cropped to the brain, normalized in it, and
+padded to a shape that the network takes. Voxels are never resized unless asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxswap.medical.data.brain import brain_mask
+from jaxswap.medical.data.case_files import CaseFiles, Dataset
+from jaxswap.medical.data.grid import Grid, Shape, resample
+from jaxswap.medical.data.label_maps import LabelMap, describe_unknown
+from jaxswap.medical.data.masks import bounding_box
+from jaxswap.medical.data.reading import CaseVolumes, read_case
+from jaxswap.medical.data.volumes import VolumeError
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A case as a network sees it.
+
+    Attributes:
+      name: The case.
+      image: Normalized intensities, (x, y, z, channel), 0 outside the brain; float32,
+        or from `prepared_cache` in the number format of the cache.
+      labels: Values of the data set's label map, uint8, (x, y, z), if there are any.
+      grid: Where this lies in the files.
+    """
+
+    name: str
+    image: np.ndarray
+    labels: np.ndarray | None
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """How cases are prepared.
+
+    Attributes:
+      multiple: Each axis of the prepared grid is a multiple of this.
+      shape: Prepared grid, the same for every case; None makes it as small as the
+        brain and `multiple` allow.
+      spacing_mm: Voxel size to resample to; None leaves voxels as they are.
+
+    Raises:
+      ValueError: If a value is not positive, or `shape` not a multiple.
+    """
+
+    multiple: int = 16
+    shape: Shape | None = None
+    spacing_mm: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.multiple < 1:
+            raise ValueError(f"`multiple` is {self.multiple}, not 1 or more.")
+        if self.shape is not None:
+            _check_shape(self.shape, self.multiple)
+        if self.spacing_mm is not None and not (
+            len(self.spacing_mm) == 3 and all(size > 0 for size in self.spacing_mm)
+        ):
+            raise ValueError(
+                f"`spacing_mm` is {self.spacing_mm}; it needs three positive numbers."
+            )
+
+
+def prepare(
+    case: CaseFiles,
+    dataset: Dataset,
+    *,
+    multiple: int = 16,
+    shape: Sequence[int] | None = None,
+    spacing_mm: Sequence[float] | None = None,
+) -> Prepared:
+    """Reads a case and makes of it what a network sees.
+
+    Args:
+      case: Files of the case.
+      dataset: The data set it belongs to, for channels and label map.
+      multiple: Each axis of the result is a multiple of this: 2 to the number of
+        times that the network halves its grid.
+      shape: Prepared grid wanted, so that all cases have one shape; None makes it as
+        small as the brain and `multiple` allow.
+      spacing_mm: Voxel size to resample to; None leaves voxels as they are.
+
+    Returns:
+      The prepared case.
+
+    Raises:
+      FileNotFoundError: If a file is missing.
+      ValueError: If a file cannot be used, files of the case do not belong together,
+        labels are not in the map, or the brain does not fit `shape`. The message names
+        file or case.
+    """
+    config = PrepareConfig(
+        multiple,
+        None if shape is None else _three_ints(shape),
+        None if spacing_mm is None else _three_floats(spacing_mm),
+    )
+    return prepare_as(case, dataset, config)
+
+
+def prepare_as(case: CaseFiles, dataset: Dataset, config: PrepareConfig) -> Prepared:
+    """Prepares a case as `config` says; see `prepare`.
+
+    Args:
+      case: The files of the case.
+      dataset: The data set that it belongs to: its channels and label map.
+      config: How to prepare.
+    """
+    return prepare_volumes(
+        read_case(case, dataset.channels), dataset.label_map, config, case.name
+    )
+
+
+def prepare_volumes(
+    volumes: CaseVolumes, label_map: LabelMap | None, config: PrepareConfig, name: str
+) -> Prepared:
+    """Prepares volumes that are in memory already; see `prepare`.
+
+    Args:
+      volumes: Images, and labels if there are any, on one grid.
+      label_map: What the labels mean; None if there are none.
+      config: How to prepare.
+      name: Name of the case, for messages.
+    """
+    labels = None
+    if volumes.labels is not None:
+        labels = _check_labels(volumes, label_map)
+    brain = brain_mask(volumes.image, name)
+    grid = plan_grid(volumes, brain.mask, config, name)
+    box = tuple(slice(a, a + n) for a, n in zip(grid.start, grid.cropped, strict=True))
+    image = normalize(volumes.image[box], brain.mask[box], volumes.channels, name)
+    return Prepared(
+        name,
+        _pad(_resample_image(image, brain.mask[box], grid), grid),
+        None if labels is None else grid.apply(labels),
+        grid,
+    )
+
+
+def normalize(
+    image: np.ndarray, mask: np.ndarray, channels: Sequence[str], name: str = "image"
+) -> np.ndarray:
+    """Gives every channel mean 0 and variance 1 in the brain, and 0 outside of it.
+
+    Args:
+      image: Intensities, (x, y, z, channel).
+      mask: The brain, bool, (x, y, z).
+      channels: Names of the channels, for messages.
+      name: The case, for messages.
+
+    Returns:
+      Normalized intensities, float32, same shape.
+
+    Raises:
+      VolumeError: If a channel has one value everywhere in the brain.
+    """
+    normalized = np.zeros(image.shape, np.float32)
+    for index, channel in enumerate(channels):
+        inside = image[..., index][mask]
+        mean = inside.mean(dtype=np.float64)
+        deviation = inside.std(dtype=np.float64)
+        if not deviation > 0:
+            raise VolumeError(
+                f"{name}: channel {channel} is {float(mean):g} everywhere in the "
+                "brain, so that it cannot be normalized. Leave the case out or replace "
+                "the file."
+            )
+        normalized[mask, index] = (inside - mean) / deviation
+    return normalized
+
+
+def plan_grid(
+    volumes: CaseVolumes, mask: np.ndarray, config: PrepareConfig, name: str
+) -> Grid:
+    """Places the prepared grid around the brain.
+
+    Args:
+      volumes: The case.
+      mask: The brain, bool, (x, y, z).
+      config: Shape, multiple and voxel size wanted.
+      name: The case, for messages.
+
+    Returns:
+      The grid, with the brain in its middle.
+
+    Raises:
+      ValueError: If the brain does not fit the shape wanted.
+    """
+    reference = volumes.reference
+    x, y, z = bounding_box(mask)
+    start = x.start, y.start, z.start
+    cropped = mask[x, y, z].shape
+    resampled = cropped
+    if config.spacing_mm is not None:
+        sizes_mm = np.array(cropped) * np.array(reference.spacing)
+        x, y, z = np.maximum(np.round(sizes_mm / np.array(config.spacing_mm)), 1)
+        resampled = int(x), int(y), int(z)
+    shape = fit_shape(resampled, config.multiple)
+    if config.shape is not None:
+        if any(n > m for n, m in zip(resampled, config.shape, strict=True)):
+            raise ValueError(
+                f"{name}: the brain has {_by(resampled)} voxels and does not fit "
+                f"`shape` {_by(config.shape)}; {_by(shape)} would do."
+            )
+        shape = config.shape
+    before = tuple((m - n) // 2 for n, m in zip(resampled, shape, strict=True))
+    assert reference.source_affine is not None
+    return Grid(
+        path=reference.path,
+        file_affine=reference.source_affine,
+        file_header=reference.source_header,
+        ras_affine=reference.affine,
+        ras_shape=_three_ints(reference.data.shape),
+        start=start,
+        cropped=cropped,
+        resampled=resampled,
+        before=_three_ints(before),
+        shape=shape,
+    )
+
+
+def fit_shape(size: Sequence[int], multiple: int) -> Shape:
+    """Rounds each axis up to a multiple.
+
+    Args:
+      size: Voxels along each axis.
+      multiple: What the result is divisible by.
+
+    Example:
+      >>> fit_shape((138, 170, 138), 16)
+      (144, 176, 144)
+    """
+    return _three_ints([-(-n // multiple) * multiple for n in size])
+
+
+def _resample_image(image: np.ndarray, mask: np.ndarray, grid: Grid) -> np.ndarray:
+    if not grid.is_resampled:
+        return image
+    inside = resample(mask, grid.resampled)
+    return resample(image, grid.resampled) * inside[..., None]
+
+
+def _pad(image: np.ndarray, grid: Grid) -> np.ndarray:
+    padded = np.zeros((*grid.shape, image.shape[-1]), np.float32)
+    inside = zip(grid.before, grid.resampled, strict=True)
+    padded[tuple(slice(a, a + n) for a, n in inside)] = image
+    return padded
+
+
+def _check_labels(volumes: CaseVolumes, label_map: LabelMap | None) -> np.ndarray:
+    labels = volumes.labels
+    assert labels is not None
+    if label_map is None:
+        raise ValueError(
+            f"{labels.path}: what its values mean is not known; give `edition`, or "
+            "name the labels in the data set's JSON file."
+        )
+    values = np.unique(labels.data).tolist()
+    if label_map.unknown(values):
+        raise VolumeError(f"{labels.path}: {describe_unknown(label_map, values)}")
+    return labels.data.astype(np.uint8)
+
+
+def _check_shape(shape: Sequence[int], multiple: int) -> None:
+    if len(shape) != 3 or any(n < 1 for n in shape):
+        raise ValueError(f"`shape` is {tuple(shape)}; it needs three positive numbers.")
+    if any(n % multiple for n in shape):
+        raise ValueError(
+            f"`shape` is {_by(shape)}, but each axis has to be a multiple of "
+            f"{multiple}; {_by(fit_shape(shape, multiple))} would do."
+        )
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _three_ints(values: Sequence[int]) -> Shape:
+    if len(values) != 3:
+        raise ValueError(
+            f"`shape` is {tuple(values)}; it needs three positive numbers."
+        )
+    x, y, z = (int(value) for value in values)
+    return x, y, z
+
+
+def _three_floats(values: Sequence[float]) -> tuple[float, float, float]:
+    if len(values) != 3:
+        raise ValueError(
+            f"`spacing_mm` is {tuple(values)}; it needs three positive numbers."
+        )
+    x, y, z = (float(value) for value in values)
+    return x, y, z

@@ -1,0 +1,187 @@
+"""Scoring one case: reading both files, checking them, and measuring each region."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from jaxswap.medical.data.case_files import Source
+from jaxswap.medical.data.label_maps import LabelMap
+from jaxswap.medical.data.prediction_pairs import Pair
+from jaxswap.medical.data.reading import check_grid
+from jaxswap.medical.data.volumes import Volume, load_volume
+from jaxswap.medical.scoring.lesion_scores import LesionRules
+from jaxswap.medical.scoring.metrics import RegionMetrics, region_metrics
+
+_FAULTS = (ValueError, OSError, MemoryError)
+_MOST_VALUES = 5
+
+
+@dataclass(frozen=True)
+class ScoringRules:
+    """What the scores depend on besides the files.
+
+    Attributes:
+      tolerance_mm: For the surface Dice.
+      lesions: What counts as a lesion.
+    """
+
+    tolerance_mm: float = 1.0
+    lesions: LesionRules = field(default_factory=LesionRules)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerance_mm < np.inf:
+            raise ValueError(f"`tolerance_mm` is {self.tolerance_mm}, not 0 or more.")
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """The scores of one case.
+
+    Attributes:
+      case: Its name.
+      reference: File of the reference.
+      prediction: File of the prediction.
+      image: What to draw the outlines on, if it is known.
+      regions: Scores of each region, in the order of the label map.
+    """
+
+    case: str
+    reference: Path
+    prediction: Path
+    image: Source | None
+    regions: Mapping[str, RegionMetrics]
+
+    @property
+    def mean_dice(self) -> float:
+        """Mean Dice over the regions."""
+        return sum(r.dice for r in self.regions.values()) / len(self.regions)
+
+
+@dataclass(frozen=True)
+class CaseFault:
+    """A case that could not be scored.
+
+    Attributes:
+      case: Its name.
+      is_missing: Whether there is no prediction.
+      reasons: Everything that is wrong with it, one sentence each.
+    """
+
+    case: str
+    is_missing: bool
+    reasons: tuple[str, ...]
+
+
+def score_case(
+    pair: Pair, label_map: LabelMap, rules: ScoringRules
+) -> CaseScores | CaseFault:
+    """Scores one case.
+
+    Args:
+      pair: Its files.
+      label_map: What labels mean.
+      rules: What the scores depend on.
+
+    Returns:
+      The scores, or everything that is in their way. Both files are turned to RAS+ and
+      have to lie on one grid then.
+    """
+    if len(pair.predictions) != 1:
+        files = " and ".join(str(path) for path in pair.predictions)
+        reason = f"there is no prediction for {pair.reference}."
+        if files:
+            reason = f"has several predictions: {files}."
+        return CaseFault(pair.case, not files, (reason,))
+    (prediction,) = pair.predictions
+    try:
+        read = read_labels(pair.reference, prediction, label_map)
+        if not isinstance(read, LabelPair):
+            return CaseFault(pair.case, False, read)
+        regions = {
+            name: region_metrics(
+                np.isin(read.reference, values),
+                np.isin(read.prediction, values),
+                read.grid.spacing,
+                rules.tolerance_mm,
+                rules.lesions,
+            )
+            for name, values in label_map.regions.items()
+        }
+    except MemoryError as error:
+        return CaseFault(pair.case, False, (f"not enough memory ({error}).",))
+    return CaseScores(pair.case, pair.reference, prediction, pair.image, regions)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelPair:
+    """Reference and prediction in memory, turned to RAS+.
+
+    Attributes:
+      reference: Labels, uint8, (x, y, z).
+      prediction: Labels, uint8, (x, y, z).
+      grid: The volume of the reference, for its geometry.
+    """
+
+    reference: np.ndarray
+    prediction: np.ndarray
+    grid: Volume
+
+
+def read_labels(
+    reference: Path, prediction: Path, label_map: LabelMap
+) -> LabelPair | tuple[str, ...]:
+    """Reads a reference and its prediction.
+
+    Args:
+      reference: Label file.
+      prediction: Label file.
+      label_map: What labels mean.
+
+    Returns:
+      Both, or all that is wrong with them, one sentence each.
+    """
+    volumes, reasons = [], []
+    for path in (reference, prediction):
+        try:
+            volumes.append(load_volume(path))
+        except _FAULTS as error:
+            reasons.append(_named(path, error))
+    if len(volumes) == 2:
+        try:
+            check_grid(volumes[1], volumes[0])
+        except ValueError as error:
+            reasons.append(str(error))
+    labels = []
+    for volume in volumes:
+        values = np.clip(volume.data, 0, 255).astype(np.uint8)
+        unknown = _unknown(volume.data, values, label_map)
+        labels.append(values)
+        if unknown:
+            reasons.append(f"{volume.path}: {unknown}")
+    if reasons:
+        return tuple(reasons)
+    return LabelPair(labels[0], labels[1], volumes[0])
+
+
+def _unknown(data: np.ndarray, labels: np.ndarray, label_map: LabelMap) -> str:
+    """Says which values are not in the map; nothing if all are."""
+    is_kept = data == labels
+    kept = labels.ravel() if is_kept.all() else labels[is_kept]
+    unknown = list(label_map.unknown(np.flatnonzero(np.bincount(kept)).tolist()))
+    unknown += np.unique(data[~is_kept]).tolist()
+    if not unknown:
+        return ""
+    some = ", ".join(f"{value:g}" for value in sorted(unknown)[:_MOST_VALUES])
+    more = " and more" if len(unknown) > _MOST_VALUES else ""
+    known = ", ".join(str(value) for value in label_map.values)
+    return f"holds {some}{more}, which {label_map.name} does not have ({known})."
+
+
+def _named(path: Path, error: BaseException) -> str:
+    """The message of an error, with the file's name if it does not have it."""
+    message = str(error) or type(error).__name__
+    return message if str(path) in message else f"{path}: cannot be read ({message})."

@@ -1,0 +1,171 @@
+"""The files that an evaluation leaves: a table, a summary and a page.
+
+| file           | what it holds                                                       |
+| -------------- | ------------------------------------------------------------------- |
+| `metrics.csv`  | one row for each case and region, and one for each case not scored  |
+| `summary.json` | statistics of each region, faults, and the rules of the scores      |
+| `report.html`  | both to look at, with plots and pictures                            |
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxswap.medical.data.case_files import Source
+from jaxswap.medical.data.reading import check_grid
+from jaxswap.medical.data.volumes import Volume, load_channels
+from jaxswap.medical.data.writing import whole_file
+from jaxswap.medical.scoring.case_scoring import CaseScores, LabelPair, read_labels
+from jaxswap.medical.scoring.evaluation import Evaluation
+from jaxswap.medical.scoring.evaluation_page import evaluation_page
+from jaxswap.medical.scoring.outlines import outlines_png
+
+_COLUMNS: tuple[str, ...] = (
+    "case",
+    "region",
+    "dice",
+    "hd95_mm",
+    "surface_dice",
+    "lesion_dice",
+    "reference_ml",
+    "prediction_ml",
+    "difference_ml",
+    "lesions_found",
+    "lesions_missed",
+    "lesions_made_up",
+    "fault",
+)
+
+
+def write_evaluation(
+    evaluation: Evaluation, out: str | os.PathLike[str]
+) -> tuple[Path, Path, Path]:
+    """Writes table, summary and page of an evaluation.
+
+    Each file appears whole or not at all, and none before all could be made.
+
+    Args:
+      evaluation: From `evaluate`.
+      out: Folder to write to; made if it is missing.
+
+    Returns:
+      Paths of `metrics.csv`, `summary.json` and `report.html`.
+
+    Raises:
+      ValueError: If `out` is a file.
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"`out`: {out} is a file; results need a folder.")
+    contents = {
+        "metrics.csv": to_csv(evaluation),
+        "summary.json": json.dumps(to_summary(evaluation), indent=2) + "\n",
+        "report.html": evaluation_page(evaluation, _pictures(evaluation)),
+    }
+    for name, text in contents.items():
+        with whole_file(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="")
+    table, summary, page = (out / name for name in contents)
+    return table, summary, page
+
+
+def to_csv(evaluation: Evaluation) -> str:
+    """Returns the scores as CSV: a row for each case and region.
+
+    A case that could not be scored has one row with the reasons in column `fault`.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for case in evaluation.scores:
+        for region, scores in case.regions.items():
+            row = asdict(scores)
+            lesions = row.pop("lesions")
+            row["lesion_dice"] = lesions.pop("dice")
+            row |= {f"lesions_{name}": count for name, count in lesions.items()}
+            row["difference_ml"] = scores.difference_ml
+            writer.writerow({"case": case.case, "region": region, **row})
+    for fault in evaluation.faults:
+        writer.writerow({"case": fault.case, "fault": " ".join(fault.reasons)})
+    return text.getvalue()
+
+
+def to_summary(evaluation: Evaluation) -> dict[str, Any]:
+    """Returns statistics, faults and rules as plain values, for JSON."""
+    faults = evaluation.faults
+    missing = sum(fault.is_missing for fault in faults)
+    regions = {}
+    for region in evaluation.label_map.regions:
+        scores = evaluation.of_region(region)
+        metrics = evaluation.summaries(region)
+        regions[region] = {name: asdict(summary) for name, summary in metrics.items()}
+        regions[region] |= {
+            "lesions_found": sum(score.lesions.found for score in scores),
+            "lesions_missed": sum(score.lesions.missed for score in scores),
+            "lesions_made_up": sum(score.lesions.made_up for score in scores),
+            "empty_references": sum(score.reference_ml == 0 for score in scores),
+            "empty_predictions": sum(score.prediction_ml == 0 for score in scores),
+        }
+    return {
+        "label_map": evaluation.label_map.name,
+        "rules": asdict(evaluation.rules),
+        "cases": {
+            "scored": len(evaluation.scores),
+            "missing": missing,
+            "failed": len(faults) - missing,
+            "left_out": len(evaluation.left_out),
+        },
+        "mean_dice_over_regions": asdict(evaluation.mean_dice()),
+        "regions": regions,
+        "faults": {fault.case: list(fault.reasons) for fault in faults},
+        "predictions_without_reference": [str(p) for p in evaluation.unmatched],
+    }
+
+
+def _pictures(evaluation: Evaluation) -> dict[str, tuple[CaseScores, bytes]]:
+    """Pictures of the worst, the middle and the best case by mean Dice."""
+    ranked = sorted(evaluation.scores, key=lambda case: case.mean_dice)
+    chosen = {
+        "worst case": ranked[0],
+        "median case": ranked[(len(ranked) - 1) // 2],
+        "best case": ranked[-1],
+    }
+    pictures, drawn = {}, set()
+    for title, case in chosen.items():
+        if case.case not in drawn:
+            drawn.add(case.case)
+            pictures[title] = (case, _picture(case, evaluation))
+    return pictures
+
+
+def _picture(case: CaseScores, evaluation: Evaluation) -> bytes:
+    read = read_labels(case.reference, case.prediction, evaluation.label_map)
+    if not isinstance(read, LabelPair):
+        raise ValueError(f"{case.case}: changed while it was scored. {' '.join(read)}")
+    return outlines_png(
+        read.reference,
+        read.prediction,
+        evaluation.label_map,
+        read.grid.spacing,
+        _image(case.image, read.grid),
+    )
+
+
+def _image(source: Source | None, grid: Volume) -> np.ndarray | None:
+    """The image to draw on; None if there is none on the grid of the labels."""
+    if source is None:
+        return None
+    try:
+        image = load_channels(source.path, [source.index], replace_nan=True)[0]
+        check_grid(image, grid)
+    except (ValueError, OSError):
+        return None
+    return image.data

@@ -1,0 +1,330 @@
+"""`Evaluation` -> one HTML page that needs nothing else.
+
+Statistics, every case as a dot, pictures of the worst, middle and best case, a table of
+all cases, and everything that could not be scored. Scripts sort and filter the table
+and do nothing else.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from html import escape
+
+from jaxswap.medical.scoring.case_scoring import CaseScores
+from jaxswap.medical.scoring.evaluation import METRICS, Evaluation, metric_values
+from jaxswap.medical.scoring.strip_plots import strip_plot
+from jaxswap.medical.scoring.summaries import Summary
+
+_FEW = 6  # regions that are shown one by one
+_DIGITS = {"hd95_mm": 1, "difference_ml": 1}
+_BOUNDS = {"hd95_mm": "positive", "difference_ml": "signed"}
+
+
+def evaluation_page(
+    evaluation: Evaluation, pictures: Mapping[str, tuple[CaseScores, bytes]]
+) -> str:
+    """Writes an evaluation as one HTML page.
+
+    Args:
+      evaluation: The scores.
+      pictures: For each title, such as "worst", a case and its picture as PNG.
+
+    Returns:
+      The page. It loads nothing from anywhere, and shows everything without scripts.
+    """
+    title = escape(f"Evaluation ({evaluation.label_map.name})")
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p class="quiet">{escape(_counts(evaluation))}</p>
+<section class="cards">{"".join(_cards(evaluation))}</section>
+{_faults(evaluation)}
+<h2>Over all cases</h2>
+{_overview(evaluation)}
+{_statistics(evaluation)}
+<h2>Every case</h2>
+<div class="plots">{"".join(_plots(evaluation))}</div>
+<h2>Pictures</h2>
+{"".join(_pictures(pictures))}
+<h2>All cases</h2>
+{_cases(evaluation)}
+<h2>Definitions</h2>
+{_definitions(evaluation)}
+<script>{_SCRIPT}</script>
+</body>
+</html>
+"""
+
+
+def _counts(evaluation: Evaluation) -> str:
+    missing = sum(fault.is_missing for fault in evaluation.faults)
+    failed = len(evaluation.faults) - missing
+    parts = [f"{len(evaluation.scores)} cases scored"]
+    parts += [f"{missing} without prediction"] if missing else []
+    parts += [f"{failed} failed"] if failed else []
+    if evaluation.left_out:
+        parts.append(f"{len(evaluation.left_out)} without prediction left out")
+    if evaluation.unmatched:
+        parts.append(f"{len(evaluation.unmatched)} predictions without reference")
+    return " · ".join(parts)
+
+
+def _cards(evaluation: Evaluation) -> Iterator[str]:
+    """The mean Dice of each region, if they are few, or of all."""
+    summaries = {"mean over regions": evaluation.mean_dice()}
+    if len(evaluation.label_map.regions) <= _FEW:
+        summaries |= {
+            region: evaluation.summaries(region)["dice"]
+            for region in evaluation.label_map.regions
+        }
+    for name, summary in summaries.items():
+        yield (
+            f'<div class="card"><div>{escape(name)}</div>'
+            f"<strong>{summary.mean:.3f}</strong>"
+            f'<div class="quiet">mean Dice{_interval(summary, 3)}</div></div>'
+        )
+
+
+def _interval(summary: Summary, digits: int) -> str:
+    if summary.confidence_95 is None:
+        return ""
+    low, high = (_text(value, digits) for value in summary.confidence_95)
+    return f", 95 % CI {low} to {high}"
+
+
+def _faults(evaluation: Evaluation) -> str:
+    """What could not be scored; nothing if all could."""
+    items = [
+        f"<li><strong>{escape(fault.case)}</strong>: "
+        f"{escape(' '.join(fault.reasons))}</li>"
+        for fault in evaluation.faults
+    ]
+    items += [
+        f"<li>{escape(str(path))}: belongs to no reference.</li>"
+        for path in evaluation.unmatched
+    ]
+    if not items:
+        return ""
+    return (
+        '<section class="faults"><h2>Not scored</h2><p>These are in no number on this '
+        f"page.</p><ul>{''.join(items)}</ul></section>"
+    )
+
+
+def _overview(evaluation: Evaluation) -> str:
+    """Means of each region, and its counts over all cases."""
+    heads = ("region", *(f"mean {name}" for name in METRICS.values()))
+    heads += ("lesions found", "missed", "made up")
+    heads += ("empty references", "empty predictions")
+    rows = []
+    for region in evaluation.label_map.regions:
+        scores = evaluation.of_region(region)
+        cells = [
+            _number(summary.mean, _DIGITS.get(metric, 3))
+            for metric, summary in evaluation.summaries(region).items()
+        ]
+        counts = (
+            sum(score.lesions.found for score in scores),
+            sum(score.lesions.missed for score in scores),
+            sum(score.lesions.made_up for score in scores),
+            sum(score.reference_ml == 0 for score in scores),
+            sum(score.prediction_ml == 0 for score in scores),
+        )
+        cells += [_number(count, 0) for count in counts]
+        rows.append(f"<tr><td>{escape(region)}</td>{''.join(cells)}</tr>")
+    return _table("", heads, rows, first_number=1)
+
+
+def _statistics(evaluation: Evaluation) -> str:
+    heads = ("region", "metric", "mean", "95 % CI of the mean", "standard deviation")
+    heads += ("median", "quartiles", "smallest", "largest")
+    rows = []
+    for region in evaluation.label_map.regions:
+        for metric, summary in evaluation.summaries(region).items():
+            digits = _DIGITS.get(metric, 3)
+            cells = [
+                _number(summary.mean, digits),
+                _range(summary.confidence_95, digits),
+            ]
+            cells += [
+                _number(summary.deviation, digits),
+                _number(summary.median, digits),
+            ]
+            cells += [_range(summary.quartiles, digits)]
+            cells += [_number(extreme, digits) for extreme in summary.extremes]
+            rows.append(
+                f"<tr><td>{escape(region)}</td><td>{escape(METRICS[metric])}</td>"
+                f"{''.join(cells)}</tr>"
+            )
+    is_short = len(evaluation.label_map.regions) <= _FEW
+    return (
+        f"<details{' open' if is_short else ''}><summary>All statistics</summary>"
+        f"{_table('', heads, rows, first_number=2)}</details>"
+    )
+
+
+def _plots(evaluation: Evaluation) -> Iterator[str]:
+    for metric, name in METRICS.items():
+        rows = {
+            region: [
+                (case.case, metric_values(case.regions[region])[metric])
+                for case in evaluation.scores
+            ]
+            for region in evaluation.label_map.regions
+        }
+        svg = strip_plot(
+            rows,
+            bounds=_BOUNDS.get(metric, "unit"),
+            format_=f".{_DIGITS.get(metric, 3)}f",
+        )
+        yield f"<figure><figcaption>{escape(name)}</figcaption>{svg}</figure>"
+
+
+def _pictures(
+    pictures: Mapping[str, tuple[CaseScores, bytes]],
+) -> Iterator[str]:
+    for title, (case, png) in pictures.items():
+        dice = ", ".join(f"{name} {r.dice:.3f}" for name, r in case.regions.items())
+        if len(case.regions) > _FEW:
+            dice = f"mean {case.mean_dice:.3f}"
+        about = escape(f"{title}: {case.case} (Dice: {dice})")
+        yield (
+            f"<figure><figcaption>{about}</figcaption>"
+            f'<img alt="{about}" src="data:image/png;base64,{b64encode(png).decode()}">'
+            "</figure>"
+        )
+
+
+def _cases(evaluation: Evaluation) -> str:
+    heads = ("case", "region", *METRICS.values())
+    heads += ("reference (mL)", "prediction (mL)", "found", "missed", "made up")
+    rows = []
+    for case in evaluation.scores:
+        for region, scores in case.regions.items():
+            cells = [
+                _number(value, _DIGITS.get(metric, 3))
+                for metric, value in metric_values(scores).items()
+            ]
+            cells += [_number(scores.reference_ml, 1), _number(scores.prediction_ml, 1)]
+            lesions = scores.lesions
+            counts = (lesions.found, lesions.missed, lesions.made_up)
+            cells += [_number(count, 0) for count in counts]
+            rows.append(
+                f"<tr><td>{escape(case.case)}</td><td>{escape(region)}</td>"
+                f"{''.join(cells)}</tr>"
+            )
+    return (
+        '<p class="quiet" id="hint" hidden>Click a heading to sort.</p>'
+        '<input id="filter" type="search" placeholder="filter by case or region" '
+        'aria-label="filter" hidden>' + _table("rows", heads, rows, first_number=2)
+    )
+
+
+def _table(
+    name: str, heads: tuple[str, ...], rows: list[str], first_number: int
+) -> str:
+    cells = "".join(
+        f'<th scope="col"{" class=number" if place >= first_number else ""}>'
+        f"{escape(head)}</th>"
+        for place, head in enumerate(heads)
+    )
+    return (
+        f'<div class="wide"><table{f" id={name}" if name else ""}><thead><tr>{cells}'
+        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _number(value: float | None, digits: int) -> str:
+    if value is None:
+        return '<td class="number">–</td>'
+    return f'<td class="number" data-sort="{value!r}">{_text(value, digits)}</td>'
+
+
+def _range(values: tuple[float, float] | None, digits: int) -> str:
+    if values is None:
+        return '<td class="number">–</td>'
+    low, high = (_text(value, digits) for value in values)
+    return f'<td class="number">{low} to {high}</td>'
+
+
+def _text(value: float, digits: int) -> str:
+    return f"{value:z.{digits}f}"  # z: no minus before zero
+
+
+def _definitions(evaluation: Evaluation) -> str:
+    rules = evaluation.rules
+    items = (
+        "Dice: twice the overlap over the sum of both volumes. Both empty: 1.",
+        "HD95: the larger of the two directed 95th percentiles of the distances "
+        "between both surfaces, by area. Both empty: 0 mm; one empty: the diagonal of "
+        "the image.",
+        f"Surface Dice: share of both surfaces, by area, within {rules.tolerance_mm:g} "
+        "mm of the other one. Both empty: 1; one empty: 0.",
+        f"Lesions, as in BraTS 2023: the reference is dilated by "
+        f"{rules.lesions.dilation_voxels} voxels, and pieces that touch then are one "
+        f"lesion (26 neighbours); those of {rules.lesions.smallest_mm3:g} mm³ or less "
+        "are not counted. Lesion-wise Dice: the sum over reference lesions, divided by "
+        "the number of lesions found, missed and made up; 1 if there are none.",
+        "Volume difference: prediction minus reference.",
+        "95 % CI: percentiles of the mean under 10,000 resamplings of the cases.",
+    )
+    return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>"
+
+
+_STYLE = """
+:root{color-scheme:light dark;--ink:#1b1f24;--quiet:#5d6672;--paper:#fff;--card:#f4f6f8;
+--line:#d5dae0;--blue:#0072b2;--warn:#b3400a}
+@media(prefers-color-scheme:dark){:root{--ink:#e6e9ed;--quiet:#9aa4b0;--paper:#14181d;
+--card:#1e242b;--line:#343c46;--blue:#4aa8e0;--warn:#ff9d6b}}
+body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);
+max-width:1180px;margin:2rem auto;padding:0 1rem}
+h1{margin:0;font-size:1.6rem}h2{margin:2rem 0 .4rem;font-size:1.15rem}
+.quiet{color:var(--quiet);font-size:.87em;margin:.2rem 0}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(220px,1fr));gap:.7rem;
+margin-top:1rem}
+.card{background:var(--card);border-radius:8px;padding:.6rem .8rem}
+.card strong{font-size:1.4rem;font-variant-numeric:tabular-nums}
+.faults{border-left:4px solid var(--warn);padding-left:1rem;margin-top:1.5rem}
+.faults h2{margin-top:0}.faults li{overflow-wrap:anywhere}
+.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(520px,100%),1fr));
+gap:1rem}
+figure{margin:0 0 1rem}figcaption{font-weight:600;margin-bottom:.2rem}
+img{max-width:100%;border-radius:6px}
+svg{width:100%;display:block}svg text{font-size:13px;fill:currentColor}
+.end{text-anchor:end}.middle{text-anchor:middle}.grid{stroke:var(--line)}
+.box{fill:var(--blue);fill-opacity:.16}.median{stroke:var(--blue);stroke-width:2.5}
+circle{fill:var(--blue);fill-opacity:.65}circle:hover{fill:var(--warn);fill-opacity:1}
+.wide{overflow-x:auto;margin-bottom:1rem}
+table{border-collapse:collapse;width:100%;font-size:.9em}
+td,th{padding:.22rem .6rem;text-align:left;vertical-align:top;
+border-bottom:1px solid var(--line)}
+#rows.sorts th{cursor:pointer}th[aria-sort=ascending]::after{content:" \\2191"}
+th[aria-sort=descending]::after{content:" \\2193"}
+th{vertical-align:bottom}summary{cursor:pointer;margin:.4rem 0}
+.number{text-align:right;font-variant-numeric:tabular-nums}td{white-space:nowrap}
+"""
+
+_SCRIPT = """
+const table=document.getElementById("rows"),filter=document.getElementById("filter");
+const body=table.tBodies[0],heads=[...table.tHead.rows[0].cells];
+table.classList.add("sorts");
+filter.hidden=document.getElementById("hint").hidden=false;
+const key=(row,i)=>{const cell=row.cells[i],n=cell.dataset.sort;
+return n===undefined?cell.textContent:Number(n)};
+heads.forEach((head,i)=>head.onclick=()=>{
+const up=head.getAttribute("aria-sort")==="ascending"?-1:1;
+heads.forEach(other=>other.removeAttribute("aria-sort"));
+head.setAttribute("aria-sort",up>0?"ascending":"descending");
+const rows=[...body.rows].sort((a,b)=>{const x=key(a,i),y=key(b,i);
+return up*(typeof x==="number"?x-y:x.localeCompare(y))});body.append(...rows)});
+filter.oninput=()=>{const text=filter.value.toLowerCase();
+for(const row of body.rows)row.hidden=!row.textContent.toLowerCase().includes(text)};
+"""

@@ -1,0 +1,1 @@
+"""Heads and tumours drawn from recipes."""

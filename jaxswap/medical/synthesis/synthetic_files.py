@@ -1,0 +1,176 @@
+"""Writing synthetic cases as data sets that other tools read, too.
+
+Cases with tumours are laid out as in BraTS 2023, a folder each; parcellations as in a
+raw data set of nnU-Net v2, whose `dataset.json` names the labels. Either way a case is
+there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.orientations import axcodes2ornt, ornt_transform
+
+from jaxswap.medical.data.label_maps import LabelMap
+from jaxswap.medical.data.writing import whole_file
+from jaxswap.medical.synthesis.synthetic_case import SyntheticCase
+
+SUMMARY, TABLE = "synthesis.json", "cases.csv"
+"""What a data set of synthetic cases is made of, and a line for each case."""
+
+
+def case_name(arm: str, index: int) -> str:
+    """Returns what a case is called.
+
+    Example:
+      >>> case_name("glioma", 7), case_name("parcellation", 7)
+      ('BraTS-GLI-00007-000', 'MNI152_00007')
+    """
+    if arm == "parcellation":
+        return f"MNI152_{index:05d}"
+    return f"BraTS-GLI-{index:05d}-000"
+
+
+def record_path(out: Path, arm: str, index: int) -> Path:
+    """Returns where the record of a case is."""
+    name = case_name(arm, index)
+    folder = "records" if arm == "parcellation" else name
+    return out / folder / f"{name}.json"
+
+
+def is_whole(out: Path, arm: str, index: int) -> bool:
+    """Says whether all files of a case are there."""
+    name = case_name(arm, index)
+    if arm == "parcellation":
+        files = [f"imagesTr/{name}_0000.nii.gz", f"labelsTr/{name}.nii.gz"]
+    else:
+        suffixes = ("t1n", "t1c", "t2w", "t2f", "seg")
+        files = [f"{name}/{name}-{suffix}.nii.gz" for suffix in suffixes]
+    record = record_path(out, arm, index)
+    return record.is_file() and all((out / file).is_file() for file in files)
+
+
+def write_brats(out: Path, case: SyntheticCase, index: int) -> None:
+    """Writes a case as `NAME/NAME-t1c.nii.gz` and so on, labels as `NAME-seg.nii.gz`.
+
+    The files are written into a folder with a dot in front, which gets its name when
+    they are all there.
+
+    Args:
+      out: Folder of the data set.
+      case: The case.
+      index: Its number.
+    """
+    name = case_name(case.record["arm"], index)
+    temporary = out / f".writing-{name}"
+    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+    temporary.mkdir(parents=True)
+    try:
+        for suffix, image in case.images.items():
+            _save(temporary / f"{name}-{suffix}.nii.gz", image, case)
+        _save(temporary / f"{name}-seg.nii.gz", case.labels, case)
+        (temporary / f"{name}.json").write_text(_record_text(name, case))
+        if not (out / name).exists():
+            temporary.rename(out / name)
+            return
+        for file in temporary.iterdir():  # some are missing there
+            file.replace(out / name / file.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_nnunet(out: Path, case: SyntheticCase, index: int) -> None:
+    """Writes a case into `imagesTr`, `records` and, last of all, `labelsTr`."""
+    name = case_name(case.record["arm"], index)
+    for number, image in enumerate(case.images.values()):
+        with whole_file(out / "imagesTr" / f"{name}_{number:04d}.nii.gz") as temporary:
+            _save(temporary, image, case)
+    with whole_file(out / "records" / f"{name}.json") as temporary:
+        temporary.write_text(_record_text(name, case))
+    with whole_file(out / "labelsTr" / f"{name}.nii.gz") as temporary:
+        _save(temporary, case.labels, case)
+
+
+def write_dataset_json(
+    out: Path, label_map: LabelMap, cases: int, statement: str
+) -> None:
+    """Writes what nnU-Net v2 wants to know about a raw data set.
+
+    Args:
+      out: Folder of the data set.
+      label_map: Names of the labels.
+      cases: How many there are.
+      statement: What the cases are, in a sentence.
+    """
+    content = {
+        "name": label_map.name,
+        "description": statement,
+        "channel_names": {"0": "T1"},
+        "labels": {"background": 0, **label_map.labels},
+        "numTraining": cases,
+        "file_ending": ".nii.gz",
+    }
+    with whole_file(out / "dataset.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def write_table(out: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Writes `cases.csv`, a line for each case; lists and objects become columns.
+
+    Args:
+      out: Folder of the data set.
+      records: Records of cases.
+    """
+    rows = [_flat(record) for record in records]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with whole_file(out / TABLE) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _save(path: Path, data: np.ndarray, case: SyntheticCase) -> None:
+    image = nib.Nifti1Image(data, case.affine)
+    turned = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(case.orientation))
+    image = image.as_reoriented(turned.astype(int).tolist())
+    image.set_data_dtype(data.dtype)
+    image.header.set_xyzt_units("mm", "sec")
+    for set_form in (image.set_qform, image.set_sform):
+        set_form(image.affine, code=1)
+    nib.save(image, path)
+
+
+def _record_text(name: str, case: SyntheticCase) -> str:
+    record = {"case": name, "orientation": case.orientation, **case.record}
+    return json.dumps(record, indent=2) + "\n"
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    """Picks what fits into a line; foci and images are summed up."""
+    row = {key: record[key] for key in ("case", "index", "arm", "orientation")}
+    row |= {f"head_{key}": value for key, value in record["head"].items()}
+    for key, value in record.get("tumour", {}).items():
+        if key == "extent_mm":
+            row |= dict(
+                zip(("right_mm", "anterior_mm", "superior_mm"), value, strict=True)
+            )
+        elif key != "volume_ml":
+            row[key] = value
+    volumes = record.get("tumour", record)["volume_ml"]
+    row |= {f"ml_{label}": round(volume, 4) for label, volume in volumes.items()}
+    if "foci" in record:
+        foci = record["foci"]
+        distances = [f["to_core_mm"] for f in foci if f["to_core_mm"] is not None]
+        row["foci"] = len(foci)
+        row["tumour_foci"] = sum(focus["is_tumour"] for focus in foci)
+        row["satellites"] = sum(focus["kind"] == "satellite" for focus in foci)
+        row["nearest_focus_mm"] = min(distances, default=None)
+        row["farthest_focus_mm"] = max(distances, default=None)
+    return row

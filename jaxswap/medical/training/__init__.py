@@ -1,0 +1,1 @@
+"""Settings and prepared cases -> a trained network."""

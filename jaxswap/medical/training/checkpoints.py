@@ -1,0 +1,293 @@
+"""Checkpoints of a training run: the latest two, and the best two.
+
+A checkpoint appears whole or not at all, whatever ends the process. What is read back
+is compared with checksums, and a damaged checkpoint gives way to the one before it.
+Files are Orbax's. Several processes write a checkpoint together, into a folder that
+all of them see, and it can be read by any number of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.sharding import NamedSharding
+
+from jaxswap.medical.preparing.mesh import place_replicated
+from jaxswap.medical.training.processes import is_first, wait_for_all
+from jaxswap.medical.training.training_step import Parameters, State
+
+Which = Literal["best", "latest"]
+Extra = dict[str, Any]
+
+_KEPT = 2
+_UNFINISHED = ".writing-"
+_ARRAYS, _RECORD = "arrays", "record.json"
+_CHUNK_BYTES = 2**24
+
+
+class Checkpoints:
+    """Checkpoints below one folder, which is made when the first is saved.
+
+    Attributes:
+      folder: Holds the folders `latest` and `best`.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).absolute()
+
+    def save_latest(self, state: State, extra: Mapping[str, Any]) -> None:
+        """Saves a checkpoint to resume from, and removes all but the last two.
+
+        Args:
+          state: The training state.
+          extra: What else to keep, as JSON can hold it: numbers, texts, lists and
+            dictionaries with texts as keys.
+
+        Raises:
+          ValueError: If `extra` is no JSON. Nothing is written then.
+        """
+        _save(self.folder / "latest", state, extra)
+
+    def save_best(self, state: State, extra: Mapping[str, Any]) -> None:
+        """Saves the best checkpoint so far; see `save_latest`."""
+        _save(self.folder / "best", state, extra)
+
+    def restore_latest(self, like: State) -> tuple[State, Extra] | None:
+        """Reads the last checkpoint that is whole.
+
+        Args:
+          like: A state of the same structure. Every array takes the place that its
+            counterpart here has, pinned host memory included.
+
+        Returns:
+          State, bit-equal to what was saved, and `extra`; None if nothing was saved.
+
+        Raises:
+          ValueError: If names, shapes or dtypes are not those of `like`, or if there
+            are checkpoints but none can be read.
+        """
+        return _restore(self.folder / "latest", like)
+
+    def restore_best(self, like: State) -> tuple[State, Extra] | None:
+        """Reads the best checkpoint; see `restore_latest`."""
+        return _restore(self.folder / "best", like)
+
+
+def restore_parameters(
+    folder: str | Path, which: Which = "best"
+) -> tuple[Parameters, Extra]:
+    """Reads the parameters to predict with, without knowing how they were trained.
+
+    Args:
+      folder: Of the checkpoints.
+      which: "best" or "latest".
+
+    Returns:
+      Parameters, the moving average if there is one (as `State.evaluated`), as nested
+      dictionaries on the default device; and `extra`.
+
+    Raises:
+      FileNotFoundError: If there is no such checkpoint.
+      ValueError: If none of them can be read, or `which` is neither.
+    """
+    if which not in ("best", "latest"):
+        raise ValueError(f"`which` is {which!r}; choose best or latest.")
+    place = Path(folder).absolute() / which
+    for saved in _whole_checkpoints(place):
+        for field in ("average", "parameters"):
+            chosen = {path: x for path, x in saved.arrays.items() if path[0] == field}
+            if chosen:
+                return jax.device_put(_nest(chosen)[field]), saved.extra
+    raise FileNotFoundError(
+        f"{place}: holds no checkpoint; give the folder of a run that has saved one."
+    )
+
+
+Name = tuple[str, ...]
+
+
+class _Saved(NamedTuple):
+    """A checkpoint as it was read.
+
+    Attributes:
+      folder: Where it lies.
+      arrays: Host arrays by the names on the way to them.
+      extra: What was saved beside the state.
+    """
+
+    folder: Path
+    arrays: dict[Name, np.ndarray]
+    extra: Extra
+
+
+def _save(folder: Path, state: State, extra: Mapping[str, Any]) -> None:
+    # Several processes write what each of them holds; one writes all it has.
+    is_alone = jax.process_count() == 1
+    arrays = {
+        name: np.asarray(x) if is_alone else x for name, x in _named(state).items()
+    }
+    described = [[name, x.shape, x.dtype.name] for name, x in arrays.items()]
+    try:
+        record = json.dumps({"extra": extra, "arrays": described})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`extra` cannot be saved as JSON: {error}.") from error
+    temporary = folder / f"{_UNFINISHED}{os.getpid() if is_alone else 'together'}"
+    if is_first():
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f"{_UNFINISHED}*"):  # by a process that was killed
+            shutil.rmtree(left)
+    wait_for_all("making the folder of checkpoints")
+    try:
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            save = ocp.args.StandardSave(_nest(arrays))
+            checkpointer.save(temporary / _ARRAYS, args=save)
+        if is_first():
+            _finish(folder, temporary, record)
+    finally:
+        if is_first():
+            shutil.rmtree(temporary, ignore_errors=True)
+    wait_for_all("finishing a checkpoint")
+
+
+def _finish(folder: Path, temporary: Path, record: str) -> None:
+    """Notes what was written and gives it its number; removes the oldest."""
+    numbers = _numbers(folder)
+    checksums = {name: _checksum(temporary / name) for name in _files(temporary)}
+    checksums[_RECORD] = zlib.crc32(record.encode())
+    content = {"record": record, "checksums": checksums}
+    (temporary / _RECORD).write_text(json.dumps(content))
+    # Counted rather than named by the step, which can come again after a resume
+    # from the checkpoint before a damaged one.
+    temporary.rename(folder / str(max(numbers, default=-1) + 1))
+    for number in numbers[: 1 - _KEPT]:
+        # Renamed first, so that half a checkpoint never goes by its number.
+        (folder / str(number)).rename(temporary)
+        shutil.rmtree(temporary)
+
+
+def _restore(folder: Path, like: State) -> tuple[State, Extra] | None:
+    for saved in _whole_checkpoints(folder):
+        wanted = _named(like)
+        _check_same(saved, wanted)
+        leaves = [_placed(saved.arrays[name], x) for name, x in wanted.items()]
+        return jax.tree.unflatten(jax.tree.structure(like), leaves), saved.extra
+    return None
+
+
+def _whole_checkpoints(folder: Path) -> Iterator[_Saved]:
+    """Reads checkpoints, newest first, and warns of those that are damaged."""
+    reason = None
+    for number in reversed(_numbers(folder)):
+        place = folder / str(number)
+        try:
+            saved = _read(place)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = f"{place} is damaged: {error}"
+            message = f"{reason}; trying the one before."
+            warnings.warn(message, RuntimeWarning, stacklevel=4)
+            continue
+        yield saved
+    if reason is not None:
+        raise ValueError(
+            f"{folder}: no checkpoint can be read. The oldest, {reason}. Remove the "
+            "folder to start anew."
+        )
+
+
+def _read(place: Path) -> _Saved:
+    """Reads a checkpoint whose files are all as they were written."""
+    content = json.loads((place / _RECORD).read_text())
+    found = {name: _checksum(place / name) for name in _files(place)}
+    found[_RECORD] = zlib.crc32(content["record"].encode())
+    for name, checksum in content["checksums"].items():
+        if found.get(name) != checksum:
+            raise ValueError(f"{name} is not as it was written")
+    record = json.loads(content["record"])
+    empty = {
+        tuple(name): np.empty(shape, np.dtype(dtype))
+        for name, shape, dtype in record["arrays"]
+    }
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        restore = ocp.args.StandardRestore(_nest(empty))
+        arrays = _named(checkpointer.restore(place / _ARRAYS, args=restore))
+    return _Saved(place, arrays, record["extra"])
+
+
+def _numbers(folder: Path) -> list[int]:
+    """Numbers of the finished checkpoints, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+
+
+def _files(folder: Path) -> list[str]:
+    """Files below a folder, relative to it."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
+
+
+def _checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum
+
+
+def _named(tree: Any) -> dict[Name, Any]:
+    """Leaves by the names of fields, keys and positions on the way to them."""
+    leaves, _ = jax.tree.flatten_with_path(tree)
+    return {
+        tuple(jax.tree_util.keystr((entry,), simple=True) for entry in path): leaf
+        for path, leaf in leaves
+    }
+
+
+def _nest(arrays: Mapping[Name, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for name, array in arrays.items():
+        place = nested
+        for part in name[:-1]:
+            place = place.setdefault(part, {})
+        place[name[-1]] = array
+    return nested
+
+
+def _check_same(saved: _Saved, wanted: Mapping[Name, Any]) -> None:
+    for name, leaf in wanted.items():
+        text = "/".join(name)
+        if name not in saved.arrays:
+            raise ValueError(f"{saved.folder}: has no {text}, which this run needs.")
+        array = saved.arrays[name]
+        if array.shape != leaf.shape:
+            raise ValueError(
+                f"{saved.folder}: {text} has shape {array.shape}, but this run needs "
+                f"{leaf.shape}."
+            )
+        if array.dtype != leaf.dtype:
+            raise ValueError(
+                f"{saved.folder}: {text} is {array.dtype}, but this run needs "
+                f"{leaf.dtype}."
+            )
+    surplus = next((name for name in saved.arrays if name not in wanted), None)
+    if surplus is not None:
+        raise ValueError(
+            f"{saved.folder}: has {'/'.join(surplus)}, for which this run has no place."
+        )
+
+
+def _placed(array: np.ndarray, like: Any) -> Any:
+    sharding = getattr(like, "sharding", None)
+    if isinstance(sharding, NamedSharding):
+        return place_replicated(array, sharding)
+    return jax.device_put(array, sharding)

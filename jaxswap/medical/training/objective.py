@@ -1,0 +1,152 @@
+"""What training minimizes: a loss of logits and label maps, over one level or several.
+
+A network for overlapping regions has one logit a region, each with a sigmoid of its
+own. One for exclusive labels has a logit for background and one a label, with a
+softmax over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from jaxswap.medical.data.label_maps import LabelMap
+from jaxswap.medical.training.losses import (
+    dice_cross_entropy_loss,
+    dice_focal_loss,
+    dice_loss,
+    soft_dice,
+)
+
+OVERLAPPING: dict[str, Callable[[Array, Array], Array]] = {
+    "dice": dice_loss,
+    "dice_ce": dice_cross_entropy_loss,
+    "dice_focal": dice_focal_loss,
+}
+"""Losses of logits and targets (..., region), by the name they have in a config."""
+
+LOSSES = tuple(OVERLAPPING)
+
+
+def class_count(label_map: LabelMap) -> int:
+    """Number of logits a voxel: one a region, and background where they exclude.
+
+    Args:
+      label_map: What the labels mean.
+    """
+    return len(label_map.regions) + label_map.is_exclusive
+
+
+def probabilities_of(logits: Array, label_map: LabelMap) -> Array:
+    """Turns logits into the probability of each region.
+
+    Args:
+      logits: Output of the network, (..., class), see `class_count`.
+      label_map: Regions, in the order of the classes.
+
+    Returns:
+      Probabilities, float32, (..., region).
+    """
+    logits = logits.astype(jnp.float32)
+    if label_map.is_exclusive:
+        return jax.nn.softmax(logits)[..., 1:]
+    return jax.nn.sigmoid(logits)
+
+
+def labels_of(probabilities: Array, label_map: LabelMap) -> Array:
+    """Decides which label each voxel has.
+
+    Args:
+      probabilities: From `probabilities_of`, or a mean of several, (..., region).
+      label_map: The regions.
+
+    Returns:
+      Labels in the numbers of the map, uint8, (...). Overlapping regions are those
+      of probability above one half, the later overwriting the earlier; of exclusive
+      ones the most probable wins, background included.
+    """
+    if not label_map.is_exclusive:
+        return label_map.to_labels(probabilities > 0.5)
+    background = 1 - probabilities.sum(-1, keepdims=True)
+    best = jnp.argmax(jnp.concatenate([background, probabilities], -1), -1)
+    values = jnp.asarray((0, *label_map.painted), jnp.uint8)
+    return values[best]
+
+
+def segmentation_loss(
+    logits: Array, labels: Array, label_map: LabelMap, loss: str = "dice_ce"
+) -> Array:
+    """Computes the loss of one level.
+
+    Args:
+      logits: Output of the network, (batch, x, y, z, class), see `class_count`.
+      labels: Label map, (batch, x, y, z), integers.
+      label_map: What the labels mean.
+      loss: "dice", "dice_ce" (with cross-entropy) or "dice_focal".
+
+    Returns:
+      The loss, a float32 scalar; smaller is better, about -1 at best.
+
+    Raises:
+      ValueError: If `loss` is none of these, or the shapes do not fit.
+    """
+    if loss not in LOSSES:
+        raise ValueError(f"`loss` is {loss!r}; choose one of {', '.join(LOSSES)}.")
+    expected = (*labels.shape, class_count(label_map))
+    if logits.shape != expected:
+        raise ValueError(
+            f"`logits` have shape {logits.shape}, but labels of shape {labels.shape} "
+            f"and the regions of {label_map.name} need {expected}."
+        )
+    targets = label_map.to_regions(labels)
+    if not label_map.is_exclusive:
+        return OVERLAPPING[loss](logits, targets)
+    return _exclusive_loss(logits, targets, loss)
+
+
+def deeply_supervised_loss(
+    levels: Sequence[Array], labels: Array, label_map: LabelMap, loss: str = "dice_ce"
+) -> Array:
+    """Computes the weighted mean of the losses of several levels.
+
+    Each level weighs half of the one before; the coarsest does not count, because at
+    that size a label is often gone.
+
+    Args:
+      levels: Logits, finest first, each with half the sides of the one before.
+      labels: Label map of the finest level, (batch, x, y, z).
+      label_map: What the labels mean.
+      loss: See `segmentation_loss`.
+
+    Returns:
+      The loss, a float32 scalar.
+
+    References:
+      Isensee et al. 2021, nnU-Net.
+    """
+    counted = levels[:-1] or levels
+    weights = [0.5**level for level in range(len(counted))]
+    total = jnp.float32(0)
+    for level, (logits, weight) in enumerate(zip(counted, weights, strict=True)):
+        step = 2**level
+        coarse = labels[:, ::step, ::step, ::step]
+        total += weight * segmentation_loss(logits, coarse, label_map, loss)
+    return total / sum(weights)
+
+
+def _exclusive_loss(logits: Array, targets: Array, loss: str) -> Array:
+    """Softmax over background and labels; Dice over the labels only."""
+    logits = logits.astype(jnp.float32)
+    dice = -soft_dice(jax.nn.softmax(logits)[..., 1:], targets).mean()
+    if loss == "dice":
+        return dice
+    background = ~jnp.any(targets, -1, keepdims=True)
+    truth = jnp.concatenate([background, targets], -1).astype(jnp.float32)
+    cross_entropy = optax.losses.softmax_cross_entropy(logits, truth)
+    if loss == "dice_focal":
+        cross_entropy = (1 - jnp.exp(-cross_entropy)) ** 2 * cross_entropy
+    return dice + cross_entropy.mean()

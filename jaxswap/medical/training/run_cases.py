@@ -1,0 +1,148 @@
+"""The cases of a training run: found, split, prepared, and all of one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxswap.medical.data.case_files import CaseFiles, Dataset
+from jaxswap.medical.data.datasets import find_dataset
+from jaxswap.medical.data.label_maps import LabelMap
+from jaxswap.medical.data.splitting import split
+from jaxswap.medical.preparing.loading import Batch, batches
+from jaxswap.medical.preparing.patches import Part, choose_start, cut
+from jaxswap.medical.preparing.prepared_cache import CacheConfig, prepare_all
+from jaxswap.medical.preparing.preparing import PrepareConfig, Prepared
+from jaxswap.medical.training.processes import wait_for_all
+from jaxswap.medical.training.run_config import RunConfig, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class RunCases:
+    """What a run trains and validates on.
+
+    Attributes:
+      training: Prepared cases with labels.
+      validation: The cases of the fold that is left out.
+      channels: Names of the images' channels.
+      label_map: What labels mean.
+      shape: Voxels of a whole volume as the network sees it; cases are padded to it.
+    """
+
+    training: tuple[Prepared, ...]
+    validation: tuple[Prepared, ...]
+    channels: tuple[str, ...]
+    label_map: LabelMap
+    shape: Shape
+
+    def seen(self, config: RunConfig) -> Shape:
+        """Voxels that the network sees at a time: of a whole volume, or of a patch."""
+        patch = config.patch
+        return self.shape if patch is None else (patch, patch, patch)
+
+    def batches(
+        self, config: RunConfig, start_step: int, part: Part | None = None
+    ) -> Generator[Batch, None, None]:
+        """Yields the training batches, or a part of each, from a step on."""
+        share = 0.0 if config.patch is None else config.foreground_share
+        return batches(
+            self.training,
+            config.batch,
+            seed=config.seed,
+            start_step=start_step,
+            patch=self.seen(config),
+            foreground_share=share,
+            workers=config.workers,
+            part=part,
+        )
+
+
+def load_cases(
+    config: RunConfig,
+    multiple: int,
+    cache: Path,
+    *,
+    started: Callable[[int], None] = lambda count: None,
+    advance: Callable[[], None] = lambda: None,
+) -> RunCases:
+    """Finds, splits and prepares the cases of a run.
+
+    Args:
+      config: The run.
+      multiple: Each side that the network sees must be divisible by this.
+      cache: Folder of prepared cases.
+      started: Called with the number of cases once they are known.
+      advance: Called after each case.
+
+    Returns:
+      The cases.
+
+    Raises:
+      ValueError: If the data set cannot be trained on: no labels, unknown labels, too
+        few cases, a brain that does not fit `shape`.
+      FileNotFoundError: If the data set, or a file of a case, is missing.
+    """
+    dataset = find_dataset(config.data, layout=config.layout, edition=config.edition)
+    if dataset.label_map is None:
+        raise ValueError(
+            f"{dataset.root}: nothing says what labels mean; give `edition`."
+        )
+    if config.patch is not None and config.patch % multiple:
+        raise ValueError(
+            f"`patch` is {config.patch}; the network needs a multiple of {multiple}."
+        )
+    parts = split(dataset, config.fold, config.folds, config.seed)
+    prepare = PrepareConfig(multiple, config.shape, config.spacing_mm)
+    started(sum(map(len, parts)))
+    if jax.process_count() > 1:
+        _prepare_share([*parts[0], *parts[1]], dataset, CacheConfig(cache, prepare))
+    training, validation = (
+        prepare_all(part, dataset, CacheConfig(cache, prepare), advance=advance)
+        for part in parts
+    )
+    return RunCases(
+        training,
+        validation,
+        dataset.channels,
+        dataset.label_map,
+        config.shape or common_shape([*training, *validation]),
+    )
+
+
+def _prepare_share(
+    cases: Sequence[CaseFiles], dataset: Dataset, config: CacheConfig
+) -> None:
+    """Has each process prepare some of the cases, for all to find them in the cache."""
+    share = cases[jax.process_index() :: jax.process_count()]
+    # What is wrong with a case all processes find out by themselves, and end alike.
+    with suppress(ValueError, OSError):
+        prepare_all(share, dataset, config)
+    wait_for_all("preparing cases")
+
+
+def common_shape(cases: Sequence[Prepared]) -> Shape:
+    """The smallest shape into which all cases fit."""
+    largest = np.max([case.image.shape[:3] for case in cases], axis=0)
+    x, y, z = (int(side) for side in largest)
+    return x, y, z
+
+
+def padded(array: np.ndarray, shape: Shape) -> tuple[np.ndarray, Shape]:
+    """Puts an array into the middle of a larger one of zeros.
+
+    Args:
+      array: (x, y, z, ...).
+      shape: Voxels of the result, nowhere less than the array's.
+
+    Returns:
+      The larger array and where the smaller one starts in it.
+    """
+    # No voxel is drawn, as there is no room to choose from.
+    start = choose_start(0, array.shape[:3], shape, 0, None)
+    x, y, z = (-first for first in start)
+    return cut(array, start, shape), (x, y, z)

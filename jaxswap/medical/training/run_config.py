@@ -1,0 +1,320 @@
+"""What a training run does, as a dataclass and as YAML.
+
+Every value has a default but the data set, every value is written into the run's
+folder, and a name that is not known is refused with the nearest one that is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jaxswap.medical.preparing.augmentation import AugmentConfig
+from jaxswap.medical.preparing.mesh_shape import MeshShape, parse_mesh
+from jaxswap.medical.training.objective import LOSSES
+
+Shape = tuple[int, int, int]
+
+_POSITIVE = "steps batch accumulate validate_every checkpoint_every folds".split()
+_NOT_NEGATIVE = "weight_decay seed workers fold".split()
+_CHOICES = {
+    "loss": LOSSES,
+    "optimizer": ("adam", "sgd"),
+    "schedule": ("constant", "cosine", "polynomial"),
+    "precision": ("bfloat16", "float32"),
+}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A training run.
+
+    Attributes:
+      data: Folder of the data set, or a datalist.
+      layout: Its layout; None finds out.
+      edition: What its labels mean; None finds out.
+      fold: Which fold validates.
+      folds: Number of folds.
+      network: "isensee2017", "residual", or `package.module:Class` of a Flax module.
+      network_options: Arguments of the network, such as `base_filters`.
+      shape: Voxels that the network sees of a whole volume; None takes the smallest
+        shape into which every brain of the data set fits.
+      spacing_mm: Voxel size to resample to; None leaves voxels as they are.
+      patch: Voxels along each side of a patch; None trains on whole volumes.
+      foreground_share: Share of patches that have to contain a label.
+      batch: Volumes or patches per step.
+      accumulate: Steps whose gradients are summed for one update.
+      steps: Training steps.
+      loss: "dice", "dice_ce" or "dice_focal".
+      deep_supervision: Whether each level of the decoder is scored.
+      optimizer: "adam" or "sgd" (Nesterov momentum 0.99).
+      learning_rate: Rate at the start.
+      weight_decay: Decoupled weight decay.
+      schedule: How the rate falls: "constant", "cosine" or "polynomial" (power 0.9).
+      average_decay: Decay of the moving average of the parameters; 0 for none.
+      precision: Type of the features. Parameters are float32.
+      augment: Random changes of the training cases; None for none.
+      offload: Whether the loss goes through `jaxswap.offload`.
+      device_memory: Bytes of the GPU that the step may use, such as "16GiB"; None
+        swaps by the default policy, which knows no budget.
+      host_memory: Pinned host memory that may be used; None for all there is.
+      target: GPU to plan for; None is JAX's default device.
+      host_optimizer: Whether the optimizer's state lives in host memory.
+      mesh: Devices that split the batch and space, such as "data=2,depth=4"; None for
+        one device, or all devices of several processes, each with its part of the
+        batch.
+      workers: Processes that read batches ahead; 0 for threads.
+      validate_every: Steps between validations.
+      checkpoint_every: Steps between checkpoints.
+      seed: Seed of parameters, order of cases, patches, augmentation and dropout.
+
+    Raises:
+      ValueError: If a value does not fit; the message names it and what would.
+    """
+
+    data: Path
+    layout: str | None = None
+    edition: str | None = None
+    fold: int = 0
+    folds: int = 5
+    network: str = "isensee2017"
+    network_options: Mapping[str, Any] = field(default_factory=dict)
+    shape: Shape | None = None
+    spacing_mm: tuple[float, float, float] | None = None
+    patch: int | None = None
+    foreground_share: float = 0.33
+    batch: int = 1
+    accumulate: int = 1
+    steps: int = 10_000
+    loss: str = "dice_ce"
+    deep_supervision: bool = False
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: str = "cosine"
+    average_decay: float = 0.0
+    precision: str = "bfloat16"
+    augment: AugmentConfig | None = field(default_factory=AugmentConfig)
+    offload: bool = True
+    device_memory: str | None = None
+    host_memory: str | None = None
+    target: str | None = None
+    host_optimizer: bool = False
+    mesh: str | None = None
+    workers: int = 0
+    validate_every: int = 250
+    checkpoint_every: int = 250
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in _POSITIVE:
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` is {getattr(self, name)}, not 1 or more.")
+        for name in _NOT_NEGATIVE:
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` is {getattr(self, name)}, not 0 or more.")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"`{name}` is {getattr(self, name)!r}; choose one of "
+                    f"{', '.join(choices)}."
+                )
+        self._check_numbers()
+        if self.mesh_shape is not None:
+            self.mesh_shape.check_batch(self.batch)
+
+    @property
+    def mesh_shape(self) -> MeshShape | None:
+        """What `mesh` says."""
+        return parse_mesh(self.mesh)
+
+    def _check_numbers(self) -> None:
+        if not self.learning_rate > 0:
+            raise ValueError(f"`learning_rate` is {self.learning_rate}, not positive.")
+        if not 0 <= self.average_decay < 1:
+            raise ValueError(
+                f"`average_decay` is {self.average_decay}; it is 0 for none and below "
+                "1 otherwise, such as 0.999."
+            )
+        if not 0 <= self.foreground_share <= 1:
+            raise ValueError(
+                f"`foreground_share` is {self.foreground_share}, not in 0..1."
+            )
+        if self.patch is not None and self.patch < 8:
+            raise ValueError(f"`patch` is {self.patch}; it needs 8 voxels or more.")
+        if self.patch is not None and self.shape is not None:
+            raise ValueError("`patch` and `shape` exclude one another; give one.")
+        if self.device_memory is not None and not self.offload:
+            raise ValueError(
+                "`device_memory` needs `offload`: without it there is nothing to plan."
+            )
+        if self.device_memory is None and self.host_memory is not None:
+            raise ValueError("`host_memory` is a part of a plan: give `device_memory`.")
+
+    def to_yaml(self) -> str:
+        """Writes every value as YAML."""
+        return yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Reads the values that a YAML file gives.
+
+    Args:
+      path: The file, a mapping from names of `RunConfig` to values.
+
+    Returns:
+      The values, not checked yet; see `make_config`.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      ValueError: If it is no YAML mapping.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such configuration file.")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: is not YAML: {reason}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path}: holds {type(content).__name__}, but needs names and values such "
+            "as `steps: 1000`."
+        )
+    return content
+
+
+def make_config(values: Mapping[str, Any]) -> RunConfig:
+    """Checks names and types of values and makes a configuration of them.
+
+    Args:
+      values: By name of the attribute; what is left out has its default.
+
+    Returns:
+      The configuration.
+
+    Raises:
+      ValueError: If a name is not known, a value has the wrong type or does not fit.
+
+    Example:
+      >>> make_config({"data": "cases", "steps": 10, "shape": [96, 96, 96]}).shape
+      (96, 96, 96)
+    """
+    values = dict(values)
+    _check_names(values, {f.name for f in dataclasses.fields(RunConfig)})
+    if not values.get("data"):
+        raise ValueError("`data` is missing: give the data set's folder.")
+    values["data"] = Path(values["data"])
+    if "augment" in values:
+        values["augment"] = _augment(values["augment"])
+    if values.get("mesh") is not None:
+        values["mesh"] = str(parse_mesh(values["mesh"]))
+    for name in ("shape", "spacing_mm"):
+        if values.get(name) is not None:
+            values[name] = _three(name, values[name])
+    for name, value in values.items():
+        _check_type(name, value)
+    return RunConfig(**values)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Reads `name=value`; the value is YAML, as in a configuration file.
+
+    Args:
+      text: What the user wrote after `--set`.
+
+    Returns:
+      Name and value.
+
+    Raises:
+      ValueError: If it is none.
+
+    Example:
+      >>> parse_setting("shape=[96, 96, 64]")
+      ('shape', [96, 96, 64])
+    """
+    name, separator, value = text.partition("=")
+    if not separator or not name.strip():
+        raise ValueError(f"`--set {text}` is not `--set name=value`.")
+    try:
+        return name.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ValueError(f"`--set {text}`: the value is not YAML.") from error
+
+
+def _augment(value: Any) -> AugmentConfig | None:
+    if value is None or value is False:
+        return None
+    if isinstance(value, AugmentConfig):
+        return value
+    if value is True:
+        return AugmentConfig()
+    if not isinstance(value, Mapping):
+        raise ValueError(
+            f"`augment` is {value!r}; it is true, false, or names and values such as "
+            "`rotation_probability: 0.2`."
+        )
+    known = {f.name for f in dataclasses.fields(AugmentConfig)}
+    _check_names(value, known, "augment.")
+    made: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in value.items()
+    }
+    return AugmentConfig(**made)
+
+
+def _three(name: str, value: Any) -> Any:
+    """One number for all axes, or three of them."""
+    numbers = [value] * 3 if isinstance(value, int | float) else value
+    if not isinstance(numbers, list | tuple) or len(numbers) != 3:
+        raise ValueError(f"`{name}` is {value!r}; it needs three numbers.")
+    wanted = int if name == "shape" else float
+    if not all(isinstance(n, wanted | int) and n > 0 for n in numbers):
+        raise ValueError(f"`{name}` is {value!r}; it needs three positive numbers.")
+    return tuple(wanted(n) for n in numbers)
+
+
+def _check_names(values: Mapping[str, Any], known: set[str], prefix: str = "") -> None:
+    for name in values:
+        if name in known:
+            continue
+        near = difflib.get_close_matches(str(name), known, 1)
+        hint = (
+            f"did you mean `{prefix}{near[0]}`?"
+            if near
+            else (f"choose from {', '.join(sorted(known))}.")
+        )
+        raise ValueError(f"`{prefix}{name}` is no setting; {hint}")
+
+
+def _check_type(name: str, value: Any) -> None:
+    """Types are read off the defaults; YAML makes integers of round numbers."""
+    annotation = str(RunConfig.__annotations__[name])
+    if value is None and "None" in annotation:
+        return
+    kinds = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
+    wanted = kinds.get(annotation.split(" | ")[0])
+    if wanted is None:
+        if name == "network_options" and not isinstance(value, Mapping):
+            raise ValueError(f"`{name}` is {value!r}; it needs names and values.")
+        return
+    is_flag = isinstance(value, bool) and bool not in wanted
+    if is_flag or not isinstance(value, wanted):
+        raise ValueError(
+            f"`{name}` is {value!r}, of type {type(value).__name__}; it needs "
+            f"{annotation}."
+        )
+
+
+def _plain(value: Any) -> Any:
+    """What YAML can write."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

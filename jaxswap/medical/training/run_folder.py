@@ -1,0 +1,154 @@
+"""What a training run leaves on disk, and how another run or a prediction finds it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jaxswap
+from jaxswap.medical.data.label_maps import LabelMap
+from jaxswap.medical.data.writing import whole_file
+from jaxswap.medical.training.run_cases import RunCases
+from jaxswap.medical.training.run_config import (
+    RunConfig,
+    Shape,
+    make_config,
+    read_config,
+)
+
+# What may change when a run is resumed: where things are, how they are watched, and on
+# which devices they are computed.
+_FREE = frozenset(
+    "data workers validate_every checkpoint_every mesh device_memory host_memory "
+    "target".split()
+)
+
+
+def cache_folder() -> Path:
+    """Where prepared cases are kept, for all runs: below `XDG_CACHE_HOME`."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "jaxswap" / "prepared"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a prediction needs to know of a run.
+
+    Attributes:
+      config: What the run did.
+      channels: Names of the channels, in order.
+      shape: Voxels of a whole volume as the network saw it.
+      label_map: What labels mean.
+    """
+
+    config: RunConfig
+    channels: tuple[str, ...]
+    shape: Shape
+    label_map: LabelMap
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of a run.
+
+    Attributes:
+      path: Where it is, or will be.
+    """
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a run has begun here."""
+        return (self.path / "config.yaml").is_file()
+
+    def check(self, config: RunConfig, *, is_resumed: bool) -> None:
+        """Raises ValueError if the folder does not fit what is to be done.
+
+        Args:
+          config: The run.
+          is_resumed: Whether a run is meant to be there already.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"{self.path} is a file; a run needs a folder.")
+        if not is_resumed:
+            if self.is_run:
+                raise ValueError(
+                    f"{self.path} holds a run already: continue it with --resume, or "
+                    "choose another folder."
+                )
+            return
+        if not self.is_run:
+            raise ValueError(f"{self.path} holds no run to resume.")
+        old = make_config(read_config(self.path / "config.yaml"))
+        changed = [
+            f"`{name}` was {getattr(old, name)!r}, is {getattr(config, name)!r}"
+            for name in RunConfig.__annotations__
+            if name not in _FREE and getattr(old, name) != getattr(config, name)
+        ]
+        if changed:
+            raise ValueError(
+                f"{self.path} cannot be resumed with other settings: "
+                f"{'; '.join(changed)}."
+            )
+
+    def write(
+        self, config: RunConfig, cases: RunCases, plan: jaxswap.Plan | None
+    ) -> None:
+        """Writes the configuration, what labels mean, and the plan."""
+        label_map = cases.label_map
+        description = {
+            "channels": cases.channels,
+            "shape": cases.shape,
+            "label_map": {
+                "name": label_map.name,
+                "labels": dict(label_map.labels),
+                "regions": {k: list(v) for k, v in label_map.regions.items()},
+                "is_exclusive": label_map.is_exclusive,
+            },
+        }
+        with whole_file(self.path / "data.json") as temporary:
+            temporary.write_text(json.dumps(description, indent=2) + "\n")
+        if plan is not None:
+            with whole_file(self.path / "plan.json") as temporary:
+                plan.save(temporary)
+            with whole_file(self.path / "plan.html") as temporary:
+                plan.to_html(temporary)
+        # Last, as it is what makes the folder a run.
+        with whole_file(self.path / "config.yaml") as temporary:
+            temporary.write_text(config.to_yaml())
+
+    def read(self) -> Trained:
+        """Reads what `write` wrote.
+
+        Raises:
+          ValueError: If the folder holds no run, or a damaged one.
+        """
+        config = self.path / "config.yaml"
+        if not self.is_run:
+            raise ValueError(f"{self.path} holds no training run (no config.yaml).")
+        try:
+            content = json.loads((self.path / "data.json").read_text())
+            described: dict[str, Any] = content["label_map"]
+            regions = {k: tuple(v) for k, v in described["regions"].items()}
+            label_map = LabelMap(
+                described["name"],
+                described["labels"],
+                regions,
+                described["is_exclusive"],
+            )
+            x, y, z = content["shape"]
+            channels = tuple(content["channels"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{self.path / 'data.json'}: is damaged: {error}."
+            ) from error
+        return Trained(make_config(read_config(config)), channels, (x, y, z), label_map)

@@ -1,0 +1,163 @@
+"""A budget of device memory for a training step, and the step that keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+import jaxswap
+from jaxswap.medical.data.label_maps import LabelMap
+from jaxswap.medical.networks.networks import check_deep_supervision
+from jaxswap.medical.preparing.mesh import RunMesh
+from jaxswap.medical.training.processes import made_by_first
+from jaxswap.medical.training.run_config import RunConfig
+from jaxswap.medical.training.training_step import Loss, make_loss
+
+
+@dataclass(frozen=True)
+class PlannedLoss:
+    """The loss that a run differentiates.
+
+    Attributes:
+      loss: Offloaded, unless the run wants it plain.
+      plan: What was planned; None without a budget.
+    """
+
+    loss: Loss
+    plan: jaxswap.Plan | None
+
+
+def make_optimizer(config: RunConfig) -> optax.GradientTransformation:
+    """Makes the optimizer of a run, with its schedule and accumulation."""
+    updates = max(1, config.steps // config.accumulate)
+    rate: Any = config.learning_rate
+    if config.schedule == "cosine":
+        rate = optax.cosine_decay_schedule(rate, updates, 0.01)
+    elif config.schedule == "polynomial":
+        rate = optax.polynomial_schedule(rate, 0.0, 0.9, updates)
+    if config.optimizer == "adam":
+        made = optax.adamw(rate, weight_decay=config.weight_decay)
+    else:
+        made = optax.chain(
+            optax.add_decayed_weights(config.weight_decay),
+            optax.sgd(rate, momentum=0.99, nesterov=True),
+        )
+    if config.accumulate > 1:
+        made = optax.MultiSteps(made, config.accumulate).gradient_transformation()
+    return jaxswap.host_state(made) if config.host_optimizer else made
+
+
+def plan_loss(
+    config: RunConfig,
+    network: nn.Module,
+    label_map: LabelMap,
+    images: jax.ShapeDtypeStruct,
+    mesh: RunMesh | None = None,
+) -> PlannedLoss:
+    """Makes the loss of a run and plans it for the run's budget.
+
+    The optimizer's state and the moving average are set aside: they lie beside the
+    gradient's computation, on the device.
+
+    Args:
+      config: The run.
+      network: Its network.
+      label_map: What labels mean.
+      images: Type of a batch of images, (batch, x, y, z, channel).
+      mesh: The devices over which it is split; budgets are those of each.
+
+    Returns:
+      The loss.
+
+    Raises:
+      ValueError: If the budget, target or network do not fit.
+      jaxswap.BudgetError: If nothing fits into the budget; a ValueError too.
+    """
+    if config.deep_supervision:
+        check_deep_supervision(network, config.network)
+    loss = make_loss(
+        network, label_map, config.loss, is_deeply_supervised=config.deep_supervision
+    )
+    if not config.offload:
+        return PlannedLoss(loss, None)
+    if config.device_memory is None:
+        return PlannedLoss(jaxswap.offload(loss, in_shardings=_shardings(mesh)), None)
+    parameters = jax.eval_shape(network.init, jax.random.key(0), images)
+    labels = jax.ShapeDtypeStruct(images.shape[:-1], jnp.uint8)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    arguments = _placed((parameters, images, labels, key), mesh)
+    plan = _same_in_all_processes(
+        lambda: jaxswap.plan(
+            loss,
+            *arguments,
+            budget=config.device_memory,
+            reserve=_beside(config, parameters),
+            host_budget=config.host_memory,
+            target=config.target,
+        )
+    )
+    return PlannedLoss(jaxswap.offload(loss, plan=plan), plan)
+
+
+def _same_in_all_processes(make: Callable[[], jaxswap.Plan]) -> jaxswap.Plan:
+    """A plan that one process made: how far a search gets depends on the machine."""
+    if jax.process_count() == 1:
+        return make()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "plan.json"
+        content = made_by_first(lambda: make().save(path).read_bytes())
+        path.write_bytes(content)
+        return jaxswap.load_plan(path)
+
+
+def _shardings(mesh: RunMesh | None) -> tuple[Any, ...] | None:
+    """How parameters, images, labels and the key lie on a mesh."""
+    if mesh is None:
+        return None
+    return mesh.replicated, mesh.split, mesh.split, mesh.replicated
+
+
+def _placed(types: tuple[Any, ...], mesh: RunMesh | None) -> tuple[Any, ...]:
+    """The same types with their shardings."""
+    shardings = _shardings(mesh)
+    if shardings is None:
+        return types
+    return tuple(
+        jax.tree.map(
+            lambda x, s=sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+            type_,
+        )
+        for type_, sharding in zip(types, shardings, strict=True)
+    )
+
+
+def count_state_bytes(
+    config: RunConfig, network: nn.Module, images: jax.ShapeDtypeStruct
+) -> int:
+    """Bytes of parameters, optimizer state and average on the device.
+
+    Args:
+      config: The run.
+      network: Its network.
+      images: Type of a batch of images.
+    """
+    parameters = jax.eval_shape(network.init, jax.random.key(0), images)
+    leaves = jax.tree.leaves(parameters)
+    own = sum(x.size * x.dtype.itemsize for x in leaves)
+    return own + _beside(config, parameters)
+
+
+def _beside(config: RunConfig, parameters: Any) -> int:
+    """Bytes that lie on the device while the gradient is computed."""
+    state = jax.eval_shape(make_optimizer(config).init, parameters)
+    trees = [] if config.host_optimizer else [state]
+    trees += [parameters] if config.average_decay else []
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(trees))

@@ -1,0 +1,178 @@
+"""One optimizer step of a segmentation network on whole volumes or patches.
+
+The step is a compiled function of the state, images and labels. The loss goes through
+`jaxswap.offload`; the same step without it is the plain one to compare with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from jaxswap.medical.data.label_maps import LabelMap
+from jaxswap.medical.training.objective import deeply_supervised_loss, segmentation_loss
+
+Parameters = Any
+Loss = Callable[[Parameters, Array, Array, Array], Array]
+"""Of parameters, images, labels and a random key."""
+
+
+class State(NamedTuple):
+    """What training changes.
+
+    Attributes:
+      parameters: Of the network.
+      optimizer_state: Of the optimizer.
+      average: Exponential moving average of the parameters, or an empty tuple.
+      step: Optimizer steps done, int32 scalar.
+    """
+
+    parameters: Parameters
+    optimizer_state: optax.OptState
+    average: Parameters
+    step: Array
+
+    @property
+    def evaluated(self) -> Parameters:
+        """The parameters to predict with: the average, if there is one."""
+        return self.average if jax.tree.leaves(self.average) else self.parameters
+
+
+class Outcome(NamedTuple):
+    """What a step tells.
+
+    Attributes:
+      loss: Of the parameters before the step, float32 scalar.
+      gradient_norm: Euclidean norm of the gradient, float32 scalar.
+    """
+
+    loss: Array
+    gradient_norm: Array
+
+
+Step = Callable[[State, Array, Array], tuple[State, Outcome]]
+
+
+def make_loss(
+    network: nn.Module,
+    label_map: LabelMap,
+    loss: str = "dice_ce",
+    *,
+    is_deeply_supervised: bool = False,
+) -> Loss:
+    """Makes the function that is offloaded and differentiated.
+
+    Args:
+      network: From (batch, x, y, z, channel) to logits, with the keyword arguments
+        `deterministic` and, for deep supervision, `all_levels`.
+      label_map: What the labels mean.
+      loss: See `segmentation_loss`.
+      is_deeply_supervised: Whether each level of the decoder is scored.
+
+    Returns:
+      The loss of parameters, images (batch, x, y, z, channel), labels (batch, x, y,
+      z) and a random key for dropout.
+    """
+
+    def loss_of(
+        parameters: Parameters, images: Array, labels: Array, key: Array
+    ) -> Array:
+        options: dict[str, Any] = {"deterministic": False, "rngs": {"dropout": key}}
+        if is_deeply_supervised:
+            levels: Any = network.apply(parameters, images, all_levels=True, **options)
+            return deeply_supervised_loss(levels, labels, label_map, loss)
+        logits: Any = network.apply(parameters, images, **options)
+        return segmentation_loss(logits, labels, label_map, loss)
+
+    return loss_of
+
+
+def make_step(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int = 0,
+    average_decay: float = 0.0,
+    compiler_options: dict[str, Any] | None = None,
+    out_shardings: tuple[State, Any] | None = None,
+) -> Any:
+    """Makes the compiled training step.
+
+    Args:
+      loss: From `make_loss`, offloaded or not.
+      optimizer: What turns gradients into updates. `optax.MultiSteps` accumulates
+        gradients over several calls.
+      seed: Seed of dropout. The key of a step depends on it and the step's number.
+      average_decay: Decay of the exponential moving average of the parameters; 0 for
+        none.
+      compiler_options: For XLA, see `jaxswap.compiler_options`.
+      out_shardings: On a mesh, how the new state and the outcome lie on it: the state
+        as the old one, or its memory cannot be taken. None leaves it to JAX.
+
+    Returns:
+      A jitted function of state, images and labels that returns the new state and an
+      `Outcome`. It takes the old state's memory.
+    """
+    value_and_grad = jax.value_and_grad(loss)
+
+    def step(state: State, images: Array, labels: Array) -> tuple[State, Outcome]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        value, gradient = value_and_grad(state.parameters, images, labels, key)
+        updates, optimizer_state = optimizer.update(
+            gradient, state.optimizer_state, state.parameters
+        )
+        parameters: Any = optax.apply_updates(state.parameters, updates)
+        average = state.average
+        if average_decay:
+            average = optax.incremental_update(parameters, average, 1 - average_decay)
+        norm = optax.tree.norm(gradient)
+        changed = State(parameters, optimizer_state, average, state.step + 1)
+        return changed, Outcome(value, norm)
+
+    return jax.jit(
+        step,
+        donate_argnums=0,
+        compiler_options=compiler_options,
+        out_shardings=out_shardings,
+    )
+
+
+def initialize(
+    network: nn.Module,
+    optimizer: optax.GradientTransformation,
+    shape: tuple[int, ...],
+    *,
+    seed: int = 0,
+    average_decay: float = 0.0,
+) -> State:
+    """Draws the initial state.
+
+    Args:
+      network: The network.
+      optimizer: The optimizer.
+      shape: Of images, (batch, x, y, z, channel).
+      seed: Seed of the parameters.
+      average_decay: As for `make_step`.
+
+    Returns:
+      The state, committed to the first device of this process, so that the second
+      step of a program that swaps does not compile again.
+    """
+    # Within `jit` the volume is never made, as no parameter depends on it.
+    draw = jax.jit(lambda key: network.init(key, jnp.zeros(shape, jnp.float32)))
+    parameters = draw(jax.random.key(seed))
+    average = jax.tree.map(jnp.copy, parameters) if average_decay else ()
+    state = State(parameters, optimizer.init(parameters), average, jnp.int32(0))
+    return jax.tree.map(_committed, state)
+
+
+def _committed(x: Array) -> Array:
+    if x.sharding.memory_kind == "pinned_host":
+        return x
+    return jax.device_put(x, jax.local_devices()[0])

@@ -1,0 +1,113 @@
+"""The command `jaxswap check`: exit codes, tables and JSON."""
+
+import argparse
+import json
+
+import pytest
+import tiny_datasets as tiny
+
+from jaxswap._cli.check import add_check
+
+
+def _run(*words):
+    parser = argparse.ArgumentParser()
+    add_check(parser.add_subparsers())
+    parsed = parser.parse_args(["check", *map(str, words)])
+    return parsed.run(parsed)
+
+
+def test_a_clean_data_set_is_summed_up(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    tiny.brats(tmp_path, ["BraTS2021_00000", "BraTS2021_00001"])
+    assert _run(tmp_path) == 0
+    out = capsys.readouterr().out
+    for words in (
+        "2, 2 of them with labels",
+        "t1n, t1c, t2w, t2f",
+        "12x14x10 (2)",
+        "brats2021",
+        "9x11x7",
+        "16x16x16",
+        "enhancing tumour",
+        "No faults.",
+    ):
+        assert words in out
+
+
+def test_progress_goes_to_stderr_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    tiny.brats(tmp_path, ["BraTS2021_00000"])
+    assert _run(tmp_path, "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["cases"] == 1
+    assert "reading cases" in err
+
+
+def test_faults_are_listed_and_counted(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    folder = tiny.brats_case(tmp_path, "BraTS2021_00000")
+    (folder / "BraTS2021_00000_t2.nii.gz").unlink()
+    tiny.brats_case(tmp_path, "BraTS2021_00001")
+    tiny.write(folder / "BraTS2021_00000_seg.nii.gz", tiny.tumour() * 0)
+    assert _run(tmp_path) == 1
+    out = capsys.readouterr().out
+    assert "BraTS2021_00000/BraTS2021_00000_t2.nii.gz" in out
+    assert "1 error in 1 case, 1 warning." in out
+    assert out.index("missing modality") < out.index("empty labels")
+
+
+def test_warnings_alone_are_no_failure(tmp_path, capsys):
+    folder = tiny.brats_case(tmp_path, "BraTS2021_00000")
+    tiny.write(folder / "BraTS2021_00000_seg.nii.gz", tiny.tumour() * 0)
+    assert _run(tmp_path) == 0
+    assert "0 errors in 0 cases, 1 warning." in capsys.readouterr().out
+
+
+def test_many_faults_of_a_kind_are_cut_in_the_table_alone(tmp_path, capsys):
+    content = {"labels": {"a": 1}, "test": [f"{n}.nii" for n in range(25)]}
+    path = tiny.write_json(tmp_path / "list.json", content)
+    assert _run(path) == 1
+    assert "and 5 more" in capsys.readouterr().out
+    assert _run(path, "--json") == 1
+    assert len(json.loads(capsys.readouterr().out)["faults"]) == 25
+
+
+def test_json_holds_everything(tmp_path, capsys):
+    tiny.brats(tmp_path, ["BraTS-PED-00002-000"], tiny.NEW, (4, 2, 1))
+    assert _run(tmp_path, "--json", "--edition", "brats2024-ped") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["labels"] == "brats2024-ped"
+    assert found["faults"] == []
+    assert found["suggested_shape"] == [16, 16, 16]
+    assert set(found["regions"]) == {"whole tumour", "tumour core", "enhancing tumour"}
+
+
+def test_names_in_brackets_are_no_markup(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    content = {"labels": {"[bold]": 1}, "test": ["[red]a.nii"]}
+    assert _run(tiny.write_json(tmp_path / "list.json", content)) == 1
+    assert "[red]a.nii" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        ([], ValueError, "no data set is here"),
+        (["--layout", "bids"], ValueError, "`layout` is 'bids'; choose one of"),
+        (["--edition", "2021"], ValueError, "`edition` is '2021'; choose one of"),
+    ],
+)
+def test_bad_input_is_refused(tmp_path, words, error, message):
+    with pytest.raises(error, match=message):
+        _run(tmp_path, *words)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="gone: no such file or folder"):
+        _run(tmp_path / "gone")
+
+
+def test_an_ambiguous_edition_is_refused(tmp_path):
+    tiny.brats(tmp_path, ["BraTS-PED-00002-000"], tiny.NEW, (4, 2, 1))
+    with pytest.raises(ValueError, match="brats2023 or brats2024-ped"):
+        _run(tmp_path)

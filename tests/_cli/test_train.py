@@ -1,0 +1,361 @@
+"""`jaxswap train` and `jaxswap predict`, from a data set to labels on its grids."""
+
+import csv
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import nibabel as nib
+import numpy as np
+import pytest
+import tiny_datasets
+import yaml
+
+from jaxswap._cli.main import main
+from jaxswap.medical.prediction.case_prediction import open_run
+from jaxswap.medical.training import training_run
+from jaxswap.medical.training.run_folder import RunFolder
+
+NAMES = [f"BraTS2021_{number:05d}" for number in range(4)]
+SETTINGS = {
+    "folds": 2,
+    "network_options": {"base_filters": 2, "depth": 3, "segmentation_levels": 1},
+    "precision": "float32",
+    "steps": 4,
+    "validate_every": 2,
+    "checkpoint_every": 2,
+    "average_decay": 0.9,
+}
+
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.fixture(autouse=True)
+def _settings(tmp_path: pathlib.Path, monkeypatch: Any) -> Iterator[None]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: Any) -> pathlib.Path:
+    return tiny_datasets.brats(tmp_path_factory.mktemp("data"), NAMES)
+
+
+def config_file(folder: pathlib.Path, **changed: Any) -> str:
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(SETTINGS | changed))
+    return str(path)
+
+
+def losses(run: pathlib.Path) -> list[str]:
+    with (run / "metrics.csv").open() as file:
+        return [row["loss"] for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def trained(data: pathlib.Path, tmp_path_factory: Any) -> pathlib.Path:
+    """A run without interruption."""
+    folder = tmp_path_factory.mktemp("trained")
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        run = folder / "run"
+        code = main(
+            ["train", str(data), "--out", str(run), "--config", config_file(folder)]
+        )
+    assert code == 0
+    return run
+
+
+def test_a_run_leaves_settings_logs_and_checkpoints(trained: pathlib.Path) -> None:
+    values = yaml.safe_load((trained / "config.yaml").read_text())
+    assert values["steps"] == 4
+    assert values["learning_rate"] == 1e-3
+    assert len(losses(trained)) == 4
+    assert (trained / "progress.png").stat().st_size > 1000
+    assert list((trained / "tensorboard").iterdir())
+    found = RunFolder(trained).read()
+    assert next(iter(found.label_map.regions)) == "whole tumour"
+    assert found.channels == ("t1n", "t1c", "t2w", "t2f")
+
+
+def test_a_resumed_run_has_the_same_losses_bit_for_bit(
+    data: pathlib.Path, trained: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: Any
+) -> None:
+    run = tmp_path / "run"
+    note = training_run._Loop._note
+
+    def interrupted(self: Any, step: int, *rest: Any) -> None:
+        note(self, step, *rest)
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_run._Loop, "_note", interrupted)
+        assert (
+            main(
+                [
+                    "train",
+                    str(data),
+                    "--out",
+                    str(run),
+                    "--config",
+                    config_file(tmp_path),
+                ]
+            )
+            == 130
+        )
+    assert len(losses(run)) == 3
+    assert main(["train", "--out", str(run), "--resume"]) == 0
+    assert losses(run) == losses(trained)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(
+    data: pathlib.Path, trained: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    run = tmp_path / "run"
+    words = ["train", str(data), "--out", str(run)]
+    words += ["--config", config_file(tmp_path, steps=400, checkpoint_every=1)]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jaxswap._cli.main", *words],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        table = run / "metrics.csv"
+        if table.exists() and table.read_text().count("\n") > 6:
+            break
+        time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = losses(run)
+    assert len(before) >= 5
+    last = len(before) + 3
+    # Other steps would mean another schedule, so the run stops early instead.
+    stop = {"stop_after": lambda step: step >= last}
+    with pytest.MonkeyPatch.context() as patch:
+        train = training_run.train
+        patch.setattr(training_run, "train", lambda *a: train(*a, **stop))
+        assert main(["train", "--out", str(run), "--resume"]) == 0
+    after = losses(run)
+    assert len(after) == last
+    assert after[: len(before) - 2] == before[:-2]
+
+
+def test_labels_lie_on_the_grid_of_the_input(
+    trained: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    flipped = np.diag([-1.0, 1.0, 1.0, 1.0])
+    other = tmp_path / "other"
+    for index, suffix in enumerate(tiny_datasets.OLD):
+        name = f"{NAMES[0]}{suffix}.nii.gz"
+        image = tiny_datasets.head(index)[::-1]
+        tiny_datasets.write(other / NAMES[0] / name, image, flipped)
+    out = tmp_path / "labels"
+    words = ["predict", str(trained), str(other), "--out", str(out), "--probabilities"]
+    assert main(words) == 0
+    labels: Any = nib.load(out / f"{NAMES[0]}.nii.gz")
+    np.testing.assert_array_equal(labels.affine, flipped)
+    assert labels.shape == tiny_datasets.SHAPE
+    assert set(np.unique(labels.get_fdata())) <= {0, 1, 2, 4}
+    probabilities: Any = nib.load(out / f"{NAMES[0]}_probabilities.nii.gz")
+    assert probabilities.shape == (*tiny_datasets.SHAPE, 3)
+
+
+def test_labels_that_are_there_are_kept(
+    data: pathlib.Path,
+    trained: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["predict", str(trained), str(data), "--out", str(tmp_path / "labels")]
+    assert main(words) == 0
+    assert "4 cases labeled" in capsys.readouterr().out
+    assert main(words) == 0
+    assert "0 cases labeled" in capsys.readouterr().out
+    assert main([*words, "--overwrite", "--window", "8", "--no-mirror"]) == 0
+    assert "4 cases labeled" in capsys.readouterr().out
+
+
+def test_patches_are_predicted_in_windows(
+    data: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    run = tmp_path / "run"
+    file = config_file(tmp_path, steps=1)
+    words = ["train", str(data), "--out", str(run), "--config", file, "--patch", "8"]
+    assert main(words) == 0
+    opened = open_run(run, data)
+    assert opened.predictor.shape == (8, 8, 8)
+    assert not opened.predictor.is_whole
+    assert opened.predictor.mirror_axes == (0, 1, 2)
+
+
+def test_a_budget_is_planned_and_told(
+    data: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    words = ["train", str(data), "--out", str(run), "--device-memory", "1GiB"]
+    words += ["--config", config_file(tmp_path, steps=1), "--target", "h100"]
+    assert main(words) == 0
+    assert "plan for h100" in capsys.readouterr().out
+    assert (run / "plan.json").stat().st_size > 100
+    assert (run / "plan.html").stat().st_size > 100
+
+
+@pytest.mark.skipif(jax.device_count() < 4, reason="needs 4 devices")
+def test_a_mesh_is_planned_for_and_told(
+    data: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    file = config_file(tmp_path, steps=2, batch=2, shape=[16, 16, 12])
+    words = ["train", str(data), "--out", str(run), "--config", file]
+    words += ["--device-memory", "1GiB", "--target", "h100"]
+    assert main([*words, "--mesh", "depth=2,data=2"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Mesh data=2,depth=2: 4 of" in told
+    assert "each holds 8 x 16 x 12 voxels of 1 of 2 volumes" in told
+    assert "plan for h100" in told
+    assert yaml.safe_load((run / "config.yaml").read_text())["mesh"] == (
+        "data=2,depth=2"
+    )
+    assert len(losses(run)) == 2
+
+
+BAD_TRAINING: list[tuple[list[str], str]] = [
+    (["--set", "steps"], "`--set steps` is not"),
+    (["--set", "stepz=1"], "did you mean `steps`"),
+    (["--set", "steps=0"], "`steps` is 0"),
+    (["--set", "loss=mse"], "`loss` is 'mse'"),
+    (["--config", "missing.yaml"], "missing.yaml: no such configuration file"),
+    (["--network", "vnet"], "`network` is 'vnet'"),
+    (["--network", "no.such:Net"], "No module named"),
+    (["--set", "network_options={width: 3}"], "`network_options` has 'width'"),
+    (["--set", "network_options={depth: 1}"], "`depth` is 1"),
+    (["--edition", "brats1999"], "brats1999"),
+    (["--set", "layout=dicom"], "dicom"),
+    (["--set", "folds=99"], "too few for 99 folds"),
+    (["--set", "fold=7"], "`fold` is 7"),
+    (["--patch", "9"], "`patch` is 9; the network needs a multiple of 4"),
+    (["--set", "shape=[6, 8, 8]"], "multiple"),
+    (["--set", "shape=[4, 4, 4]"], "4"),
+    (["--set", "spacing_mm=[1, 2]"], "`spacing_mm`"),
+    (["--set", "deep_supervision=true"], "sums the scores of its levels"),
+    (["--device-memory", "lots", "--target", "h100"], "lots"),
+    (["--device-memory", "1KiB", "--target", "h100"], "smallest"),
+    (["--device-memory", "1GiB", "--target", "gtx"], "gtx"),
+    (["--precision", "float8"], "`precision` is 'float8'"),
+    (["--set", "augment={zoom: 1}"], "`augment.zoom` is no setting"),
+    (["--resume"], "holds no run to resume"),
+    (["--mesh", "width=2"], "`mesh` has the axis 'width'"),
+    (["--mesh", "two"], "`mesh` is 'two'; give axes and sizes"),
+    (["--mesh", "data=2"], "`batch` is 1, which data=2 of `mesh` does not divide"),
+    (["--mesh", "depth=2"], "12 voxels along x, but depth=2 of `mesh`"),
+    (["--mesh", "height=2", "--patch", "12"], "--set patch='16' fits"),
+    (["--mesh", "depth=64"], "`mesh` is depth=64: 64 devices, but there are"),
+    (["--processes", "2"], "belong together"),
+    (
+        ["--coordinator", "here", "--processes", "2", "--process", "0"],
+        "`--coordinator` is 'here'; it needs HOST:PORT",
+    ),
+    (
+        ["--coordinator", "here:1", "--processes", "2", "--process", "2"],
+        "`--process` is 2, not in 0..1",
+    ),
+    (
+        ["--coordinator", "here:1", "--processes", "0", "--process", "0"],
+        "`--processes` is 0",
+    ),
+    (["--heartbeat-seconds", "0"], "`--heartbeat-seconds` is 0"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD_TRAINING)
+def test_bad_training_input_is_named_and_nothing_written(
+    data: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    run = tmp_path / "run"
+    given = ["--config", config_file(tmp_path)] if "--config" not in words else []
+    assert main(["train", str(data), "--out", str(run), *given, *words]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("jaxswap: ")
+    assert message in error
+    assert not run.exists()
+
+
+def test_data_that_cannot_be_trained_on(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    unlabeled = tiny_datasets.brats(tmp_path / "unlabeled", NAMES, values=None)
+    strange = tiny_datasets.brats(tmp_path / "strange", NAMES, values=(2, 1, 9))
+    for folder in (tmp_path / "missing", empty, unlabeled, strange):
+        words = ["train", str(folder), "--out", str(run)]
+        assert main([*words, "--config", config_file(tmp_path)]) == 2
+        assert capsys.readouterr().err.strip().splitlines()[-1].startswith("jaxswap: ")
+        assert not run.exists()
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(
+    data: pathlib.Path,
+    trained: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = (trained / "metrics.csv").read_text()
+    words = ["train", str(data), "--out", str(trained)]
+    assert main([*words, "--config", config_file(tmp_path)]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main([*words, "--resume", "--set", "learning_rate=0.5"]) == 2
+    assert "`learning_rate` was 0.001, is 0.5" in capsys.readouterr().err
+    assert (trained / "metrics.csv").read_text() == before
+    file = tmp_path / "file"
+    file.touch()
+    assert main(["train", str(data), "--out", str(file)]) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_bad_prediction_input_is_named_and_nothing_written(
+    data: pathlib.Path,
+    trained: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "labels"
+    lacking = tmp_path / "lacking"
+    tiny_datasets.decathlon(lacking, modality=("FLAIR", "T1w"))
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.yaml").write_text("data: d\n")
+    cases = [
+        ([str(tmp_path / "no"), str(data)], "holds no training run"),
+        ([str(broken), str(data)], "data.json: is damaged"),
+        ([str(trained), str(tmp_path / "no")], "no such file or folder"),
+        ([str(trained), str(lacking)], "has no channel t1c, t2w"),
+        ([str(trained), str(data), "--window", "9"], "multiple of 4"),
+    ]
+    for words, message in cases:
+        assert main(["predict", *words, "--out", str(out)]) == 2
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert message in error
+        assert not out.exists()

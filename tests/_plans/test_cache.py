@@ -1,0 +1,336 @@
+"""Plans on disk: found again without compiling, and never in the way."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from handmade import MIB
+from handmade_plans import COMPILED, H100, mixed_plan
+
+import jaxswap
+from jaxswap import Plan, _request
+from jaxswap._plans import cache as plan_cache
+from jaxswap._plans.file import plan_to_json
+
+W = jnp.linspace(-1.0, 1.0, 256).reshape(16, 16)
+X = jnp.linspace(0.0, 1.0, 1024).reshape(64, 16)
+ROOMY = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that plans are kept in, which does not exist yet."""
+    folder = tmp_path / "cache" / "plans"
+    monkeypatch.setenv("JAXSWAP_CACHE_DIR", str(folder))
+    monkeypatch.setenv("JAXSWAP_HOME", str(tmp_path / "home"))
+    return folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What is read from a compiled program."""
+
+    device_bytes: int = 20000
+    temp_bytes: int = 10000
+    fragmented_bytes: int = 0
+    host_bytes: int = 0
+    swapped_bytes: int = 0
+    exposed_bytes: int = 0
+    exposed_copies: tuple[Any, ...] = ()
+
+
+@pytest.fixture(autouse=True)
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The targets that programs were compiled for; nothing is compiled."""
+    targets: list[Any] = []
+
+    def inspect(fn: Any, *args: Any, target: Any, **options: Any) -> Program:
+        targets.append(target)
+        return Program()
+
+    monkeypatch.setattr(_request, "inspect", inspect)
+    return targets
+
+
+def loss(w: jax.Array, x: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.tanh(jnp.tanh(x @ w) @ w) ** 2)
+
+
+def plan(fn: Callable[..., Any] = loss, *args: Any, **options: Any) -> Plan:
+    given: dict[str, Any] = {"target": "h100", "budget": ROOMY, "progress": False}
+    return jaxswap.plan(fn, *(args or (W, X)), **(given | options))
+
+
+def test_the_same_call_again_does_not_compile(cache: Path, compiled: list[Any]) -> None:
+    first = plan()
+    count = len(compiled)
+    assert count >= 1
+    lines: list[str] = []
+    second = plan(progress=lines.append)
+    assert len(compiled) == count
+    assert lines == ["found a plan of 19.5 KiB on disk"]
+    for field in dataclasses.fields(Plan):
+        assert getattr(second, field.name) == getattr(first, field.name), field.name
+    assert second.timeline.seconds == first.timeline.seconds
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_arrays_and_their_types_are_one_call(compiled: list[Any]) -> None:
+    plan()
+    count = len(compiled)
+    plan(loss, jax.ShapeDtypeStruct(W.shape, W.dtype), X)
+    assert len(compiled) == count
+
+
+def test_names_of_lines_are_those_of_the_program_at_hand() -> None:
+    def one(w: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.tanh(X @ w))
+
+    def other(w: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.tanh(X @ w))
+
+    def labels(plan: Plan) -> set[str]:
+        return {value.label for value in plan.graph.values}
+
+    first, second = plan(one, W), plan(other, W)
+    assert first.signature == second.signature
+    assert labels(first) != labels(second)
+
+
+def deeper(w: jax.Array, x: jax.Array) -> jax.Array:
+    return loss(w, jnp.tanh(x @ w))
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "budget": {"budget": ROOMY + 1},
+    "no budget": {"budget": None},
+    "smallest": {"budget": "smallest"},
+    "target": {"target": "a100-80"},
+    "target of the same name": {
+        "target": dataclasses.replace(H100, host_link_bytes_per_second=1e9)
+    },
+    "reserve": {"reserve": 1},
+    "host budget": {"host_budget": ROOMY},
+    "policy": {"policy": jaxswap.LMS()},
+    "dials of a policy": {"policy": jaxswap.LMS(swapout_threshold=2)},
+    "argnums": {"argnums": 1},
+    "compiles": {"most_compiles": 3},
+    "search seconds": {"search_seconds": 1.5},
+}
+
+
+@pytest.mark.parametrize("options", OTHERS.values(), ids=OTHERS)
+def test_another_call_is_planned_anew(
+    cache: Path, compiled: list[Any], options: dict[str, Any]
+) -> None:
+    plan(policy=jaxswap.LMS(swapout_threshold=3))
+    plan()
+    count = len(compiled)
+    plan(**options)
+    assert len(compiled) > count
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_another_program_or_type_is_planned_anew(compiled: list[Any]) -> None:
+    plan()
+    for fn, args in ((deeper, (W, X)), (loss, (W, X[:32]))):
+        count = len(compiled)
+        plan(fn, *args)
+        assert len(compiled) > count
+
+
+@pytest.mark.parametrize("package", ["jaxswap", "jax", "jaxlib", "scipy"])
+def test_another_version_is_planned_anew(
+    compiled: list[Any], monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    plan()
+    count = len(compiled)
+    real = plan_cache.version
+
+    def version(name: str) -> str:
+        return "99.0" if name == package else real(name)
+
+    monkeypatch.setattr(plan_cache, "version", version)
+    plan()
+    assert len(compiled) > count
+
+
+def test_policies_given_as_functions_are_asked_again() -> None:
+    """Nothing in a function's name tells what it returns."""
+    current = jaxswap.KEEP
+
+    def policy(value: jaxswap.Value) -> jaxswap.Action:
+        return current
+
+    for current in jaxswap.Action:
+        made = plan(policy=policy)
+        decided = [made.actions[v] for e in made.graph.equations for v in e.outputs]
+        assert current in decided
+
+
+def test_actions_as_policies_are_not_taken_for_one_another() -> None:
+    """Each is made a function, which may lie where the last one lay."""
+    for action in (*jaxswap.Action, *jaxswap.Action):
+        made = plan(policy=action)
+        decided = [made.actions[v] for e in made.graph.equations for v in e.outputs]
+        assert action in decided
+        del made
+
+
+def test_plans_that_were_not_compiled_are_not_kept(cache: Path) -> None:
+    plan(compile=False)
+    assert not cache.exists()
+
+
+def test_what_does_not_fit_is_not_kept(cache: Path) -> None:
+    with pytest.raises(jaxswap.BudgetError):
+        plan(budget=19999, search_seconds=0.2)
+    assert not cache.exists() or not list(cache.iterdir())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no plan",
+        "[]",
+        "{}",
+        "null",
+        '{"format": 1}',
+        "\x00\xff",
+        pytest.param(None, id="half"),
+    ],
+)
+def test_a_file_that_cannot_be_read_counts_as_absent(
+    cache: Path, compiled: list[Any], text: str | None
+) -> None:
+    first = plan()
+    count = len(compiled)
+    (file,) = cache.iterdir()
+    whole = file.read_text()
+    file.write_text(whole[: len(whole) // 2] if text is None else text)
+    again = plan()
+    assert len(compiled) > count
+    assert again.actions == first.actions
+    assert file.read_text() == whole  # and is replaced
+
+
+def test_bytes_that_are_no_text_count_as_absent(
+    cache: Path, compiled: list[Any]
+) -> None:
+    plan()
+    count = len(compiled)
+    (file,) = cache.iterdir()
+    file.write_bytes(b"\xff\xfe\x00")
+    plan()
+    assert len(compiled) > count
+
+
+def test_a_folder_in_place_of_the_file_counts_as_absent(
+    cache: Path, compiled: list[Any]
+) -> None:
+    plan()
+    count = len(compiled)
+    (file,) = cache.iterdir()
+    file.unlink()
+    file.mkdir()
+    assert plan().device_bytes == 20000
+    assert len(compiled) > count
+
+
+def test_a_folder_that_cannot_be_made_is_done_without(
+    tmp_path: Path, compiled: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setenv("JAXSWAP_CACHE_DIR", str(tmp_path / "file" / "plans"))
+    assert plan().device_bytes == 20000
+    count = len(compiled)
+    assert plan().device_bytes == 20000
+    assert len(compiled) == 2 * count
+    assert (tmp_path / "file").read_text() == "mine"
+    assert jaxswap.clear_plans() == 0
+
+
+def test_a_disk_that_is_full_is_done_without(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert plan().device_bytes == 20000
+    assert not list(cache.glob("*.json"))
+
+
+def test_a_plan_on_disk_is_checked_against_the_host_budget() -> None:
+    made = mixed_plan(compiled=COMPILED)
+    with pytest.raises(jaxswap.HostMemoryError, match=r"host budget is 1\.00 MiB"):
+        _request.Request(
+            budget_bytes=None,
+            reserve_bytes=0,
+            host_budget_bytes=MIB,
+            target="h100",
+            policy=None,
+            compile=True,
+            most_compiles=1,
+            search_seconds=1.0,
+            progress=lambda line: None,
+        )._checked(made)
+
+
+def test_the_folder_follows_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert plan_cache.folder() == Path(os.environ["JAXSWAP_CACHE_DIR"])
+    monkeypatch.delenv("JAXSWAP_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert plan_cache.folder() == tmp_path / "xdg" / "jaxswap" / "plans"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert plan_cache.folder() == tmp_path / "home" / ".cache" / "jaxswap" / "plans"
+
+
+def test_plans_are_kept_where_the_environment_says(
+    tmp_path: Path, compiled: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan()
+    count = len(compiled)
+    monkeypatch.setenv("JAXSWAP_CACHE_DIR", str(tmp_path / "elsewhere"))
+    plan()
+    assert len(compiled) == 2 * count
+    assert len(list((tmp_path / "elsewhere").glob("*.json"))) == 1
+
+
+def test_clearing_forgets_plans_and_nothing_else(
+    cache: Path, compiled: list[Any]
+) -> None:
+    assert jaxswap.clear_plans() == 0
+    plan()
+    plan(reserve=1)
+    (cache / "notes.txt").write_text("mine")
+    count = len(compiled)
+    assert jaxswap.clear_plans() == 2
+    assert [path.name for path in cache.iterdir()] == ["notes.txt"]
+    plan()
+    assert len(compiled) > count
+
+
+def test_files_hold_no_program(cache: Path) -> None:
+    made = plan()
+    (file,) = cache.iterdir()
+    assert "graph" not in json.loads(file.read_text())
+    assert file.read_text() == plan_to_json(made, with_graph=False)
+
+
+def test_keys_tell_every_part_apart() -> None:
+    key = plan_cache.key_of(a=1, b={"c": None})
+    assert key == plan_cache.key_of(b={"c": None}, a=1)
+    others = [{"a": 2, "b": {"c": None}}, {"a": 1, "b": {"c": 0}}, {"a": 1}]
+    assert key not in [plan_cache.key_of(**other) for other in others]
+    assert key.isalnum()

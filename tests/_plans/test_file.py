@@ -1,0 +1,298 @@
+"""Plans in files: what is written is read, and what is no plan is refused."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from handmade import MIB, chain, rates, results_of
+from handmade_plans import COMPILED, H100, busy, empty_plan, mixed_plan, plan_of
+
+import jaxswap
+from jaxswap import Plan
+from jaxswap._graph.graph import Action, Graph, Loop
+from jaxswap._graph.placement import Placement
+from jaxswap._graph.signature import signature_of
+from jaxswap._plans.file import plan_from_json, plan_to_json, write_atomically
+
+
+def full_plan() -> Plan:
+    """A plan in which no field has its default."""
+    plan = mixed_plan(
+        target=dataclasses.replace(H100, rates=rates()),
+        budget_bytes=700 * MIB,
+        reserve_bytes=3,
+        host_budget_bytes=500 * MIB,
+        bound_seconds=0.1 + 0.2,  # not a short decimal
+        correction_bytes=-17,
+        compiled=COMPILED,
+        policy="LMS(swapout_threshold=1)",
+    )
+    loop = Loop(body(), (Action.RECOMPUTE,) * len(body().values))
+    graph = dataclasses.replace(plan.graph, loops=(loop,))
+    return dataclasses.replace(
+        plan,
+        graph=graph,
+        signature=signature_of(graph),
+        plain_graph=plan.graph,
+        staleness=(4, MIB),
+        placement=Placement(
+            (("data", 2), ("depth", 4)), ("data",), ((("data",), ()), ((), ("depth",)))
+        ),
+    )
+
+
+def body() -> Graph:
+    """One iteration of a loop over two layers."""
+    graph = chain(1)
+    x, w = graph.arguments
+    return dataclasses.replace(graph, carried=(x,), sliced=(w,), trip_count=2)
+
+
+def odd_plan() -> Plan:
+    """Types that NumPy does not know, a value without one, names and scopes."""
+    graph = busy(chain(2))
+    dot, tanh = results_of(graph, "dot")[0], results_of(graph, "tanh")[0]
+    changes: dict[int, dict[str, Any]] = {
+        dot: {"dtype": np.dtype(ml_dtypes.bfloat16), "name": "kept", "scope": "a/b"},
+        tanh: {"dtype": np.dtype(ml_dtypes.float8_e4m3fn), "source": "net.py:3 (f)"},
+        graph.arguments[1]: {"dtype": None, "nbytes": 0, "shape": ()},
+    }
+    values = [dataclasses.replace(v, **changes.get(v.index, {})) for v in graph.values]
+    equations = [
+        dataclasses.replace(
+            eqn, tile_flops=1.5, inner_bytes=2.5, is_known=False, trip_count=3
+        )
+        for eqn in graph.equations
+    ]
+    equations[0] = dataclasses.replace(equations[0], body=body())
+    graph = dataclasses.replace(graph, values=tuple(values), equations=tuple(equations))
+    return plan_of(graph, {dot: Action.OFFLOAD})
+
+
+PLANS = {"full": full_plan, "odd": odd_plan, "empty": empty_plan}
+
+
+def assert_same(actual: Plan, expected: Plan) -> None:
+    for field in dataclasses.fields(Plan):
+        a, e = getattr(actual, field.name), getattr(expected, field.name)
+        assert a == e, field.name
+        assert type(a) is type(e), field.name
+    for a, e in ((actual.timeline, expected.timeline), (actual.plain, expected.plain)):
+        for field in dataclasses.fields(a):
+            left, right = getattr(a, field.name), getattr(e, field.name)
+            assert (
+                np.array_equal(left, right)
+                if isinstance(left, np.ndarray)
+                else left == right
+            ), field.name
+    assert actual.draft.schedule == expected.draft.schedule
+
+
+@pytest.mark.parametrize("make", PLANS.values(), ids=PLANS)
+def test_a_plan_that_was_saved_is_loaded_exactly(
+    tmp_path: Path, make: Callable[[], Plan]
+) -> None:
+    plan = make()
+    path = plan.save(tmp_path / "plan.json")
+    assert path == tmp_path / "plan.json"
+    loaded = jaxswap.load_plan(path)
+    assert_same(loaded, plan)
+    assert loaded.summary() == plan.summary()
+    assert str(loaded) == str(plan)
+    assert [v.dtype for v in loaded.graph.values] == [
+        v.dtype for v in plan.graph.values
+    ]
+
+
+def test_every_field_of_the_full_plan_differs_from_its_default() -> None:
+    plan = full_plan()
+    for field in dataclasses.fields(Plan):
+        assert getattr(plan, field.name) != field.default, field.name
+
+
+def test_text_paths_are_paths_too(tmp_path: Path) -> None:
+    path = mixed_plan().save(str(tmp_path / "plan.json"))
+    assert jaxswap.load_plan(str(path)).graph == mixed_plan().graph
+
+
+def test_an_edited_plan_can_be_saved(tmp_path: Path) -> None:
+    plan = mixed_plan(budget_bytes=1 << 40)
+    edited = plan.with_action(results_of(plan.graph, "tanh")[3], jaxswap.OFFLOAD)
+    assert_same(jaxswap.load_plan(edited.save(tmp_path / "plan.json")), edited)
+
+
+def test_without_its_graph_a_plan_is_read_with_it() -> None:
+    plan = full_plan()
+    text = plan_to_json(plan, with_graph=False)
+    assert "graph" not in json.loads(text)
+    assert len(text) < len(plan_to_json(plan)) / 2
+
+    def traced(decide: Callable[[Graph], Sequence[Action]]) -> tuple[Graph, Graph]:
+        loops = tuple(
+            dataclasses.replace(loop, actions=tuple(decide(loop.graph)))
+            for loop in plan.graph.loops
+        )
+        assert plan.plain_graph is not None
+        return dataclasses.replace(plan.graph, loops=loops), plan.plain_graph
+
+    assert plan.graph.loops
+    assert_same(plan_from_json(text, traced), plan)
+
+
+def stored() -> dict[str, Any]:
+    return json.loads(plan_to_json(full_plan()))
+
+
+def without(name: str) -> str:
+    fields = stored()
+    del fields[name]
+    return json.dumps(fields)
+
+
+def changed(**changes: Any) -> str:
+    return json.dumps(stored() | changes)
+
+
+BROKEN = {
+    "nothing": "",
+    "no JSON": "a plan",
+    "a list": "[1, 2]",
+    "a number": "3",
+    "null": "null",
+    "another object": "{}",
+    "other format": changed(format=1),
+    "format in words": changed(format="1"),
+    "unknown field": changed(colour="red"),
+    "unknown action": changed(actions="kox"),
+    "actions of a number": changed(actions=3),
+    "swaps of a number": changed(swaps=3),
+    "target of text": changed(target="h100"),
+    "signature of nothing": changed(signature=None),
+    "compiled of too little": changed(compiled={}),
+    "graph of nothing": changed(graph=None),
+    "graph of rows too short": changed(graph=stored()["graph"] | {"values": [[1]]}),
+}
+for _name in ("format", "graph", "target", "actions", "swaps", "signature"):
+    BROKEN[f"no {_name}"] = without(_name)
+for _share in (0.1, 0.5, 0.9):
+    _text = plan_to_json(full_plan())
+    BROKEN[f"cut at {_share}"] = _text[: int(_share * len(_text))]
+BROKEN["cut at the last brace"] = plan_to_json(full_plan())[:-1]
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+def test_what_is_no_plan_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "broken.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"broken\.json") as caught:
+        jaxswap.load_plan(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_plan_of_another_format_says_which_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(changed(format=99))
+    with pytest.raises(ValueError, match="not a plan of format 2"):
+        jaxswap.load_plan(path)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"plan\.json"):
+        jaxswap.load_plan(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"actions": "k"},
+        {"swaps": [{"value": 10**6, "made": 0, "free_at": None, "returns": []}]},
+    ],
+    ids=["too few actions", "swap of no value"],
+)
+def test_a_plan_that_does_not_fit_its_graph_is_refused(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(changed(**changes))
+    with pytest.raises(ValueError, match=r"plan\.json"):
+        jaxswap.load_plan(path)
+
+
+def test_a_graph_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
+    """The signature is the plan's promise of what program its actions are for."""
+    graph = stored()["graph"]
+    graph["equations"] = graph["equations"][:-1]
+    path = tmp_path / "plan.json"
+    path.write_text(changed(graph=graph))
+    with pytest.raises(ValueError, match=r"plan\.json"):
+        jaxswap.load_plan(path)
+
+
+def test_no_file_and_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        jaxswap.load_plan(tmp_path / "gone.json")
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        mixed_plan().save(tmp_path / "gone" / "plan.json")
+    assert not list(tmp_path.iterdir())
+
+
+def fail(*args: Any, **kwargs: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def half_write(path: Path, text: str, *args: Any, **kwargs: Any) -> None:
+    with path.open("w") as file:
+        file.write(text[: len(text) // 2])
+    raise OSError("no space left on device")
+
+
+@pytest.mark.parametrize(
+    ("method", "broken", "error"),
+    [
+        ("replace", fail, KeyboardInterrupt),
+        ("write_text", fail, KeyboardInterrupt),
+        ("write_text", half_write, OSError),
+    ],
+)
+def test_an_interrupted_write_leaves_the_old_file(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    broken: Callable[..., None],
+    error: type[BaseException],
+) -> None:
+    path = mixed_plan().save(tmp_path / "plan.json")
+    old = path.read_text()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, method, broken)
+        with pytest.raises(error):
+            full_plan().save(path)
+    assert path.read_text() == old
+    assert list(tmp_path.iterdir()) == [path]
+    full_plan().save(path)
+    assert_same(jaxswap.load_plan(path), full_plan())
+
+
+def test_a_write_does_not_touch_what_lies_beside(tmp_path: Path) -> None:
+    (tmp_path / "plan.json.part").write_text("mine")
+    write_atomically(tmp_path / "plan.json", "text")
+    assert (tmp_path / "plan.json").read_text() == "text"
+    assert (tmp_path / "plan.json.part").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_graphs_are_equal_only_if_nothing_differs() -> None:
+    """That the comparison above can fail."""
+    plan = full_plan()
+    values = list(plan.graph.values)
+    values[3] = dataclasses.replace(values[3], scope="elsewhere")
+    other: Graph = dataclasses.replace(plan.graph, values=tuple(values))
+    with pytest.raises(AssertionError, match="graph"):
+        assert_same(dataclasses.replace(plan, graph=other), plan)

@@ -1,0 +1,489 @@
+"""The loop of search and compiler, with a search and a compiler that follow a script.
+
+Drafts of the scripted search need as many bytes as they are given room; what their
+programs need, and which of their copies are exposed, each test says.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from handmade import MIB, chain, rates, results_of
+from handmade_plans import H100, busy
+
+from jaxswap._gpu.target import rates_of
+from jaxswap._graph.graph import Action, Graph
+from jaxswap._search.candidates import find_candidates
+from jaxswap._search.refine import ENOUGH, Refined, likeness, refine
+from jaxswap._search.search import Search
+from jaxswap._simulate.draft import Arranger
+
+CHAIN = chain(2)
+GRAPH = dataclasses.replace(
+    CHAIN,
+    values=tuple(
+        dataclasses.replace(v, scope="net/block", source="src/net.py:12 (call)")
+        for v in CHAIN.values
+    ),
+)
+LIMIT = 800 * MIB
+VALUE = GRAPH.values[5]
+LABEL = f"net.block.{VALUE.primitive}:net.py:12"
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """The numbers of a timeline."""
+
+    device_bytes: int
+    seconds: float
+    host_bytes: int = 0
+    stall_seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FakeDraft:
+    """A draft without a schedule."""
+
+    timeline: Line
+    actions: tuple[Any, ...] = (Action.KEEP,) * len(GRAPH.values)
+    graph: Graph = GRAPH
+    staleness: tuple[int, int] = (6, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeFound:
+    """What the scripted search answers."""
+
+    draft: FakeDraft
+    bound_seconds: float
+    fits: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One question to the search, with what it knew of copies then."""
+
+    room: int
+    host: int | None
+    seconds: float
+    again: Any
+    eager: frozenset[int]
+    grounded: frozenset[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeCopy:
+    """A copy by label."""
+
+    label: str
+    direction: str = "to_device"
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeSeen:
+    """What is read from a scripted program."""
+
+    device_bytes: int
+    temp_bytes: int = 5
+    fragmented_bytes: int = 0
+    host_bytes: int = 0
+    swapped_bytes: int = 0
+    exposed_bytes: int = 0
+    exposed_copies: tuple[FakeCopy, ...] = ()
+
+
+class FakeSearch:
+    """Fills the room it is given, or does what a script says."""
+
+    def __init__(self, answers: Callable[[int], FakeDraft] | None = None) -> None:
+        self.answers = answers or (lambda room: FakeDraft(Line(room, 1.0)))
+        self.eager: frozenset[int] = frozenset()
+        self.grounded: frozenset[int] = frozenset()
+        self.refused: frozenset[Any] = frozenset()
+        self.calls: list[Call] = []
+        self.forgotten_after: int | None = None
+
+    def find(
+        self, room: int, host: int | None, seconds: float, again: Any = None
+    ) -> FakeFound:
+        self.calls.append(Call(room, host, seconds, again, self.eager, self.grounded))
+        draft = self.answers(room)
+        return FakeFound(draft, 0.5, draft.timeline.device_bytes <= room)
+
+    def forget(self) -> None:
+        self.grounded = frozenset()
+        self.forgotten_after = len(self.calls)
+
+
+class FakeCompiler:
+    """Compiles drafts to programs, counting them."""
+
+    def __init__(self, program: Callable[[int, FakeDraft], FakeSeen]) -> None:
+        self.program = program
+        self.drafts: list[FakeDraft] = []
+
+    def __call__(self, draft: Any) -> FakeSeen:
+        self.drafts.append(draft)
+        return self.program(len(self.drafts), draft)
+
+
+def adds(nbytes: int, **more: Any) -> Callable[[int, FakeDraft], FakeSeen]:
+    """Programs need so many bytes more than simulated."""
+    return lambda count, draft: FakeSeen(draft.timeline.device_bytes + nbytes, **more)
+
+
+def run(
+    search: Any,
+    compiler: Any,
+    *,
+    limit: int = LIMIT,
+    host: int | None = None,
+    most: int = 4,
+    known: int = 0,
+    lines: list[str] | None = None,
+) -> Refined:
+    told = [] if lines is None else lines
+    return refine(search, limit, host, compiler, most, 2.5, told.append, known)
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_without_a_compiler_the_simulation_is_believed(fits: bool) -> None:
+    size = LIMIT if fits else LIMIT + 1
+    search = FakeSearch(lambda room: FakeDraft(Line(size, 1.0)))
+    refined = run(search, None, host=7)
+    assert refined.fits is fits
+    assert refined.compiled is None
+    assert refined.correction_bytes == 0
+    assert refined.bound_seconds == 0.5
+    assert [(c.room, c.host, c.seconds) for c in search.calls] == [(LIMIT, 7, 2.5)]
+
+
+def test_good_prediction_needs_one_program() -> None:
+    search, compiler = FakeSearch(), FakeCompiler(adds(-LIMIT // 50))
+    refined = run(search, compiler)
+    assert refined.fits
+    assert len(compiler.drafts) == 1
+    assert refined.draft is compiler.drafts[0]
+    assert refined.compiled is not None
+    assert refined.compiled.compile_count == 1
+    assert refined.compiled.predicted_device_bytes == LIMIT
+    assert refined.compiled.device_bytes == LIMIT - LIMIT // 50
+    assert refined.correction_bytes == -(LIMIT // 50)
+
+
+def test_what_programs_need_beyond_the_simulation_is_taken_off_the_limit() -> None:
+    search, compiler = FakeSearch(), FakeCompiler(adds(100 * MIB))
+    refined = run(search, compiler)
+    assert refined.fits
+    assert len(compiler.drafts) == 2
+    assert search.calls[0].room == LIMIT
+    assert LIMIT - 105 * MIB < search.calls[1].room < LIMIT - 100 * MIB
+    assert refined.draft is compiler.drafts[1]
+    assert refined.correction_bytes == 100 * MIB
+    seen = refined.compiled
+    assert seen is not None
+    assert seen.compile_count == 2
+    error = seen.device_bytes - seen.predicted_device_bytes
+    assert abs(error) <= ENOUGH * seen.predicted_device_bytes
+    assert seen.device_bytes <= LIMIT
+
+
+def test_a_known_correction_counts_from_the_first_search_on() -> None:
+    search, compiler = FakeSearch(), FakeCompiler(adds(100 * MIB))
+    refined = run(search, compiler, known=100 * MIB)
+    assert refined.fits
+    assert [call.room for call in search.calls] == [LIMIT - 100 * MIB]
+    assert refined.compiled is not None
+    assert refined.compiled.predicted_device_bytes == LIMIT
+    believed = run(FakeSearch(), None, known=100 * MIB)
+    assert believed.correction_bytes == 100 * MIB
+
+
+def test_memory_that_was_left_unused_is_planned_for_again() -> None:
+    search = FakeSearch(lambda room: FakeDraft(Line(room, LIMIT / room)))
+    compiler = FakeCompiler(adds(-200 * MIB))
+    refined = run(search, compiler)
+    assert [call.room for call in search.calls] == [LIMIT, LIMIT + 200 * MIB]
+    assert refined.draft is compiler.drafts[1]  # the faster
+    assert refined.fits
+
+
+def test_a_faster_plan_that_does_not_fit_is_not_taken() -> None:
+    sizes = {1: LIMIT // 2, 2: LIMIT + 1}
+    search = FakeSearch(lambda room: FakeDraft(Line(room, LIMIT / room)))
+    compiler = FakeCompiler(lambda count, draft: FakeSeen(sizes[count]))
+    refined = run(search, compiler, most=2)
+    assert refined.fits
+    assert refined.draft is compiler.drafts[0]
+
+
+def test_where_nothing_fits_the_smallest_is_returned() -> None:
+    sizes = [1300 * MIB, 1100 * MIB, 1200 * MIB, 1150 * MIB]
+    compiler = FakeCompiler(lambda count, draft: FakeSeen(sizes[count - 1]))
+    refined = run(FakeSearch(), compiler)
+    assert not refined.fits
+    assert len(compiler.drafts) == 4
+    assert refined.draft is compiler.drafts[1]
+    assert refined.compiled is not None
+    assert refined.compiled.device_bytes == 1100 * MIB
+
+
+def test_where_nothing_fits_the_least_without_policies_is_compiled_too() -> None:
+    """A policy's draft is the smallest by the simulation, not by its program."""
+    policy, least = FakeDraft(Line(1050 * MIB, 1.0)), FakeDraft(Line(1100 * MIB, 1.0))
+    search = FakeSearch(lambda room: policy if room > 0 else least)
+    sizes = [1300 * MIB, 1110 * MIB]
+    compiler = FakeCompiler(lambda count, draft: FakeSeen(sizes[count - 1]))
+    refined = run(search, compiler)
+    assert not refined.fits
+    assert compiler.drafts == [policy, least]
+    assert refined.draft is least
+    assert refined.compiled is not None
+    assert refined.compiled.device_bytes == 1110 * MIB
+
+
+def test_what_was_seen_not_to_fit_is_not_planned_again() -> None:
+    search, compiler = FakeSearch(), FakeCompiler(adds(100 * MIB))
+    assert run(search, compiler).fits
+    assert search.refused == {compiler.drafts[0].actions}
+    other = FakeSearch()
+    run(other, FakeCompiler(adds(0)))
+    assert not other.refused
+
+
+def test_gaps_between_arrays_are_not_expected_of_the_next_program() -> None:
+    search = FakeSearch()
+    gaps = adds(100 * MIB, fragmented_bytes=90 * MIB)
+    compiler = FakeCompiler(
+        lambda count, draft: (
+            gaps(count, draft) if count == 1 else adds(10 * MIB)(2, draft)
+        )
+    )
+    refined = run(search, compiler)
+    assert refined.fits
+    assert refined.correction_bytes == 10 * MIB
+    assert LIMIT - 20 * MIB < search.calls[1].room < LIMIT - 10 * MIB
+
+
+def test_gaps_between_arrays_are_expected_after_the_second_failure() -> None:
+    search = FakeSearch()
+    compiler = FakeCompiler(adds(100 * MIB, fragmented_bytes=90 * MIB))
+    assert run(search, compiler).fits
+    assert len(compiler.drafts) == 3
+    assert search.calls[2].room < LIMIT - 100 * MIB
+
+
+def test_room_shrinks_after_a_failure_though_the_program_needed_less() -> None:
+    """What it needed too much are gaps; without, it needs less than simulated."""
+    search = FakeSearch()
+    run(search, FakeCompiler(adds(10 * MIB, fragmented_bytes=30 * MIB)))
+    assert search.calls[1].room < LIMIT
+
+
+def test_no_more_is_left_free_than_was_missing() -> None:
+    search = FakeSearch()
+    assert run(search, FakeCompiler(adds(1 * MIB))).fits
+    assert search.calls[1].room == LIMIT - 2 * MIB
+
+
+def test_the_last_program_is_the_smallest_where_corrections_never_suffice() -> None:
+    """Each program needs more than the one before it said it would."""
+    search = FakeSearch(lambda room: FakeDraft(Line(max(room, 300 * MIB), 1.0)))
+    compiler = FakeCompiler(
+        lambda count, draft: FakeSeen(draft.timeline.device_bytes + 40 * MIB * count)
+    )
+    refined = run(search, compiler, most=3)
+    assert refined.fits
+    assert [draft.timeline.device_bytes // MIB for draft in compiler.drafts] == [
+        800,
+        756,
+        300,
+    ]
+    assert refined.draft is compiler.drafts[2]
+    assert search.forgotten_after == 2
+
+
+def test_for_the_smallest_program_the_last_may_be_a_policys() -> None:
+    search = FakeSearch(
+        lambda room: FakeDraft(Line(300 * MIB - len(search.calls), 1.0))
+    )
+    run(search, FakeCompiler(adds(100 * MIB)), limit=0, most=3)
+    assert [call.room > 0 for call in search.calls] == [False, False, True]
+    assert search.forgotten_after is None
+
+
+def test_the_last_program_is_the_smallest_where_no_other_can_fit() -> None:
+    search = FakeSearch(lambda room: FakeDraft(Line(max(room, 780 * MIB), 1.0)))
+    compiler = FakeCompiler(adds(100 * MIB))
+    refined = run(search, compiler, most=3)
+    assert not refined.fits
+    assert len(compiler.drafts) == 2  # not the same once more
+    assert compiler.drafts[-1].timeline.device_bytes == 780 * MIB
+    assert refined.compiled is not None
+    assert refined.compiled.device_bytes == 880 * MIB
+
+
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_no_more_programs_are_compiled_than_allowed(most: int) -> None:
+    compiler = FakeCompiler(lambda count, draft: FakeSeen(2 * LIMIT + count))
+    refined = run(FakeSearch(), compiler, most=most)
+    assert len(compiler.drafts) == most
+    assert not refined.fits
+
+
+def test_the_same_draft_is_not_compiled_twice() -> None:
+    only = FakeDraft(Line(LIMIT, 1.0))
+    compiler = FakeCompiler(adds(100 * MIB))
+    refined = run(FakeSearch(lambda room: only), compiler)
+    assert len(compiler.drafts) == 1
+    assert not refined.fits
+    assert refined.draft is only
+
+
+def exposes(
+    seen: Sequence[bool], copies: Sequence[FakeCopy], **more: Any
+) -> Callable[[int, FakeDraft], FakeSeen]:
+    """Programs in which, by their number, the copies are exposed or not."""
+
+    def program(count: int, draft: FakeDraft) -> FakeSeen:
+        is_exposed = seen[min(count, len(seen)) - 1]
+        return FakeSeen(
+            draft.timeline.device_bytes,
+            swapped_bytes=100,
+            exposed_bytes=50 if is_exposed else 0,
+            exposed_copies=tuple(copies) if is_exposed else (),
+            **more,
+        )
+
+    return program
+
+
+def test_an_exposed_copy_is_asked_for_earlier_in_the_same_plan() -> None:
+    search = FakeSearch()
+    compiler = FakeCompiler(exposes([True, False], [FakeCopy(LABEL)]))
+    refined = run(search, compiler)
+    first, second = search.calls
+    assert (first.eager, first.again) == (frozenset(), None)
+    assert VALUE.index in second.eager
+    labelled = {v.index for v in GRAPH.values if v.label == VALUE.label}
+    assert second.eager == labelled
+    assert second.grounded == frozenset()
+    assert second.again is compiler.drafts[0]
+    assert refined.draft is compiler.drafts[1]
+    assert refined.compiled is not None
+    assert refined.compiled.exposed_bytes == 0
+
+
+def test_a_copy_that_stays_exposed_keeps_its_value_on_the_device() -> None:
+    search = FakeSearch()
+    compiler = FakeCompiler(exposes([True, True, False], [FakeCopy(LABEL)]))
+    refined = run(search, compiler)
+    first, second, third = search.calls
+    assert not first.grounded
+    assert not second.grounded
+    assert VALUE.index in third.grounded
+    assert third.again is None  # what leaves is chosen anew
+    assert refined.draft is compiler.drafts[2]
+
+
+def test_copies_of_a_plan_that_does_not_fit_are_not_asked_for_earlier() -> None:
+    """To fit comes first, and drafts with copies that may be late are most of all."""
+    copies = (FakeCopy(LABEL),)
+    exposed = adds(100 * MIB, swapped_bytes=9, exposed_bytes=9, exposed_copies=copies)
+    search = FakeSearch()
+    assert run(search, FakeCompiler(exposed), most=2).fits
+    assert search.calls[1].again is None
+    assert not search.calls[1].eager
+    assert search.calls[1].room < LIMIT - 100 * MIB
+
+
+def test_copies_to_the_host_are_not_asked_for_earlier() -> None:
+    search = FakeSearch()
+    copies = [FakeCopy(LABEL, "to_host"), FakeCopy("no value's label")]
+    run(search, FakeCompiler(exposes([True], copies)), most=2)
+    assert not search.eager
+    assert not search.grounded
+
+
+def test_few_exposed_bytes_are_put_up_with() -> None:
+    copies = (FakeCopy(LABEL),)
+    few = adds(0, swapped_bytes=100, exposed_bytes=5, exposed_copies=copies)
+    compiler = FakeCompiler(few)
+    assert run(FakeSearch(), compiler).fits
+    assert len(compiler.drafts) == 1
+
+
+def test_a_plan_that_means_to_wait_may_expose_its_copies() -> None:
+    waiting = Line(LIMIT, 1.0, stall_seconds=0.5)
+    compiler = FakeCompiler(exposes([True], [FakeCopy(LABEL)]))
+    run(FakeSearch(lambda room: FakeDraft(waiting)), compiler)
+    assert len(compiler.drafts) == 1
+
+
+def test_hidden_copies_are_better_than_speed_on_paper() -> None:
+    seconds = iter([1.0, 2.0, 3.0])
+    search = FakeSearch(lambda room: FakeDraft(Line(room, next(seconds))))
+    compiler = FakeCompiler(exposes([True, False], [FakeCopy(LABEL)]))
+    assert run(search, compiler).draft is compiler.drafts[1]
+
+
+def test_pinned_host_memory_is_limited_too() -> None:
+    def program(count: int, draft: FakeDraft) -> FakeSeen:
+        return FakeSeen(draft.timeline.device_bytes, host_bytes=20 - 6 * count)
+
+    # The first program holds 14 bytes on the host, the second 8.
+    once = run(FakeSearch(), FakeCompiler(program), host=10, most=1)
+    assert not once.fits
+    twice = run(FakeSearch(), FakeCompiler(program), host=10, most=2)
+    assert twice.fits
+    assert twice.compiled is not None
+    assert twice.compiled.host_bytes == 8
+
+
+def test_progress_is_told_line_by_line() -> None:
+    lines: list[str] = []
+    run(FakeSearch(), FakeCompiler(adds(100 * MIB)), lines=lines)
+    assert lines[:4] == [
+        "planning for 800 MiB",
+        "compiling a plan of 800 MiB predicted",
+        "compiled: 900 MiB",
+        "planning for 697 MiB",
+    ]
+    assert len(lines) == 6
+    lines.clear()
+    run(FakeSearch(), FakeCompiler(adds(0)), limit=0, known=5, most=1, lines=lines)
+    assert lines[0] == "planning for 0 B"
+
+
+def test_a_real_search_leaves_room_for_what_the_compiler_adds() -> None:
+    graph = chain(3)
+    arranger = Arranger(graph, rates(link=1e12), MIB)
+    fusion = arranger.simulator.fusion
+    search = Search(arranger, find_candidates(graph, fusion, MIB))
+    kept = search.kept.timeline.device_bytes
+    limit = int(0.9 * kept)
+    added = int(0.08 * kept)
+    compiler = FakeCompiler(adds(added))
+    refined = refine(search, limit, None, compiler, 4, 2.0, lambda line: None)
+    assert refined.fits
+    assert refined.compiled is not None
+    assert refined.compiled.device_bytes <= limit
+    assert refined.correction_bytes == added
+    assert refined.draft.timeline.device_bytes <= limit - added
+    assert refined.bound_seconds <= refined.draft.timeline.seconds
+
+
+def test_corrections_count_for_programs_that_do_the_same() -> None:
+    graph = busy(chain(4))
+    arranger = Arranger(graph, rates_of(H100), MIB)
+    keep = [Action.KEEP] * len(graph.values)
+    tanh = results_of(graph, "tanh")
+    other = list(keep)
+    other[tanh[0]] = Action.RECOMPUTE
+    first, second = arranger.draft(keep, ()), arranger.draft(other, ())
+    assert likeness(first, first) == 1.0
+    assert 0.8 < likeness(first, second) < 1.0
+    elsewhere = Arranger(busy(chain(4)), rates_of(H100), MIB).draft(keep, ())
+    assert likeness(first, elsewhere) == 0.0

@@ -1,0 +1,66 @@
+"""The program cut into segments, and its candidates as items."""
+
+import numpy as np
+from handmade import chain, results_of
+
+from jaxswap._gpu.target import find_target
+from jaxswap._graph.graph import Action
+from jaxswap._request import search_of
+from jaxswap._search.segments import actions_of
+
+GRAPH = chain(6)
+SEARCH = search_of(GRAPH, find_target("h100"))
+
+
+def test_each_heavy_entry_begins_a_segment() -> None:
+    entries = SEARCH.kept.entries
+    at = SEARCH.segments.of_entries(entries)
+    heavy = [int(at[i]) for i, entry in enumerate(entries) if entry.is_heavy]
+    assert heavy == list(range(SEARCH.segments.count))
+    assert list(at) == sorted(at)
+
+
+def test_replays_belong_to_what_they_are_made_for() -> None:
+    actions = [Action.RECOMPUTE] * len(GRAPH.values)
+    draft = SEARCH.arranger.arrange(actions, 0)
+    at = SEARCH.segments.of_entries(draft.entries)
+    behind = [i for i, e in enumerate(draft.entries) if e.is_backward]
+    first = next(i for i in behind if draft.entries[i].is_heavy)
+    assert draft.entries[first].is_replay
+    own = next(i for i in behind if not draft.entries[i].is_replay)
+    assert at[first] >= at[own]
+    assert list(at) == sorted(at)
+
+
+def test_items_lie_idle_from_their_last_use_to_the_backward_pass() -> None:
+    tanh = results_of(GRAPH, "tanh")
+    position = {v: i for i, v in enumerate(SEARCH.values)}
+    gaps = [SEARCH.model.items[position[v]].gap for v in tanh[:4]]
+    # Made and read at segments k and k + 1; the later made, the sooner it returns.
+    assert [first for first, _ in gaps] == [2, 3, 4, 5]
+    assert [last for _, last in gaps] == sorted((e for _, e in gaps), reverse=True)
+
+
+def test_items_know_what_their_replay_reads() -> None:
+    z, h = results_of(GRAPH, "dot")[2], results_of(GRAPH, "tanh")[2]
+    position = {v: i for i, v in enumerate(SEARCH.values)}
+    item = SEARCH.model.items[position[h]]
+    assert item.is_needed
+    assert [SEARCH.values[i] for i in item.roots] == [z]
+    assert not SEARCH.model.items[position[z]].is_needed
+
+
+def test_shares_are_rounded_to_actions() -> None:
+    count = len(SEARCH.values)
+    needed = [item.is_needed for item in SEARCH.model.items]
+    leaves, replays, stays = np.zeros(count), np.zeros(count), np.zeros(count)
+    first, second, third = [i for i in range(count) if needed[i]][:3]
+    leaves[first], replays[second] = 0.9, 0.8
+    actions = actions_of(
+        SEARCH.candidates, SEARCH.values, leaves, replays, stays, needed
+    )
+    assert actions[SEARCH.values[first]] is Action.OFFLOAD
+    assert actions[SEARCH.values[second]] is Action.RECOMPUTE
+    assert actions[SEARCH.values[third]] is Action.KEEP
+    dropped = next(i for i in range(count) if not needed[i])
+    assert actions[SEARCH.values[dropped]] is Action.RECOMPUTE

@@ -1,0 +1,372 @@
+"""When everything happens and what memory it takes, against clocks worked by hand.
+
+At `rates()` a product takes a second, and so does the copy of a GB either way. Values
+of `products` have a GB each; the caller holds three of them: the argument, the result
+and the gradient.
+"""
+
+import dataclasses
+import random
+
+import numpy as np
+import pytest
+from handmade import GB, Builder, by_hand, products, rates
+
+from jaxswap._gpu.rates import Rates
+from jaxswap._graph.graph import Action, Graph
+from jaxswap._schedule.instructions import (
+    Barrier,
+    Instruction,
+    Schedule,
+    SwapIn,
+    SwapOut,
+)
+from jaxswap._schedule.issue import schedule
+from jaxswap._schedule.timing import Timing
+from jaxswap._simulate.draft import Arranger
+from jaxswap._simulate.kernels import NO_BUFFER, Copy, Kernel, Wait
+from jaxswap._simulate.simulate import Simulator
+from jaxswap._simulate.timeline import Timeline
+
+SWAP_FIRST = by_hand([0, SwapOut(1), 1, Barrier((2,), (1,)), 2], [3, SwapIn(1), 4, 5])
+"""`products(3)`; its first value leaves behind product 1 and returns behind 4."""
+
+
+def play(graph: Graph, plan: Schedule, at: Rates | None = None) -> Timeline:
+    return Simulator(graph, at or rates()).play(plan)
+
+
+def gigabytes(nbytes: np.ndarray) -> list[float]:
+    return [round(float(n) / GB, 3) for n in nbytes]
+
+
+def test_hidden_copies_cost_no_time() -> None:
+    timeline = play(products(3), SWAP_FIRST)
+    # 0 product, 1 copy out, 2 product, 3 wait, 4, 5 products, 6 copy in, 7, 8 products
+    assert timeline.starts.tolist() == [0, 1, 1, 2, 2, 3, 4, 4, 5]
+    assert timeline.seconds_of == pytest.approx([1, 0, 1, 0, 1, 1, 0, 1, 1])
+    assert not timeline.stalls.any()
+    assert timeline.seconds == 6
+    out, back = timeline.transfers
+    assert (out.step, out.start_seconds, out.end_seconds) == (1, 1, 2)
+    assert (back.step, back.start_seconds, back.end_seconds) == (6, 4, 5)
+    assert (out.is_inward, back.is_inward) == (False, True)
+
+
+def test_computation_waits_for_slow_copies() -> None:
+    timeline = play(products(3), SWAP_FIRST, rates(link=0.5e9))
+    # The copy out takes from 1 to 3, the one back from 5 to 7; product 5 needs it.
+    assert timeline.starts.tolist() == [0, 1, 1, 3, 3, 4, 5, 5, 7]
+    assert timeline.stalls.tolist() == [0, 0, 0, 1, 0, 0, 0, 0, 1]
+    assert timeline.seconds == 8
+    assert timeline.stall_seconds == 2
+
+
+def test_memory_at_every_step() -> None:
+    timeline = play(products(3), SWAP_FIRST)
+    assert timeline.caller_bytes == 3 * GB
+    # Held: the first value at 0 to 2 and, back again, at 6 to 8; the second from 2 to
+    # its use at 7; the results of the backward pass at 5 to 7 and at 7 to 8.
+    assert gigabytes(timeline.device_bytes_at) == [4, 4, 5, 4, 4, 5, 6, 7, 5]
+    assert timeline.device_bytes == 7 * GB
+    assert gigabytes(timeline.host_bytes_at) == [0, 1, 1, 1, 1, 1, 1, 0, 0]
+    assert timeline.host_bytes == GB
+
+
+def test_memory_does_not_depend_on_the_clock() -> None:
+    fast = play(products(3), SWAP_FIRST)
+    slow = play(products(3), SWAP_FIRST, rates(link=1e6))
+    assert fast.device_bytes_at.tolist() == slow.device_bytes_at.tolist()
+
+
+@pytest.mark.parametrize(
+    ("forward", "freed"),
+    [
+        ([0, SwapOut(1), 1, Barrier((2,), (1,)), 2], 2),  # right before the wait
+        ([0, SwapOut(1), 1, 2, Barrier((3,), (1,))], 3),
+        ([0, SwapOut(1), 1, 2], 3),  # nothing waits: the end of the pass
+        ([0, SwapOut(1), Barrier((1,), (1,)), 1, 2], 3),  # read after the wait
+    ],
+)
+def test_buffer_is_free_once_its_copy_was_awaited(
+    forward: list[int | Instruction], freed: int
+) -> None:
+    plan = by_hand(forward, [3, SwapIn(1), 4, 5])
+    assert play(products(3), plan).freed[0] == freed
+
+
+def test_copies_of_one_direction_queue() -> None:
+    plan = by_hand([0, SwapOut(1), 1, SwapOut(2), 2], [3, SwapIn(2), SwapIn(1), 4, 5])
+    timeline = play(products(3), plan, rates(link=0.4e9, both_ways_share=1.0))
+    spans = [(t.start_seconds, t.end_seconds) for t in timeline.transfers]
+    # Copies take 2.5 seconds and are issued at 1, 2, 4 and 4. The second value is on
+    # the host at 6, so its copy back cannot begin before, nor the other before that.
+    assert spans == [(1, 3.5), (3.5, 6), (6, 8.5), (8.5, 11)]
+    assert timeline.starts[-2:].tolist() == [8.5, 11]
+    assert timeline.seconds == 12
+
+
+@pytest.mark.parametrize(
+    ("share", "nbytes", "seconds"),
+    [
+        (0.5, GB, 1.5),  # half as fast for the second of overlap, then 0.5 to go
+        (0.5, 2 * GB // 5, 0.8),  # done before the other is
+        (1.0, GB, 1.0),
+    ],
+)
+def test_copies_both_ways_share_the_link(
+    share: float, nbytes: int, seconds: float
+) -> None:
+    b = Builder()
+    first = b.run("dot", [b.argument(GB)], nbytes)
+    second = b.run("dot", [first], 2 * GB)
+    last = b.run("dot", [second], GB)
+    g = b.run("dot", [b.cotangent(), first], GB, is_backward=True)
+    g = b.run("dot", [g, second], GB, is_backward=True)
+    graph = b.graph([last], [g])
+    # `second` leaves from 2 to 4 and `first`, which left at once, returns from 3.
+    plan = by_hand(
+        [0, SwapOut(first), 1, SwapOut(second), 2],
+        [SwapIn(first), 3, SwapIn(second), 4],
+    )
+    timeline = play(graph, plan, rates(both_ways_share=share))
+    assert (timeline.transfers[1].start_seconds, timeline.transfers[1].seconds) == (
+        2,
+        2,
+    )
+    assert timeline.transfers[2].start_seconds == 3
+    assert timeline.transfers[2].seconds == pytest.approx(seconds)
+    alone = play(graph, plan, rates(both_ways_share=share, link=100e9))
+    assert alone.transfers[2].seconds == pytest.approx(nbytes / 100e9)
+
+
+def test_copy_has_a_fixed_cost() -> None:
+    timeline = play(products(3), SWAP_FIRST, rates(copy_latency_seconds=0.25))
+    assert [t.seconds for t in timeline.transfers] == [1.25, 1.25]
+    assert timeline.stalls.tolist() == [0, 0, 0, 0.25, 0, 0, 0, 0, 0.25]
+
+
+def test_each_direction_has_its_own_rate() -> None:
+    at = dataclasses.replace(rates(), swap_in_bytes_per_second=0.8e9)
+    timeline = play(products(3), SWAP_FIRST, at)
+    assert [t.seconds for t in timeline.transfers] == [1, 1.25]
+    assert timeline.seconds == 6.25
+
+
+def test_issuing_a_copy_costs_a_launch() -> None:
+    graph, at = products(3), rates(launch_seconds=0.25)
+    kept = play(graph, by_hand([0, 1, 2], [3, 4, 5]), at)
+    assert kept.seconds == 6 * 1.25
+    timeline = play(graph, SWAP_FIRST, at)
+    assert timeline.seconds == 6 * 1.25 + 2 * 0.25
+    assert [t.start_seconds for t in timeline.transfers] == [1.5, 5.5]
+
+
+def test_step_is_over_when_the_last_copy_is() -> None:
+    b = Builder()
+    made = b.run("dot", [b.argument(GB)], 3 * GB)
+    timeline = play(b.graph([made]), by_hand([0, SwapOut(made)]))
+    assert timeline.seconds == 4
+    assert timeline.stall_seconds == 3
+
+
+def seconds(b: Builder, *, launch_seconds: float = 1e-30) -> list[float]:
+    """Seconds of each kernel of the forward pass, the last equation's its result."""
+    graph = b.graph([len(b.values) - 1])
+    at = rates(launch_seconds=launch_seconds)
+    timeline = play(graph, by_hand(range(len(graph.equations))), at)
+    return timeline.seconds_of.tolist()
+
+
+def test_kernel_takes_the_longer_of_arithmetic_and_bytes() -> None:
+    b = Builder()
+    made = b.run("dot", [b.argument(GB)], GB)  # 1e12 operations
+    made = b.run("dot", [made], GB, flops=1e9)  # 1 ms against 2 GB
+    made = b.run("dot", [made], GB, flops=4e9)  # 4 ms
+    b.run("dot", [made], GB, flops=4e9, tile_flops=6e9)  # in whole tiles 6 ms
+    assert seconds(b) == pytest.approx([1, 2e-3, 4e-3, 6e-3])
+    assert seconds(b, launch_seconds=0.5) == pytest.approx([1.5, 0.502, 0.504, 0.506])
+
+
+def test_unknown_operation_is_charged_by_its_bytes() -> None:
+    b = Builder()
+    made = b.run("opaque", [b.argument(3 * GB)], 2 * GB, flops=1e15)
+    b.run("opaque", [made], GB, inner_bytes=7e9)  # a loop that moves 7 GB inside
+    assert seconds(b) == pytest.approx([5e-3, 7e-3])
+
+
+def test_fused_kernel_is_charged_for_the_buffers_that_it_is_made_of() -> None:
+    b = Builder()
+    left = b.run("opaque", [b.argument(GB)], GB)
+    right = b.run("opaque", [b.arguments[0]], 3 * GB)
+    h = b.run("tanh", [b.run("mul", [left, right], 3 * GB)], 3 * GB)
+    first = b.run("sum", [h], GB // 2)
+    second = b.run("sum", [right], GB // 4)  # fused with it: its result alone
+    b.run("opaque", [first, second], GB)
+    expected = [2e-3, 4e-3, 4.5e-3, 0.25e-3, 1.75e-3]
+    assert seconds(b) == pytest.approx(expected)
+    launches = np.array([1, 1, 1, 0, 1])
+    assert seconds(b, launch_seconds=1.0) == pytest.approx(expected + launches)
+
+
+def test_replays_of_a_chain_are_charged_as_a_chain() -> None:
+    graph = products(4)
+
+    def replayed(*values: int) -> tuple[float, float]:
+        actions = [Action.KEEP] * len(graph.values)
+        for v in values:
+            actions[v] = Action.RECOMPUTE
+        timeline = play(graph, schedule(graph, actions, Timing()))
+        return timeline.recompute_seconds, timeline.seconds
+
+    assert replayed() == (0, 8)
+    assert replayed(2) == (1, 9)
+    assert replayed(1, 2, 3) == (3, 11)
+    # The fourth value, which the backward pass reads first, needs the three before.
+    assert replayed(1, 2, 3, 4) == (4, 12)
+
+
+def test_replayed_chain_holds_all_its_values() -> None:
+    graph = products(3)
+    kept = play(graph, by_hand([0, 1, 2], [3, 4, 5]))
+    # Value 1 is held up to the end, value 2 up to step 4, which reads it and makes one
+    # result of the backward pass from another.
+    assert gigabytes(kept.device_bytes_at) == [4, 5, 5, 6, 7, 5]
+    again = play(graph, by_hand([0, 1, 2], [3, 0, 1, 4, 5]))
+    # Both are gone at step 3. Steps 4 and 5 make them again, one from the other.
+    assert gigabytes(again.device_bytes_at) == [4, 5, 4, 4, 5, 6, 7, 5]
+
+
+def random_graph(rng: random.Random) -> Graph:
+    """Anything that can be executed, of values of 1 to 5 GB."""
+    b = Builder()
+    kinds = ["dot", "dot", "tanh", "mul", "view", "sum", "opaque"]
+    values = [b.argument(GB)]
+    for _ in range(rng.randint(6, 14)):
+        kind = rng.choice(kinds)
+        count = 1 if kind in ("view", "tanh") else rng.randint(1, 2)
+        inputs = rng.choices(values[-5:], k=count)
+        nbytes = GB * rng.randint(1, 5)
+        values.append(b.run(kind, inputs, nbytes, is_pure=rng.random() < 0.95))
+    outputs = [values[-1], *rng.sample(values[1:], rng.randint(0, 1))]
+    backward = [b.cotangent()]
+    for _ in range(rng.randint(6, 14)):
+        kind = rng.choice(kinds)
+        inputs = [rng.choice(backward[-3:])]
+        if kind not in ("view", "tanh"):
+            inputs.append(rng.choice(values))
+        nbytes = GB * rng.randint(1, 5)
+        backward.append(b.run(kind, inputs, nbytes, is_backward=True))
+    return b.graph(list(dict.fromkeys(outputs)), backward[-2:])
+
+
+def random_actions(rng: random.Random, graph: Graph) -> list[Action]:
+    """Anything; views and results are never swapped, as in a plan."""
+    actions = rng.choices(list(Action), k=len(graph.values))
+    for eqn in graph.equations:
+        for v in eqn.outputs:
+            if actions[v] is Action.OFFLOAD and (eqn.is_view or v in graph.outputs):
+                actions[v] = Action.KEEP
+    return actions
+
+
+def recount(graph: Graph, timeline: Timeline) -> list[int]:
+    """Device memory at each step, buffer by buffer, from the steps alone."""
+    steps = timeline.steps
+    sizes = [graph.values[v].nbytes for v in steps.values]
+    held: list[set[int]] = [set() for _ in sizes]
+    left: dict[int, int] = {}
+    for at, step in enumerate(steps.steps):
+        end = steps.forward_count if at < steps.forward_count else len(steps.steps)
+        if isinstance(step, Kernel):
+            for buffer in (*step.reads, *step.makes):
+                held[buffer].add(at)
+        elif isinstance(step, Copy):
+            if step.buffer != NO_BUFFER:
+                held[step.buffer].add(at)
+            if not step.is_inward:
+                left[step.value] = at
+                waits = [
+                    i
+                    for i, later in enumerate(steps.steps)
+                    if isinstance(later, Wait) and step.value in later.values
+                ]
+                if step.buffer != NO_BUFFER:
+                    held[step.buffer].add((waits[0] if waits else end) - 1)
+        else:
+            assert all(left[v] < at for v in step.values)
+    producers = graph.producers()
+    caller = [*graph.outputs, *graph.gradients]
+    for v in caller:  # A view of a value is the value's own bytes.
+        if v in producers and producers[v].is_view:
+            (source,) = producers[v].inputs
+            if graph.values[v].nbytes <= graph.values[source].nbytes:
+                caller.append(source)
+    # The caller gets the first buffer of a value; where it gets a view, the one that
+    # the view was made of, which only the steps themselves can tell.
+    firsts = {v: steps.values.index(v) for v in caller if v in steps.values}
+    viewed = [v for v in caller if v not in {*graph.outputs, *graph.gradients}]
+    for buffer, v in enumerate(steps.values):
+        if v in viewed and steps.is_fixed[buffer]:
+            firsts[v] = buffer
+    given = [*graph.arguments, *graph.outputs, *graph.gradients]
+    total = []
+    for at in range(len(steps.steps)):
+        count = sum(graph.values[v].nbytes for v in given)
+        for buffer, touched in enumerate(held):
+            is_held = min(touched) <= at <= max(touched)
+            if is_held and buffer not in firsts.values():
+                count += sizes[buffer]
+        total.append(count)
+    return total
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_memory_of_random_programs_is_that_of_a_naive_count(seed: int) -> None:
+    rng = random.Random(seed)
+    graph = random_graph(rng)
+    arranger = Arranger(graph, rates(), large_bytes=GB)
+    limit = GB * rng.randint(1, 40)
+    for _ in range(3):
+        actions = random_actions(rng, graph)
+        plans = [
+            arranger.arrange(actions, limit).schedule,
+            schedule(graph, actions, Timing(is_forced=rng.random() < 0.5)),
+        ]
+        for plan in plans:
+            timeline = arranger.simulator.play(plan)
+            expected = recount(graph, timeline)
+            assert timeline.device_bytes_at.tolist() == expected
+            assert timeline.device_bytes == max(expected)
+            sizes = [graph.values[v].nbytes for v in timeline.steps.values]
+            for at in range(len(expected)):
+                alive = sum(sizes[buffer] for buffer in timeline.alive(at))
+                assert alive + timeline.caller_bytes == expected[at]
+            assert (np.diff(timeline.starts) >= 0).all()
+            assert timeline.stall_seconds >= timeline.stalls.sum() - 1e-9
+
+
+def test_result_that_is_made_again_costs_memory() -> None:
+    graph = products(3)
+    plan = by_hand([0, 1, 2], [0, 1, 2, 3, 4, 5])
+    (result,) = graph.outputs
+    timeline = Simulator(graph, rates()).play(plan)
+    once = [v for v in timeline.steps.values if v == result]
+    again = [
+        is_fixed
+        for v, is_fixed in zip(
+            timeline.steps.values, timeline.steps.is_fixed, strict=True
+        )
+        if v == result
+    ]
+    assert len(once) == 2
+    assert again == [True, False]
+
+
+def test_result_that_is_a_view_is_counted_once() -> None:
+    b = Builder()
+    z = b.run("dot", [b.argument(GB)], GB)
+    view = b.run("view", [z], GB)
+    graph = b.graph([view])
+    timeline = Simulator(graph, rates()).play(by_hand([0, 1], []))
+    assert timeline.device_bytes == timeline.caller_bytes == 2 * GB

@@ -1,0 +1,89 @@
+"""Work of an equation, and whether it is heavy or cheap."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.extend.core import primitives as jax_primitives
+
+from jaxswap._trace import cost
+
+X = jnp.ones((2, 8))
+W = jnp.ones((8, 16))
+
+
+def equation(fn: Callable[..., Any], *args: Any) -> Any:
+    """The last equation of a traced function."""
+    return jax.make_jaxpr(fn)(*args).jaxpr.eqns[-1]
+
+
+def test_product_counts_two_operations_for_each_multiplication() -> None:
+    assert cost.flops(equation(jnp.dot, X, W)) == 2 * 2 * 8 * 16
+
+
+def test_batched_product_counts_every_batch() -> None:
+    fn = lambda a, b: jnp.einsum("bij,bjk->bik", a, b)  # noqa: E731
+    eqn = equation(jax.jit(fn), jnp.ones((5, 2, 8)), jnp.ones((5, 8, 16)))
+    assert cost.flops(eqn) == 5 * 2 * 2 * 8 * 16
+
+
+@pytest.mark.parametrize(("groups", "inputs"), [(1, 6), (2, 3)])
+def test_convolution_counts_the_kernel_for_each_output(
+    groups: int, inputs: int
+) -> None:
+    def convolve(x: jax.Array, k: jax.Array) -> jax.Array:
+        return jax.lax.conv_general_dilated(
+            x,
+            k,
+            (1, 1),
+            "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )
+
+    eqn = equation(convolve, jnp.ones((1, 4, 4, 6)), jnp.ones((3, 3, inputs, 8)))
+    assert cost.flops(eqn) == 2 * (4 * 4 * 8) * (3 * 3 * inputs)
+
+
+def test_loop_counts_its_iterations() -> None:
+    def fn(x: jax.Array) -> jax.Array:
+        return jax.lax.scan(lambda c, _: (jnp.sin(c), None), x, length=7)[0]
+
+    assert cost.flops(equation(fn, X)) == 7 * X.size
+
+
+def test_branch_counts_its_dearest_side() -> None:
+    def fn(p: jax.Array, x: jax.Array) -> jax.Array:
+        return jax.lax.cond(p, lambda x: jnp.sin(jnp.cos(x)), lambda x: x, x)
+
+    assert cost.flops(equation(fn, jnp.array(True), X)) == 2 * X.size
+
+
+def test_calls_are_as_heavy_as_what_they_hold() -> None:
+    def scan(body: Callable[[Any, Any], Any]) -> Any:
+        return equation(lambda x: jax.lax.scan(body, x, length=2)[0], jnp.ones((8, 8)))
+
+    assert cost.is_heavy(scan(lambda c, _: (c @ c, None)))
+    assert not cost.is_heavy(scan(lambda c, _: (jnp.sin(c), None)))
+    assert cost.is_heavy(equation(jnp.dot, X, W))
+    assert not cost.is_heavy(equation(jnp.sin, X))
+
+
+def test_cheap_are_elementwise_operations_and_calls_of_them() -> None:
+    assert cost.is_cheap(equation(jnp.sin, X))
+    assert cost.is_cheap(equation(jax.nn.relu, X))
+    assert not cost.is_cheap(equation(jnp.dot, X, W))
+    assert not cost.is_cheap(equation(jnp.cumsum, X))
+    assert not cost.is_cheap(equation(jnp.sort, X))
+
+
+def test_names_are_those_of_primitives() -> None:
+    """A renamed primitive must not silently become dear."""
+    known = {p.name for p in vars(jax_primitives).values() if hasattr(p, "name")}
+    known |= {p.name for n, p in vars(jax.lax).items() if n.endswith("_p")}
+    only_in_some_versions = {"one_minus_square"}
+    not_public = {"random_wrap", "random_unwrap"}
+    ours = cost.CHEAP | cost.PRODUCTS
+    assert ours - known <= only_in_some_versions | not_public

@@ -1,0 +1,81 @@
+"""Folds: complete, apart, the same every time, and as the data set says."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jaxswap.medical.data.case_files import CaseFiles, Dataset
+from jaxswap.medical.data.splitting import split
+
+LABELS = Path("l.nii")
+
+
+def _dataset(names, folds=None):
+    folds = folds or [None] * len(names)
+    cases = tuple(
+        CaseFiles(name, (), LABELS, fold)
+        for name, fold in zip(names, folds, strict=True)
+    )
+    return Dataset(Path("data"), "brats", (), None, cases)
+
+
+def _names(cases):
+    return [case.name for case in cases]
+
+
+NAMES = [f"case{number:02d}" for number in range(13)]
+
+
+def test_every_case_validates_once():
+    parts = [split(_dataset(NAMES), fold) for fold in range(5)]
+    for training, validation in parts:
+        assert sorted(_names(training) + _names(validation)) == NAMES
+        assert len(validation) in (2, 3)
+    assert sorted(name for _, v in parts for name in _names(v)) == NAMES
+
+
+def test_folds_depend_on_names_and_seed_alone():
+    one = split(_dataset(NAMES), 2, seed=1)
+    other = split(_dataset(NAMES[::-1]), 2, seed=1)
+    assert [_names(part) for part in one] == [_names(part) for part in other]
+    assert _names(split(_dataset(NAMES), 2, seed=2)[1]) != _names(one[1])
+
+
+def test_time_points_of_a_patient_stay_together():
+    names = [f"BraTS-GLI-{p:05d}-{t}" for p in range(6) for t in (100, 101)]
+    for fold in range(3):
+        _, validation = split(_dataset(names), fold, folds=3)
+        patients = [name[:-4] for name in _names(validation)]
+        assert len(patients) == 2 * len(set(patients)) == 4
+
+
+def test_given_folds_are_respected():
+    dataset = _dataset(["a", "b", "c", "d"], [0, 1, None, 1])
+    training, validation = split(dataset, 1, folds=5, seed=3)
+    assert (_names(training), _names(validation)) == (["a", "c"], ["b", "d"])
+    with pytest.raises(ValueError, match="`fold` is 2; data has folds 0, 1"):
+        split(dataset, 2)
+
+
+def test_cases_without_labels_take_no_part():
+    dataset = _dataset(["a", "b", "c"])
+    without = replace(dataset.cases[0], labels=None)
+    dataset = replace(dataset, cases=(without, *dataset.cases[1:]))
+    training, validation = split(dataset, 0, folds=2)
+    assert sorted(_names(training) + _names(validation)) == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options", "message"),
+    [
+        (_dataset(NAMES), {"fold": 5}, "`fold` is 5; with 5 folds it is 0..4"),
+        (_dataset(NAMES), {"fold": -1}, "`fold` is -1"),
+        (_dataset(NAMES), {"folds": 1}, "`folds` is 1"),
+        (_dataset(NAMES[:3]), {}, "data: has 3 labeled patients, too few for 5"),
+        (_dataset(["a", "b"], [0, 0]), {}, "all 2 labeled cases are in fold 0"),
+    ],
+)
+def test_folds_that_do_not_exist_are_refused(dataset, options, message):
+    with pytest.raises(ValueError, match=message):
+        split(dataset, **options)

@@ -1,0 +1,57 @@
+"""Settings of several processes, and what a single one makes of them.
+
+That processes find one another is tested in `test_command_train_distributed`.
+"""
+
+import signal
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jaxswap.medical.training.processes import (
+    Processes,
+    any_process,
+    interruption,
+    is_first,
+    known_to_any,
+    made_by_first,
+    wait_for_all,
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"count": 2}, "belong together"),
+        ({"coordinator": "a:1", "count": 2}, "belong together"),
+        ({"coordinator": "a", "count": 2, "process": 0}, "needs HOST:PORT"),
+        ({"coordinator": ":1", "count": 2, "process": 0}, "needs HOST:PORT"),
+        ({"coordinator": "a:99999", "count": 2, "process": 0}, "needs HOST:PORT"),
+        ({"coordinator": "a:1", "count": 0, "process": 0}, "`--processes` is 0"),
+        ({"coordinator": "a:1", "count": 2, "process": 2}, "`--process` is 2"),
+        ({"coordinator": "a:1", "count": 2, "process": -1}, "`--process` is -1"),
+        ({"heartbeat_seconds": 0}, "`--heartbeat-seconds` is 0"),
+        ({"joining_seconds": 0}, "`--joining-seconds` is 0"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(given: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Processes(**given)
+
+
+def test_one_process_agrees_with_itself() -> None:
+    wait_for_all("nobody")
+    assert is_first()
+    assert any_process(True)
+    assert not any_process(False)
+    assert made_by_first(lambda: b"plan") == b"plan"
+    values = np.array([0.1, np.nan])
+    np.testing.assert_array_equal(known_to_any(values), values)
+
+
+def test_one_process_is_interrupted_as_ever() -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    with interruption() as received:
+        assert signal.getsignal(signal.SIGINT) is handler
+        assert not received
