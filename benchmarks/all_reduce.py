@@ -24,12 +24,12 @@ def all_reduce_seconds(nbytes: int, gpu_count: int, node: jaxswap.Node) -> float
     """Estimate the time of one all-reduce over GPUs that fill one node after another.
 
     Args:
-      nbytes: of the sum, on each GPU.
-      gpu_count: GPUs that take part.
-      node: the machine that they are in.
+        nbytes: Of the sum, on each GPU.
+        gpu_count: GPUs that take part.
+        node: The machine that they are in.
 
     Returns:
-      Seconds; 0 for one GPU.
+        Seconds; 0 for one GPU.
     """
     if gpu_count == 1:
         return 0.0

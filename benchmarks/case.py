@@ -15,17 +15,17 @@ class Case:
     """One measurement, before it is made.
 
     Attributes:
-      suite: what it is made for; two suites may share a measurement.
-      workload: name of the program, see `programs.find_program`.
-      method: how its memory is saved, see `methods.METHODS`.
-      budget: what a method that plans is given: a share of plain's device memory
-        (`"50%"`), a card (`"16GB"`), what another method needs (`"as LMS"`),
-        `"smallest"`, or nothing.
-      backend: `"compiled"`, read from a program compiled for `target`, or `"device"`,
-        timed on this machine's GPU.
-      target: name of the GPU that is compiled for; empty on a device.
-      card: size of the card that a device is limited to (`"16GB"`); empty for all.
-      is_tiny: whether a program of the same form that runs in seconds stands in.
+        suite: What it is made for; two suites may share a measurement.
+        workload: Name of the program, see `programs.find_program`.
+        method: How its memory is saved, see `methods.METHODS`.
+        budget: What a method that plans is given: a share of plain's device memory
+            (`"50%"`), a card (`"16GB"`), what another method needs (`"as LMS"`),
+            `"smallest"`, or nothing.
+        backend: `"compiled"`, read from a program compiled for `target`, or `"device"`,
+            timed on this machine's GPU.
+        target: Name of the GPU that is compiled for; empty on a device.
+        card: Size of the card that a device is limited to (`"16GB"`); empty for all.
+        is_tiny: Whether a program of the same form that runs in seconds stands in.
     """
 
     suite: str
@@ -59,7 +59,7 @@ def card_bytes(card: str) -> int:
     """Bytes of a card: `"16GB"` -> 16 * 10**9.
 
     Raises:
-      ValueError: if it is not a whole number of GB.
+        ValueError: If it is not a whole number of GB.
     """
     number = card.removesuffix("GB")
     if not card.endswith("GB") or not number.isdecimal():
@@ -71,12 +71,12 @@ def budget_bytes(budget: str, plain: dict[str, Any] | None) -> int | str | None:
     """What `jaxswap.plan` takes as its budget.
 
     Args:
-      budget: as in `Case`.
-      plain: the plain program's measurement; `"bytes_of"` in it are the device bytes
-        that other methods were measured to need.
+        budget: As in `Case`.
+        plain: The plain program's measurement; `"bytes_of"` in it are the device bytes
+            that other methods were measured to need.
 
     Raises:
-      ValueError: if what the budget refers to was not measured.
+        ValueError: If what the budget refers to was not measured.
     """
     if not budget:
         return None

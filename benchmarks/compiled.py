@@ -28,11 +28,11 @@ def measure(case: Case, plain: dict[str, Any] | None = None) -> dict[str, Any]:
     """Compile one training step, loss and gradient, for the case's target.
 
     Args:
-      case: what to measure.
-      plain: the plain program's measurement, for budgets that are shares of it.
+        case: What to measure.
+        plain: The plain program's measurement, for budgets that are shares of it.
 
     Returns:
-      Bytes, copies and seconds; `"error"` where the budget or XLA refuses.
+        Bytes, copies and seconds; `"error"` where the budget or XLA refuses.
     """
     loss, args, method = loss_of(case.method, case.workload, is_tiny=case.is_tiny)
     try:

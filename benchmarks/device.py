@@ -34,16 +34,16 @@ def measure(
     """Check one training step, loss and gradient, and time it.
 
     Args:
-      case: what to measure.
-      plain: the plain program's measurement, to compare with and for budgets that
-        are shares of it.
-      repeats: how many steps to time.
+        case: What to measure.
+        plain: The plain program's measurement, to compare with and for budgets that
+            are shares of it.
+        repeats: How many steps to time.
 
     Returns:
-      Bytes, seconds and what was checked; `"error"` if it does not fit.
+        Bytes, seconds and what was checked; `"error"` if it does not fit.
 
     Raises:
-      ValueError: if the method's gradient is wrong: nothing is timed then.
+        ValueError: If the method's gradient is wrong: nothing is timed then.
     """
     error = gradient_error(case)
     if not error <= GRADIENT_TOLERANCE:

@@ -80,8 +80,8 @@ class Known:
     """What rows say on a question.
 
     Attributes:
-      fits: size -> whether it fits; `None` where a measurement was given up.
-      needs: size -> bytes that a step needs, where they do not depend on the card.
+        fits: Size -> whether it fits; `None` where a measurement was given up.
+        needs: Size -> bytes that a step needs, where they do not depend on the card.
     """
 
     fits: dict[int, bool | None]
@@ -192,7 +192,7 @@ def search(
     """Measure until every question is settled or time is up.
 
     Returns:
-      How many questions are left.
+        How many questions are left.
     """
     left = 0
     for question in questions(backend, target):

@@ -27,12 +27,12 @@ class Method:
     """One way to save memory.
 
     Attributes:
-      build: program and its name -> loss and arguments; of JAX's own methods.
-      policy: what decides, of those whose plan jaxswap carries out; `None`: its
-        planner.
-      is_planned: whether jaxswap plans it.
-      needs_budget: whether it is planned for a budget.
-      options: XLA's options.
+        build: Program and its name -> loss and arguments; of JAX's own methods.
+        policy: What decides, of those whose plan jaxswap carries out; `None`: its
+            planner.
+        is_planned: Whether jaxswap plans it.
+        needs_budget: Whether it is planned for a budget.
+        options: XLA's options.
     """
 
     build: Callable[[Program, str], tuple[Loss, Args]]
@@ -109,7 +109,7 @@ def per_tensor(workload: str) -> Policy:
     leave, the decoder's finest is computed again, the rest stays.
 
     Raises:
-      ValueError: if the program's values have no names to choose from.
+        ValueError: If the program's values have no names to choose from.
     """
     if workload.startswith("transformer"):
         return _lists(save=["out_proj"], offload=["decoder_layer_input", "mlpwi"])
@@ -183,7 +183,7 @@ def loss_of(
     """Build a method's loss; of one that plans, the loss that is to be planned.
 
     Raises:
-      ValueError: if method or workload is unknown, or the two do not go together.
+        ValueError: If method or workload is unknown, or the two do not go together.
     """
     if method not in METHODS:
         raise ValueError(f"the method is {method!r}; choose of {', '.join(METHODS)}.")

@@ -39,11 +39,11 @@ def main(arguments: list[str] | None = None, until: float | None = None) -> int:
     """Measure, or show what was measured.
 
     Args:
-      arguments: the command line; that of the process by default.
-      until: time of `time.monotonic` when to stop.
+        arguments: The command line; that of the process by default.
+        until: Time of `time.monotonic` when to stop.
 
     Returns:
-      How many programs were not reached in time.
+        How many programs were not reached in time.
     """
     options = _parser().parse_args(arguments)
     if options.table:

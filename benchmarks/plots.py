@@ -18,7 +18,7 @@ def plots(rows: Sequence[dict[str, Any]], folder: pathlib.Path) -> list[pathlib.
     """Draw one picture for each workload that enough methods were measured on.
 
     Returns:
-      The PNG files written.
+        The PNG files written.
     """
     written = []
     for group in groups(newest(rows)).values():

@@ -38,7 +38,7 @@ class Program(Protocol):
     """Builds a loss and its arguments."""
 
     def __call__(self, *, policy: Policy | None = None) -> tuple[Loss, Args]:
-        """Builds it; with a policy, `jax.checkpoint` is around each of its blocks."""
+        """Build it; with a policy, `jax.checkpoint` is around each of its blocks."""
         ...
 
 
@@ -158,13 +158,13 @@ def find_program(
     """Return the program of a name.
 
     Args:
-      workload: a key of `PROGRAMS`, or `"unet3d-SIDE-TYPE"` with any side that the
-        network takes, `bf16` or `fp32`, and `"-batchN"` behind it for N volumes.
-      is_tiny: return a program of the same form that compiles and runs in seconds.
-      is_textbook: give the U-Net the layers as they are usually written.
+        workload: A key of `PROGRAMS`, or `"unet3d-SIDE-TYPE"` with any side that the
+            network takes, `bf16` or `fp32`, and `"-batchN"` behind it for N volumes.
+        is_tiny: Return a program of the same form that compiles and runs in seconds.
+        is_textbook: Give the U-Net the layers as they are usually written.
 
     Raises:
-      ValueError: if there is none of the name.
+        ValueError: If there is none of the name.
     """
     parts = unet_of(workload)
     if parts is None:

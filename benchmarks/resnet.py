@@ -29,7 +29,7 @@ class Convolution(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Applies both; (batch, height, width, channel) in and out."""
+        """Apply both; (batch, height, width, channel) in and out."""
         sizes, strides = (self.size,) * 2, (self.stride,) * 2
         padding = self.size // 2
         x = nn.Conv(
@@ -55,7 +55,7 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Applies the block; (batch, height, width, channel) in and out."""
+        """Apply the block; (batch, height, width, channel) in and out."""
         convolution = partial(Convolution, dtype=self.dtype)
         width = 4 * self.features
         y = nn.relu(convolution(self.features, 1, name="reduce")(x))
@@ -70,11 +70,11 @@ class ResNet(nn.Module):
     """The classifier.
 
     Attributes:
-      stages: Number of blocks of each stage; those of ResNet-50.
-      features: Channels of the first stage; each stage has twice as many as the last.
-      classes: Number of classes.
-      policy: What `nn.remat` around each block saves; None is no `nn.remat`.
-      dtype: Type of the activations. Parameters are float32.
+        stages: Number of blocks of each stage; those of ResNet-50.
+        features: Channels of the first stage; each stage has twice as many as the last.
+        classes: Number of classes.
+        policy: What `nn.remat` around each block saves; None is no `nn.remat`.
+        dtype: Type of the activations. Parameters are float32.
     """
 
     stages: tuple[int, ...] = (3, 4, 6, 3)
@@ -85,7 +85,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
-        """Computes float32 logits; (batch, height, width, channel) in."""
+        """Compute float32 logits; (batch, height, width, channel) in."""
         block: Any = Bottleneck
         if self.policy is not None:
             block = nn.remat(Bottleneck, policy=self.policy)
@@ -106,7 +106,7 @@ class ResNet(nn.Module):
 def cross_entropy(
     model: ResNet, parameters: Any, images: Array, labels: Array
 ) -> Array:
-    """Returns the mean cross entropy; the new running averages are not kept."""
+    """Return the mean cross entropy; the new running averages are not kept."""
     logits, _ = model.apply(parameters, images, mutable=["batch_stats"])
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return jnp.mean(losses)

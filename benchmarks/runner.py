@@ -43,15 +43,15 @@ def run(
     """Measure what is not recorded yet.
 
     Args:
-      cases: what to measure, the most valuable first.
-      output: file with one line for each measurement.
-      timeout_seconds: after which a case is given up, and recorded as such.
-      until: time of `time.monotonic` when to stop. A case for which less than
-        `timeout_seconds` is left gets what is left; if that is not enough, it is not
-        recorded, and comes first the next time.
+        cases: What to measure, the most valuable first.
+        output: File with one line for each measurement.
+        timeout_seconds: After which a case is given up, and recorded as such.
+        until: Time of `time.monotonic` when to stop. A case for which less than
+            `timeout_seconds` is left gets what is left; if that is not enough, it is
+            not recorded, and comes first the next time.
 
     Returns:
-      The cases that are still to be measured.
+        The cases that are still to be measured.
     """
     waiting = missing(cases, output)
     left: list[Case] = []
@@ -87,11 +87,11 @@ def measure_alone(
     """Measure one case in a process of its own.
 
     Returns:
-      What was measured, with the environment; `"error"` if the process was too slow
-      or was killed by a signal.
+        What was measured, with the environment; `"error"` if the process was too slow
+        or was killed by a signal.
 
     Raises:
-      RuntimeError: if the process failed in a way that is ours, with its messages.
+        RuntimeError: If the process failed in a way that is ours, with its messages.
     """
     asked = json.dumps({"case": dataclasses.asdict(case), "plain": plain})
     command = [sys.executable, "-m", "benchmarks.runner", asked]

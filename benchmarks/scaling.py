@@ -42,8 +42,11 @@ _PCIE3 = 15.75e9  # bytes/s each way of 16 lanes, PCI-SIG, after 128b/130b encod
 
 
 def machines() -> dict[str, jaxswap.Node]:
-    """Return the nodes of the study by name: three of today, and the papers' with its
-    counterpart: the same GPUs and memory, two GPUs behind each PCIe 3.0 switch."""
+    """Return the nodes of the study by name.
+
+    Three of today, and the papers' with its counterpart: the same GPUs and memory, two
+    GPUs behind each PCIe 3.0 switch.
+    """
     ac922 = jaxswap.find_node("ac922")
     pcie3 = dataclasses.replace(
         ac922,
@@ -68,9 +71,9 @@ class Volume:
     """What each GPU trains on.
 
     Attributes:
-      size: voxels along each side.
-      precision: dtype of features.
-      share: of plain's device memory, to plan for; None: `USED_SHARE` of the card's.
+        size: Voxels along each side.
+        precision: Dtype of features.
+        share: Of plain's device memory, to plan for; None: `USED_SHARE` of the card's.
     """
 
     size: int
@@ -83,10 +86,10 @@ class Step:
     """A simulated step of one GPU; `fits` is false if nothing was found that does.
 
     Attributes:
-      seconds: the whole step.
-      compute_seconds: computation, replays included; the rest waits for copies.
-      device_bytes: its device memory.
-      host_bytes: its host memory.
+        seconds: The whole step.
+        compute_seconds: Computation, replays included; the rest waits for copies.
+        device_bytes: Its device memory.
+        host_bytes: Its host memory.
     """
 
     seconds: float

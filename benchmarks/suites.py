@@ -95,10 +95,10 @@ def cases_of(
     """All measurements of some suites, the most valuable first.
 
     Args:
-      chosen: names of suites; `planner` has a script of its own and none here.
-      backend: `"compiled"` or `"device"`.
-      target: name of the GPU that is compiled for.
-      is_tiny: a few of each suite, on programs that take seconds.
+        chosen: Names of suites; `planner` has a script of its own and none here.
+        backend: `"compiled"` or `"device"`.
+        target: Name of the GPU that is compiled for.
+        is_tiny: A few of each suite, on programs that take seconds.
     """
     order = ORDER
     if is_tiny:

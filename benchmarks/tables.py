@@ -159,7 +159,7 @@ def overhead(rows: Sequence[Row]) -> str:
 
 
 def link(rows: Sequence[Row]) -> str:
-    """Copies between device and pinned host memory."""
+    """Copy between device and pinned host memory."""
     copies = [row for row in rows if "bytes_per_second" in row]
     if not copies:
         return ""

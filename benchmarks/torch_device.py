@@ -85,7 +85,7 @@ def measure(case: Case, plain: dict[str, Any] | None = None) -> dict[str, Any]:
     """Check one training step, loss and gradient, and time it.
 
     Raises:
-      ValueError: if the workload is no U-Net, or the gradient is wrong.
+        ValueError: If the workload is no U-Net, or the gradient is wrong.
     """
     del plain
     parts = unet_of(case.workload)

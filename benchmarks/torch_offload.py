@@ -26,16 +26,16 @@ class OffloadSavedTensors(torch.autograd.graph.saved_tensors_hooks):
     Without a GPU the copies are synchronous: tests prove values, not overlap.
 
     Args:
-      least_bytes: tensors smaller than this stay.
+        least_bytes: Tensors smaller than this stay.
 
     Example:
-      >>> import torch
-      >>> x = torch.ones(3, requires_grad=True)
-      >>> with OffloadSavedTensors(least_bytes=0):
-      ...     y = (x * x).sum()
-      >>> y.backward()
-      >>> x.grad
-      tensor([2., 2., 2.])
+        >>> import torch
+        >>> x = torch.ones(3, requires_grad=True)
+        >>> with OffloadSavedTensors(least_bytes=0):
+        ...     y = (x * x).sum()
+        >>> y.backward()
+        >>> x.grad
+        tensor([2., 2., 2.])
     """
 
     def __init__(self, least_bytes: int = LEAST_BYTES) -> None:

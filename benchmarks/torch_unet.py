@@ -50,7 +50,7 @@ class Block(nn.Module):
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
-        """Applies the block in the type of `x`."""
+        """Apply the block in the type of `x`."""
         kind, conv = x.dtype, self.conv
         weight, bias = conv.weight.to(kind), conv.bias
         x = functional.conv3d(
@@ -100,7 +100,7 @@ class UNet3D(nn.Module):
         return self.around(self.blocks[name])(x)
 
     def forward(self, volume: Tensor) -> Tensor:
-        """Computes the logits; (batch, channel, depth, height, width) in and out."""
+        """Compute the logits; (batch, channel, depth, height, width) in and out."""
         x, skips = volume, []
         for level in range(self.shape.depth):
             x = self._call(f"encoder{level}_in", x)
@@ -125,7 +125,7 @@ def _upsample(x: Tensor) -> Tensor:
 
 
 def dice_loss(logits: Tensor, targets: Tensor, smoothing: float = 1e-5) -> Tensor:
-    """Computes minus the mean soft Dice over examples and classes, in float32."""
+    """Compute minus the mean soft Dice over examples and classes, in float32."""
     probabilities, targets = torch.sigmoid(logits.float()), targets.float()
     axes = (2, 3, 4)
     overlap = (probabilities * targets).sum(axes)

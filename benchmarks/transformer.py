@@ -55,7 +55,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, _: None) -> tuple[Array, None]:
-        """Applies the layer; (batch, position, feature) in and out."""
+        """Apply the layer; (batch, position, feature) in and out."""
         features = x.shape[-1]
         x = checkpoint_name(x, "decoder_layer_input")
         y = normalization(dtype=self.dtype, name="attention_norm")(x)
@@ -71,14 +71,14 @@ class Transformer(nn.Module):
     """The language model.
 
     Attributes:
-      layers: Number of blocks.
-      features: Width of the residual stream.
-      heads: Number of attention heads.
-      vocabulary: Number of tokens there are.
-      positions: Length of the sequences.
-      is_scanned: Whether the blocks are one `nn.scan` over stacked parameters.
-      policy: What `nn.remat` around each block saves; None is no `nn.remat`.
-      dtype: Type of the activations. Parameters are float32.
+        layers: Number of blocks.
+        features: Width of the residual stream.
+        heads: Number of attention heads.
+        vocabulary: Number of tokens there are.
+        positions: Length of the sequences.
+        is_scanned: Whether the blocks are one `nn.scan` over stacked parameters.
+        policy: What `nn.remat` around each block saves; None is no `nn.remat`.
+        dtype: Type of the activations. Parameters are float32.
     """
 
     layers: int = 24
@@ -92,7 +92,7 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Array) -> Array:
-        """Computes float32 logits; (batch, position) in, one axis more out."""
+        """Compute float32 logits; (batch, position) in, one axis more out."""
         embedding = nn.Embed(
             self.vocabulary, self.features, dtype=self.dtype, name="embedding"
         )
@@ -124,7 +124,7 @@ class Transformer(nn.Module):
 def cross_entropy(
     model: Transformer, parameters: Any, tokens: Array, targets: Array
 ) -> Array:
-    """Returns the mean cross entropy of the tokens that come next."""
+    """Return the mean cross entropy of the tokens that come next."""
     logits: Any = model.apply(parameters, tokens)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
     return jnp.mean(losses)

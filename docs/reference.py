@@ -53,10 +53,10 @@ def build(folder: Path) -> None:
     """Write the pages.
 
     Args:
-        folder: where to; it is made.
+        folder: Where to; it is made.
 
     Raises:
-        UserWarning: if pdoc cannot import a module or read a docstring or a type.
+        UserWarning: If pdoc cannot import a module or read a docstring or a type.
     """
     # pdoc takes names that are imported from elsewhere only if they are listed.
     setattr(jaxswap, "__all__", [*public_names(), *MODULES])  # noqa: B010

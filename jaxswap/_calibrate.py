@@ -37,30 +37,30 @@ def calibrate(
     Takes a minute or two; nothing else should run on the GPU meanwhile.
 
     Args:
-      device: a `jax.Device`; by default JAX's default device.
-      like: the GPU whose other numbers (memory, multiprocessors, clock) are right for
-        this one: a name that `jaxswap` knows or a `jaxswap.Target`. Needed for a GPU
-        that is neither built in nor saved.
-      quick: measure with smaller programs and fewer repeats.
-      save: write the result to the user's folder (`$JAXSWAP_HOME/targets`, else
-        `$XDG_CONFIG_HOME/jaxswap/targets`, else `~/.config/jaxswap/targets`), where it
-        is found by `target=None` and by its name in later runs.
-      progress: is told each result, one line of text each.
+        device: A `jax.Device`; by default JAX's default device.
+        like: The GPU whose other numbers (memory, multiprocessors, clock) are right for
+            this one: a name that `jaxswap` knows or a `jaxswap.Target`. Needed for a
+            GPU that is neither built in nor saved.
+        quick: Measure with smaller programs and fewer repeats.
+        save: Write the result to the user's folder (`$JAXSWAP_HOME/targets`, else
+            `$XDG_CONFIG_HOME/jaxswap/targets`, else `~/.config/jaxswap/targets`), where
+            it is found by `target=None` and by its name in later runs.
+        progress: Is told each result, one line of text each.
 
     Returns:
-      The GPU with measured `rates`.
+        The GPU with measured `rates`.
 
     Raises:
-      RuntimeError: if the device is no GPU.
-      ValueError: if the GPU is unknown and `like` is not given, if `like` is not a
-        known name, or if too little of the GPU's memory is free.
-      OSError: if the result cannot be saved. The folder is made before measuring.
+        RuntimeError: If the device is no GPU.
+        ValueError: If the GPU is unknown and `like` is not given, if `like` is not a
+            known name, or if too little of the GPU's memory is free.
+        OSError: If the result cannot be saved. The folder is made before measuring.
 
     Example:
-      >>> import jax, jaxswap
-      >>> if jax.default_backend() == "gpu":
-      ...     mine = jaxswap.calibrate(quick=True)
-      ...     both_ways = mine.rates.both_ways_share
+        >>> import jax, jaxswap
+        >>> if jax.default_backend() == "gpu":
+        ...     mine = jaxswap.calibrate(quick=True)
+        ...     both_ways = mine.rates.both_ways_share
     """
     device = default_device() if device is None else device
     if device.platform != "gpu":
@@ -92,21 +92,21 @@ def resolve_target(target: str | Target | None) -> Target:
     """Find the GPU that a user means.
 
     Args:
-      target: a `Target`, which is returned as it is; a name, looked up among the saved
-        targets first and the built-in ones then; a path that ends in `.json`; or None
-        for JAX's default device, saved or built in.
+        target: A `Target`, which is returned as it is; a name, looked up among the
+            saved targets first and the built-in ones then; a path that ends in `.json`;
+            or None for JAX's default device, saved or built in.
 
     Returns:
-      The GPU's numbers.
+        The GPU's numbers.
 
     Raises:
-      ValueError: if the name is not known, if a file is no saved target, or if None is
-        given and the default device is no GPU or an unknown one.
-      OSError: if a file cannot be read.
+        ValueError: If the name is not known, if a file is no saved target, or if None
+            is given and the default device is no GPU or an unknown one.
+        OSError: If a file cannot be read.
 
     Example:
-      >>> resolve_target("H100").name
-      'h100'
+        >>> resolve_target("H100").name
+        'h100'
     """
     if isinstance(target, Target):
         return target
@@ -122,7 +122,8 @@ def default_device() -> Any:
     """Return the device that JAX puts new arrays on.
 
     Returns:
-      The `jax.Device` that `jax.default_device` names, else the first of this process.
+        The `jax.Device` that `jax.default_device` names, else the first of this
+        process.
     """
     chosen: Any = getattr(jax.config, "jax_default_device", None)
     if chosen is None:

@@ -26,11 +26,11 @@ class Check:
     """What `jaxswap.check` compared, and how well it agreed.
 
     Attributes:
-        function: name of the function.
-        rows: one for each policy.
-        arrays: how many arrays have a gradient.
-        numbers: how many numbers these hold.
-        nonzero: how many of them are finite and not zero; if none is, the check says
+        function: Name of the function.
+        rows: One for each policy.
+        arrays: How many arrays have a gradient.
+        numbers: How many numbers these hold.
+        nonzero: How many of them are finite and not zero; if none is, the check says
             nothing.
 
     Example:
@@ -101,30 +101,30 @@ def check(
     infinity must stand where plain JAX has them.
 
     Args:
-        fn: a function as `jaxswap.offload` takes it.
-        *args: its arguments. Arrays are traced, everything else is static.
-        argnums: positional arguments to differentiate; `None`: every array of
+        fn: A function as `jaxswap.offload` takes it.
+        *args: Its arguments. Arrays are traced, everything else is static.
+        argnums: Positional arguments to differentiate; `None`: every array of
             floating point or complex numbers, keyword arguments included; with a
             `plan` the first argument, as in `jaxswap.plan`.
-        has_aux: whether `fn` returns a pair whose second part has no gradient.
-        policy: as in `jaxswap.offload`; compared first.
-        plan: likewise.
-        budget: likewise.
-        target: likewise.
-        mixes: how many random mixes of actions are tried.
-        rtol: see above; `None`: 1e-5 for float32, 4e-3 and 3e-2 where float16 or
+        has_aux: Whether `fn` returns a pair whose second part has no gradient.
+        policy: As in `jaxswap.offload`; compared first.
+        plan: Likewise.
+        budget: Likewise.
+        target: Likewise.
+        mixes: How many random mixes of actions are tried.
+        rtol: See above; `None`: 1e-5 for float32, 4e-3 and 3e-2 where float16 or
             bfloat16 is computed in, 1e-12 for float64.
-        seed: other random mixes for another number.
-        **kwargs: keyword arguments of `fn`.
+        seed: Other random mixes for another number.
+        **kwargs: Keyword arguments of `fn`.
 
     Returns:
         The report; print it.
 
     Raises:
-        jaxswap.GradientError: if something differs; it names the array, the policy
+        jaxswap.GradientError: If something differs; it names the array, the policy
             and the difference, and holds what repeats it.
-        TypeError: if `fn` is not callable, or there is nothing to differentiate.
-        ValueError: if `argnums` names no argument, or `mixes` is negative.
+        TypeError: If `fn` is not callable, or there is nothing to differentiate.
+        ValueError: If `argnums` names no argument, or `mixes` is negative.
 
     Example:
         >>> import jax.numpy as jnp, jaxswap
@@ -190,7 +190,7 @@ class Problem:
     """Arguments of a function, parted into what is differentiated and what is not.
 
     Attributes:
-        operands: the arrays to differentiate, by name, and the other ones.
+        operands: The arrays to differentiate, by name, and the other ones.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ def refuse_wrong_jaxlib(version: str) -> None:
     pass on GPUs (github.com/openxla/xla/issues/46231).
 
     Raises:
-        ImportError: naming the versions to install instead.
+        ImportError: Naming the versions to install instead.
     """
     if version == "0.11.0":
         raise ImportError(
@@ -87,12 +87,12 @@ class Scan:
     """A `lax.scan` equation, whatever the version of JAX.
 
     Attributes:
-        jaxpr: its body, of constants, carry and one slice of each scanned array.
-        const_count: how many operands are constants.
-        carry_count: how many are carried; the rest are scanned.
-        length: trip count.
-        reverse: whether it starts with the last slice.
-        unroll: iterations that it runs at a time.
+        jaxpr: Its body, of constants, carry and one slice of each scanned array.
+        const_count: How many operands are constants.
+        carry_count: How many are carried; the rest are scanned.
+        length: Trip count.
+        reverse: Whether it starts with the last slice.
+        unroll: Iterations that it runs at a time.
     """
 
     jaxpr: Any
@@ -246,8 +246,8 @@ def cuda_topology(target_config: str, shape: str) -> topologies.TopologyDescript
     here and asked again.
 
     Args:
-      target_config: text form of a `GpuTargetConfigProto`.
-      shape: partitions x hosts x GPUs, such as `"1x1x1"`.
+        target_config: Text form of a `GpuTargetConfigProto`.
+        shape: Partitions x hosts x GPUs, such as `"1x1x1"`.
     """
 
     def describe() -> topologies.TopologyDescription:
@@ -270,7 +270,7 @@ def start_without_gpu(devices: str = "/dev") -> None:
     looks for devices, though it is wanted for compiling alone.
 
     Args:
-      devices: the folder in which a GPU's driver puts its files.
+        devices: The folder in which a GPU's driver puts its files.
     """
     has_gpu = any(pathlib.Path(devices).glob("nvidia[0-9]*"))
     with contextlib.nullcontext() if has_gpu else _unchecked_cuda_libraries():

@@ -52,9 +52,9 @@ def host_state(tx: T, *, min_bytes: int | str = "1MiB") -> T:
     on the device at once.
 
     Args:
-        tx: an optax transformation: anything with `init` and `update` in a named
+        tx: An optax transformation: anything with `init` and `update` in a named
             tuple. It may be a chain, and take extra arguments.
-        min_bytes: smaller leaves of the state stay on the device, as copies of small
+        min_bytes: Smaller leaves of the state stay on the device, as copies of small
             arrays cost more time than they are worth. Bytes, or text such as `"4MiB"`.
 
     Returns:
@@ -64,9 +64,9 @@ def host_state(tx: T, *, min_bytes: int | str = "1MiB") -> T:
         read from a checkpoint.
 
     Raises:
-        TypeError: if `tx` is no optax transformation.
-        ValueError: if `min_bytes` cannot be read.
-        NotImplementedError: when updating, if `tx` uses a mutable array.
+        TypeError: If `tx` is no optax transformation.
+        ValueError: If `min_bytes` cannot be read.
+        NotImplementedError: When updating, if `tx` uses a mutable array.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap, optax
@@ -131,9 +131,9 @@ def _sent(state: Any, min_bytes: int, host_of: Mapping[int, Any]) -> Any:
     """Copy the large leaves of a state to the host, if they are not there.
 
     Args:
-        state: a pytree.
-        min_bytes: smaller leaves stay.
-        host_of: by `id`, the host array that a leaf was fetched from: it goes instead
+        state: A pytree.
+        min_bytes: Smaller leaves stay.
+        host_of: By `id`, the host array that a leaf was fetched from: it goes instead
             of a leaf that did not change.
     """
 
@@ -190,10 +190,10 @@ def _stream(
     """Call `fn` with its operations in an order in which host arrays come one by one.
 
     Args:
-        fn: copies its host arrays to the device itself, and results to the host.
-        args: its arguments. The first are the gradients and its first result the
+        fn: Copies its host arrays to the device itself, and results to the host.
+        args: Its arguments. The first are the gradients and its first result the
             updates.
-        kwargs: its keyword arguments.
+        kwargs: Its keyword arguments.
     """
     flat = flatten_function(fn, args, kwargs, _is_array)
 

@@ -36,32 +36,33 @@ class Evidence:
     """What a compiled program does with memory.
 
     Attributes:
-      target: the GPU it was compiled for.
-      argument_bytes: device memory of the arguments.
-      output_bytes: device memory of the results.
-      alias_bytes: results that take the place of donated arguments.
-      temp_bytes: device memory of everything between.
-      host_bytes: pinned host memory: swapped values, pinned arguments and results.
-      copies: every copy between device and host, in the order of the program text,
-        each with `direction` (`"to_host"` or `"to_device"`), `nbytes` of one execution,
-        `repeats`, `label`, `heavy` (names of the heavy operations that it overlaps) and
-        `is_exposed`.
-      at_peak: temporaries alive when most device memory is in use, largest first, each
-        with `nbytes`, `label`, `array` (type and sizes), `opcode` and `source`. Their
-        bytes add up to `temp_bytes`, but for alignment and gaps between buffers. Empty
-        if XLA did not say.
-      collectives: what devices send to one another, if the arguments are split over a
-        mesh. The other numbers are then those of one device.
-      compile_seconds: time that XLA took.
-      hlo_text: the compiled program.
+        target: The GPU it was compiled for.
+        argument_bytes: Device memory of the arguments.
+        output_bytes: Device memory of the results.
+        alias_bytes: Results that take the place of donated arguments.
+        temp_bytes: Device memory of everything between.
+        host_bytes: Pinned host memory: swapped values, pinned arguments and results.
+        copies: Every copy between device and host, in the order of the program text,
+            each with `direction` (`"to_host"` or `"to_device"`), `nbytes` of one
+            execution, `repeats`, `label`, `heavy` (names of the heavy operations that
+            it overlaps) and `is_exposed`.
+        at_peak: Temporaries alive when most device memory is in use, largest first,
+            each with `nbytes`, `label`, `array` (type and sizes), `opcode` and
+            `source`. Their bytes add up to `temp_bytes`, but for alignment and gaps
+            between buffers. Empty if XLA did not say.
+        collectives: What devices send to one another, if the arguments are split over a
+            mesh. The other numbers are then those of one device.
+        compile_seconds: Time that XLA took.
+        hlo_text: The compiled program.
 
     Example:
-      >>> import jax, jax.numpy as jnp, jaxswap
-      >>> x = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
-      >>> seen = jaxswap.inspect(jax.grad(lambda x: (x @ x).sum()), x, target="h100")
-      >>> seen.device_bytes == seen.argument_bytes + seen.output_bytes + seen.temp_bytes
-      True
-      >>> largest = max((buffer.nbytes for buffer in seen.at_peak), default=0)
+        >>> import jax, jax.numpy as jnp, jaxswap
+        >>> x = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
+        >>> seen = jaxswap.inspect(jax.grad(lambda x: (x @ x).sum()), x, target="h100")
+        >>> parts = seen.argument_bytes + seen.output_bytes + seen.temp_bytes
+        >>> seen.device_bytes == parts
+        True
+        >>> largest = max((buffer.nbytes for buffer in seen.at_peak), default=0)
     """
 
     target: str
@@ -134,36 +135,38 @@ def inspect(
     """Compile a function and report what the compiled program does with memory.
 
     Args:
-      fn: the function. If it is jitted already, its donated and static arguments count.
-      *args: its arguments: arrays, `jax.ShapeDtypeStruct` or pytrees of them. Leaves
-        that are no arrays are static, unless `fn` is jitted. An array sharded over a
-        mesh is sharded in the same way over as many imitated GPUs, and the numbers are
-        those of one of them.
-      target: a GPU by name, or its numbers; it need not be there. None compiles for
-        JAX's default device. On CPU, where host and device memory are one, a program
-        shows no copies.
-      compiler_options: options for XLA, as `jax.stages.Lowered.compile` takes them.
-        For GPUs older than Hopper, XLA overlaps no copy with computation unless
-        `{"xla_gpu_enable_latency_hiding_scheduler": True}` is given, here as in
-        `jax.jit`.
-      strict: have XLA refuse a program in which it would compute on the host by itself,
-        as it does when an operation reads a swapped value before it is back.
-      **kwargs: further arguments of `fn`.
+        fn: The function. If it is jitted already, its donated and static arguments
+            count.
+        *args: Its arguments: arrays, `jax.ShapeDtypeStruct` or pytrees of them. Leaves
+            that are no arrays are static, unless `fn` is jitted. An array sharded over
+            a mesh is sharded in the same way over as many imitated GPUs, and the
+            numbers are those of one of them.
+        target: A GPU by name, or its numbers; it need not be there. None compiles for
+            JAX's default device. On CPU, where host and device memory are one, a
+            program shows no copies.
+        compiler_options: Options for XLA, as `jax.stages.Lowered.compile` takes them.
+            For GPUs older than Hopper, XLA overlaps no copy with computation unless
+            `{"xla_gpu_enable_latency_hiding_scheduler": True}` is given, here as in
+            `jax.jit`.
+        strict: Have XLA refuse a program in which it would compute on the host by
+            itself, as it does when an operation reads a swapped value before it is
+            back.
+        **kwargs: Further arguments of `fn`.
 
     Returns:
-      The evidence.
+        The evidence.
 
     Raises:
-      ImportError: if `target` is given and JAX's CUDA plugin is not installed.
-      ValueError: if `target` is not known, or its plugin cannot compile for it.
-      NotImplementedError: if `strict` is set and XLA has no such option.
-      jax.errors.JaxRuntimeError: if XLA cannot compile the program.
+        ImportError: If `target` is given and JAX's CUDA plugin is not installed.
+        ValueError: If `target` is not known, or its plugin cannot compile for it.
+        NotImplementedError: If `strict` is set and XLA has no such option.
+        jax.errors.JaxRuntimeError: If XLA cannot compile the program.
 
     Example:
-      >>> x = jax.ShapeDtypeStruct((256, 256), "float32")
-      >>> seen = inspect(lambda x: (x @ x).sum(), x, target="h100")
-      >>> seen.argument_bytes, seen.host_bytes, seen.copies
-      (262144, 0, ())
+        >>> x = jax.ShapeDtypeStruct((256, 256), "float32")
+        >>> seen = inspect(lambda x: (x @ x).sum(), x, target="h100")
+        >>> seen.argument_bytes, seen.host_bytes, seen.copies
+        (262144, 0, ())
     """
     gpu = None if target is None else find_target(target)
     lowered = _lower_for(gpu, fn, args, kwargs)

@@ -83,25 +83,25 @@ def offload(
     told otherwise: pass `compiler_options=jaxswap.compiler_options()` to `jax.jit`.
 
     Args:
-        fn: a function of arrays, pytrees of arrays and anything else; arrays that it
+        fn: A function of arrays, pytrees of arrays and anything else; arrays that it
             closes over are differentiated like arguments. It is traced, so it must
             not branch on the value of an array. Reverse mode only.
-        policy: what becomes of the values. `None`: swap large results of heavy
+        policy: What becomes of the values. `None`: swap large results of heavy
             operations, recompute what is cheap, keep what is small. A function of a
             `jaxswap.Value` that returns a `jaxswap.Action`, asked once for each
             forward value (a value that is to be recomputed is replaced by what it is
             computed from); a `jaxswap.Action` for all of them; or a policy object
             such as `jaxswap.LMS()`.
-        plan: follow this plan, made by `jaxswap.plan` for the same function and
+        plan: Follow this plan, made by `jaxswap.plan` for the same function and
             arguments of the same types.
-        budget: device memory of value and gradient together (arguments, results and
+        budget: Device memory of value and gradient together (arguments, results and
             temporaries), such as `"12GiB"` or a number of bytes. A plan is made for
             each set of argument types when the function is traced, and compiled to
             check it; see `jaxswap.plan`.
-        reserve: the part of the budget that something else needs, such as the
+        reserve: The part of the budget that something else needs, such as the
             optimizer's state.
-        target: the GPU to plan for; `None`: JAX's default device.
-        in_shardings: how `jax.jit` splits the positional arguments over a mesh of
+        target: The GPU to plan for; `None`: JAX's default device.
+        in_shardings: How `jax.jit` splits the positional arguments over a mesh of
             devices, a pytree prefix of them as in `jax.jit(fn, in_shardings=...)`.
             Under `jit` with automatic axes a trace cannot see that; without it the
             gradients are right, but their all-reduces are not combined, and a budget
@@ -113,13 +113,13 @@ def offload(
         differentiation it is `fn`.
 
     Raises:
-        TypeError: if `fn` is not callable or `policy` is none of the above; in
+        TypeError: If `fn` is not callable or `policy` is none of the above; in
             forward mode (`jax.jvp`, `jax.jacfwd`), for which `fn` itself is left as
             `__wrapped__`.
-        ValueError: if several of `policy`, `plan` and `budget` are given, or one
+        ValueError: If several of `policy`, `plan` and `budget` are given, or one
             cannot be read; when called, if the plan was made for other arguments.
-        jaxswap.BudgetError: when called, if nothing fits into the budget.
-        NotImplementedError: when called, if `fn` reads or writes a mutable array.
+        jaxswap.BudgetError: When called, if nothing fits into the budget.
+        NotImplementedError: When called, if `fn` reads or writes a mutable array.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap

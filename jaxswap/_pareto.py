@@ -26,13 +26,13 @@ class Point:
     """One plan of the curve.
 
     Attributes:
-        method: the policy's name; `"jaxswap"` for the planner.
-        budget_bytes: the budget; `None` for a policy that knows none.
-        device_bytes: device memory, compiled or simulated.
-        host_bytes: pinned host memory.
-        seconds: simulated seconds of a step.
-        fits: whether it fits the budget.
-        bound_seconds: no plan for this budget is faster, as far as the model can
+        method: The policy's name; `"jaxswap"` for the planner.
+        budget_bytes: The budget; `None` for a policy that knows none.
+        device_bytes: Device memory, compiled or simulated.
+        host_bytes: Pinned host memory.
+        seconds: Simulated seconds of a step.
+        fits: Whether it fits the budget.
+        bound_seconds: No plan for this budget is faster, as far as the model can
             tell; 0 if it says nothing.
 
     Example:
@@ -56,9 +56,9 @@ class Pareto:
     """What memory costs in time.
 
     Attributes:
-        target: the GPU's name.
-        plain: the step that keeps everything.
-        points: plans, by method, the largest budget first.
+        target: The GPU's name.
+        plain: The step that keeps everything.
+        points: Plans, by method, the largest budget first.
 
     Example:
         >>> import jaxswap
@@ -130,23 +130,23 @@ def pareto(
     """Plan a function for several budgets: what does less memory cost in time?
 
     Args:
-        fn: the loss, as `jaxswap.plan` takes it.
-        *args: its arguments: arrays or their types.
-        target: the GPU; `None`: JAX's default device.
-        budgets: device memory to plan for; `None`: from nine to three tenths of what
+        fn: The loss, as `jaxswap.plan` takes it.
+        *args: Its arguments: arrays or their types.
+        target: The GPU; `None`: JAX's default device.
+        budgets: Device memory to plan for; `None`: from nine to three tenths of what
             the function needs if everything is kept, and the smallest that works.
-        policies: methods to compare with, by name, such as those of
+        policies: Methods to compare with, by name, such as those of
             `jaxswap.policies`; each is planned at each budget.
-        compile: whether to compile every plan, which takes longer; else bytes are
+        compile: Whether to compile every plan, which takes longer; else bytes are
             simulated like the seconds.
-        progress: as in `jaxswap.plan`.
-        **options: further options of `jaxswap.plan`, and keyword arguments of `fn`.
+        progress: As in `jaxswap.plan`.
+        **options: Further options of `jaxswap.plan`, and keyword arguments of `fn`.
 
     Returns:
         The points, with methods to print and to draw them.
 
     Raises:
-        ValueError: as `jaxswap.plan` does.
+        ValueError: As `jaxswap.plan` does.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap

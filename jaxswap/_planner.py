@@ -45,43 +45,43 @@ def plan(
     program, budget, target and versions: the same call again costs a trace.
 
     Args:
-        fn: the loss: a function whose (first) result is a scalar.
-        *args: its arguments: arrays, `jax.ShapeDtypeStruct` or pytrees of them;
+        fn: The loss: a function whose (first) result is a scalar.
+        *args: Its arguments: arrays, `jax.ShapeDtypeStruct` or pytrees of them;
             nothing is executed.
-        budget: device memory of the compiled `value_and_grad` of `fn`: arguments,
+        budget: Device memory of the compiled `value_and_grad` of `fn`: arguments,
             results and temporaries. `"12GiB"`, `"12GB"`, a number of bytes, or
             `"smallest"` for the plan that needs least. `None`: all of the GPU's.
-        target: the GPU: a name, a `jaxswap.Target`, or `None` for JAX's default
+        target: The GPU: a name, a `jaxswap.Target`, or `None` for JAX's default
             device. A machine (`"dgx-h100"`, a `jaxswap.Node`): its GPUs, which share
             its links and its memory among as many as the arguments are split over.
-        policy: plan by this policy instead: one of `jaxswap.policies`, or what
+        policy: Plan by this policy instead: one of `jaxswap.policies`, or what
             `jaxswap.offload` takes.
-        reserve: the part of the budget that something else needs, such as the
+        reserve: The part of the budget that something else needs, such as the
             optimizer's state.
-        host_budget: pinned host memory that the plan may use on each device; `None`:
+        host_budget: Pinned host memory that the plan may use on each device; `None`:
             what there is.
-        argnums: which arguments are differentiated, as in `jax.value_and_grad`.
-        has_aux: whether `fn` returns a pair of the loss and something else.
-        compile: whether to compile plans. Without, bytes are those of the simulation.
-        most_compiles: how many programs to compile at most.
-        search_seconds: processor time to search below one limit; more can find a
+        argnums: Which arguments are differentiated, as in `jax.value_and_grad`.
+        has_aux: Whether `fn` returns a pair of the loss and something else.
+        compile: Whether to compile plans. Without, bytes are those of the simulation.
+        most_compiles: How many programs to compile at most.
+        search_seconds: Processor time to search below one limit; more can find a
             faster plan.
-        progress: whether to write what is going on to stderr, or a function that is
+        progress: Whether to write what is going on to stderr, or a function that is
             given each line.
-        **kwargs: further arguments of `fn`.
+        **kwargs: Further arguments of `fn`.
 
     Returns:
         The plan.
 
     Raises:
-        jaxswap.BudgetError: if nothing fits; names the smallest budget that does and
+        jaxswap.BudgetError: If nothing fits; names the smallest budget that does and
             what holds the memory then.
-        jaxswap.HostMemoryError: if the plan needs more pinned host memory than
+        jaxswap.HostMemoryError: If the plan needs more pinned host memory than
             `host_budget`, or than this machine and XLA's pool have.
-        TypeError: if `fn` is not callable or does not return a scalar.
-        ValueError: if an argument cannot be understood, or `target` is unknown, or it
+        TypeError: If `fn` is not callable or does not return a scalar.
+        ValueError: If an argument cannot be understood, or `target` is unknown, or it
             is `None` where there is no GPU.
-        ImportError: if a GPU that is not there is to be compiled for without JAX's
+        ImportError: If a GPU that is not there is to be compiled for without JAX's
             CUDA plugin (`pip install "jaxswap[gpu-targets]"`).
 
     Example:

@@ -81,19 +81,19 @@ def offload(
     in what should become of them, around several heavy layers rather than one.
 
     Args:
-        module: a module class, `functools.partial` of one, or a function whose first
+        module: A module class, `functools.partial` of one, or a function whose first
             argument is a module, such as a method in a class body.
-        policy: as for `jaxswap.offload`, and so are the next four.
-        plan: a plan made for the same function of the same variables.
-        budget: bytes for value and gradient of this module alone.
-        reserve: the part of the budget that something else needs.
-        target: the GPU to plan for.
-        variables: the variable collections that are lifted; the module sees no other.
-        rngs: the random number sequences that are lifted.
-        static_argnums: arguments that hold no arrays, counted with `self` as 0, for
+        policy: As for `jaxswap.offload`, and so are the next four.
+        plan: A plan made for the same function of the same variables.
+        budget: Bytes for value and gradient of this module alone.
+        reserve: The part of the budget that something else needs.
+        target: The GPU to plan for.
+        variables: The variable collections that are lifted; the module sees no other.
+        rngs: The random number sequences that are lifted.
+        static_argnums: Arguments that hold no arrays, counted with `self` as 0, for
             calls written for `nn.remat`. Nothing needs to be listed: whatever is no
             array is passed on as it is, keyword arguments too.
-        methods: names of the methods to lift; `None`: `__call__`. Of no meaning for
+        methods: Names of the methods to lift; `None`: `__call__`. Of no meaning for
             functions.
 
     Returns:
@@ -101,7 +101,7 @@ def offload(
         same arguments; without `module`, a decorator.
 
     Raises:
-        TypeError: if `module`, `static_argnums` or `methods` is none of the above;
+        TypeError: If `module`, `static_argnums` or `methods` is none of the above;
             when called, if the first argument of a function is no module or a static
             argument holds an array.
         ValueError, jaxswap.BudgetError, NotImplementedError: as `jaxswap.offload`.

@@ -66,15 +66,15 @@ def offload(
     is given stays on the device, and only its own computation can hide its copies.
 
     Args:
-        f: a function of modules, pytrees of arrays and anything else; a method, in the
+        f: A function of modules, pytrees of arrays and anything else; a method, in the
             class body or of an instance. Modules that it writes to must be arguments:
             nnx refuses to write to one that is closed over.
-        policy: as for `jaxswap.offload`, and so are the next four.
-        plan: a plan made for the same function of the same state.
-        budget: bytes for value and gradient of this function.
-        reserve: the part of the budget that something else needs.
-        target: the GPU to plan for.
-        static_argnums: arguments that hold no arrays, for calls written for
+        policy: As for `jaxswap.offload`, and so are the next four.
+        plan: A plan made for the same function of the same state.
+        budget: Bytes for value and gradient of this function.
+        reserve: The part of the budget that something else needs.
+        target: The GPU to plan for.
+        static_argnums: Arguments that hold no arrays, for calls written for
             `nnx.remat`. Nothing needs to be listed: whatever is no array is passed on
             as it is.
 
@@ -82,10 +82,10 @@ def offload(
         A function with the signature of `f`; without `f`, a decorator.
 
     Raises:
-        TypeError: if `f` is not callable or `static_argnums` is none of the above;
+        TypeError: If `f` is not callable or `static_argnums` is none of the above;
             when called, if a static argument holds an array or a module.
         ValueError, jaxswap.BudgetError: as `jaxswap.offload`.
-        NotImplementedError: when called, if a variable is a mutable array.
+        NotImplementedError: When called, if a variable is a mutable array.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap.nnx

@@ -39,8 +39,8 @@ class TFLMSv2:
     each as if more were never better for memory. It knows no time.
 
     Attributes:
-        min_bytes: tensors smaller than this stay.
-        most_ahead: where the search for `swapin_ahead` ends.
+        min_bytes: Tensors smaller than this stay.
+        most_ahead: Where the search for `swapin_ahead` ends.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap
@@ -103,8 +103,8 @@ class Imai2018:
     stays. Nothing is recomputed.
 
     Attributes:
-        share: the encoder's share of the forward pass's operations.
-        swapin_ahead: how many levels before its use a copy starts.
+        share: The encoder's share of the forward pass's operations.
+        swapin_ahead: How many levels before its use a copy starts.
 
     Example:
         >>> import jaxswap
@@ -167,7 +167,7 @@ class SwapEverything:
     its use.
 
     Attributes:
-        min_bytes: values smaller than this stay.
+        min_bytes: Values smaller than this stay.
 
     Example:
         >>> import jaxswap
@@ -197,7 +197,7 @@ class SaveOnCpu:
     (github.com/pytorch/pytorch/issues/106360).
 
     Attributes:
-        min_bytes: values smaller than this stay; 0 is PyTorch's own choice.
+        min_bytes: Values smaller than this stay; 0 is PyTorch's own choice.
 
     Example:
         >>> import jaxswap
@@ -256,7 +256,7 @@ class OffloadDots:
     operations ahead, which needs less memory than JAX's own.
 
     Attributes:
-        swapin_ahead: heavy operations before its use at which a copy may start.
+        swapin_ahead: Heavy operations before its use at which a copy may start.
 
     Example:
         >>> import jaxswap

@@ -6,8 +6,10 @@ public names and nothing more.
 """
 
 import ast
+import itertools
 import json
 import pathlib
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -33,6 +35,7 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60  # its docstring aside
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+Documented = ast.Module | ast.ClassDef | Function
 Check = Callable[[str, str], list[str]]
 
 
@@ -106,7 +109,7 @@ def check_docstrings(source: str, module: str) -> list[str]:
     """Modules and everything without an underscore say what they are."""
 
     def undocumented(node: ast.AST, name: str) -> Iterator[str]:
-        if not isinstance(node, ast.Module | ast.ClassDef | Function):
+        if not isinstance(node, Documented):
             return
         decorators = [ast.unparse(d) for d in getattr(node, "decorator_list", [])]
         if not ast.get_docstring(node) and "overload" not in decorators:
@@ -118,6 +121,42 @@ def check_docstrings(source: str, module: str) -> list[str]:
                     yield from undocumented(child, f"{name}.{child_name}")
 
     return list(undocumented(ast.parse(source), module))
+
+
+SECTIONS = {"Args", "Attributes", "Returns", "Yields", "Raises"}
+SECTIONS |= {"Example", "References"}
+THIRD_PERSON = "Returns Reads Computes Makes Writes Finds Adds Runs Puts Raises Applies"
+THIRD_PERSON += " Turns Takes Gives Checks Prepares Splits Describes Samples"
+THIRD_PERSON += " Does Counts Picks Yields Saves Waits Shows Prints Builds Opens Starts"
+SECTION = re.compile(r"^( *)(\w+):$")
+
+
+def check_docstring_form(source: str, module: str) -> list[str]:
+    """Google's form: known sections, indented by four; functions told what to do."""
+
+    def faults(node: Documented, text: str) -> Iterator[str]:
+        first = text.split(maxsplit=1)[0]
+        if isinstance(node, Function) and first.rstrip(",") in THIRD_PERSON.split():
+            yield f"begins with {first}"
+        lines = text.splitlines()
+        for line, below in itertools.pairwise(lines):
+            found = SECTION.match(line)
+            if found and not found[1] and found[2][0].isupper():
+                if found[2] not in SECTIONS:
+                    yield f"has a section {found[2]}"
+                elif not re.match(r" {4}\S", below):
+                    yield f"{found[2]} is not indented by four"
+        for section in ("Args", "Attributes", "Raises"):
+            entries = text.partition(f"\n{section}:\n")[2].partition("\n\n")[0]
+            for name in re.findall(r"^ {4}([*\w.]+): [a-z]+ ", entries, re.M):
+                yield f"{section}: {name} begins with a small letter"
+
+    return [
+        f"{module}.{getattr(node, 'name', '')}: {fault}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, Documented) and (text := ast.get_docstring(node))
+        for fault in faults(node, text)
+    ]
 
 
 def check_annotations(source: str, module: str) -> list[str]:
@@ -248,10 +287,21 @@ def test_no_file_uses_private_jax() -> None:
 
 
 @pytest.mark.parametrize(
-    "check", [check_size, check_manners, check_docstrings, check_annotations]
+    "check",
+    [
+        check_size,
+        check_manners,
+        check_docstrings,
+        check_docstring_form,
+        check_annotations,
+    ],
 )
 def test_package_keeps_house_style(check: Check) -> None:
     assert_none_found(check, sources(PACKAGE))
+
+
+def test_docstrings_of_benchmarks_have_the_form_of_the_package() -> None:
+    assert_none_found(check_docstring_form, sources(USERS))
 
 
 def test_core_files_import_only_floors_below() -> None:
@@ -302,6 +352,10 @@ BAD = [
     (check_docstrings, "m", "'''m'''\ndef f(): pass"),
     (check_docstrings, "m", "'''m'''\nclass A: pass"),
     (check_docstrings, "m", "'''m'''\nclass A:\n  '''a'''\n  def f(self): pass"),
+    (check_docstring_form, "m", "def f(): '''Returns one.'''"),
+    (check_docstring_form, "m", "def f():\n  '''Add.\n\n  Args:\n    x: One.\n  '''"),
+    (check_docstring_form, "m", "def f():\n  '''Add.\n\n  Input:\n      x.\n  '''"),
+    (check_docstring_form, "m", "'''m\n\nArgs:\n    x: one more.\n'''"),
     (check_annotations, "m", "def f(x) -> None: pass"),
     (check_annotations, "m", "def f(*x) -> None: pass"),
     (check_annotations, "m", "def f(x: int): pass"),
@@ -341,6 +395,8 @@ GOOD = [
     (check_manners, "m", "try:\n  f()\nexcept KeyError as error:\n  raise"),
     (check_docstrings, "m", "'''m'''\ndef _f(): pass"),
     (check_docstrings, "m", "'''m'''\n@overload\ndef f(): ..."),
+    (check_docstring_form, "m", "class A: '''Returns of a loan.'''"),
+    (check_docstring_form, "m", "'''m\n\nArgs:\n    x: One.\n    y: `a`.\n'''"),
     (check_annotations, "m", "class A:\n  def __init__(self, x: int): pass"),
     (check_core_order, "jaxswap._trace.m", "import jax\nfrom .._compat import literal"),
     (check_core_order, "jaxswap._trace.m", "from jaxswap._base.units import x"),

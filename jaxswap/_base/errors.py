@@ -9,9 +9,9 @@ class BudgetError(ValueError):
     """No plan fits into the budget.
 
     Attributes:
-        budget_bytes: the budget that was asked for.
-        smallest_bytes: the smallest budget for which a plan was found.
-        in_the_way: what holds device memory at the peak of that plan, with its bytes,
+        budget_bytes: The budget that was asked for.
+        smallest_bytes: The smallest budget for which a plan was found.
+        in_the_way: What holds device memory at the peak of that plan, with its bytes,
             largest first.
 
     Example:

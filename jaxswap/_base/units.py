@@ -25,21 +25,21 @@ def parse_bytes(value: int | str, argument: str = "budget") -> int:
     """Read a number of bytes from an integer or from text such as `"12GiB"`.
 
     Args:
-      value: bytes as an integer, or a number followed by `B`, `kB`, `MB`, `GB`,
-        `TB`, `KiB`, `MiB`, `GiB` or `TiB`, in any case, with or without a space.
-      argument: name of the caller's argument, for the error messages.
+        value: Bytes as an integer, or a number followed by `B`, `kB`, `MB`, `GB`,
+            `TB`, `KiB`, `MiB`, `GiB` or `TiB`, in any case, with or without a space.
+        argument: Name of the caller's argument, for the error messages.
 
     Returns:
-      The number of bytes, rounded down to an integer.
+        The number of bytes, rounded down to an integer.
 
     Raises:
-      ValueError: if `value` is negative or cannot be read.
+        ValueError: If `value` is negative or cannot be read.
 
     Example:
-      >>> parse_bytes("1.5 GiB")
-      1610612736
-      >>> parse_bytes("12GB")
-      12000000000
+        >>> parse_bytes("1.5 GiB")
+        1610612736
+        >>> parse_bytes("12GB")
+        12000000000
     """
     if isinstance(value, str):
         nbytes = _parse_text(value, argument)
@@ -58,16 +58,16 @@ def format_bytes(nbytes: int | float) -> str:
     """Write bytes with a binary unit and three or four significant digits.
 
     Args:
-      nbytes: a number of bytes; negative for a difference.
+        nbytes: A number of bytes; negative for a difference.
 
     Returns:
-      Text such as `"1.50 GiB"`; whole bytes below 1 KiB.
+        Text such as `"1.50 GiB"`; whole bytes below 1 KiB.
 
     Example:
-      >>> format_bytes(1610612736)
-      '1.50 GiB'
-      >>> format_bytes(-512)
-      '-512 B'
+        >>> format_bytes(1610612736)
+        '1.50 GiB'
+        >>> format_bytes(-512)
+        '-512 B'
     """
     sign = "-" if nbytes < 0 else ""
     amount = abs(nbytes)
@@ -84,14 +84,14 @@ def format_seconds(seconds: float) -> str:
     """Write a duration with the unit that suits its size.
 
     Args:
-      seconds: a duration; negative for a difference.
+        seconds: A duration; negative for a difference.
 
     Returns:
-      Text such as `"1.50 ms"`, with units from `ns` to `s`.
+        Text such as `"1.50 ms"`, with units from `ns` to `s`.
 
     Example:
-      >>> format_seconds(0.0015)
-      '1.50 ms'
+        >>> format_seconds(0.0015)
+        '1.50 ms'
     """
     if not math.isfinite(seconds):
         return f"{seconds} s"

@@ -12,7 +12,7 @@ _CLEAN, _FAULTY = 0, 1
 
 
 def add_check(commands: Any) -> None:
-    """Adds `jaxswap check` to what `add_subparsers` returned."""
+    """Add `jaxswap check` to what `add_subparsers` returned."""
     check = commands.add_parser(
         "check",
         help="list everything that is wrong with a data set",
@@ -42,17 +42,17 @@ def add_check(commands: Any) -> None:
 
 
 def run_check(parsed: argparse.Namespace) -> int:
-    """Runs `jaxswap check`.
+    """Run `jaxswap check`.
 
     Args:
-      parsed: The options of `add_check`.
+        parsed: The options of `add_check`.
 
     Returns:
-      0 if every case can be used, 1 if some cannot.
+        0 if every case can be used, 1 if some cannot.
 
     Raises:
-      ValueError: If there is no data set, or an option is wrong.
-      FileNotFoundError: If there is no such folder.
+        ValueError: If there is no data set, or an option is wrong.
+        FileNotFoundError: If there is no such folder.
     """
     # Imported here so that the core needs neither nibabel nor rich.
     from rich.console import Console

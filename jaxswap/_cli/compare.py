@@ -11,7 +11,7 @@ _ARMS = ("glioma", "multifocal", "parcellation")
 
 
 def add_compare(commands: Any) -> None:
-    """Adds `jaxswap compare` to what `add_subparsers` returned."""
+    """Add `jaxswap compare` to what `add_subparsers` returned."""
     compare = commands.add_parser(
         "compare",
         help="whole volumes with swapping against patches, and without swapping",
@@ -62,10 +62,10 @@ def add_compare(commands: Any) -> None:
 
 
 def run_compare(parsed: argparse.Namespace) -> int:
-    """Runs `jaxswap compare`.
+    """Run `jaxswap compare`.
 
     Raises:
-      ValueError: If a setting does not fit or the folder holds something else.
+        ValueError: If a setting does not fit or the folder holds something else.
     """
     # Imported here so that the core needs neither flax nor orbax.
     from rich.console import Console

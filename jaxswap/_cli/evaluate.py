@@ -22,10 +22,10 @@ _MOST_WORKERS = 4  # each needs some hundred MB
 
 
 def add_evaluate(commands: Commands) -> None:
-    """Adds `jaxswap evaluate`.
+    """Add `jaxswap evaluate`.
 
     Args:
-      commands: What `add_subparsers` returned.
+        commands: What `add_subparsers` returned.
     """
     parser = commands.add_parser(
         "evaluate",
@@ -84,17 +84,17 @@ def add_evaluate(commands: Commands) -> None:
 
 
 def run_evaluate(parsed: argparse.Namespace) -> int:
-    """Runs `jaxswap evaluate`.
+    """Run `jaxswap evaluate`.
 
     Args:
-      parsed: What the parser of `add_evaluate` returned.
+        parsed: What the parser of `add_evaluate` returned.
 
     Returns:
-      The exit code: 0, or 1 if some cases could not be scored.
+        The exit code: 0, or 1 if some cases could not be scored.
 
     Raises:
-      FileNotFoundError: If a folder is missing.
-      ValueError: If an argument does not fit or not a single case can be scored.
+        FileNotFoundError: If a folder is missing.
+        ValueError: If an argument does not fit or not a single case can be scored.
     """
     from rich.console import Console
 
@@ -134,10 +134,10 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
 
 
 def tabulate(evaluation: Evaluation) -> Table:
-    """Makes a table of the mean scores of each region.
+    """Make a table of the mean scores of each region.
 
     Args:
-      evaluation: The scores.
+        evaluation: The scores.
     """
     from rich.box import SIMPLE
     from rich.table import Table

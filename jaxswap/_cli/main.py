@@ -31,13 +31,13 @@ _DONE, _FAILED, _BAD_INPUT, _INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
+    """Run the command.
 
     Args:
-      arguments: Words after the command's name; None takes them from the shell.
+        arguments: Words after the command's name; None takes them from the shell.
 
     Returns:
-      The exit code.
+        The exit code.
     """
     parsed = _parser().parse_args(arguments)
     try:

@@ -11,7 +11,7 @@ _DONE = 0
 
 
 def add_predict(commands: Any) -> None:
-    """Adds `jaxswap predict` to what `add_subparsers` returned."""
+    """Add `jaxswap predict` to what `add_subparsers` returned."""
     predict = commands.add_parser(
         "predict",
         help="label images with a trained network",
@@ -48,11 +48,11 @@ def add_predict(commands: Any) -> None:
 
 
 def run_predict(parsed: argparse.Namespace) -> int:
-    """Runs `jaxswap predict`.
+    """Run `jaxswap predict`.
 
     Raises:
-      ValueError: If run, data and options do not fit.
-      FileNotFoundError: If a file or folder is missing.
+        ValueError: If run, data and options do not fit.
+        FileNotFoundError: If a file or folder is missing.
     """
     # Imported here so that the core needs neither flax nor orbax.
     from rich.console import Console

@@ -12,7 +12,7 @@ _ARMS = ("glioma", "multifocal", "parcellation")
 
 
 def add_synth(commands: Any) -> None:
-    """Adds `jaxswap synth` to what `add_subparsers` returned."""
+    """Add `jaxswap synth` to what `add_subparsers` returned."""
     synth = commands.add_parser(
         "synth",
         help="make labelled synthetic cases on a real head",
@@ -70,18 +70,18 @@ def add_synth(commands: Any) -> None:
 
 
 def run_synth(parsed: argparse.Namespace) -> int:
-    """Runs `jaxswap synth`.
+    """Run `jaxswap synth`.
 
     Args:
-      parsed: The options of `add_synth`.
+        parsed: The options of `add_synth`.
 
     Returns:
-      0.
+        0.
 
     Raises:
-      ValueError: If an option is wrong or the folder holds something else.
-      ModuleNotFoundError: If nilearn is not installed.
-      OSError: If labels cannot be downloaded or files not be written.
+        ValueError: If an option is wrong or the folder holds something else.
+        ModuleNotFoundError: If nilearn is not installed.
+        OSError: If labels cannot be downloaded or files not be written.
     """
     # Imported here so that the core needs neither nibabel nor rich.
     from rich.console import Console
@@ -121,7 +121,7 @@ def run_synth(parsed: argparse.Namespace) -> int:
 
 
 def _make(synthesis: Any, console: Any) -> int:
-    """Makes the missing cases with a progress bar; returns how many."""
+    """Make the missing cases with a progress bar; return how many."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

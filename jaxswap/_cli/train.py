@@ -28,7 +28,7 @@ _SETTINGS = {
 
 
 def add_train(commands: Any) -> None:
-    """Adds `jaxswap train` to what `add_subparsers` returned."""
+    """Add `jaxswap train` to what `add_subparsers` returned."""
     train = commands.add_parser(
         "train",
         help="train a segmentation network on whole volumes",
@@ -91,11 +91,11 @@ def _add_processes(train: argparse.ArgumentParser) -> None:
 
 
 def run_train(parsed: argparse.Namespace) -> int:
-    """Runs `jaxswap train`.
+    """Run `jaxswap train`.
 
     Raises:
-      ValueError: If a setting, the data or the run's folder do not fit.
-      FileNotFoundError: If a file or folder is missing.
+        ValueError: If a setting, the data or the run's folder do not fit.
+        FileNotFoundError: If a file or folder is missing.
     """
     # Imported here so that the core needs neither flax nor orbax.
     from jaxswap._compat import start_without_gpu

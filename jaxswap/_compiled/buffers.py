@@ -27,13 +27,13 @@ class Buffer:
     """A temporary that is alive at the peak of device memory.
 
     Attributes:
-      label: what it holds: the label of a swapped value, else JAX's name of the
-        operation that made it.
-      nbytes: its size.
-      opcode: the instruction that made it; the target of a custom call.
-      source: `file:line` of the user's code, or "".
-      name: name of the instruction.
-      array: type and sizes, such as `f32[4096,1024]`.
+        label: What it holds: the label of a swapped value, else JAX's name of the
+            operation that made it.
+        nbytes: Its size.
+        opcode: The instruction that made it; the target of a custom call.
+        source: `file:line` of the user's code, or "".
+        name: Name of the instruction.
+        array: Type and sizes, such as `f32[4096,1024]`.
     """
 
     label: str
@@ -49,12 +49,12 @@ class AssignedValue:
     """A value with its slot and its live range.
 
     Attributes:
-      name: the instruction that makes it.
-      array: type and sizes.
-      slot: allocation and offset in bytes.
-      nbytes: its size.
-      first: step of the schedule that makes it.
-      last: last step that reads it.
+        name: The instruction that makes it.
+        array: Type and sizes.
+        slot: Allocation and offset in bytes.
+        nbytes: Its size.
+        first: Step of the schedule that makes it.
+        last: Last step that reads it.
     """
 
     name: str
@@ -69,12 +69,12 @@ def read_temporaries(folder: Path, module: Module) -> tuple[AssignedValue, ...]:
     """Read the device temporaries that XLA reported while it compiled.
 
     Args:
-      folder: where `xla_dump_to` pointed.
-      module: the compiled program; others may have been compiled on the way.
+        folder: Where `xla_dump_to` pointed.
+        module: The compiled program; others may have been compiled on the way.
 
     Returns:
-      The values; none if XLA wrote no report, as when the program came out of a
-      persistent compilation cache.
+        The values; none if XLA wrote no report, as when the program came out of a
+        persistent compilation cache.
     """
     pattern = f"*.{glob.escape(module.name)}.*after_optimizations"
     assignments = sorted(folder.glob(f"{pattern}-buffer-assignment.txt"))
@@ -91,14 +91,14 @@ def parse_temporaries(
     """Join XLA's two reports: slots and live ranges of device temporaries.
 
     Args:
-      assignment: text of the buffer assignment.
-      live_range: text of the live ranges.
-      known: names of the instructions of the compiled program. What an asynchronous
-        operation makes has the name of an instruction inside it, which the program
-        text omits; such a value gets the name of the operation's start.
+        assignment: Text of the buffer assignment.
+        live_range: Text of the live ranges.
+        known: Names of the instructions of the compiled program. What an asynchronous
+            operation makes has the name of an instruction inside it, which the program
+            text omits; such a value gets the name of the operation's start.
 
     Returns:
-      The arrays that live in temporary device memory.
+        The arrays that live in temporary device memory.
     """
     ranges = {
         name: (int(first), int(last))
@@ -125,10 +125,10 @@ def find_peak(values: Iterable[AssignedValue]) -> tuple[AssignedValue, ...]:
     """Find the values alive when most bytes are occupied, largest first.
 
     Args:
-      values: temporaries with slots and live ranges.
+        values: Temporaries with slots and live ranges.
 
     Returns:
-      One value for each occupied slot: the largest, and of those the one made last.
+        One value for each occupied slot: the largest, and of those the one made last.
     """
     events: dict[int, tuple[list[AssignedValue], list[AssignedValue]]]
     events = defaultdict(lambda: ([], []))
@@ -165,13 +165,13 @@ def describe_buffers(
     A value that a loop carries is described by what made it, in the same slot.
 
     Args:
-      peak: the values to describe.
-      values: all assigned values.
-      module: the program they belong to.
-      labels: labels of copies by the name of the starting instruction.
+        peak: The values to describe.
+        values: All assigned values.
+        module: The program they belong to.
+        labels: Labels of copies by the name of the starting instruction.
 
     Returns:
-      A buffer for each value of `peak`, in the same order.
+        A buffer for each value of `peak`, in the same order.
     """
     instructions = {one.name: one for one in module.instructions()}
     by_slot: defaultdict[_Slot, list[AssignedValue]] = defaultdict(list)

@@ -26,10 +26,10 @@ class Collective:
     """One collective operation of a compiled program.
 
     Attributes:
-      kind: XLA's name: `"all-reduce"`, `"collective-permute"` (halos), ...
-      nbytes: bytes of its results on each device, in one execution.
-      repeats: how often it runs: the product of the trip counts of the loops around.
-      name: name of the instruction.
+        kind: XLA's name: `"all-reduce"`, `"collective-permute"` (halos), ...
+        nbytes: Bytes of its results on each device, in one execution.
+        repeats: How often it runs: the product of the trip counts of the loops around.
+        name: Name of the instruction.
     """
 
     kind: str

@@ -22,16 +22,16 @@ class Copy:
     """One copy between device and host memory in a compiled program.
 
     Attributes:
-      direction: `"to_host"` or `"to_device"`.
-      nbytes: bytes of one execution.
-      label: what is copied: the label that `jaxswap.offload` gave it, else the line of
-        the source that made the value, else JAX's name of the operation.
-      heavy: names of the heavy operations in its window, in execution order.
-      in_loop: whether it runs inside a loop.
-      repeats: how often it runs: the product of the iterations of the loops around it,
-        counting those XLA does not know as one.
-      computation: name of the computation that holds it.
-      name: name of the instruction that starts it.
+        direction: `"to_host"` or `"to_device"`.
+        nbytes: Bytes of one execution.
+        label: What is copied: the label that `jaxswap.offload` gave it, else the line
+            of the source that made the value, else JAX's name of the operation.
+        heavy: Names of the heavy operations in its window, in execution order.
+        in_loop: Whether it runs inside a loop.
+        repeats: How often it runs: the product of the iterations of the loops around
+            it, counting those XLA does not know as one.
+        computation: Name of the computation that holds it.
+        name: Name of the instruction that starts it.
     """
 
     direction: Direction
@@ -60,12 +60,12 @@ def find_copies(
     """List the copies between device and host in execution order.
 
     Args:
-      module: a scheduled module.
-      labels: labels of instructions by name, as `trace_labels` finds them.
+        module: A scheduled module.
+        labels: Labels of instructions by name, as `trace_labels` finds them.
 
     Returns:
-      The copies of each computation in its execution order, the entry's last, as in
-      the text.
+        The copies of each computation in its execution order, the entry's last, as in
+        the text.
     """
     runs = runs_of(module)
     heaviness = _Heaviness(module)
@@ -238,14 +238,15 @@ def swap_label(op_name: str) -> str:
     """Read LABEL out of a name that holds `swap_out(LABEL)` or `swap_in(LABEL)`.
 
     Args:
-      op_name: JAX's path of an operation, such as `jit(f)/jvp(swap_out(h))/device_put`.
+        op_name: JAX's path of an operation, such as
+            `jit(f)/jvp(swap_out(h))/device_put`.
 
     Returns:
-      The label, which may itself hold balanced parentheses; "" if there is none.
+        The label, which may itself hold balanced parentheses; "" if there is none.
 
     Example:
-      >>> swap_label("jit(f)/jvp(swap_out(block(3)))/device_put")
-      'block(3)'
+        >>> swap_label("jit(f)/jvp(swap_out(block(3)))/device_put")
+        'block(3)'
     """
     found = re.search(r"swap_(?:out|in)\(", op_name)
     if found is None:

@@ -23,9 +23,9 @@ class Array:
     """One array of an instruction's shape.
 
     Attributes:
-      text: the type as printed, without its layout: `f32[4096,1024]`.
-      nbytes: size without padding.
-      memory_space: number after `S` in the layout, 0 for device memory.
+        text: The type as printed, without its layout: `f32[4096,1024]`.
+        nbytes: Size without padding.
+        memory_space: Number after `S` in the layout, 0 for device memory.
     """
 
     text: str
@@ -43,17 +43,17 @@ class Instruction:
     """One line of a computation.
 
     Attributes:
-      name: unique name within the module.
-      opcode: what it does: `fusion`, `copy-start`, `custom-call`.
-      arrays: the arrays of its result, tuples flattened.
-      operands: its operands: names, with `#k` where element k of a tuple is meant.
-      called: names of the computations it calls.
-      custom_call_target: what a `custom-call` calls, else "".
-      op_name: JAX's path of names, such as `jit(f)/dot_general`, or "".
-      source: `file:line` of the user's code, or "".
-      tuple_index: which element a `get-tuple-element` takes.
-      trip_count: iterations of a `while` where XLA knows them, else 1.
-      is_root: whether it is its computation's result.
+        name: Unique name within the module.
+        opcode: What it does: `fusion`, `copy-start`, `custom-call`.
+        arrays: The arrays of its result, tuples flattened.
+        operands: Its operands: names, with `#k` where element k of a tuple is meant.
+        called: Names of the computations it calls.
+        custom_call_target: What a `custom-call` calls, else "".
+        op_name: JAX's path of names, such as `jit(f)/dot_general`, or "".
+        source: `file:line` of the user's code, or "".
+        tuple_index: Which element a `get-tuple-element` takes.
+        trip_count: Iterations of a `while` where XLA knows them, else 1.
+        is_root: Whether it is its computation's result.
     """
 
     name: str
@@ -126,24 +126,24 @@ def parse_module(text: str) -> Module:
     """Read a module from its text.
 
     Args:
-      text: HLO text, as `jax.stages.Compiled.as_text` returns it.
+        text: HLO text, as `jax.stages.Compiled.as_text` returns it.
 
     Returns:
-      The module; order is the order of the text.
+        The module; order is the order of the text.
 
     Raises:
-      ValueError: if the text is not an HLO module.
+        ValueError: If the text is not an HLO module.
 
     Example:
-      >>> module = parse_module('''HloModule jit_f, is_scheduled=true
-      ...
-      ... ENTRY %main (x: f32[8]) -> f32[8] {
-      ...   %x = f32[8]{0} parameter(0)
-      ...   ROOT %y = f32[8]{0:S(5)} copy(%x)
-      ... }
-      ... ''')
-      >>> module.entry.root.arrays[0].is_on_host
-      True
+        >>> module = parse_module('''HloModule jit_f, is_scheduled=true
+        ...
+        ... ENTRY %main (x: f32[8]) -> f32[8] {
+        ...   %x = f32[8]{0} parameter(0)
+        ...   ROOT %y = f32[8]{0:S(5)} copy(%x)
+        ... }
+        ... ''')
+        >>> module.entry.root.arrays[0].is_on_host
+        True
     """
     header = re.search(r"^HloModule ([^\s,]+)(.*)", text, re.MULTILINE)
     if header is None:

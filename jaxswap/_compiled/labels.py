@@ -35,12 +35,12 @@ def trace_labels(folder: Path, module_name: str) -> dict[str, str]:
     """Follow the labels of swaps to the compiled program.
 
     Args:
-      folder: where `xla_dump_to` pointed.
-      module_name: the program's name.
+        folder: Where `xla_dump_to` pointed.
+        module_name: The program's name.
 
     Returns:
-      Labels by the name of the instruction that starts the copy in the compiled
-      program.
+        Labels by the name of the instruction that starts the copy in the compiled
+        program.
     """
 
     def stages(suffix: str) -> list[Module]:

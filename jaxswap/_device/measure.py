@@ -50,9 +50,9 @@ class Stopwatch:
     """Times programs.
 
     Attributes:
-      repeats: samples, of which the median counts.
-      sample_seconds: a sample repeats a program back to back for about this long.
-      clock: reads the time in seconds.
+        repeats: Samples, of which the median counts.
+        sample_seconds: A sample repeats a program back to back for about this long.
+        clock: Reads the time in seconds.
     """
 
     repeats: int = 7
@@ -63,10 +63,10 @@ class Stopwatch:
         """Return how long one run takes, compiled and warmed up.
 
         Args:
-          run: starts the program.
+            run: Starts the program.
 
         Returns:
-          The median over the samples of the mean within a sample.
+            The median over the samples of the mean within a sample.
         """
         for _ in range(2):
             jax.block_until_ready(run())
@@ -84,11 +84,11 @@ class Stopwatch:
         take longer than the short chain.
 
         Args:
-          chain: makes a program of so many links.
-          lengths: links of the short and of the long chain that are compared.
+            chain: Makes a program of so many links.
+            lengths: Links of the short and of the long chain that are compared.
 
         Returns:
-          The difference of their times for each link that they differ by.
+            The difference of their times for each link that they differ by.
         """
         alone = dataclasses.replace(
             self, sample_seconds=0.0, repeats=_REPEATS_OF_CHAINS * self.repeats
@@ -110,9 +110,9 @@ class Convolution:
     """A convolution with kernels of three along each axis, stride 1, channels last.
 
     Attributes:
-      spatial: size of the image or volume.
-      channels: of the input and of the output.
-      batch: images or volumes.
+        spatial: Size of the image or volume.
+        channels: Of the input and of the output.
+        batch: Images or volumes.
     """
 
     spatial: tuple[int, ...]
@@ -131,10 +131,10 @@ class Sizes:
     """How large the programs are that are timed.
 
     Attributes:
-      matmul_side: rows and columns of the matrices.
-      convolutions: each is timed, and their rate is that of all of them in a row.
-      array_bytes: size of the arrays that are read and written.
-      copy_bytes: size of the arrays that are copied to the host and back.
+        matmul_side: Rows and columns of the matrices.
+        convolutions: Each is timed, and their rate is that of all of them in a row.
+        array_bytes: Size of the arrays that are read and written.
+        copy_bytes: Size of the arrays that are copied to the host and back.
     """
 
     matmul_side: int
@@ -147,14 +147,15 @@ def sizes_for(free_bytes: int, *, is_quick: bool = False) -> Sizes:
     """Choose sizes that keep a GPU busy and fit in its free memory.
 
     Args:
-      free_bytes: free device memory.
-      is_quick: choose smaller ones, which take less time and tell less.
+        free_bytes: Free device memory.
+        is_quick: Choose smaller ones, which take less time and tell less.
 
     Returns:
-      The sizes. Large ones are the first levels of a 3D U-Net and a layer of a ResNet.
+        The sizes. Large ones are the first levels of a 3D U-Net and a layer of a
+        ResNet.
 
     Raises:
-      ValueError: if there is too little memory to measure anything.
+        ValueError: If there is too little memory to measure anything.
     """
     if free_bytes < _GIB:
         raise ValueError(
@@ -191,14 +192,14 @@ def measure_rates(
     """Measure everything.
 
     Args:
-      device: the `jax.Device`; nothing else should run on it.
-      sizes: how large the programs are.
-      stopwatch: times them.
-      progress: is told each result, one line of text each.
-      source: what the rates are to say of where they come from.
+        device: The `jax.Device`; nothing else should run on it.
+        sizes: How large the programs are.
+        stopwatch: Times them.
+        progress: Is told each result, one line of text each.
+        source: What the rates are to say of where they come from.
 
     Returns:
-      Measured rates.
+        Measured rates.
     """
     watch = Stopwatch() if stopwatch is None else stopwatch
     numbers: dict[str, float] = {}
@@ -218,12 +219,12 @@ def both_ways_share(
     The faster copy ends first, and the other one goes on alone at its full rate.
 
     Args:
-      out_seconds: time of the copy to the host, alone.
-      in_seconds: time of the copy from the host, alone.
-      both_seconds: time until both are done that start at once.
+        out_seconds: Time of the copy to the host, alone.
+        in_seconds: Time of the copy from the host, alone.
+        both_seconds: Time until both are done that start at once.
 
     Returns:
-      1 if neither copy notices the other, 0.5 if one waits for the other.
+        1 if neither copy notices the other, 0.5 if one waits for the other.
     """
     fast, slow = sorted((out_seconds, in_seconds))
     together = both_seconds - (slow - fast)

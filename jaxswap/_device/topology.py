@@ -26,15 +26,16 @@ def target_mesh(target: Target, like: Mesh | AbstractMesh | None = None) -> Mesh
     """Make a mesh of compile-only devices.
 
     Args:
-      target: the GPU to imitate.
-      like: a mesh whose axes the new one takes. By default one axis and one device.
+        target: The GPU to imitate.
+        like: A mesh whose axes the new one takes. By default one axis and one device.
 
     Returns:
-      A mesh whose devices are all of one host.
+        A mesh whose devices are all of one host.
 
     Raises:
-      ImportError: if JAX's CUDA plugin is not installed; the text says what to install.
-      ValueError: if the plugin cannot compile for this GPU.
+        ImportError: If JAX's CUDA plugin is not installed; the text says what to
+            install.
+        ValueError: If the plugin cannot compile for this GPU.
     """
     if like is None:
         return Mesh(np.array(_devices(target, 1)), ("device",))
@@ -46,18 +47,18 @@ def place_on(target: Target, arguments: Any) -> Any:
     """Describe arguments as if they lived on a GPU.
 
     Args:
-      target: the GPU to imitate.
-      arguments: a pytree. An array that is sharded over a mesh stays sharded the same
-        way, over as many imitated GPUs; every other array is placed on all of them.
+        target: The GPU to imitate.
+        arguments: A pytree. An array that is sharded over a mesh stays sharded the same
+            way, over as many imitated GPUs; every other array is placed on all of them.
 
     Returns:
-      The pytree with each array replaced by a `jax.ShapeDtypeStruct` in device memory,
-      or in pinned host memory if the array is there; leaves that are no arrays stay as
-      they are.
+        The pytree with each array replaced by a `jax.ShapeDtypeStruct` in device
+        memory, or in pinned host memory if the array is there; leaves that are no
+        arrays stay as they are.
 
     Raises:
-      ImportError: if JAX's CUDA plugin is not installed.
-      ValueError: if the plugin cannot compile for this GPU.
+        ImportError: If JAX's CUDA plugin is not installed.
+        ValueError: If the plugin cannot compile for this GPU.
     """
     shardings = [_sharding_over_mesh(leaf) for leaf in jax.tree.leaves(arguments)]
     meshes = [sharding.mesh for sharding in shardings if sharding is not None]

@@ -52,22 +52,23 @@ def check_host_memory(
     """Make sure that a plan fits in pinned host memory.
 
     Args:
-      needed_bytes: most that the plan holds there at once, for each GPU.
-      limit_bytes: what the user allows each GPU; None: as much as there is.
-      is_local: whether the plan is for this machine. If not, only `limit_bytes` counts.
-      device_count: GPUs of this process that follow the plan, into the same memory.
+        needed_bytes: Most that the plan holds there at once, for each GPU.
+        limit_bytes: What the user allows each GPU; None: as much as there is.
+        is_local: Whether the plan is for this machine. If not, only `limit_bytes`
+            counts.
+        device_count: GPUs of this process that follow the plan, into the same memory.
 
     Raises:
-      HostMemoryError: if the plan needs more than `limit_bytes`, than this machine's
-        free memory, or than XLA's pool. The text says which, and what to do.
-      ValueError: if the pool's environment variable cannot be read.
+        HostMemoryError: If the plan needs more than `limit_bytes`, than this machine's
+            free memory, or than XLA's pool. The text says which, and what to do.
+        ValueError: If the pool's environment variable cannot be read.
 
     Example:
-      >>> check_host_memory(2**30, limit_bytes=2**31, is_local=False)
-      >>> check_host_memory(2**32, limit_bytes=2**31, is_local=False)
-      Traceback (most recent call last):
-      ...
-      jaxswap._gpu.host_memory.HostMemoryError: the plan needs 4.00 GiB of pinned ...
+        >>> check_host_memory(2**30, limit_bytes=2**31, is_local=False)
+        >>> check_host_memory(2**32, limit_bytes=2**31, is_local=False)
+        Traceback (most recent call last):
+        ...
+        jaxswap._gpu.host_memory.HostMemoryError: the plan needs 4.00 GiB of pinned ...
     """
     plan = f"the plan needs {format_bytes(needed_bytes)} of pinned host memory and"
     less = "let more be recomputed or kept on the device"
@@ -104,12 +105,12 @@ def xla_pool_bytes() -> int:
     """Return how much pinned host memory XLA allows all GPUs of a process together.
 
     Returns:
-      The limit in the environment variable `XLA_PJRT_GPU_HOST_MEMORY_LIMIT_GB`, or
-      XLA's default.
+        The limit in the environment variable `XLA_PJRT_GPU_HOST_MEMORY_LIMIT_GB`, or
+        XLA's default.
 
     Raises:
-      ValueError: if the variable holds no positive whole number. XLA reports such a
-        text in its log only.
+        ValueError: If the variable holds no positive whole number. XLA reports such a
+            text in its log only.
     """
     text = os.environ.get(POOL_VARIABLE)
     if text is None:
@@ -134,11 +135,11 @@ def available_ram_bytes(
     What a container or a batch system allows, which may be less, is not seen.
 
     Args:
-      meminfo: Linux's account of its memory. Where there is none, the system is asked
-        for its free pages.
+        meminfo: Linux's account of its memory. Where there is none, the system is asked
+            for its free pages.
 
     Returns:
-      Bytes, or None if the system does not tell.
+        Bytes, or None if the system does not tell.
     """
     try:
         for line in Path(meminfo).read_text(encoding="ascii").splitlines():

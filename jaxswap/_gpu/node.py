@@ -32,24 +32,24 @@ class Node:
     """A machine with several GPUs, as numbers.
 
     Attributes:
-      name: short name, as `jaxswap.plan(target=...)` takes it.
-      gpu: its GPUs.
-      gpu_count: how many.
-      gpus_per_link: how many share one link to host memory.
-      link_bytes_per_second: peak of such a link, each way.
-      socket_count: CPU sockets; the GPUs are spread evenly over them.
-      socket_memory_bytes_per_second: peak of one socket's memory, both ways together.
-      host_memory_bytes: memory of all sockets.
-      gpu_to_gpu_bytes_per_second: peak of a GPU's links to the others, each way.
-      network_bytes_per_second: peak from node to node, each way.
+        name: Short name, as `jaxswap.plan(target=...)` takes it.
+        gpu: Its GPUs.
+        gpu_count: How many.
+        gpus_per_link: How many share one link to host memory.
+        link_bytes_per_second: Peak of such a link, each way.
+        socket_count: CPU sockets; the GPUs are spread evenly over them.
+        socket_memory_bytes_per_second: Peak of one socket's memory, both ways together.
+        host_memory_bytes: Memory of all sockets.
+        gpu_to_gpu_bytes_per_second: Peak of a GPU's links to the others, each way.
+        network_bytes_per_second: Peak from node to node, each way.
 
     Raises:
-      ValueError: if a number is not positive, or the GPUs do not divide evenly.
+        ValueError: If a number is not positive, or the GPUs do not divide evenly.
 
     Example:
-      >>> import dataclasses, jaxswap
-      >>> dgx = jaxswap.find_node("dgx-h100")
-      >>> half = dataclasses.replace(dgx, name="mine", gpu_count=4, socket_count=1)
+        >>> import dataclasses, jaxswap
+        >>> dgx = jaxswap.find_node("dgx-h100")
+        >>> half = dataclasses.replace(dgx, name="mine", gpu_count=4, socket_count=1)
     """
 
     name: str
@@ -86,13 +86,13 @@ class Node:
         """Return the GPU as each of several busy ones of the node finds it.
 
         Args:
-          busy: how many are busy, spread over links and sockets as evenly as can be.
+            busy: How many are busy, spread over links and sockets as evenly as can be.
 
         Returns:
-          The GPU with rates of its share of the link and of the socket's memory.
+            The GPU with rates of its share of the link and of the socket's memory.
 
         Raises:
-          ValueError: if the node has not so many.
+            ValueError: If the node has not so many.
         """
         if not 1 <= busy <= self.gpu_count:
             raise ValueError(
@@ -124,18 +124,18 @@ def find_node(node: str | Node) -> Node:
     """Look up a machine by name.
 
     Args:
-      node: a name from `node_names()`, in any case and with or without separators, or a
-        `Node`, which is returned as it is.
+        node: A name from `node_names()`, in any case and with or without separators, or
+            a `Node`, which is returned as it is.
 
     Returns:
-      The machine's numbers.
+        The machine's numbers.
 
     Raises:
-      ValueError: if no machine has that name; the text lists those that do.
+        ValueError: If no machine has that name; the text lists those that do.
 
     Example:
-      >>> find_node("DGX H100").gpu_count
-      8
+        >>> find_node("DGX H100").gpu_count
+        8
     """
     if isinstance(node, Node):
         return node

@@ -66,30 +66,30 @@ class Rates:
     """What one GPU sustains.
 
     Attributes:
-      bf16_matmul_flops_per_second: large matrix products, 16-bit inputs.
-      tf32_matmul_flops_per_second: the same, fp32 inputs, JAX's default precision.
-      fp32_matmul_flops_per_second: the same, fp32 inputs, precision `"highest"`.
-      bf16_convolution_flops_per_second: convolutions and their gradients, 16-bit.
-      tf32_convolution_flops_per_second: the same, fp32 inputs, default precision.
-      fp32_convolution_flops_per_second: the same, precision `"highest"`.
-      memory_bytes_per_second: reads and writes of device memory together.
-      swap_out_bytes_per_second: device to pinned host memory, nothing the other way.
-      swap_in_bytes_per_second: pinned host memory to device, nothing the other way.
-      both_ways_share: share of its rate that each direction keeps while both run.
-      copy_latency_seconds: fixed cost of one copy.
-      launch_seconds: fixed cost of one kernel.
-      is_measured: whether these were measured on a GPU, rather than published.
-      source: where the numbers come from; if measured: GPU, date and JAX version.
+        bf16_matmul_flops_per_second: Large matrix products, 16-bit inputs.
+        tf32_matmul_flops_per_second: The same, fp32 inputs, JAX's default precision.
+        fp32_matmul_flops_per_second: The same, fp32 inputs, precision `"highest"`.
+        bf16_convolution_flops_per_second: Convolutions and their gradients, 16-bit.
+        tf32_convolution_flops_per_second: The same, fp32 inputs, default precision.
+        fp32_convolution_flops_per_second: The same, precision `"highest"`.
+        memory_bytes_per_second: Reads and writes of device memory together.
+        swap_out_bytes_per_second: Device to pinned host memory, nothing the other way.
+        swap_in_bytes_per_second: Pinned host memory to device, nothing the other way.
+        both_ways_share: Share of its rate that each direction keeps while both run.
+        copy_latency_seconds: Fixed cost of one copy.
+        launch_seconds: Fixed cost of one kernel.
+        is_measured: Whether these were measured on a GPU, rather than published.
+        source: Where the numbers come from; if measured: GPU, date and JAX version.
 
     Raises:
-      ValueError: if a rate or a time is not positive and finite, or the share not in
-        (0, 1]; the text names the field.
+        ValueError: If a rate or a time is not positive and finite, or the share not in
+            (0, 1]; the text names the field.
 
     Example:
-      >>> import dataclasses
-      >>> from jaxswap._gpu.target import find_target, rates_of
-      >>> rates = rates_of(find_target("h100"))
-      >>> slow_link = dataclasses.replace(rates, swap_in_bytes_per_second=12e9)
+        >>> import dataclasses
+        >>> from jaxswap._gpu.target import find_target, rates_of
+        >>> rates = rates_of(find_target("h100"))
+        >>> slow_link = dataclasses.replace(rates, swap_in_bytes_per_second=12e9)
     """
 
     bf16_matmul_flops_per_second: float
@@ -125,26 +125,26 @@ def usual_rates(
     """Estimate what a GPU sustains from its published peaks.
 
     Args:
-      bf16_flops_per_second: dense peak of matrix units with 16-bit inputs.
-      tf32_flops_per_second: dense peak of matrix units with fp32 inputs.
-      fp32_flops_per_second: peak of the ordinary fp32 units.
-      memory_bytes_per_second: peak bandwidth of device memory.
-      host_link_bytes_per_second: peak bandwidth to and from host memory, each way.
-      source: where the peaks come from.
+        bf16_flops_per_second: Dense peak of matrix units with 16-bit inputs.
+        tf32_flops_per_second: Dense peak of matrix units with fp32 inputs.
+        fp32_flops_per_second: Peak of the ordinary fp32 units.
+        memory_bytes_per_second: Peak bandwidth of device memory.
+        host_link_bytes_per_second: Peak bandwidth to and from host memory, each way.
+        source: Where the peaks come from.
 
     Returns:
-      The peaks times the shares that such GPUs usually reach.
+        The peaks times the shares that such GPUs usually reach.
 
     Raises:
-      ValueError: if a peak is not positive and finite.
+        ValueError: If a peak is not positive and finite.
 
     Example:
-      >>> rates = usual_rates(
-      ...     bf16_flops_per_second=312e12, tf32_flops_per_second=156e12,
-      ...     fp32_flops_per_second=19.5e12, memory_bytes_per_second=2e12,
-      ...     host_link_bytes_per_second=31.5e9)
-      >>> rates.swap_out_bytes_per_second
-      25200000000.0
+        >>> rates = usual_rates(
+        ...     bf16_flops_per_second=312e12, tf32_flops_per_second=156e12,
+        ...     fp32_flops_per_second=19.5e12, memory_bytes_per_second=2e12,
+        ...     host_link_bytes_per_second=31.5e9)
+        >>> rates.swap_out_bytes_per_second
+        25200000000.0
     """
     is_chip_to_chip = host_link_bytes_per_second > _CHIP_TO_CHIP_BYTES_PER_SECOND
     copy_bytes_per_second = _COPY_SHARE * host_link_bytes_per_second
@@ -171,17 +171,17 @@ def rate_text(name: str, value: float) -> str:
     """Write one field of `Rates` for people.
 
     Args:
-      name: the field.
-      value: its value.
+        name: The field.
+        value: Its value.
 
     Returns:
-      Text such as `"bf16 matmul: 712.0 TFLOP/s"`.
+        Text such as `"bf16 matmul: 712.0 TFLOP/s"`.
 
     Example:
-      >>> rate_text("swap_in_bytes_per_second", 25.2e9)
-      'swap in: 25.2 GB/s'
-      >>> rate_text("launch_seconds", 3e-6)
-      'launch: 3.0 us'
+        >>> rate_text("swap_in_bytes_per_second", 25.2e9)
+        'swap in: 25.2 GB/s'
+        >>> rate_text("launch_seconds", 3e-6)
+        'launch: 3.0 us'
     """
     for end, (unit, _) in _UNITS.items():
         if name.endswith(end):

@@ -21,8 +21,8 @@ def targets_folder() -> Path:
     """Return the folder where targets are saved.
 
     Returns:
-      `targets` in `$JAXSWAP_HOME` if that is set, else in `$XDG_CONFIG_HOME/jaxswap`,
-      else in `~/.config/jaxswap`. It need not exist.
+        `targets` in `$JAXSWAP_HOME` if that is set, else in `$XDG_CONFIG_HOME/jaxswap`,
+        else in `~/.config/jaxswap`. It need not exist.
     """
     if home := os.environ.get("JAXSWAP_HOME"):
         return Path(home).expanduser() / "targets"
@@ -37,23 +37,23 @@ def save_target(target: Target, folder: str | os.PathLike[str] | None = None) ->
     is replaced.
 
     Args:
-      target: the GPU's numbers, with or without measured rates.
-      folder: where to write; by default `targets_folder()`. It is made if need be.
+        target: The GPU's numbers, with or without measured rates.
+        folder: Where to write; by default `targets_folder()`. It is made if need be.
 
     Returns:
-      The file, `<name>.json`.
+        The file, `<name>.json`.
 
     Raises:
-      ValueError: if the name has no letter and no digit to make a file name of.
-      OSError: if the file cannot be written.
+        ValueError: If the name has no letter and no digit to make a file name of.
+        OSError: If the file cannot be written.
 
     Example:
-      >>> import tempfile
-      >>> from jaxswap._gpu.target import find_target
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     path = save_target(find_target("h100"), folder)
-      ...     load_target(path) == find_target("h100")
-      True
+        >>> import tempfile
+        >>> from jaxswap._gpu.target import find_target
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = save_target(find_target("h100"), folder)
+        ...     load_target(path) == find_target("h100")
+        True
     """
     stem = re.sub(r"[^a-z0-9]+", "-", target.name.lower()).strip("-")
     if not stem:
@@ -73,14 +73,14 @@ def load_target(path: str | os.PathLike[str]) -> Target:
     """Read a target from a file that `save_target` wrote.
 
     Args:
-      path: the file.
+        path: The file.
 
     Returns:
-      The target, equal to the one that was saved.
+        The target, equal to the one that was saved.
 
     Raises:
-      ValueError: if the file holds something else; the text names the file.
-      OSError: if it cannot be read.
+        ValueError: If the file holds something else; the text names the file.
+        OSError: If it cannot be read.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -104,15 +104,15 @@ def saved_targets(
     """Read all saved targets.
 
     Args:
-      folder: where they are; by default `targets_folder()`.
+        folder: Where they are; by default `targets_folder()`.
 
     Returns:
-      The targets by name, in alphabetical order of their files; none if the folder is
-      not there.
+        The targets by name, in alphabetical order of their files; none if the folder is
+        not there.
 
     Raises:
-      ValueError: if a `.json` file there is no target; the text names the file.
-      OSError: if one cannot be read.
+        ValueError: If a `.json` file there is no target; the text names the file.
+        OSError: If one cannot be read.
     """
     folder = targets_folder() if folder is None else Path(folder)
     found = [load_target(path) for path in sorted(folder.glob("*.json"))]
@@ -125,16 +125,16 @@ def load_calibrated(
     """Look up a saved target.
 
     Args:
-      name_or_device_kind: the target's name in any spelling, or the name that the
-        driver reports (`jax.devices()[0].device_kind`). The name goes first.
-      folder: where the targets are; by default `targets_folder()`.
+        name_or_device_kind: The target's name in any spelling, or the name that the
+            driver reports (`jax.devices()[0].device_kind`). The name goes first.
+        folder: Where the targets are; by default `targets_folder()`.
 
     Returns:
-      The target, or None if none such is saved.
+        The target, or None if none such is saved.
 
     Raises:
-      ValueError: if a `.json` file there is no target; the text names the file.
-      OSError: if one cannot be read.
+        ValueError: If a `.json` file there is no target; the text names the file.
+        OSError: If one cannot be read.
     """
     found = list(saved_targets(folder).values())
     key = target_key(name_or_device_kind)

@@ -17,30 +17,30 @@ class Target:
     """A GPU as numbers.
 
     Attributes:
-      name: short name, as `find_target` takes it.
-      device_name: the name the driver reports.
-      compute_capability: major and minor number of the CUDA architecture.
-      architecture_specific: compile with the architecture-specific instructions
-        (`sm_90a`, `sm_100a`).
-      memory_bytes: device memory.
-      memory_bytes_per_second: peak bandwidth of device memory.
-      host_link_bytes_per_second: peak bandwidth to and from host memory, each way.
-      l2_cache_bytes: size of the last cache.
-      core_count: streaming multiprocessors.
-      clock_hertz: boost clock.
-      fpus_per_core: fp32 lanes of one multiprocessor.
-      threads_per_core: resident threads of one multiprocessor.
-      shared_memory_per_core_bytes: shared memory of one multiprocessor.
-      shared_memory_per_block_bytes: most that one block may ask for.
-      bf16_flops_per_second: peak of matrix units with 16-bit inputs.
-      tf32_flops_per_second: peak of matrix units with fp32 inputs.
-      fp32_flops_per_second: peak of the ordinary fp32 units.
-      rates: measured by `calibrate`; None: published peaks times usual shares.
+        name: Short name, as `find_target` takes it.
+        device_name: The name the driver reports.
+        compute_capability: Major and minor number of the CUDA architecture.
+        architecture_specific: Compile with the architecture-specific instructions
+            (`sm_90a`, `sm_100a`).
+        memory_bytes: Device memory.
+        memory_bytes_per_second: Peak bandwidth of device memory.
+        host_link_bytes_per_second: Peak bandwidth to and from host memory, each way.
+        l2_cache_bytes: Size of the last cache.
+        core_count: Streaming multiprocessors.
+        clock_hertz: Boost clock.
+        fpus_per_core: Fp32 lanes of one multiprocessor.
+        threads_per_core: Resident threads of one multiprocessor.
+        shared_memory_per_core_bytes: Shared memory of one multiprocessor.
+        shared_memory_per_block_bytes: Most that one block may ask for.
+        bf16_flops_per_second: Peak of matrix units with 16-bit inputs.
+        tf32_flops_per_second: Peak of matrix units with fp32 inputs.
+        fp32_flops_per_second: Peak of the ordinary fp32 units.
+        rates: Measured by `calibrate`; None: published peaks times usual shares.
 
     Example:
-      >>> import dataclasses
-      >>> slow_link = dataclasses.replace(
-      ...     find_target("h100"), name="h100-pcie4", host_link_bytes_per_second=25e9)
+        >>> import dataclasses
+        >>> slow_link = dataclasses.replace(
+        ...     find_target("h100"), name="h100-pcie4", host_link_bytes_per_second=25e9)
     """
 
     name: str
@@ -69,7 +69,7 @@ class Target:
         the whole text.
 
         Returns:
-          The text form of the proto.
+            The text form of the proto.
         """
         major, minor = self.compute_capability
         feature = "ACCELERATED_FEATURES" if self.architecture_specific else "NONE"
@@ -89,19 +89,19 @@ def find_target(target: str | Target) -> Target:
     """Look up a GPU by name.
 
     Args:
-      target: a name from `target_names()`, in any case and with or without
-        separators (`"A100_80"`, `"a100-80"`, `"a10080"` are one), or a `Target`, which
-        is returned as it is.
+        target: A name from `target_names()`, in any case and with or without separators
+            (`"A100_80"`, `"a100-80"`, `"a10080"` are one), or a `Target`, which is
+            returned as it is.
 
     Returns:
-      The GPU's numbers.
+        The GPU's numbers.
 
     Raises:
-      ValueError: if no GPU has that name; the text lists those that do.
+        ValueError: If no GPU has that name; the text lists those that do.
 
     Example:
-      >>> find_target("H100").core_count
-      132
+        >>> find_target("H100").core_count
+        132
     """
     if isinstance(target, Target):
         return target
@@ -118,7 +118,7 @@ def target_names() -> tuple[str, ...]:
     """List the names that `find_target` knows.
 
     Returns:
-      The names, in alphabetical order.
+        The names, in alphabetical order.
     """
     return tuple(sorted(known.name for known in _BY_KEY.values()))
 
@@ -127,14 +127,14 @@ def find_device(device_name: str) -> Target | None:
     """Look up a built-in GPU by the name that its driver reports.
 
     Args:
-      device_name: the name, as in `jax.devices()[0].device_kind`.
+        device_name: The name, as in `jax.devices()[0].device_kind`.
 
     Returns:
-      The GPU's numbers, or None if it is not built in.
+        The GPU's numbers, or None if it is not built in.
 
     Example:
-      >>> find_device("NVIDIA H200").name
-      'h200'
+        >>> find_device("NVIDIA H200").name
+        'h200'
     """
     return next((t for t in _BY_KEY.values() if t.device_name == device_name), None)
 
@@ -143,10 +143,10 @@ def target_key(name: str) -> str:
     """Reduce a name to what its spellings share: small letters and digits.
 
     Args:
-      name: a name of a GPU.
+        name: A name of a GPU.
 
     Returns:
-      The same for `"A100_80"`, `"a100-80"` and `"a10080"`.
+        The same for `"A100_80"`, `"a100-80"` and `"a10080"`.
     """
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
@@ -155,17 +155,17 @@ def published_rates(target: Target) -> Rates:
     """Estimate what a GPU sustains from its published peaks.
 
     Args:
-      target: the GPU; its own `rates` are not looked at.
+        target: The GPU; its own `rates` are not looked at.
 
     Returns:
-      Its peaks times the shares that such GPUs usually reach (see `_rates`).
+        Its peaks times the shares that such GPUs usually reach (see `_rates`).
 
     Raises:
-      ValueError: if a peak is not positive and finite.
+        ValueError: If a peak is not positive and finite.
 
     Example:
-      >>> published_rates(find_target("h100")).is_measured
-      False
+        >>> published_rates(find_target("h100")).is_measured
+        False
     """
     return usual_rates(
         bf16_flops_per_second=target.bf16_flops_per_second,
@@ -181,17 +181,17 @@ def rates_of(target: Target) -> Rates:
     """Return the rates to predict time with.
 
     Args:
-      target: the GPU.
+        target: The GPU.
 
     Returns:
-      Its measured rates, if it has any, else those that follow from published peaks.
+        Its measured rates, if it has any, else those that follow from published peaks.
 
     Raises:
-      ValueError: if nothing was measured and a peak is not positive and finite.
+        ValueError: If nothing was measured and a peak is not positive and finite.
 
     Example:
-      >>> rates_of(find_target("a100-80")).swap_in_bytes_per_second
-      25200000000.0
+        >>> rates_of(find_target("a100-80")).swap_in_bytes_per_second
+        25200000000.0
     """
     return published_rates(target) if target.rates is None else target.rates
 

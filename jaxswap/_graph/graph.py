@@ -45,17 +45,17 @@ class Value:
     """One array of the traced program, as a policy sees it.
 
     Attributes:
-        index: position in `Graph.values`; unique within one traced program.
-        nbytes: size in device memory; 0 for values without a byte size (PRNG keys,
+        index: Position in `Graph.values`; unique within one traced program.
+        nbytes: Size in device memory; 0 for values without a byte size (PRNG keys,
             tokens) and for those in host memory.
-        shape: shape of the array.
+        shape: Shape of the array.
         dtype: NumPy dtype; `None` for extended types such as PRNG keys.
-        primitive: name of the JAX primitive that makes it; `"argument"` for inputs.
-        source: the line of the user's program that makes it, `file.py:12 (function)`.
-        name: the name given with `jax.ad_checkpoint.checkpoint_name`, else `None`.
+        primitive: Name of the JAX primitive that makes it; `"argument"` for inputs.
+        source: The line of the user's program that makes it, `file.py:12 (function)`.
+        name: The name given with `jax.ad_checkpoint.checkpoint_name`, else `None`.
         scope: `jax.named_scope` path; for Flax modules the module path.
-        is_argument: whether it is an input of the function (or closed over).
-        host_nbytes: size in host memory: what loops have swapped inside their bodies.
+        is_argument: Whether it is an input of the function (or closed over).
+        host_nbytes: Size in host memory: what loops have swapped inside their bodies.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap
@@ -93,27 +93,27 @@ class Equation:
     """One equation of the traced program.
 
     Attributes:
-        index: position in `Graph.equations`.
-        primitive: name of the JAX primitive.
-        inputs: indices of the values it reads.
-        outputs: indices of the values it makes.
-        flops: floating point operations.
-        tile_flops: those that matrix units spend, in whole tiles.
-        is_backward: whether it depends on a cotangent.
-        is_heavy: see the module's docstring.
-        is_view: moves no data when XLA can help it (reshape, transpose, broadcast).
-        is_cheap: element by element; XLA fuses it into its consumer.
-        is_pure: may be executed twice.
-        is_reduction: reads much, writes little (sums, maxima).
-        is_known: whether its cost is more than a guess from its bytes.
-        work: what limits a heavy equation: `"bf16_matmul"`, `"tf32_convolution"` and
+        index: Position in `Graph.equations`.
+        primitive: Name of the JAX primitive.
+        inputs: Indices of the values it reads.
+        outputs: Indices of the values it makes.
+        flops: Floating point operations.
+        tile_flops: Those that matrix units spend, in whole tiles.
+        is_backward: Whether it depends on a cotangent.
+        is_heavy: See the module's docstring.
+        is_view: Moves no data when XLA can help it (reshape, transpose, broadcast).
+        is_cheap: Element by element; XLA fuses it into its consumer.
+        is_pure: May be executed twice.
+        is_reduction: Reads much, writes little (sums, maxima).
+        is_known: Whether its cost is more than a guess from its bytes.
+        work: What limits a heavy equation: `"bf16_matmul"`, `"tf32_convolution"` and
             the like, as `jaxswap.Target` names its rates.
-        inner_bytes: bytes moved by what a call holds inside, where that is more than
+        inner_bytes: Bytes moved by what a call holds inside, where that is more than
             its operands and results (loops).
-        body: what a loop executes in each iteration, or a `jax.checkpoint` once, as a
+        body: What a loop executes in each iteration, or a `jax.checkpoint` once, as a
             program of its own.
-        trip_count: how often.
-        is_put_off: made of sums over a mesh of devices: it waits for the other devices,
+        trip_count: How often.
+        is_put_off: Made of sums over a mesh of devices: it waits for the other devices,
             so nothing else is to wait for it.
     """
 
@@ -142,17 +142,17 @@ class Graph:
     """Forward and backward pass of one function as one list of equations.
 
     Attributes:
-        values: every value, by index.
-        equations: every equation, by index, in an order that can be executed.
-        arguments: values that exist before the forward pass.
-        outputs: values that the forward pass returns.
-        cotangents: values that exist before the backward pass, given by the caller.
-        gradients: values that the backward pass returns.
-        carried: of a loop's body: the arguments that each iteration hands on to the
+        values: Every value, by index.
+        equations: Every equation, by index, in an order that can be executed.
+        arguments: Values that exist before the forward pass.
+        outputs: Values that the forward pass returns.
+        cotangents: Values that exist before the backward pass, given by the caller.
+        gradients: Values that the backward pass returns.
+        carried: Of a loop's body: the arguments that each iteration hands on to the
             next. They are gone when it ends, so that they are stored like results.
-        sliced: of a loop's body: the arguments that are slices of scanned arrays.
-        trip_count: how often the program is executed, if it is a loop's body.
-        loops: bodies of the function's loops, with what becomes of their values.
+        sliced: Of a loop's body: the arguments that are slices of scanned arrays.
+        trip_count: How often the program is executed, if it is a loop's body.
+        loops: Bodies of the function's loops, with what becomes of their values.
     """
 
     values: tuple[Value, ...]
@@ -204,8 +204,8 @@ class Loop:
     """The body of a loop and what becomes of its values in each iteration.
 
     Attributes:
-        graph: forward and backward pass of one iteration.
-        actions: one for each value of the body.
+        graph: Forward and backward pass of one iteration.
+        actions: One for each value of the body.
     """
 
     graph: Graph

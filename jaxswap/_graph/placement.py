@@ -17,9 +17,9 @@ class Placement:
     """A mesh, and how a function's operands are split over it.
 
     Attributes:
-        axes: name and size of each mesh axis.
-        explicit: the axes along which shardings are part of types.
-        operands: the spec of each array that the function is given.
+        axes: Name and size of each mesh axis.
+        explicit: The axes along which shardings are part of types.
+        operands: The spec of each array that the function is given.
     """
 
     axes: tuple[tuple[str, int], ...]

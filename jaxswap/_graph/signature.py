@@ -12,8 +12,8 @@ class Signature:
     """Types of arguments, and a fingerprint of the program traced from them.
 
     Attributes:
-        arguments: type of each array, such as `"float32[8,1024]"`, in order.
-        program: hash of the equations; two programs with one hash are the same.
+        arguments: Type of each array, such as `"float32[8,1024]"`, in order.
+        program: Hash of the equations; two programs with one hash are the same.
     """
 
     arguments: tuple[str, ...]

@@ -29,14 +29,14 @@ def save_plan(plan: Plan, path: str | os.PathLike[str]) -> Path:
     leaves the old one.
 
     Args:
-        plan: the plan.
-        path: where to; the folder must exist.
+        plan: The plan.
+        path: Where to; the folder must exist.
 
     Returns:
         The path.
 
     Raises:
-        FileNotFoundError: if the folder does not exist.
+        FileNotFoundError: If the folder does not exist.
     """
     return write_atomically(Path(path), plan_to_json(plan))
 
@@ -45,14 +45,14 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
     """Read a plan that `Plan.save` wrote.
 
     Args:
-        path: the file.
+        path: The file.
 
     Returns:
         The plan. `jaxswap.offload(fn, plan=...)` refuses it where it does not fit.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is no plan, or one of another version of jaxswap.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no plan, or one of another version of jaxswap.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap, tempfile
@@ -112,8 +112,8 @@ def plan_from_json(text: str, traced: Retrace | None = None) -> Plan:
     """Read what `plan_to_json` wrote.
 
     Args:
-        text: the JSON.
-        traced: if it holds no graph, returns that of the program with loops that run
+        text: The JSON.
+        traced: If it holds no graph, returns that of the program with loops that run
             as decided, and that with loops left to JAX, if there are any.
     """
     fields = json.loads(text)

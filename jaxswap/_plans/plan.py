@@ -27,13 +27,13 @@ class Compiled:
     """What XLA made of a plan, read from the compiled program.
 
     Attributes:
-        predicted_device_bytes: device memory that was predicted before it compiled.
-        device_bytes: arguments, results and temporaries.
-        temp_bytes: the temporaries among them.
-        host_bytes: pinned host memory.
-        swapped_bytes: bytes copied between device and host in one step, both ways.
-        exposed_bytes: those of them that overlap no heavy operation.
-        compile_count: programs compiled until the plan was found.
+        predicted_device_bytes: Device memory that was predicted before it compiled.
+        device_bytes: Arguments, results and temporaries.
+        temp_bytes: The temporaries among them.
+        host_bytes: Pinned host memory.
+        swapped_bytes: Bytes copied between device and host in one step, both ways.
+        exposed_bytes: Those of them that overlap no heavy operation.
+        compile_count: Programs compiled until the plan was found.
     """
 
     predicted_device_bytes: int
@@ -50,11 +50,11 @@ class Row:
     """One decision of a plan.
 
     Attributes:
-        value: what it is about.
-        action: what becomes of it.
-        seconds: what that costs by itself: the replay, or both copies, hidden or not.
-        stall_seconds: how long computation waits for its copies.
-        why: the reason in words.
+        value: What it is about.
+        action: What becomes of it.
+        seconds: What that costs by itself: the replay, or both copies, hidden or not.
+        stall_seconds: How long computation waits for its copies.
+        why: The reason in words.
     """
 
     value: Value
@@ -71,22 +71,22 @@ class Plan:
     Made by `jaxswap.plan`, followed by `jaxswap.offload(fn, plan=...)`.
 
     Attributes:
-        graph: the traced program, as plain data.
-        target: the GPU that it is planned for.
-        actions: one for each value of the graph, by index.
-        swaps: when each swapped value leaves and returns.
-        signature: the arguments and the program that it fits.
-        budget_bytes: the device memory it was planned for; `None` for none.
-        reserve_bytes: the part of the budget that was set aside.
-        large_bytes: values smaller than this were not decided on one by one.
-        staleness: when replays are made again; see `Draft`.
-        host_budget_bytes: the pinned host memory it was planned for.
-        bound_seconds: no plan is faster, as far as the planner's model can tell.
-        correction_bytes: what compiled programs needed beyond the simulation.
-        compiled: what XLA made of it; `None` if it was not compiled.
-        policy: the name of the policy it follows; `""` for the planner's own choice.
-        plain_graph: the program with its loops left to JAX; `None` if it has none.
-        placement: the mesh over which the arguments are split; `None` for one device.
+        graph: The traced program, as plain data.
+        target: The GPU that it is planned for.
+        actions: One for each value of the graph, by index.
+        swaps: When each swapped value leaves and returns.
+        signature: The arguments and the program that it fits.
+        budget_bytes: The device memory it was planned for; `None` for none.
+        reserve_bytes: The part of the budget that was set aside.
+        large_bytes: Values smaller than this were not decided on one by one.
+        staleness: When replays are made again; see `Draft`.
+        host_budget_bytes: The pinned host memory it was planned for.
+        bound_seconds: No plan is faster, as far as the planner's model can tell.
+        correction_bytes: What compiled programs needed beyond the simulation.
+        compiled: What XLA made of it; `None` if it was not compiled.
+        policy: The name of the policy it follows; `""` for the planner's own choice.
+        plain_graph: The program with its loops left to JAX; `None` if it has none.
+        placement: The mesh over which the arguments are split; `None` for one device.
             Bytes and seconds are those of each of its devices.
 
     Example:
@@ -180,7 +180,7 @@ class Plan:
         """Return what becomes of the values of a loop's body.
 
         Raises:
-            ValueError: if the program that was planned has no such loop.
+            ValueError: If the program that was planned has no such loop.
         """
         signature = signature_of(body)
         for loop in self.loops:
@@ -195,7 +195,7 @@ class Plan:
         """Return the schedule of the plan for a program that was traced again.
 
         Raises:
-            ValueError: if the program is another one than the plan's.
+            ValueError: If the program is another one than the plan's.
         """
         signature = signature_of(graph)
         if signature != self.signature:
@@ -212,12 +212,12 @@ class Plan:
         The result has not been compiled: its figures are predictions again.
 
         Args:
-            value: a value, its index, or a part of its label; a part that several
+            value: A value, its index, or a part of its label; a part that several
                 labels have changes all of these values.
-            action: what becomes of it.
+            action: What becomes of it.
 
         Raises:
-            ValueError: if no large forward value is meant, or `action` is none.
+            ValueError: If no large forward value is meant, or `action` is none.
 
         Example:
             >>> import jax, jax.numpy as jnp, jaxswap
@@ -300,14 +300,14 @@ class Plan:
         """Draw memory over time, before and after, and the three lanes.
 
         Args:
-            path: where to write the picture, `.png` or `.svg`; `None`: nowhere.
+            path: Where to write the picture, `.png` or `.svg`; `None`: nowhere.
 
         Returns:
             The matplotlib figure.
 
         Raises:
-            ValueError: if the suffix is neither.
-            FileNotFoundError: if the folder does not exist.
+            ValueError: If the suffix is neither.
+            FileNotFoundError: If the folder does not exist.
         """
         from jaxswap._view.plot import plot_plan
 
@@ -317,10 +317,10 @@ class Plan:
         """Return the report as one HTML page that needs no network.
 
         Args:
-            path: where to write it as well.
+            path: Where to write it as well.
 
         Raises:
-            FileNotFoundError: if the folder does not exist.
+            FileNotFoundError: If the folder does not exist.
         """
         from jaxswap._plans.file import write_atomically
         from jaxswap._view.html import to_html
@@ -334,13 +334,13 @@ class Plan:
         """Write the plan to a JSON file; `jaxswap.load_plan` reads it.
 
         Args:
-            path: where to; the folder must exist.
+            path: Where to; the folder must exist.
 
         Returns:
             The path.
 
         Raises:
-            FileNotFoundError: if the folder does not exist.
+            FileNotFoundError: If the folder does not exist.
         """
         from jaxswap._plans.file import save_plan
 

@@ -56,8 +56,8 @@ class Loops:
     """Executes the loops of a function that is being traced; notes what was decided.
 
     Attributes:
-        decide: what becomes of the values of a body.
-        found: the bodies that were decided on, in the order of tracing.
+        decide: What becomes of the values of a body.
+        found: The bodies that were decided on, in the order of tracing.
     """
 
     def __init__(self, decide: DecideLoop) -> None:
@@ -175,11 +175,11 @@ class _Saved:
     """What goes from the forward loop to the backward loop.
 
     Attributes:
-        fixed: constants of the loop, by value index.
-        sliced: scanned arrays, and results of the loop that it reads again.
-        stacked: slices that were kept, one for each iteration.
-        host: slices that were swapped: at each place that of the iteration before.
-        last: those of the last iteration, which never left.
+        fixed: Constants of the loop, by value index.
+        sliced: Scanned arrays, and results of the loop that it reads again.
+        stacked: Slices that were kept, one for each iteration.
+        host: Slices that were swapped: at each place that of the iteration before.
+        last: Those of the last iteration, which never left.
     """
 
     fixed: dict[int, Any]
@@ -199,11 +199,11 @@ class _Body:
     """One iteration, traced and laid out.
 
     Attributes:
-        scan: the loop.
-        program: one iteration with its backward pass.
-        graph: its description.
-        schedule: both passes.
-        swapped: the values that the loop swaps between them.
+        scan: The loop.
+        program: One iteration with its backward pass.
+        graph: Its description.
+        schedule: Both passes.
+        swapped: The values that the loop swaps between them.
     """
 
     scan: _compat.Scan

@@ -63,11 +63,11 @@ def run_backward(
     """Execute the backward pass.
 
     Args:
-        program: the traced program.
-        graph: its description.
-        steps: the instructions of the backward pass.
-        residuals: from `run_forward`.
-        cotangents: one for each result of the function; `None` stands for zero.
+        program: The traced program.
+        graph: Its description.
+        steps: The instructions of the backward pass.
+        residuals: From `run_forward`.
+        cotangents: One for each result of the function; `None` stands for zero.
 
     Returns:
         One gradient for each operand; `None` where none was asked for or it is zero.

@@ -29,11 +29,11 @@ class GradientError(AssertionError):
     """The value or the gradient of an offloaded function is not the plain one's.
 
     Attributes:
-        leaf: the array that differs, such as `"gradient of args[0]['w']"`.
-        difference: largest difference, as a share of the array's largest entry.
-        allowed: the largest difference that rounding explains.
-        policy: name of the policy under which it happens.
-        options: what `jaxswap.offload` takes to repeat it.
+        leaf: The array that differs, such as `"gradient of args[0]['w']"`.
+        difference: Largest difference, as a share of the array's largest entry.
+        allowed: The largest difference that rounding explains.
+        policy: Name of the policy under which it happens.
+        options: What `jaxswap.offload` takes to repeat it.
 
     Example:
         >>> import jax.numpy as jnp, jaxswap
@@ -64,9 +64,9 @@ class Difference:
     """How far one array of a result is from the plain one.
 
     Attributes:
-        leaf: the array.
-        error: largest difference, as a share of the array's largest entry.
-        allowed: the largest that is not wrong.
+        leaf: The array.
+        error: Largest difference, as a share of the array's largest entry.
+        allowed: The largest that is not wrong.
     """
 
     leaf: str
@@ -87,10 +87,10 @@ class Row:
     """One policy that was compared with plain JAX.
 
     Attributes:
-        policy: its name.
-        swaps: copies to the host in the program, each counted once.
-        worst: the array that comes nearest to what is allowed.
-        widest: the most that was allowed for any array.
+        policy: Its name.
+        swaps: Copies to the host in the program, each counted once.
+        worst: The array that comes nearest to what is allowed.
+        widest: The most that was allowed for any array.
     """
 
     policy: str
@@ -108,15 +108,15 @@ class Reference:
     """What plain JAX computes, and how far rounding alone moves it.
 
     Args:
-        function: the plain function.
-        operands: what it is called with.
-        rtol: difference that needs no explanation; `None`: from the coarsest type of
+        function: The plain function.
+        operands: What it is called with.
+        rtol: Difference that needs no explanation; `None`: from the coarsest type of
             floating point numbers in the program.
-        is_jitted: whether the functions are compiled as a whole, or run operation by
+        is_jitted: Whether the functions are compiled as a whole, or run operation by
             operation.
 
     Attributes:
-        expected: its result.
+        expected: Its result.
     """
 
     def __init__(
@@ -143,12 +143,12 @@ class Reference:
         """Run another function on the operands.
 
         Args:
-            policy: what to call it.
-            function: what should have the result of the plain one.
-            options: what `offload` was given, for the error.
+            policy: What to call it.
+            function: What should have the result of the plain one.
+            options: What `offload` was given, for the error.
 
         Raises:
-            GradientError: if a difference is too large for rounding.
+            GradientError: If a difference is too large for rounding.
         """
         try:
             traced = jax.jit(function).trace(*self._operands)

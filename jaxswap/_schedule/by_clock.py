@@ -33,10 +33,10 @@ class Absence:
     """A gap between two uses that a value spends on the host.
 
     Attributes:
-        value: its index.
-        left: the last entry before the gap that reads or makes the value.
-        use: the first entry after the gap that reads it.
-        is_first: whether the value has to be copied out for it.
+        value: Its index.
+        left: The last entry before the gap that reads or makes the value.
+        use: The first entry after the gap that reads it.
+        is_first: Whether the value has to be copied out for it.
     """
 
     value: int
@@ -50,13 +50,13 @@ class Clock:
     """When entries run and what memory they take, swapped values aside.
 
     Attributes:
-        starts: second at which each entry begins if nothing is waited for.
-        ends: second at which each is done.
-        device_bytes: device memory at each entry while each swapped value is away for
+        starts: Second at which each entry begins if nothing is waited for.
+        ends: Second at which each is done.
+        device_bytes: Device memory at each entry while each swapped value is away for
             as long as can be.
-        out_seconds: seconds of the copy to the host, by value.
-        in_seconds: seconds of the copy to the device, by value.
-        nbytes: bytes of each swapped value.
+        out_seconds: Seconds of the copy to the host, by value.
+        in_seconds: Seconds of the copy to the device, by value.
+        nbytes: Bytes of each swapped value.
     """
 
     starts: np.ndarray
@@ -119,11 +119,11 @@ def absences(
     """Choose the gaps that values spend on the host.
 
     Args:
-        lives: where values are made and used.
-        values: those to swap.
-        starts: second at which each entry begins.
-        copy_seconds: seconds of both copies of each value together.
-        patience: a gap is taken if it lasts this many times the copies. The longest
+        lives: Where values are made and used.
+        values: Those to swap.
+        starts: Second at which each entry begins.
+        copy_seconds: Seconds of both copies of each value together.
+        patience: A gap is taken if it lasts this many times the copies. The longest
             gap of a value is taken in any case.
     """
     found: list[Absence] = []
@@ -144,7 +144,7 @@ def absences(
 
 
 def tight(lives: Lives, gaps: Sequence[Absence]) -> tuple[Swap, ...]:
-    """Swaps that keep values away for as long as can be."""
+    """Swap that keep values away for as long as can be."""
     layout = {
         gap: (lives.heavy_after(gap.left), lives.heavy_before(gap.use)) for gap in gaps
     }
@@ -161,11 +161,11 @@ def place(
     """Lay out copies so that as little as possible is waited for.
 
     Args:
-        lives: where values are made and used.
-        gaps: the gaps that values spend on the host.
-        clock: when entries run and what they need.
-        limit_bytes: device memory that may be used.
-        eager: values whose copies back must be done one heavy entry before their use
+        lives: Where values are made and used.
+        gaps: The gaps that values spend on the host.
+        clock: When entries run and what they need.
+        limit_bytes: Device memory that may be used.
+        eager: Values whose copies back must be done one heavy entry before their use
             (those that a compiler was seen to start too late).
     """
     placing = _Placing(lives, clock, limit_bytes)

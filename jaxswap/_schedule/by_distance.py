@@ -38,10 +38,10 @@ class Return:
     """One copy back to the device.
 
     Attributes:
-        gate: the heavy entry right before which the copy starts; `None`: it starts
+        gate: The heavy entry right before which the copy starts; `None`: it starts
             when its use is next, and nothing hides it.
-        use: the first entry that it serves.
-        done_at: the heavy entry that waits for the copy, if one before the use does.
+        use: The first entry that it serves.
+        done_at: The heavy entry that waits for the copy, if one before the use does.
     """
 
     gate: int | None
@@ -54,10 +54,10 @@ class Swap:
     """What happens to one swapped value.
 
     Attributes:
-        value: its index.
-        made: the entry after which the copy to the host starts.
-        free_at: the heavy entry that waits for the copy; `None`: nothing waits.
-        returns: the copies back, in order.
+        value: Its index.
+        made: The entry after which the copy to the host starts.
+        free_at: The heavy entry that waits for the copy; `None`: nothing waits.
+        returns: The copies back, in order.
     """
 
     value: int

@@ -45,11 +45,11 @@ class Schedule:
     """Instructions of both passes and what goes from one to the other.
 
     Attributes:
-        forward: instructions of the forward pass.
-        backward: instructions of the backward pass.
-        device_residuals: values that stay in device memory between the passes.
-        host_residuals: values that wait in host memory between the passes.
-        swaps: the swaps behind the copies.
+        forward: Instructions of the forward pass.
+        backward: Instructions of the backward pass.
+        device_residuals: Values that stay in device memory between the passes.
+        host_residuals: Values that wait in host memory between the passes.
+        swaps: The swaps behind the copies.
     """
 
     forward: tuple[Instruction, ...]

@@ -36,10 +36,10 @@ def schedule(graph: Graph, actions: Sequence[Action], timing: Timing) -> Schedul
     """Lay out both passes of `graph` in time.
 
     Args:
-        graph: the traced program.
-        actions: one for each value; those of arguments and of values of the backward
+        graph: The traced program.
+        actions: One for each value; those of arguments and of values of the backward
             pass are ignored.
-        timing: when copies start.
+        timing: When copies start.
     """
     entries = order(graph, actions, 2 * timing.swapout_threshold, timing.min_bytes)
     lifetimes = Lifetimes(entries, timing)
@@ -62,8 +62,8 @@ def schedule_body(
     has swapped.
 
     Args:
-        graph: the loop's body.
-        actions: one for each value, those of `graph.carried` included.
+        graph: The loop's body.
+        actions: One for each value, those of `graph.carried` included.
 
     Returns:
         Both passes, and the values that are to be swapped between them.
@@ -117,10 +117,10 @@ def issue(
     """Turn entries and the swaps between them into instructions.
 
     Args:
-        graph: the traced program.
-        entries: in the order of issue.
-        swaps: what leaves the device, and when.
-        uses: what is known of the entries, if they are laid out more than once.
+        graph: The traced program.
+        entries: In the order of issue.
+        swaps: What leaves the device, and when.
+        uses: What is known of the entries, if they are laid out more than once.
     """
     uses = uses or Uses(graph, entries)
     ahead, behind = _Issue(graph, entries, swaps, uses).instructions()

@@ -16,12 +16,12 @@ class Entry:
     """Equations issued together.
 
     Attributes:
-        parts: equation indices, the main one last, each with whether it is a replay.
-        reads: values read from outside the entry.
-        makes: values made.
-        flops: floating point operations of the main equation.
-        is_heavy: whether the main equation is heavy.
-        is_backward: whether the entry belongs to the backward pass.
+        parts: Equation indices, the main one last, each with whether it is a replay.
+        reads: Values read from outside the entry.
+        makes: Values made.
+        flops: Floating point operations of the main equation.
+        is_heavy: Whether the main equation is heavy.
+        is_backward: Whether the entry belongs to the backward pass.
     """
 
     parts: tuple[tuple[int, bool], ...]
@@ -85,12 +85,12 @@ def order_backward(
     """Entries of the backward pass, with replays right before their first use.
 
     Args:
-        graph: the traced program.
-        stored: forward values that can be had without a replay.
-        stale_after: a cheap replayed value of at least `large_bytes` that was last
+        graph: The traced program.
+        stored: Forward values that can be had without a replay.
+        stale_after: A cheap replayed value of at least `large_bytes` that was last
             used more heavy operations ago than this is replayed once more rather
             than held.
-        large_bytes: see above.
+        large_bytes: See above.
     """
     builder = _Backward(graph, stored, stale_after, large_bytes)
     wanted = graph.ancestors(graph.gradients)

@@ -21,8 +21,8 @@ class Decision:
     """What a policy says of one traced program.
 
     Attributes:
-        actions: one for each value of the graph, by index.
-        timing: when copies start.
+        actions: One for each value of the graph, by index.
+        timing: When copies start.
     """
 
     actions: tuple[Action, ...]
@@ -55,9 +55,9 @@ class Default:
     computed again, so that device memory does not grow with the trip count.
 
     Attributes:
-        min_bytes: values smaller than this are small.
-        min_share: so are values smaller than this share of the largest heavy result.
-        skip_distance: a value used in the forward pass more than this many heavy
+        min_bytes: Values smaller than this are small.
+        min_share: So are values smaller than this share of the largest heavy result.
+        skip_distance: A value used in the forward pass more than this many heavy
             operations after it is made counts as a skip connection.
     """
 
@@ -152,22 +152,22 @@ class LMS:
     recomputed.
 
     Args:
-        swapout_threshold: level distance between producer and consumer above which a
+        swapout_threshold: Level distance between producer and consumer above which a
             tensor is swapped; smaller swaps more. At least 1.
-        swapin_ahead: a swap-in starts this many levels before its consumer; larger
+        swapin_ahead: A swap-in starts this many levels before its consumer; larger
             hides more and needs more memory. At least 1.
-        swapin_groupby: consumers within this many levels share one swap-in. At least
+        swapin_groupby: Consumers within this many levels share one swap-in. At least
             0.
         sync_mode: 0: copies both ways run beside computation; 1: computation waits
             for swap-outs; 2: for swap-ins; 3: for both.
-        min_bytes: tensors smaller than this are never swapped.
-        include: if given, only tensors whose producer matches one of these regular
+        min_bytes: Tensors smaller than this are never swapped.
+        include: If given, only tensors whose producer matches one of these regular
             expressions are swapped. Matched (from the beginning) against the
             primitive's name, the scope and the `checkpoint_name`.
-        exclude: tensors whose producer matches one of these are not swapped.
+        exclude: Tensors whose producer matches one of these are not swapped.
 
     Raises:
-        ValueError: if a dial is out of its range, or a pattern is malformed.
+        ValueError: If a dial is out of its range, or a pattern is malformed.
 
     Example:
         >>> import jaxswap

@@ -18,20 +18,20 @@ class Timing:
     """How swaps are laid out in time.
 
     Attributes:
-        distance: the unit of the three distances below.
-        swapout_threshold: a value leaves the device if a use lies farther than this
+        distance: The unit of the three distances below.
+        swapout_threshold: A value leaves the device if a use lies farther than this
             from the point where it is made.
-        swapin_ahead: a swap-in may start this far ahead of the first use it serves.
-        swapin_groupby: uses closer together than this share one swap-in.
-        sync_swapout: the next heavy operation waits for the swap-out.
-        sync_swapin: the swap-in starts only when its use is next.
-        min_bytes: smaller values of the backward pass are left alone.
-        swap_cotangents: whether cotangents that lie idle for longer than
+        swapin_ahead: A swap-in may start this far ahead of the first use it serves.
+        swapin_groupby: Uses closer together than this share one swap-in.
+        sync_swapout: The next heavy operation waits for the swap-out.
+        sync_swapin: The swap-in starts only when its use is next.
+        min_bytes: Smaller values of the backward pass are left alone.
+        swap_cotangents: Whether cotangents that lie idle for longer than
             `swapout_threshold` are swapped as well.
-        copies_in_flight: how many swap-ins may start at one point. XLA lets two
+        copies_in_flight: How many swap-ins may start at one point. XLA lets two
             asynchronous copies run at once (`xla_gpu_experimental_parallel_async_
             compute_limit`) and finishes one before it starts a third.
-        is_forced: swap what the actions say even where no copy can be hidden.
+        is_forced: Swap what the actions say even where no copy can be hidden.
     """
 
     distance: Distance = Distance.HEAVY

@@ -11,11 +11,11 @@ class Uses:
     """Made once for all swaps that are tried over the same entries.
 
     Attributes:
-        last_use: the last position at which each value is read.
-        quiet_until: for each entry, the last position up to which all that it reads
+        last_use: The last position at which each value is read.
+        quiet_until: For each entry, the last position up to which all that it reads
             is read again and something that it makes is.
-        is_replay: whether each entry is a forward one in the backward pass.
-        runs: the instructions that execute each entry.
+        is_replay: Whether each entry is a forward one in the backward pass.
+        runs: The instructions that execute each entry.
     """
 
     def __init__(self, graph: Graph, entries: Sequence[Entry]) -> None:

@@ -23,10 +23,10 @@ class Candidates:
     """What can be decided on.
 
     Attributes:
-        forward: values of the forward pass, in the order of their making.
-        backward: values of the backward pass that may leave the device.
-        fixed: the action of every value if all candidates are kept.
-        recomputable: candidates that may be computed twice.
+        forward: Values of the forward pass, in the order of their making.
+        backward: Values of the backward pass that may leave the device.
+        fixed: The action of every value if all candidates are kept.
+        recomputable: Candidates that may be computed twice.
     """
 
     forward: tuple[int, ...]
@@ -39,9 +39,9 @@ def find_candidates(graph: Graph, fusion: Fusion, large_bytes: int) -> Candidate
     """Sort the values of a graph.
 
     Args:
-        graph: the traced program.
-        fusion: what of it becomes a buffer.
-        large_bytes: bytes from which on a value is worth a decision.
+        graph: The traced program.
+        fusion: What of it becomes a buffer.
+        large_bytes: Bytes from which on a value is worth a decision.
     """
     executed = graph.ancestors(graph.outputs)
     actions = [Action.KEEP] * len(graph.values)

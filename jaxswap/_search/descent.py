@@ -33,11 +33,11 @@ def improve(
     """Change few actions at a time for as long as it helps.
 
     Args:
-        best: is offered what is laid out.
-        arranger: of the program.
-        candidates: values whose actions may be changed.
-        lay_out: lays out actions and offers the drafts to `best`.
-        deadline: when to stop, by this thread's processor time.
+        best: Is offered what is laid out.
+        arranger: Of the program.
+        candidates: Values whose actions may be changed.
+        lay_out: Lays out actions and offers the drafts to `best`.
+        deadline: When to stop, by this thread's processor time.
     """
     copy = 1 / arranger.simulator.rates.swap_out_bytes_per_second
     step = functools.partial(_descend, best, arranger, candidates, lay_out)

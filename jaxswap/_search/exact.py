@@ -31,8 +31,8 @@ class Node:
     """A set of recomputed values.
 
     Attributes:
-        draft: laid out without copies.
-        swappable: values that may leave then, the largest first.
+        draft: Laid out without copies.
+        swappable: Values that may leave then, the largest first.
     """
 
     draft: Draft

@@ -26,16 +26,16 @@ class Item:
     """A candidate as the model sees it.
 
     Attributes:
-        nbytes: its size.
-        made: the segment that makes it.
-        gap: the first and last of the segments between its last use before and its
+        nbytes: Its size.
+        made: The segment that makes it.
+        gap: The first and last of the segments between its last use before and its
             first use after which it may be away.
-        away: more such gaps, spent on the host as well if it leaves at all.
-        use: the segment of its first use after the gap, or of a replay that reads it.
-        is_needed: whether the backward pass itself reads it.
-        replay_seconds: time to compute it again; `None` if that cannot be.
-        roots: positions of the items that a replay reads.
-        can_leave: whether it may go to the host.
+        away: More such gaps, spent on the host as well if it leaves at all.
+        use: The segment of its first use after the gap, or of a replay that reads it.
+        is_needed: Whether the backward pass itself reads it.
+        replay_seconds: Time to compute it again; `None` if that cannot be.
+        roots: Positions of the items that a replay reads.
+        can_leave: Whether it may go to the host.
     """
 
     nbytes: int
@@ -54,13 +54,13 @@ class Model:
     """The whole problem.
 
     Attributes:
-        seconds: time of each segment.
-        device_bytes: memory of each segment if all items that the backward pass
+        seconds: Time of each segment.
+        device_bytes: Memory of each segment if all items that the backward pass
             reads stay, and the others are dropped.
-        items: the candidates.
-        out_bytes_per_second: bandwidth to the host.
-        in_bytes_per_second: bandwidth to the device.
-        copy_seconds: what issuing one copy costs the computation.
+        items: The candidates.
+        out_bytes_per_second: Bandwidth to the host.
+        in_bytes_per_second: Bandwidth to the device.
+        copy_seconds: What issuing one copy costs the computation.
     """
 
     seconds: np.ndarray
@@ -76,13 +76,13 @@ class Answer:
     """A solution.
 
     Attributes:
-        leaves: share of each item that goes to the host.
-        replays: share of each item that is computed again.
-        stays: share of each item that the backward pass does not read and that stays
+        leaves: Share of each item that goes to the host.
+        replays: Share of each item that is computed again.
+        stays: Share of each item that the backward pass does not read and that stays
             for the sake of replays.
-        extra_seconds: replays and stalls.
-        excess_bytes: device memory over the limit.
-        device_bytes: modelled memory of each segment.
+        extra_seconds: Replays and stalls.
+        excess_bytes: Device memory over the limit.
+        device_bytes: Modelled memory of each segment.
     """
 
     leaves: np.ndarray
@@ -107,13 +107,13 @@ def solve(
     Where nothing fits, the answer is what exceeds the limit least.
 
     Args:
-        model: the problem.
-        limit_bytes: device memory for every segment.
-        host_limit_bytes: pinned host memory; `None`: any amount.
-        depth: how many replays may depend on one another. What a long run of them
+        model: The problem.
+        limit_bytes: Device memory for every segment.
+        host_limit_bytes: Pinned host memory; `None`: any amount.
+        depth: How many replays may depend on one another. What a long run of them
             needs at once the model underrates.
-        time_limit_seconds: the best solution after this time is returned.
-        relative_gap: a solution this close to the bound is good enough.
+        time_limit_seconds: The best solution after this time is returned.
+        relative_gap: A solution this close to the bound is good enough.
     """
     # Imported here, for SciPy's optimizers take as long to load as all of jaxswap.
     from scipy.optimize import Bounds, LinearConstraint, milp
@@ -305,7 +305,7 @@ class _Rows:
                 self._row([*levels, (self.replay + i, depth + 1.0)], float(depth))
 
     def _lanes(self) -> None:
-        """Copies take time; what is sent was made; what is used has landed."""
+        """Copy take time; what is sent was made; what is used has landed."""
         model, unit = self.model, self.unit
         self.due = self._due()
         replays: list[list[tuple[int, float]]] = [[] for _ in range(self.length)]

@@ -20,9 +20,9 @@ class Rung:
     """One way to run loops.
 
     Attributes:
-        carry: what becomes of what one iteration hands to the next.
-        heavy: what becomes of results of heavy operations, of a share of them.
-        share: the share, in bytes, those first that take longest to compute again for
+        carry: What becomes of what one iteration hands to the next.
+        heavy: What becomes of results of heavy operations, of a share of them.
+        share: The share, in bytes, those first that take longest to compute again for
             their size. All else is computed again.
     """
 
@@ -131,8 +131,8 @@ class Ladder:
     """Searches the programs that the rungs give; see `Search`.
 
     Attributes:
-        searches: one for each program.
-        current: the one that found the last draft.
+        searches: One for each program.
+        current: The one that found the last draft.
     """
 
     def __init__(self, searches: Sequence[Search]) -> None:

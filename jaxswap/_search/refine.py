@@ -76,12 +76,12 @@ class Refined:
     """What the loop came to.
 
     Attributes:
-        draft: the fastest draft whose program fits, else the one with the smallest.
-        bound_seconds: no draft is faster, as far as the model can tell.
-        correction_bytes: what the program needs beyond the simulation.
-        lasting_bytes: the same without the gaps between its arrays.
-        compiled: what was read from the draft's program; `None` without a compiler.
-        fits: whether it fits.
+        draft: The fastest draft whose program fits, else the one with the smallest.
+        bound_seconds: No draft is faster, as far as the model can tell.
+        correction_bytes: What the program needs beyond the simulation.
+        lasting_bytes: The same without the gaps between its arrays.
+        compiled: What was read from the draft's program; `None` without a compiler.
+        fits: Whether it fits.
     """
 
     draft: Draft
@@ -105,14 +105,14 @@ def refine(
     """Find the fastest draft whose compiled program fits.
 
     Args:
-        search: finds drafts.
-        limit_bytes: device memory that the program may use.
-        host_limit_bytes: pinned host memory; `None`: any amount.
-        compile_: compiles a draft; `None`: the simulation is believed.
-        most_compiles: programs to compile at most.
-        search_seconds: time for each search.
-        progress: told what is going on, a line at a time.
-        correction_bytes: what programs are known to need beyond the simulation.
+        search: Finds drafts.
+        limit_bytes: Device memory that the program may use.
+        host_limit_bytes: Pinned host memory; `None`: any amount.
+        compile_: Compiles a draft; `None`: the simulation is believed.
+        most_compiles: Programs to compile at most.
+        search_seconds: Time for each search.
+        progress: Told what is going on, a line at a time.
+        correction_bytes: What programs are known to need beyond the simulation.
     """
     best: Refined | None = None
     again: Draft | None = None

@@ -68,9 +68,9 @@ class Found:
     """What a search came to.
 
     Attributes:
-        draft: the best draft: the fastest that fits, else the smallest.
-        bound_seconds: no draft is faster, as far as the model can tell.
-        fits: whether the draft fits.
+        draft: The best draft: the fastest that fits, else the smallest.
+        bound_seconds: No draft is faster, as far as the model can tell.
+        fits: Whether the draft fits.
     """
 
     draft: Draft
@@ -102,9 +102,9 @@ class Search:
     """Finds drafts of one program; keeps what it learns from limit to limit.
 
     Attributes:
-        eager: values whose copies back must be done early; see `place`.
-        grounded: values that may not leave the device.
-        refused: actions of drafts whose programs were seen not to fit.
+        eager: Values whose copies back must be done early; see `place`.
+        grounded: Values that may not leave the device.
+        refused: Actions of drafts whose programs were seen not to fit.
     """
 
     def __init__(
@@ -144,10 +144,10 @@ class Search:
         """Search for the fastest draft that fits, else for the smallest.
 
         Args:
-            limit_bytes: device memory that the draft may use.
-            host_limit_bytes: pinned host memory that it may use; `None`: any amount.
-            seconds: time to search.
-            again: do not search, but lay this draft's actions out once more: with
+            limit_bytes: Device memory that the draft may use.
+            host_limit_bytes: Pinned host memory that it may use; `None`: any amount.
+            seconds: Time to search.
+            again: Do not search, but lay this draft's actions out once more: with
                 what has become `eager` since.
         """
         if again is not None:

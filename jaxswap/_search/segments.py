@@ -26,8 +26,8 @@ class Segments:
     """Which segment each equation belongs to.
 
     Attributes:
-        of_equation: segment of each equation where it is first run.
-        count: how many there are.
+        of_equation: Segment of each equation where it is first run.
+        count: How many there are.
     """
 
     of_equation: dict[int, int]

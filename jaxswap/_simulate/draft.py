@@ -35,14 +35,14 @@ class Draft:
     """One way to run a program, with its simulated timeline.
 
     Attributes:
-        graph: the program.
-        actions: one for each value.
-        swaps: when swapped values leave and return.
-        staleness: heavy operations after which a cheap large replay is made again
+        graph: The program.
+        actions: One for each value.
+        swaps: When swapped values leave and return.
+        staleness: Heavy operations after which a cheap large replay is made again
             rather than held, and the bytes from which on it is large.
-        entries: the order of issue.
-        schedule: the instructions.
-        timeline: what they do when.
+        entries: The order of issue.
+        schedule: The instructions.
+        timeline: What they do when.
     """
 
     graph: Graph

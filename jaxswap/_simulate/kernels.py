@@ -33,12 +33,12 @@ class Kernel:
     """Fused work that runs at once.
 
     Attributes:
-        equation: index of the last equation in it.
-        is_replay: whether that is a forward equation run in the backward pass.
-        reads: buffers read.
-        makes: buffers made.
-        arguments: arguments read, which are no buffers of the program's own.
-        is_shared: reads nothing that a kernel just before has not read as well, and
+        equation: Index of the last equation in it.
+        is_replay: Whether that is a forward equation run in the backward pass.
+        reads: Buffers read.
+        makes: Buffers made.
+        arguments: Arguments read, which are no buffers of the program's own.
+        is_shared: Reads nothing that a kernel just before has not read as well, and
             is fused with it: its reads cost nothing.
     """
 
@@ -55,10 +55,10 @@ class Copy:
     """One copy between device and host, where it is issued.
 
     Attributes:
-        value: what is copied.
-        buffer: the device buffer that is read or made; `NO_BUFFER` for a view of an
+        value: What is copied.
+        buffer: The device buffer that is read or made; `NO_BUFFER` for a view of an
             argument that is copied to the host.
-        is_inward: whether it goes from the host to the device.
+        is_inward: Whether it goes from the host to the device.
     """
 
     value: int
@@ -81,13 +81,13 @@ class Steps:
     """Both passes as kernels, copies and waits.
 
     Attributes:
-        steps: in the order of issue.
-        forward_count: how many of them belong to the forward pass.
-        values: the value of each buffer; a value that returns has several buffers.
-        last_reads: index of the last step that reads each buffer; the index of the
+        steps: In the order of issue.
+        forward_count: How many of them belong to the forward pass.
+        values: The value of each buffer; a value that returns has several buffers.
+        last_reads: Index of the last step that reads each buffer; the index of the
             step that makes it if none does.
-        runs: how many equations were issued before each step.
-        is_fixed: buffers that the caller owns (arguments, results, gradients): they
+        runs: How many equations were issued before each step.
+        is_fixed: Buffers that the caller owns (arguments, results, gradients): they
             hold memory of their own from beginning to end.
     """
 

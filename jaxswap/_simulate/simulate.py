@@ -114,8 +114,8 @@ class Iteration:
     """What one iteration of a loop takes.
 
     Attributes:
-        seconds: of computation, or of the copies in one direction, if these are more.
-        device_bytes: memory for what lives within the iteration.
+        seconds: Of computation, or of the copies in one direction, if these are more.
+        device_bytes: Memory for what lives within the iteration.
     """
 
     seconds: float

@@ -12,11 +12,11 @@ class Transfer:
     """One copy between device and host.
 
     Attributes:
-        value: what is copied.
-        is_inward: whether it goes from the host to the device.
-        step: index of the step at which it is issued.
-        start_seconds: when it begins.
-        seconds: how long it takes.
+        value: What is copied.
+        is_inward: Whether it goes from the host to the device.
+        step: Index of the step at which it is issued.
+        start_seconds: When it begins.
+        seconds: How long it takes.
     """
 
     value: int
@@ -36,16 +36,16 @@ class Timeline:
     """A simulated forward and backward pass.
 
     Attributes:
-        steps: what runs, in order.
-        starts: second at which each step begins.
-        seconds_of: seconds that each step computes.
-        stalls: seconds that computation waits right before each step.
-        transfers: copies, in order of issue.
-        device_bytes_at: device memory at each step, arguments and results included.
-        host_bytes_at: pinned host memory at each step.
-        freed: the last step at which each buffer holds memory.
-        caller_bytes: the part of device memory that arguments and results take.
-        seconds: the whole step.
+        steps: What runs, in order.
+        starts: Second at which each step begins.
+        seconds_of: Seconds that each step computes.
+        stalls: Seconds that computation waits right before each step.
+        transfers: Copies, in order of issue.
+        device_bytes_at: Device memory at each step, arguments and results included.
+        host_bytes_at: Pinned host memory at each step.
+        freed: The last step at which each buffer holds memory.
+        caller_bytes: The part of device memory that arguments and results take.
+        seconds: The whole step.
     """
 
     steps: Steps

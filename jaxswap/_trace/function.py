@@ -19,12 +19,12 @@ class FlatFunction:
     """A traced function of flat operands.
 
     Attributes:
-        jaxpr: its equations.
-        variables: the jaxpr's variables for the operands.
-        operands: the arrays that the function closed over, then its arguments'.
-        closed_over_count: how many of the operands it closed over.
-        out_avals: types of the flat results.
-        out_tree: structure of the results.
+        jaxpr: Its equations.
+        variables: The jaxpr's variables for the operands.
+        operands: The arrays that the function closed over, then its arguments'.
+        closed_over_count: How many of the operands it closed over.
+        out_avals: Types of the flat results.
+        out_tree: Structure of the results.
     """
 
     jaxpr: Any
@@ -57,14 +57,14 @@ def flatten_function(
     """Trace `fn` on those leaves of its arguments that are arrays; the rest is static.
 
     Args:
-        fn: the function.
-        args: its positional arguments, pytrees of arrays or of their types.
-        kwargs: its keyword arguments.
-        is_array: which leaves are arrays.
+        fn: The function.
+        args: Its positional arguments, pytrees of arrays or of their types.
+        kwargs: Its keyword arguments.
+        is_array: Which leaves are arrays.
 
     Raises:
-        NotImplementedError: if `fn` reads or writes a mutable array.
-        jax.errors.ConcretizationTypeError: if it branches on the value of an array.
+        NotImplementedError: If `fn` reads or writes a mutable array.
+        jax.errors.ConcretizationTypeError: If it branches on the value of an array.
     """
     leaves, structure = jax.tree.flatten((args, kwargs))
     places = [i for i, leaf in enumerate(leaves) if is_array(leaf)]

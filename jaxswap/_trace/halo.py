@@ -20,9 +20,9 @@ class Window:
     """How a sum over a mesh is split.
 
     Attributes:
-        summed: mesh axes over which the parts are to be added up.
-        inputs: how each operand is split.
-        output: how the sum is.
+        summed: Mesh axes over which the parts are to be added up.
+        inputs: How each operand is split.
+        output: How the sum is.
     """
 
     summed: tuple[str, ...]
@@ -35,9 +35,9 @@ class Halo:
     """What a device needs along one dimension of space.
 
     Attributes:
-        before: planes of the neighbour before it.
-        after: planes of the neighbour after it.
-        padding: zeros to add at both ends; less than none: planes to leave out.
+        before: Planes of the neighbour before it.
+        after: Planes of the neighbour after it.
+        padding: Zeros to add at both ends; less than none: planes to leave out.
     """
 
     before: int
@@ -55,11 +55,11 @@ def halo_of(
     """What a device needs of a dimension; `None` if more than its neighbours have.
 
     Args:
-        left_size: planes of the input on each device.
-        right_size: planes of the kernel on each device.
-        out_size: planes of the result.
-        strides: the input's dilation, the window's stride, the kernel's dilation.
-        padding_before: zeros before the whole input.
+        left_size: Planes of the input on each device.
+        right_size: Planes of the kernel on each device.
+        out_size: Planes of the result.
+        strides: The input's dilation, the window's stride, the kernel's dilation.
+        padding_before: Zeros before the whole input.
     """
     dilation, stride, spread = strides
     if left_size * dilation != right_size * spread:

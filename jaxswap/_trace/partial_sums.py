@@ -39,8 +39,8 @@ def placed(program: Program, placement: Placement | None) -> Program:
     """Return a program as devices of a mesh run it.
 
     Args:
-        program: the traced program.
-        placement: how its operands are split; `None` on one device, and where the
+        program: The traced program.
+        placement: How its operands are split; `None` on one device, and where the
             program is that of one device of a `jax.shard_map`.
     """
     if placement is None:

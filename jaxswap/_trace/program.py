@@ -43,18 +43,18 @@ class Program:
     """A traced function with its gradient.
 
     Attributes:
-        operations: what is executed, in order.
-        avals: abstract value (shape, dtype) of each value, by index.
-        constants: values known at trace time.
-        operands: values that the caller passes to the forward pass.
-        outputs: results of the forward pass, in the order of the function's.
-        cotangents: one for each output that has a tangent, `None` for the others.
-        gradients: one for each operand that is differentiated, `None` for the others.
-        backward: indices into `operations` of those that depend on a cotangent.
-        loops: bodies of loops that swap inside.
-        placement: the mesh over which its values are split; `None` for one device.
-        specs: how each value is split; empty for one device.
-        put_off: indices into `operations` of sums over a mesh that only results wait
+        operations: What is executed, in order.
+        avals: Abstract value (shape, dtype) of each value, by index.
+        constants: Values known at trace time.
+        operands: Values that the caller passes to the forward pass.
+        outputs: Results of the forward pass, in the order of the function's.
+        cotangents: One for each output that has a tangent, `None` for the others.
+        gradients: One for each operand that is differentiated, `None` for the others.
+        backward: Indices into `operations` of those that depend on a cotangent.
+        loops: Bodies of loops that swap inside.
+        placement: The mesh over which its values are split; `None` for one device.
+        specs: How each value is split; empty for one device.
+        put_off: Indices into `operations` of sums over a mesh that only results wait
             for, and of what is made of them.
     """
 
@@ -87,9 +87,9 @@ def evaluate(
     """Execute (or trace) the equations of a jaxpr.
 
     Args:
-        jaxpr: the equations.
-        env: what they are given; results are added.
-        scanned: executes loops, also those within calls of `jit`; `None`: as they are.
+        jaxpr: The equations.
+        env: What they are given; results are added.
+        scanned: Executes loops, also those within calls of `jit`; `None`: as they are.
     """
 
     def read(atom: Any) -> Any:
@@ -181,11 +181,11 @@ def trace(
     """Trace `function` and its vector-Jacobian product into one `Program`.
 
     Args:
-        function: takes the operands as positional arrays, returns a flat sequence.
-        operands: arrays or tracers to call it with.
-        perturbed: for each operand whether its gradient is wanted.
-        out_avals: abstract values of the results.
-        loops: a list that `function` adds loops to while it is traced.
+        function: Takes the operands as positional arrays, returns a flat sequence.
+        operands: Arrays or tracers to call it with.
+        perturbed: For each operand whether its gradient is wanted.
+        out_avals: Abstract values of the results.
+        loops: A list that `function` adds loops to while it is traced.
     """
     wanted = [i for i, p in enumerate(perturbed) if p and has_tangent(operands[i])]
 

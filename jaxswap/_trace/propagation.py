@@ -33,9 +33,9 @@ def specs_of(
     """Return the spec of each value of a program.
 
     Args:
-        program: the program.
-        operands: the specs of what it is given.
-        placement: the mesh.
+        program: The program.
+        operands: The specs of what it is given.
+        placement: The mesh.
     """
     known = dict(zip(program.operands, operands, strict=True))
     made_from = {

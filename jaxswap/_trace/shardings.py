@@ -13,14 +13,14 @@ def placement_of(arrays: Sequence[Any]) -> Placement | None:
     """Read from the types of arrays how they are split: along explicit axes.
 
     Args:
-        arrays: what a function is given.
+        arrays: What a function is given.
 
     Returns:
         The placement; `None` if each device holds all of them, or where the code is
         that of one device (`jax.shard_map`).
 
     Raises:
-        ValueError: if they lie on different meshes.
+        ValueError: If they lie on different meshes.
     """
     types = [getattr(jax.typeof(array), "sharding", None) for array in arrays]
     return placement_from(arrays, types)
@@ -66,7 +66,7 @@ def broadcast_prefix(prefix: Any, tree: Any) -> list[Any]:
     """One sharding, or `None`, for each leaf of a tree, from a prefix of the tree.
 
     Raises:
-        ValueError: if it is no prefix.
+        ValueError: If it is no prefix.
     """
     found: list[Any] = []
 

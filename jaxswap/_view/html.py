@@ -21,7 +21,7 @@ def to_html(plan: Plan) -> str:
     """Write a plan as one HTML page.
 
     Args:
-        plan: the plan.
+        plan: The plan.
 
     Returns:
         The page. It loads nothing from anywhere and shows everything without scripts.

@@ -32,10 +32,10 @@ class Span:
     """A stretch of time in a lane.
 
     Attributes:
-        kind: a key of `LANES`.
-        start_seconds: when it begins.
-        seconds: how long it takes.
-        value: what is copied, if it is a copy.
+        kind: A key of `LANES`.
+        start_seconds: When it begins.
+        seconds: How long it takes.
+        value: What is copied, if it is a copy.
     """
 
     kind: str

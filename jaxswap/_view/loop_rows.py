@@ -16,12 +16,12 @@ class LoopRow:
     """What becomes of some values of a loop's body, all of one kind.
 
     Attributes:
-        loop: position in `Plan.loops`.
-        trip_count: iterations of the loop.
-        label: what makes the values.
-        action: what becomes of them.
-        count: how many there are in each iteration.
-        nbytes: bytes of all of them, in one iteration.
+        loop: Position in `Plan.loops`.
+        trip_count: Iterations of the loop.
+        label: What makes the values.
+        action: What becomes of them.
+        count: How many there are in each iteration.
+        nbytes: Bytes of all of them, in one iteration.
     """
 
     loop: int

@@ -42,15 +42,15 @@ def plot_plan(plan: Plan, path: str | os.PathLike[str] | None = None) -> Figure:
     """Draw the simulated step of a plan: memory above, computation and copies below.
 
     Args:
-        plan: the plan.
-        path: a PNG or SVG file to write the picture to.
+        plan: The plan.
+        path: A PNG or SVG file to write the picture to.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: if the path ends in neither `.png` nor `.svg`.
-        FileNotFoundError: if its folder does not exist.
+        ValueError: If the path ends in neither `.png` nor `.svg`.
+        FileNotFoundError: If its folder does not exist.
     """
     _check_path(path)
     from matplotlib.figure import Figure
@@ -82,21 +82,21 @@ def plot_pareto(
     """Draw step time against device memory, one line for each method.
 
     Args:
-        plans_or_points: plans, or for each method's name its plans or its points of
+        plans_or_points: Plans, or for each method's name its plans or its points of
             device bytes and simulated seconds. Plans that miss their budget and
             points without a finite time are left out.
-        path: a PNG or SVG file to write the picture to.
-        plain: device bytes and seconds with everything kept; taken from the plans if
+        path: A PNG or SVG file to write the picture to.
+        plain: Device bytes and seconds with everything kept; taken from the plans if
             there are any.
-        bound: points of device bytes and the seconds below which nothing can be;
+        bound: Points of device bytes and the seconds below which nothing can be;
             taken from the plans if there are any.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: if the path ends in neither `.png` nor `.svg`.
-        FileNotFoundError: if its folder does not exist.
+        ValueError: If the path ends in neither `.png` nor `.svg`.
+        FileNotFoundError: If its folder does not exist.
 
     Example:
         >>> points = {"keep": [(2**30, 0.010)], "swap": [(2**29, 0.012)]}

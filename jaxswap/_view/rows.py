@@ -40,7 +40,7 @@ def rows_of(plan: Plan) -> tuple[Row, ...]:
     """Explain every decision of a plan.
 
     Args:
-        plan: the plan.
+        plan: The plan.
 
     Returns:
         One row for each large buffer of the forward pass and for each other value
@@ -55,7 +55,7 @@ def outcomes_of(plan: Plan) -> dict[int, Outcome]:
     """Tell what becomes of each value that has a row, by its index.
 
     Args:
-        plan: the plan.
+        plan: The plan.
 
     Returns:
         The outcomes. They differ from the plan's actions where an action has no
@@ -70,7 +70,7 @@ def short_name(value: Value) -> str:
     """Name a value in a few words: its given name or module, else its operation.
 
     Args:
-        value: the value.
+        value: The value.
 
     Returns:
         Text such as `"encoder0/context0/conv"` or `"tanh model.py:18"`.
@@ -155,7 +155,7 @@ class _Facts:
         return Outcome.DROP
 
     def _kernels(self) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
-        """Steps that read each value, and those that replay each equation."""
+        """Step that read each value, and those that replay each equation."""
         reads: dict[int, list[int]] = {}
         replays: dict[int, list[int]] = {}
         for at, step in enumerate(self.steps.steps):
@@ -283,7 +283,7 @@ def stalls_of(timeline: Timeline) -> dict[int, float]:
     """Seconds that computation waits for the copies of each value.
 
     Args:
-        timeline: the simulated step.
+        timeline: The simulated step.
 
     Returns:
         Seconds by value. A wait for several copies counts for the last to arrive.

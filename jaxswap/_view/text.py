@@ -41,7 +41,7 @@ def describe(plan: Plan) -> str:
     """Write a plan for people.
 
     Args:
-        plan: the plan.
+        plan: The plan.
 
     Returns:
         Lines of at most 110 columns: the main numbers, and the largest decisions by
@@ -71,7 +71,7 @@ def summary(plan: Plan) -> dict[str, Any]:
     """Write a plan as data for `json.dumps`.
 
     Args:
-        plan: the plan.
+        plan: The plan.
 
     Returns:
         The numbers and rows of `describe`. Keys say the unit; `"simulated"`,

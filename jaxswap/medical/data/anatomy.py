@@ -29,8 +29,8 @@ class Case:
     """An image and its labels on one grid.
 
     Attributes:
-      image: The image, RAS+.
-      labels: Labels 0..3 of each voxel, uint8, same shape as `image.data`.
+        image: The image, RAS+.
+        labels: Labels 0..3 of each voxel, uint8, same shape as `image.data`.
     """
 
     image: Volume
@@ -38,19 +38,19 @@ class Case:
 
 
 def load_mni152() -> Case:
-    """Reads the MNI152 head: 197x233x189 voxels of 1 mm, skull removed.
+    """Read the MNI152 head: 197x233x189 voxels of 1 mm, skull removed.
 
     A voxel of the brain belongs to the more probable of grey matter, white matter
     and the rest, which is mostly fluid.
 
     Returns:
-      The case.
+        The case.
 
     Raises:
-      ModuleNotFoundError: If nilearn is not installed.
+        ModuleNotFoundError: If nilearn is not installed.
 
     References:
-      Fonov et al. 2011, Unbiased average age-appropriate atlases.
+        Fonov et al. 2011, Unbiased average age-appropriate atlases.
     """
     folder = nilearn_data_folder()
     image = load_volume(folder / MNI152_FILE.format("t1"))
@@ -68,14 +68,14 @@ def fit_to_cube(case: Case, size: int) -> Case:
     The voxels of the cube are isotropic and as small as the region allows.
 
     Args:
-      case: The case.
-      size: Voxels a side.
+        case: The case.
+        size: Voxels a side.
 
     Returns:
-      The case on the new grid; its affine places it in the same millimeters.
+        The case on the new grid; its affine places it in the same millimeters.
 
     Raises:
-      VolumeError: If there is no label but background.
+        VolumeError: If there is no label but background.
     """
     occupied = np.argwhere(case.labels > 0)
     if not len(occupied):
@@ -108,11 +108,11 @@ def resample_labels(
     """Resamples labels by giving each voxel the label with the largest share.
 
     Args:
-      labels: Labels from 0, integers.
-      resample: Carries the float32 share of one label to the new grid.
+        labels: Labels from 0, integers.
+        resample: Carries the float32 share of one label to the new grid.
 
     Returns:
-      Labels on the new grid, uint8.
+        Labels on the new grid, uint8.
     """
     best = resample((labels == 0).astype(np.float32))
     chosen = np.zeros(best.shape, np.uint8)
@@ -127,13 +127,13 @@ def resample_scores(scores: np.ndarray, source: Volume, onto: Volume) -> np.ndar
     """Carries per-class scores from one grid to another and takes the best class.
 
     Args:
-      scores: Scores where 0 separates yes from no, (axes of `source`, class).
-      source: The volume whose grid the scores lie on.
-      onto: The volume on whose grid labels are wanted.
+        scores: Scores where 0 separates yes from no, (axes of `source`, class).
+        source: The volume whose grid the scores lie on.
+        onto: The volume on whose grid labels are wanted.
 
     Returns:
-      Labels, uint8, shape of `onto.data`: the class of highest score plus one, or 0
-      where all scores are below 0 or outside the source.
+        Labels, uint8, shape of `onto.data`: the class of highest score plus one, or 0
+        where all scores are below 0 or outside the source.
     """
     transform = np.linalg.inv(source.affine) @ onto.affine
     labels = np.zeros(onto.data.shape, np.uint8)
@@ -153,10 +153,10 @@ def resample_scores(scores: np.ndarray, source: Volume, onto: Volume) -> np.ndar
 
 
 def nilearn_data_folder() -> Path:
-    """Finds the files of MNI152 that the nilearn package ships.
+    """Find the files of MNI152 that the nilearn package ships.
 
     Raises:
-      ModuleNotFoundError: If nilearn is not installed.
+        ModuleNotFoundError: If nilearn is not installed.
     """
     spec = importlib.util.find_spec("nilearn")
     if spec is None or not spec.submodule_search_locations:

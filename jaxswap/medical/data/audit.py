@@ -21,9 +21,9 @@ class Survey:
     """A data set and all that was found in it.
 
     Attributes:
-      dataset: The data set.
-      faults: Everything that is wrong, with the data set first, then by case.
-      reports: One report per case, in the data set's order.
+        dataset: The data set.
+        faults: Everything that is wrong, with the data set first, then by case.
+        reports: One report per case, in the data set's order.
     """
 
     dataset: Dataset
@@ -42,16 +42,16 @@ class Survey:
 
 
 def audit(dataset: Dataset, *, workers: int = _WORKERS) -> tuple[Fault, ...]:
-    """Lists every fault of a data set at once.
+    """List every fault of a data set at once.
 
     Every voxel of every file is read. Nothing is changed.
 
     Args:
-      dataset: The data set.
-      workers: Cases to read side by side.
+        dataset: The data set.
+        workers: Cases to read side by side.
 
     Returns:
-      The faults, empty if there is none.
+        The faults, empty if there is none.
     """
     return survey(dataset, workers=workers).faults
 
@@ -62,18 +62,18 @@ def survey(
     workers: int = _WORKERS,
     advance: Callable[[], None] = lambda: None,
 ) -> Survey:
-    """Lists every fault of a data set, with statistics of its cases.
+    """List every fault of a data set, with statistics of its cases.
 
     Args:
-      dataset: The data set.
-      workers: Cases to read side by side. Each takes memory for all of its channels.
-      advance: Called after each case.
+        dataset: The data set.
+        workers: Cases to read side by side. Each takes memory for all of its channels.
+        advance: Called after each case.
 
     Returns:
-      What was found.
+        What was found.
 
     Raises:
-      ValueError: If `workers` is not positive.
+        ValueError: If `workers` is not positive.
     """
     if workers < 1:
         raise ValueError(f"`workers` is {workers}, not 1 or more.")
@@ -172,11 +172,11 @@ def file_of(fault: Fault, root: Path) -> str:
     """The file of a fault, relative to the data set where it lies in it.
 
     Args:
-      fault: What is wrong.
-      root: Folder or file of the data set.
+        fault: What is wrong.
+        root: Folder or file of the data set.
 
     Returns:
-      The path as text; empty if the fault is of no single file.
+        The path as text; empty if the fault is of no single file.
     """
     if fault.file is None:
         return ""

@@ -23,9 +23,9 @@ class Brain:
     """The voxels of the brain.
 
     Attributes:
-      mask: Bool, (x, y, z), true somewhere.
-      has_background: Whether one value marks what is outside; otherwise the mask is a
-        guess by intensity.
+        mask: Bool, (x, y, z), true somewhere.
+        has_background: Whether one value marks what is outside; otherwise the mask is a
+            guess by intensity.
     """
 
     mask: np.ndarray
@@ -33,7 +33,7 @@ class Brain:
 
 
 def brain_mask(image: np.ndarray, name: str = "image") -> Brain:
-    """Finds the brain, or the head where the skull has not been removed.
+    """Find the brain, or the head where the skull has not been removed.
 
     A voxel is outside if every channel has its background value there: 0, or the one
     value of all eight corners, as in images that were normalized before. If what is
@@ -41,17 +41,17 @@ def brain_mask(image: np.ndarray, name: str = "image") -> Brain:
     bright region of the mean channel.
 
     Args:
-      image: Finite intensities, (x, y, z, channel).
-      name: What to call the image in messages.
+        image: Finite intensities, (x, y, z, channel).
+        name: What to call the image in messages.
 
     Returns:
-      The brain.
+        The brain.
 
     Raises:
-      VolumeError: If the image has one value everywhere.
+        VolumeError: If the image has one value everywhere.
 
     References:
-      Otsu 1979, A threshold selection method from gray-level histograms.
+        Otsu 1979, A threshold selection method from gray-level histograms.
     """
     mask = np.zeros(image.shape[:3], bool)
     for index in range(image.shape[-1]):
@@ -65,13 +65,13 @@ def brain_mask(image: np.ndarray, name: str = "image") -> Brain:
 
 
 def otsu_threshold(values: np.ndarray) -> float:
-    """Finds the threshold that separates two groups of values best.
+    """Find the threshold that separates two groups of values best.
 
     Args:
-      values: Finite numbers, any shape, not all the same.
+        values: Finite numbers, any shape, not all the same.
 
     Returns:
-      The threshold: the upper group is above it.
+        The threshold: the upper group is above it.
     """
     counts, edges = np.histogram(values, bins=_BINS)
     centers = (edges[:-1] + edges[1:]) / 2

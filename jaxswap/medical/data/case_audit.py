@@ -36,14 +36,14 @@ class CaseReport:
     """What is known about a case after looking at all of its files.
 
     Attributes:
-      name: The case.
-      faults: All that is wrong with it.
-      shape: Voxels, turned to RAS+; None if no image could be read.
-      spacing_mm: Voxel size, turned to RAS+.
-      axes: Where the axes of the file point, such as "LPS".
-      brain_shape: Voxels of the box around the brain.
-      label_counts: Voxels of each value in the label file, background too.
-      volumes_ml: Volume of each region of the label map.
+        name: The case.
+        faults: All that is wrong with it.
+        shape: Voxels, turned to RAS+; None if no image could be read.
+        spacing_mm: Voxel size, turned to RAS+.
+        axes: Where the axes of the file point, such as "LPS".
+        brain_shape: Voxels of the box around the brain.
+        label_counts: Voxels of each value in the label file, background too.
+        volumes_ml: Volume of each region of the label map.
     """
 
     name: str
@@ -80,14 +80,14 @@ class _Faults:
 
 
 def inspect_case(case: CaseFiles, dataset: Dataset) -> CaseReport:
-    """Reads every file of a case and lists all faults; raises for none of them.
+    """Read every file of a case and list all faults; raise for none of them.
 
     Args:
-      case: The case.
-      dataset: The data set it belongs to.
+        case: The case.
+        dataset: The data set it belongs to.
 
     Returns:
-      Faults and statistics.
+        Faults and statistics.
     """
     faults = _Faults(case.name)
     images = _read_images(case, dataset.channels, faults)
@@ -120,7 +120,7 @@ def inspect_case(case: CaseFiles, dataset: Dataset) -> CaseReport:
 def _read_images(
     case: CaseFiles, channels: Sequence[str], faults: _Faults
 ) -> dict[str, Volume]:
-    """Reads what can be read, by channel."""
+    """Read what can be read, by channel."""
     read: dict[str, Volume] = {}
     by_path: dict[Path, dict[str, int | None]] = {}
     for channel, source in zip(channels, case.images, strict=True):

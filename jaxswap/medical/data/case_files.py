@@ -13,10 +13,10 @@ class Source:
     """Where one channel of a case is.
 
     Attributes:
-      path: The file. It need not exist: where a layout says what a missing file would
-        be called, that is its path, so that it can be named.
-      index: Position along the last axis of a four-dimensional file; None for a file
-        of one volume.
+        path: The file. It need not exist: where a layout says what a missing file would
+            be called, that is its path, so that it can be named.
+        index: Position along the last axis of a four-dimensional file; None for a file
+            of one volume.
     """
 
     path: Path
@@ -28,10 +28,10 @@ class CaseFiles:
     """The files of one case.
 
     Attributes:
-      name: What the data set calls it.
-      images: One source per channel, in the order of the data set's channels.
-      labels: The label file; None if there is none.
-      fold: Fold in which the case is for validation, if the data set says so.
+        name: What the data set calls it.
+        images: One source per channel, in the order of the data set's channels.
+        labels: The label file; None if there is none.
+        fold: Fold in which the case is for validation, if the data set says so.
     """
 
     name: str
@@ -51,12 +51,12 @@ class Dataset:
     """A data set as it lies on disk.
 
     Attributes:
-      root: Its folder, or the JSON file that lists it.
-      layout: Name of the layout that was recognized, such as "brats" or "nnunet".
-      channels: Name of each channel, in the order of every case's images.
-      label_map: What labels mean; None if neither files nor caller say.
-      cases: The cases, by name.
-      notes: What is wrong with the data set as a whole, one sentence each.
+        root: Its folder, or the JSON file that lists it.
+        layout: Name of the layout that was recognized, such as "brats" or "nnunet".
+        channels: Name of each channel, in the order of every case's images.
+        label_map: What labels mean; None if neither files nor caller say.
+        cases: The cases, by name.
+        notes: What is wrong with the data set as a whole, one sentence each.
     """
 
     root: Path

@@ -25,11 +25,11 @@ BRAIN_SUFFIXES = tuple(_CANONICAL)
 
 
 def brain_channel(name: str) -> str | None:
-    """Finds the usual name of a brain channel; None if it is something else.
+    """Find the usual name of a brain channel; None if it is something else.
 
     Example:
-      >>> brain_channel("T1-Gd"), brain_channel("FLAIR"), brain_channel("CT")
-      ('t1c', 't2f', None)
+        >>> brain_channel("T1-Gd"), brain_channel("FLAIR"), brain_channel("CT")
+        ('t1c', 't2f', None)
     """
     plain = "".join(letter for letter in name.lower() if letter.isalnum())
     return _CANONICAL.get(plain)
@@ -42,19 +42,19 @@ def order_channels(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ..
     stay as they are.
 
     Args:
-      names: What a data set calls its channels, in its order.
+        names: What a data set calls its channels, in its order.
 
     Returns:
-      The names in the fixed order, and for each its position in `names`.
+        The names in the fixed order, and for each its position in `names`.
 
     Raises:
-      ValueError: If two channels have one name.
+        ValueError: If two channels have one name.
 
     Example:
-      >>> order_channels(["FLAIR", "T1w", "t1gd", "T2w"])
-      (('t1n', 't1c', 't2w', 't2f'), (1, 2, 3, 0))
-      >>> order_channels(["CT"])
-      (('CT',), (0,))
+        >>> order_channels(["FLAIR", "T1w", "t1gd", "T2w"])
+        (('t1n', 't1c', 't2w', 't2f'), (1, 2, 3, 0))
+        >>> order_channels(["CT"])
+        (('CT',), (0,))
     """
     known = [brain_channel(name) for name in names]
     usual = [name for name in known if name is not None]

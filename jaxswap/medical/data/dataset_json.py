@@ -12,11 +12,11 @@ from jaxswap.medical.data.label_maps import LabelMap, make_label_map
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file.
+    """Read a JSON file.
 
     Raises:
-      FileNotFoundError: If there is no such file.
-      ValueError: If it is not JSON; the message names the file.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not JSON; the message names the file.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file.")
@@ -27,11 +27,11 @@ def read_json(path: Path) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Reads a JSON file that holds an object.
+    """Read a JSON file that holds an object.
 
     Raises:
-      FileNotFoundError: If there is no such file.
-      ValueError: If it does not; the message names the file.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it does not; the message names the file.
     """
     content = read_json(path)
     if not isinstance(content, dict):
@@ -42,10 +42,10 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def read_names(path: Path, key: str, names: Any) -> list[str]:
-    """Reads channel names, `{"0": "FLAIR", ...}` or a list, in order.
+    """Read channel names, `{"0": "FLAIR", ...}` or a list, in order.
 
     Raises:
-      ValueError: If numbers are not 0, 1, ... or names are not words.
+        ValueError: If numbers are not 0, 1, ... or names are not words.
     """
     if isinstance(names, Mapping):
         wanted = [str(index) for index in range(len(names))]
@@ -65,18 +65,18 @@ def read_names(path: Path, key: str, names: Any) -> list[str]:
 def read_channels(
     path: Path, key: str, names: Any
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Reads channel names and puts them into the fixed order.
+    """Read channel names and put them into the fixed order.
 
     Args:
-      path: The JSON file, for messages.
-      key: Where in it the names are.
-      names: What is there.
+        path: The JSON file, for messages.
+        key: Where in it the names are.
+        names: What is there.
 
     Returns:
-      See `jaxswap.medical.data.channels.order_channels`.
+        See `jaxswap.medical.data.channels.order_channels`.
 
     Raises:
-      ValueError: If names are missing, wrong or ambiguous.
+        ValueError: If names are missing, wrong or ambiguous.
     """
     read = read_names(path, key, names)
     try:
@@ -86,10 +86,10 @@ def read_channels(
 
 
 def read_values(path: Path, labels: Any) -> dict[str, int]:
-    """Reads labels, `{"1": "edema"}` or `{"edema": 1}`, as values by name.
+    """Read labels, `{"1": "edema"}` or `{"edema": 1}`, as values by name.
 
     Raises:
-      ValueError: If they are neither.
+        ValueError: If they are neither.
     """
     if not isinstance(labels, Mapping) or not labels:
         raise ValueError(f"{path}: `labels` needs a name and a number for each label.")
@@ -109,10 +109,10 @@ def read_values(path: Path, labels: Any) -> dict[str, int]:
 
 
 def read_label_map(path: Path, name: str, labels: Any) -> LabelMap:
-    """Reads labels as a map in which each label is a region.
+    """Read labels as a map in which each label is a region.
 
     Raises:
-      ValueError: See `read_values` and `LabelMap`; the message names the file.
+        ValueError: See `read_values` and `LabelMap`; the message names the file.
     """
     values = read_values(path, labels)
     try:

@@ -26,23 +26,24 @@ def find_dataset(
     layout: str | None = None,
     edition: str | None = None,
 ) -> Dataset:
-    """Finds the cases of a data set and what its labels mean. Reads no volume.
+    """Find the cases of a data set and what its labels mean. Reads no volume.
 
     Args:
-      root: The data set's folder, or a JSON datalist.
-      layout: "brats", "decathlon", "nnunet" or "datalist"; None tries each.
-      edition: Key of `jaxswap.medical.data.label_maps.LABEL_MAPS`, such as "brats2021";
-        None reads it from the names of files, or from the data set's JSON.
+        root: The data set's folder, or a JSON datalist.
+        layout: "brats", "decathlon", "nnunet" or "datalist"; None tries each.
+        edition: Key of `jaxswap.medical.data.label_maps.LABEL_MAPS`, such as
+            "brats2021"; None reads it from the names of files, or from the data set's
+            JSON.
 
     Returns:
-      The data set, cases sorted by name. Files that are missing are not missed yet;
-      `jaxswap.medical.data.audit.audit` lists them.
+        The data set, cases sorted by name. Files that are missing are not missed yet;
+        `jaxswap.medical.data.audit.audit` lists them.
 
     Raises:
-      FileNotFoundError: If there is no `root`.
-      ValueError: If there is no data set, a JSON file does not hold what it should, an
-        argument is unknown, or names leave a choice between editions whose labels
-        differ.
+        FileNotFoundError: If there is no `root`.
+        ValueError: If there is no data set, a JSON file does not hold what it should,
+            an argument is unknown, or names leave a choice between editions whose
+            labels differ.
     """
     root = Path(root)
     if not root.exists():

@@ -28,19 +28,19 @@ _ANY_WITH_DASHES = ("brats2023", "brats2024-gli", "brats2024-ped")
 
 
 def editions_of(names: Iterable[str]) -> tuple[str, ...]:
-    """Lists the editions that cases of these names may be of.
+    """List the editions that cases of these names may be of.
 
     Args:
-      names: Names of cases.
+        names: Names of cases.
 
     Returns:
-      Keys of `LABEL_MAPS`; none if no name is that of a known edition.
+        Keys of `LABEL_MAPS`; none if no name is that of a known edition.
 
     Example:
-      >>> editions_of(["BraTS-GLI-00005-100"])
-      ('brats2024-gli',)
-      >>> editions_of(["BraTS-PED-00002-000"])
-      ('brats2023', 'brats2024-ped')
+        >>> editions_of(["BraTS-GLI-00005-100"])
+        ('brats2024-gli',)
+        >>> editions_of(["BraTS-PED-00002-000"])
+        ('brats2023', 'brats2024-ped')
     """
     found = {edition: None for name in names for edition in _editions_of_one(name)}
     return tuple(found)
@@ -49,18 +49,18 @@ def editions_of(names: Iterable[str]) -> tuple[str, ...]:
 def label_map_of(
     names: Iterable[str], *, has_old_suffixes: bool, where: str
 ) -> LabelMap:
-    """Finds the label map of a BraTS data set from the names of its cases.
+    """Find the label map of a BraTS data set from the names of its cases.
 
     Args:
-      names: Names of cases.
-      has_old_suffixes: Whether files end in `_t1ce` and `_flair`, as until 2022.
-      where: What to call the data set in messages.
+        names: Names of cases.
+        has_old_suffixes: Whether files end in `_t1ce` and `_flair`, as until 2022.
+        where: What to call the data set in messages.
 
     Returns:
-      The map.
+        The map.
 
     Raises:
-      ValueError: If names leave a choice; the message lists the editions.
+        ValueError: If names leave a choice; the message lists the editions.
     """
     found = editions_of(names)
     if not found:

@@ -14,11 +14,11 @@ class Fault:
     """One thing that is wrong.
 
     Attributes:
-      case: Name of the case; empty if it concerns the data set as a whole.
-      file: The file, if it is about one.
-      kind: What sort of thing, a few words that are the same for all of its sort.
-      message: What was found and what would work.
-      severity: "error" if the case cannot be used as it is, "warning" if it can.
+        case: Name of the case; empty if it concerns the data set as a whole.
+        file: The file, if it is about one.
+        kind: What sort of thing, a few words that are the same for all of its sort.
+        message: What was found and what would work.
+        severity: "error" if the case cannot be used as it is, "warning" if it can.
     """
 
     case: str

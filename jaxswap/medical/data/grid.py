@@ -24,16 +24,16 @@ class Grid:
     """A prepared grid and where it lies in the file.
 
     Attributes:
-      path: The file that was prepared.
-      file_affine: Affine of the file as it is stored, (4, 4).
-      file_header: NIfTI header of the file, for writing.
-      ras_affine: Affine of the file turned to RAS+, (4, 4).
-      ras_shape: Voxels of the file turned to RAS+.
-      start: First voxel of the crop, on the RAS+ grid of the file.
-      cropped: Voxels of the crop, on the RAS+ grid of the file.
-      resampled: Voxels of the crop after resampling; `cropped` if there was none.
-      before: Voxels of padding before the crop.
-      shape: Voxels of the prepared grid.
+        path: The file that was prepared.
+        file_affine: Affine of the file as it is stored, (4, 4).
+        file_header: NIfTI header of the file, for writing.
+        ras_affine: Affine of the file turned to RAS+, (4, 4).
+        ras_shape: Voxels of the file turned to RAS+.
+        start: First voxel of the crop, on the RAS+ grid of the file.
+        cropped: Voxels of the crop, on the RAS+ grid of the file.
+        resampled: Voxels of the crop after resampling; `cropped` if there was none.
+        before: Voxels of padding before the crop.
+        shape: Voxels of the prepared grid.
     """
 
     path: Path | None
@@ -88,14 +88,14 @@ class Grid:
         """Carries an array from the file's RAS+ grid to the prepared grid.
 
         Args:
-          array: (x, y, z, ...) on the file's grid turned to RAS+. Integers and bools
-            are taken to be labels, floats intensities.
+            array: (x, y, z, ...) on the file's grid turned to RAS+. Integers and bools
+                are taken to be labels, floats intensities.
 
         Returns:
-          The array on the prepared grid, same dtype, padded with 0.
+            The array on the prepared grid, same dtype, padded with 0.
 
         Raises:
-          ValueError: If the shape is not that of the file.
+            ValueError: If the shape is not that of the file.
         """
         if array.shape[:3] != self.ras_shape:
             raise ValueError(
@@ -114,14 +114,14 @@ class Grid:
         Without resampling, every voxel of the crop returns exactly to its place.
 
         Args:
-          array: (x, y, z, ...) on the prepared grid, such as labels or probabilities.
-            Integers and bools are taken to be labels, floats intensities.
+            array: (x, y, z, ...) on the prepared grid, such as labels or probabilities.
+                Integers and bools are taken to be labels, floats intensities.
 
         Returns:
-          The array on the grid of `like`, same dtype; 0 outside of the crop.
+            The array on the grid of `like`, same dtype; 0 outside of the crop.
 
         Raises:
-          ValueError: If the shape is not that of the prepared grid.
+            ValueError: If the shape is not that of the prepared grid.
         """
         if array.shape[:3] != self.shape:
             raise ValueError(
@@ -133,17 +133,17 @@ class Grid:
         return restored
 
     def save_labels(self, path: Path | str, labels: np.ndarray) -> Path:
-        """Writes labels of the prepared grid as a file that overlays the input file.
+        """Write labels of the prepared grid as a file that overlays the input file.
 
         Args:
-          path: File to write, ending in `.nii` or `.nii.gz`.
-          labels: Integers 0..255 on the prepared grid.
+            path: File to write, ending in `.nii` or `.nii.gz`.
+            labels: Integers 0..255 on the prepared grid.
 
         Returns:
-          The path.
+            The path.
 
         Raises:
-          ValueError: If shape, values or the suffix do not fit.
+            ValueError: If shape, values or the suffix do not fit.
         """
         return save_labels(path, self.restore(labels), self.like)
 
@@ -152,13 +152,13 @@ def resample(array: np.ndarray, shape: Shape) -> np.ndarray:
     """Resamples an array to other voxels that cover the same box.
 
     Args:
-      array: (x, y, z, ...). Integers and bools are labels: each voxel gets the one
-        with the largest share. Floats are interpolated linearly, and smoothed before
-        where voxels become larger.
-      shape: Voxels wanted.
+        array: (x, y, z, ...). Integers and bools are labels: each voxel gets the one
+            with the largest share. Floats are interpolated linearly, and smoothed
+            before where voxels become larger.
+        shape: Voxels wanted.
 
     Returns:
-      The array, (*shape, ...), same dtype.
+        The array, (*shape, ...), same dtype.
     """
     if array.shape[:3] == shape:
         return array

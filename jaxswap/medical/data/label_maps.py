@@ -26,27 +26,27 @@ class LabelMap:
     """Names of labels, and the regions that are segmented and scored.
 
     Attributes:
-      name: Edition such as "brats2021", or the data set's name.
-      labels: Value of each label by its name, without background, which is 0.
-      regions: Values that make up each region, in the order of a network's outputs.
-        Regions that contain others come before them.
-      is_exclusive: Whether no voxel belongs to two regions (softmax) or some do
-        (one sigmoid each).
+        name: Edition such as "brats2021", or the data set's name.
+        labels: Value of each label by its name, without background, which is 0.
+        regions: Values that make up each region, in the order of a network's outputs.
+            Regions that contain others come before them.
+        is_exclusive: Whether no voxel belongs to two regions (softmax) or some do
+            (one sigmoid each).
 
     Raises:
-      ValueError: If a value is not in 1..255 or occurs twice, if a region is empty or
-        holds unknown values, or if `is_exclusive` does not agree with the regions.
+        ValueError: If a value is not in 1..255 or occurs twice, if a region is empty or
+            holds unknown values, or if `is_exclusive` does not agree with the regions.
 
     Example:
-      >>> import numpy as np
-      >>> tumour = LABEL_MAPS["brats2021"]
-      >>> tumour.regions["tumour core"]
-      (1, 4)
-      >>> tumour.to_regions(np.array([0, 2, 1, 4], np.uint8)).astype(int)
-      array([[0, 0, 0],
-             [1, 0, 0],
-             [1, 1, 0],
-             [1, 1, 1]])
+        >>> import numpy as np
+        >>> tumour = LABEL_MAPS["brats2021"]
+        >>> tumour.regions["tumour core"]
+        (1, 4)
+        >>> tumour.to_regions(np.array([0, 2, 1, 4], np.uint8)).astype(int)
+        array([[0, 0, 0],
+               [1, 0, 0],
+               [1, 1, 0],
+               [1, 1, 1]])
     """
 
     name: str
@@ -79,10 +79,10 @@ class LabelMap:
         """Says for every voxel which regions it belongs to.
 
         Args:
-          labels: Values of this map, integers, any shape; a NumPy or JAX array.
+            labels: Values of this map, integers, any shape; a NumPy or JAX array.
 
         Returns:
-          Membership, bool, (..., region), an array of the same library.
+            Membership, bool, (..., region), an array of the same library.
         """
         xp = labels.__array_namespace__()
         inside = []
@@ -94,16 +94,16 @@ class LabelMap:
         return xp.stack(inside, axis=-1)
 
     def to_labels(self, regions: Any) -> Any:
-        """Turns regions into labels; a later region overwrites an earlier one.
+        """Turn regions into labels; a later region overwrites an earlier one.
 
         Args:
-          regions: Membership, bool, (..., region); a NumPy or JAX array.
+            regions: Membership, bool, (..., region); a NumPy or JAX array.
 
         Returns:
-          Labels in the numbers of this map, uint8, (...), of the same library.
+            Labels in the numbers of this map, uint8, (...), of the same library.
 
         Raises:
-          ValueError: If the last axis does not have one entry per region.
+            ValueError: If the last axis does not have one entry per region.
         """
         xp = regions.__array_namespace__()
         if regions.shape[-1:] != (len(self.regions),):
@@ -119,26 +119,26 @@ class LabelMap:
         return labels
 
     def unknown(self, values: Iterable[float]) -> tuple[float, ...]:
-        """Picks those of `values` that are neither background nor a label."""
+        """Pick those of `values` that are neither background nor a label."""
         return tuple(value for value in values if value not in self.values)
 
 
 def make_label_map(name: str, labels: Mapping[str, int]) -> LabelMap:
-    """Makes a map in which each label is its own region.
+    """Make a map in which each label is its own region.
 
     Args:
-      name: What to call it.
-      labels: Value of each label by name. Background (0) may be among them.
+        name: What to call it.
+        labels: Value of each label by name. Background (0) may be among them.
 
     Returns:
-      The map, exclusive, regions in the order of their values.
+        The map, exclusive, regions in the order of their values.
 
     Raises:
-      ValueError: See `LabelMap`.
+        ValueError: See `LabelMap`.
 
     Example:
-      >>> make_label_map("tissue", {"grey": 1, "white": 2}).regions
-      {'grey': (1,), 'white': (2,)}
+        >>> make_label_map("tissue", {"grey": 1, "white": 2}).regions
+        {'grey': (1,), 'white': (2,)}
     """
     named = {n: v for n, v in sorted(labels.items(), key=lambda i: i[1]) if v != 0}
     return LabelMap(name, named, {n: (v,) for n, v in named.items()}, True)
@@ -149,19 +149,19 @@ def make_region_map(
     regions: Mapping[str, int | Sequence[int]],
     class_order: Sequence[int],
 ) -> LabelMap:
-    """Makes a map of overlapping regions, as nnU-Net's `dataset.json` describes them.
+    """Make a map of overlapping regions, as nnU-Net's `dataset.json` describes them.
 
     Args:
-      name: What to call it.
-      regions: Value or values of each region, in order; background (0) is left out.
-      class_order: nnU-Net's `regions_class_order`: the value written for each region,
-        where later ones overwrite earlier ones.
+        name: What to call it.
+        regions: Value or values of each region, in order; background (0) is left out.
+        class_order: NnU-Net's `regions_class_order`: the value written for each region,
+            where later ones overwrite earlier ones.
 
     Returns:
-      The map. A label is named after the region that writes it, if any does.
+        The map. A label is named after the region that writes it, if any does.
 
     Raises:
-      ValueError: If the two do not belong together, or see `LabelMap`.
+        ValueError: If the two do not belong together, or see `LabelMap`.
     """
     members = {
         region: tuple(values) if isinstance(values, Sequence) else (values,)
@@ -186,20 +186,20 @@ def make_region_map(
 
 
 def find_label_map(edition: str) -> LabelMap:
-    """Finds a map of `LABEL_MAPS` by name.
+    """Find a map of `LABEL_MAPS` by name.
 
     Args:
-      edition: The name, in any case.
+        edition: The name, in any case.
 
     Returns:
-      The map.
+        The map.
 
     Raises:
-      ValueError: If there is none; the message lists those there are.
+        ValueError: If there is none; the message lists those there are.
 
     Example:
-      >>> find_label_map("BraTS2023").name
-      'brats2023'
+        >>> find_label_map("BraTS2023").name
+        'brats2023'
     """
     label_map = LABEL_MAPS.get(edition.lower())
     if label_map is None:
@@ -213,11 +213,11 @@ def describe_unknown(label_map: LabelMap, values: Sequence[float]) -> str:
     """Says that a file holds values that its map lacks, and what may be wrong.
 
     Args:
-      label_map: The map.
-      values: All values of the file, some of which the map lacks.
+        label_map: The map.
+        values: All values of the file, some of which the map lacks.
 
     Returns:
-      The rest of a sentence that starts with the file's name.
+        The rest of a sentence that starts with the file's name.
     """
     unknown = label_map.unknown(values)
     some = ", ".join(f"{value:g}" for value in unknown[:5])

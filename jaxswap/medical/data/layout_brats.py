@@ -43,17 +43,17 @@ class _Found:
 
 
 def find_brats(root: Path, edition: str | None = None) -> Dataset | None:
-    """Finds the cases of a BraTS folder.
+    """Find the cases of a BraTS folder.
 
     Args:
-      root: Folder with case folders, at most three levels down.
-      edition: Key of `LABEL_MAPS`; None reads it from the names of the cases.
+        root: Folder with case folders, at most three levels down.
+        edition: Key of `LABEL_MAPS`; None reads it from the names of the cases.
 
     Returns:
-      The data set; None if there are no such files.
+        The data set; None if there are no such files.
 
     Raises:
-      ValueError: If `edition` is unknown, or missing where names leave a choice.
+        ValueError: If `edition` is unknown, or missing where names leave a choice.
     """
     found = [case for folder in _folders(root) for case in _cases_in(folder)]
     found = [case for case in found if case.images]
@@ -76,7 +76,7 @@ def find_brats(root: Path, edition: str | None = None) -> Dataset | None:
 
 
 def sequence_of(path: Path) -> tuple[str, str] | None:
-    """Splits a file name such as `BraTS20_001_t1ce.nii` into case and channel."""
+    """Split a file name such as `BraTS20_001_t1ce.nii` into case and channel."""
     match = _FILE.fullmatch(path.name)
     channel = brain_channel(match["suffix"]) if match else None
     return (match["case"], channel) if match and channel else None
@@ -145,7 +145,7 @@ def _add(case: _Found, path: Path, suffix: str) -> None:
 def _finish(
     case: _Found, channels: tuple[str, ...], examples: dict[str, str]
 ) -> CaseFiles:
-    """Gives a channel whose file is missing the path where it should be."""
+    """Give a channel whose file is missing the path where it should be."""
     sources = []
     for channel in channels:
         expected = case.folder / f"{case.name}{examples[channel]}"

@@ -38,21 +38,21 @@ class _Entry:
 
 
 def find_datalist(path: Path, edition: str | None = None) -> Dataset | None:
-    """Reads a datalist.
+    """Read a datalist.
 
     Channels are named by `channel_names` in the file, or by file names such as
     `..._t1ce.nii.gz`. Labels are named by `labels`, or belong to an edition of BraTS.
 
     Args:
-      path: The JSON file. Paths in it are relative to its folder.
-      edition: Key of `LABEL_MAPS` to use instead of what the file says.
+        path: The JSON file. Paths in it are relative to its folder.
+        edition: Key of `LABEL_MAPS` to use instead of what the file says.
 
     Returns:
-      The data set; None if the file lists no cases.
+        The data set; None if the file lists no cases.
 
     Raises:
-      ValueError: If the file does not hold what it should, `edition` is unknown, or
-        missing where names leave a choice.
+        ValueError: If the file does not hold what it should, `edition` is unknown, or
+            missing where names leave a choice.
     """
     content = read_object(path)
     keys = [k for k in ("training", "validation", *_TEST_KEYS) if k in content]

@@ -23,18 +23,18 @@ _TUMOUR_LABELS = {"edema": 1, "nonenhancingtumor": 2, "enhancingtumor": 3}
 
 
 def find_decathlon(root: Path, edition: str | None = None) -> Dataset | None:
-    """Finds the cases of a task of the decathlon.
+    """Find the cases of a task of the decathlon.
 
     Args:
-      root: Folder with `dataset.json`.
-      edition: Key of `LABEL_MAPS` to use instead of the labels in `dataset.json`.
+        root: Folder with `dataset.json`.
+        edition: Key of `LABEL_MAPS` to use instead of the labels in `dataset.json`.
 
     Returns:
-      The data set; None if `dataset.json` is missing or of another layout.
+        The data set; None if `dataset.json` is missing or of another layout.
 
     Raises:
-      ValueError: If `dataset.json` does not hold what it should, or `edition` is
-        unknown.
+        ValueError: If `dataset.json` does not hold what it should, or `edition` is
+            unknown.
     """
     path = root / "dataset.json"
     if not path.is_file():

@@ -22,21 +22,21 @@ from jaxswap.medical.data.volumes import SUFFIXES
 
 
 def find_nnunet(root: Path, edition: str | None = None) -> Dataset | None:
-    """Finds the cases of a raw data set of nnU-Net v2.
+    """Find the cases of a raw data set of nnU-Net v2.
 
     Cases of `imagesTs` have no labels. Folds are taken from `splits_final.json` if it
     is there.
 
     Args:
-      root: Folder with `dataset.json`.
-      edition: Key of `LABEL_MAPS` to use instead of the labels in `dataset.json`.
+        root: Folder with `dataset.json`.
+        edition: Key of `LABEL_MAPS` to use instead of the labels in `dataset.json`.
 
     Returns:
-      The data set; None if `dataset.json` is missing or of another layout.
+        The data set; None if `dataset.json` is missing or of another layout.
 
     Raises:
-      ValueError: If `dataset.json` does not hold what it should, or `edition` is
-        unknown.
+        ValueError: If `dataset.json` does not hold what it should, or `edition` is
+            unknown.
     """
     path = root / "dataset.json"
     if not path.is_file():

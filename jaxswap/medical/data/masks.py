@@ -7,14 +7,14 @@ from scipy import ndimage
 
 
 def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
-    """Finds the smallest box around a mask that is not empty.
+    """Find the smallest box around a mask that is not empty.
 
     Args:
-      mask: True inside, bool, any number of axes.
-      margin: Voxels to add on every side, as far as the array goes.
+        mask: True inside, bool, any number of axes.
+        margin: Voxels to add on every side, as far as the array goes.
 
     Returns:
-      One slice for each axis.
+        One slice for each axis.
     """
     box = []
     for axis in range(mask.ndim):
@@ -26,13 +26,13 @@ def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
 
 
 def sides_mm(mask: np.ndarray, spacing_mm: float) -> tuple[float, ...]:
-    """Returns the sides of the box around a mask; zeros if it is empty.
+    """Return the sides of the box around a mask; zeros if it is empty.
 
     Example:
-      >>> mask = np.zeros((5, 5, 5), bool)
-      >>> mask[1:3, 2, 0:4] = True
-      >>> sides_mm(mask, 2.0)
-      (4.0, 2.0, 8.0)
+        >>> mask = np.zeros((5, 5, 5), bool)
+        >>> mask[1:3, 2, 0:4] = True
+        >>> sides_mm(mask, 2.0)
+        (4.0, 2.0, 8.0)
     """
     if not mask.any():
         return (0.0, 0.0, 0.0)
@@ -41,15 +41,15 @@ def sides_mm(mask: np.ndarray, spacing_mm: float) -> tuple[float, ...]:
 
 
 def depth_mm(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
-    """Returns how far each voxel of a mask is from the nearest one outside it.
+    """Return how far each voxel of a mask is from the nearest one outside it.
 
     Args:
-      mask: Bool, (x, y, z).
-      spacing_mm: Distance between voxels.
+        mask: Bool, (x, y, z).
+        spacing_mm: Distance between voxels.
 
     Returns:
-      Millimeters between centers, float32, (x, y, z); 0 outside the mask, and infinite
-      if there is no voxel outside.
+        Millimeters between centers, float32, (x, y, z); 0 outside the mask, and
+        infinite if there is no voxel outside.
     """
     if mask.all():
         return np.full(mask.shape, np.inf, np.float32)
@@ -58,12 +58,12 @@ def depth_mm(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
 
 
 def distance_mm(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
-    """Returns how far each voxel is from a mask; infinite if it is empty."""
+    """Return how far each voxel is from a mask; infinite if it is empty."""
     return depth_mm(~mask, spacing_mm)
 
 
 def largest_piece(mask: np.ndarray) -> np.ndarray:
-    """Returns the largest part of a mask whose voxels share faces, bool, (x, y, z)."""
+    """Return the largest part of a mask whose voxels share faces, bool, (x, y, z)."""
     pieces = np.empty(mask.shape, np.int32)
     count = ndimage.label(mask, output=pieces)
     if count == 0:

@@ -26,10 +26,10 @@ class Pair:
     """A reference and its prediction.
 
     Attributes:
-      case: Name of the case.
-      reference: File of the reference.
-      predictions: Files that may be its prediction; there should be exactly one.
-      image: What to draw the outlines on, if it is known.
+        case: Name of the case.
+        reference: File of the reference.
+        predictions: Files that may be its prediction; there should be exactly one.
+        image: What to draw the outlines on, if it is known.
     """
 
     case: str
@@ -43,9 +43,9 @@ class Pairing:
     """References with their predictions.
 
     Attributes:
-      pairs: One for each reference, by case.
-      label_map: What labels mean.
-      unmatched: Files of the predictions that belong to no reference.
+        pairs: One for each reference, by case.
+        label_map: What labels mean.
+        unmatched: Files of the predictions that belong to no reference.
     """
 
     pairs: tuple[Pair, ...]
@@ -59,28 +59,28 @@ def find_pairs(
     label_map: LabelMap | str | None = None,
     images: str | os.PathLike[str] | Dataset | None = None,
 ) -> Pairing:
-    """Finds the prediction of each reference. Reads no volume.
+    """Find the prediction of each reference. Reads no volume.
 
     A prediction of the case `C` is called `C`, `C-seg` or `C_seg`, ends in `.nii`,
     `.nii.gz` or `.mgz`, and lies in the folder or in a folder `C` within it. Files that
     end in `_probs` are not labels.
 
     Args:
-      predictions: Folder of predicted labels.
-      references: A data set, its folder, or a folder of label files named like
-        predictions.
-      label_map: What labels mean, or the name of an edition such as "brats2023"; None
-        takes it from the data set.
-      images: Data set or folder with images to draw on; None takes those of the
-        references where they are a data set.
+        predictions: Folder of predicted labels.
+        references: A data set, its folder, or a folder of label files named like
+            predictions.
+        label_map: What labels mean, or the name of an edition such as "brats2023"; None
+            takes it from the data set.
+        images: Data set or folder with images to draw on; None takes those of the
+            references where they are a data set.
 
     Returns:
-      The pairs. Whether files can be read is not looked at.
+        The pairs. Whether files can be read is not looked at.
 
     Raises:
-      FileNotFoundError: If a folder is missing.
-      ValueError: If a folder is a file, holds no case, or it is not known what labels
-        mean.
+        FileNotFoundError: If a folder is missing.
+        ValueError: If a folder is a file, holds no case, or it is not known what labels
+            mean.
     """
     predicted = _index(_folder("predictions", predictions))
     if isinstance(label_map, str):

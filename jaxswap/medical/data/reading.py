@@ -19,10 +19,10 @@ class CaseVolumes:
     """A case in memory, turned to RAS+.
 
     Attributes:
-      channels: Name of each channel.
-      image: Intensities, float32, (x, y, z, channel), all finite.
-      reference: The first channel, for geometry and header.
-      labels: The labels as they are in the file, if there are any.
+        channels: Name of each channel.
+        image: Intensities, float32, (x, y, z, channel), all finite.
+        reference: The first channel, for geometry and header.
+        labels: The labels as they are in the file, if there are any.
     """
 
     channels: tuple[str, ...]
@@ -32,20 +32,20 @@ class CaseVolumes:
 
 
 def read_case(case: CaseFiles, channels: Sequence[str]) -> CaseVolumes:
-    """Reads a case and checks that its files lie on one grid.
+    """Read a case and check that its files lie on one grid.
 
     NaN is read as 0, the background. A file with several channels is read once.
 
     Args:
-      case: The files.
-      channels: Name of each channel.
+        case: The files.
+        channels: Name of each channel.
 
     Returns:
-      The case.
+        The case.
 
     Raises:
-      FileNotFoundError: If a file is missing.
-      ValueError: If a file cannot be used or lies on another grid than the first.
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file cannot be used or lies on another grid than the first.
     """
     if len(case.images) != len(channels):
         raise ValueError(
@@ -64,11 +64,11 @@ def read_case(case: CaseFiles, channels: Sequence[str]) -> CaseVolumes:
 
 
 def read_images(sources: Sequence[Source]) -> list[Volume]:
-    """Reads channels; those of one file with one reading of it.
+    """Read channels; those of one file with one reading of it.
 
     Raises:
-      FileNotFoundError: If a file is missing.
-      VolumeError: If a file cannot be used.
+        FileNotFoundError: If a file is missing.
+        VolumeError: If a file cannot be used.
     """
     wanted: dict[Path, list[int | None]] = {}
     for source in sources:
@@ -84,10 +84,10 @@ def read_images(sources: Sequence[Source]) -> list[Volume]:
 
 
 def check_grid(volume: Volume, reference: Volume) -> None:
-    """Checks that two files of a case lie on one grid.
+    """Check that two files of a case lie on one grid.
 
     Raises:
-      VolumeError: If shapes or affines differ, both turned to RAS+.
+        VolumeError: If shapes or affines differ, both turned to RAS+.
     """
     if volume.data.shape != reference.data.shape:
         raise VolumeError(

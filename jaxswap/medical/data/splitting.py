@@ -10,7 +10,7 @@ from jaxswap.medical.data.case_files import CaseFiles, Dataset
 def split(
     dataset: Dataset, fold: int = 0, folds: int = 5, seed: int = 0
 ) -> tuple[tuple[CaseFiles, ...], tuple[CaseFiles, ...]]:
-    """Splits the labeled cases of a data set.
+    """Split the labeled cases of a data set.
 
     Where the data set says which fold a case validates in, that is respected, and
     `folds` and `seed` have no effect; cases without a fold always train. Otherwise
@@ -18,17 +18,17 @@ def split(
     Time points of one patient (`BraTS-GLI-00005-100`, `-101`) stay together.
 
     Args:
-      dataset: The data set.
-      fold: The fold that validates, from 0.
-      folds: Number of folds.
-      seed: Seed of the order.
+        dataset: The data set.
+        fold: The fold that validates, from 0.
+        folds: Number of folds.
+        seed: Seed of the order.
 
     Returns:
-      Training cases and validation cases, each sorted by name. They have no patient in
-      common, and together are all labeled cases.
+        Training cases and validation cases, each sorted by name. They have no patient
+        in common, and together are all labeled cases.
 
     Raises:
-      ValueError: If there is no such fold, or a part would be empty.
+        ValueError: If there is no such fold, or a part would be empty.
     """
     cases = sorted(dataset.labeled, key=lambda case: case.name)
     given = sorted({case.fold for case in cases if case.fold is not None})
@@ -53,11 +53,11 @@ def patient_of(name: str) -> str:
     """The part of a case's name that its patient's other time points share.
 
     Args:
-      name: Name of the case.
+        name: Name of the case.
 
     Example:
-      >>> patient_of("BraTS-GLI-00005-101"), patient_of("BraTS20_Training_001")
-      ('BraTS-GLI-00005', 'BraTS20_Training_001')
+        >>> patient_of("BraTS-GLI-00005-101"), patient_of("BraTS20_Training_001")
+        ('BraTS-GLI-00005', 'BraTS20_Training_001')
     """
     is_dashed = name.lower().startswith("brats-") and name.count("-") > 2
     return name.rpartition("-")[0] if is_dashed else name

@@ -57,13 +57,13 @@ class Volume:
     """An image on a grid, in RAS+ orientation.
 
     Attributes:
-      data: Intensities, float32, (right, anterior, superior), all finite.
-      affine: Maps voxel indices of `data` to millimeters, (4, 4).
-      spacing: Voxel size in millimeters along each axis.
-      path: The file that it was read from, if any.
-      source_affine: Affine of the file, before reorientation.
-      source_header: Header of the file, for writing.
-      nan_voxels: How many voxels were NaN in the file and are 0 here.
+        data: Intensities, float32, (right, anterior, superior), all finite.
+        affine: Maps voxel indices of `data` to millimeters, (4, 4).
+        spacing: Voxel size in millimeters along each axis.
+        path: The file that it was read from, if any.
+        source_affine: Affine of the file, before reorientation.
+        source_header: Header of the file, for writing.
+        nan_voxels: How many voxels were NaN in the file and are 0 here.
     """
 
     data: np.ndarray
@@ -76,28 +76,28 @@ class Volume:
 
     @classmethod
     def from_array(cls, data: np.ndarray, affine: np.ndarray) -> Volume:
-        """Makes a volume of an array that is in RAS+ orientation already."""
+        """Make a volume of an array that is in RAS+ orientation already."""
         affine = np.asarray(affine)
         return cls(np.asarray(data, np.float32), affine, _spacing(affine))
 
 
 def load_volume(path: str | os.PathLike[str], *, channel: int | None = None) -> Volume:
-    """Reads a volume and turns it to RAS+.
+    """Read a volume and turn it to RAS+.
 
     Intensities are scaled as the header says. The spacing comes from the affine, not
     from the header's zooms, which describe another transform when qform and sform
     differ. Axes of length one after the third are dropped.
 
     Args:
-      path: File ending in `.nii`, `.nii.gz` or `.mgz`.
-      channel: Position along the fourth axis of a file that has several channels.
+        path: File ending in `.nii`, `.nii.gz` or `.mgz`.
+        channel: Position along the fourth axis of a file that has several channels.
 
     Returns:
-      The volume.
+        The volume.
 
     Raises:
-      FileNotFoundError: If there is no such file.
-      VolumeError: If it is not a readable three-dimensional volume of finite numbers.
+        FileNotFoundError: If there is no such file.
+        VolumeError: If it is not a readable three-dimensional volume of finite numbers.
     """
     return load_channels(path, [channel])[0]
 
@@ -108,20 +108,20 @@ def load_channels(
     *,
     replace_nan: bool = False,
 ) -> list[Volume]:
-    """Reads several channels of one file, reading the file once.
+    """Read several channels of one file, reading the file once.
 
     Args:
-      path: See `load_volume`.
-      channels: Positions along the fourth axis; None where the file has no such axis.
-      replace_nan: Whether NaN is read as 0 instead of being refused. Infinite values
-        are refused either way.
+        path: See `load_volume`.
+        channels: Positions along the fourth axis; None where the file has no such axis.
+        replace_nan: Whether NaN is read as 0 instead of being refused. Infinite values
+            are refused either way.
 
     Returns:
-      One volume per entry of `channels`.
+        One volume per entry of `channels`.
 
     Raises:
-      FileNotFoundError: If there is no such file.
-      VolumeError: See `load_volume`; also if there is no such channel.
+        FileNotFoundError: If there is no such file.
+        VolumeError: See `load_volume`; also if there is no such channel.
     """
     path = Path(path)
     check_suffix(path)
@@ -148,11 +148,11 @@ def load_channels(
 
 
 def check_suffix(path: Path) -> None:
-    """Checks that a file is there and of a kind that is read.
+    """Check that a file is there and of a kind that is read.
 
     Raises:
-      FileNotFoundError: If there is no such file.
-      VolumeError: If it is of another kind; the message says how to convert it.
+        FileNotFoundError: If there is no such file.
+        VolumeError: If it is of another kind; the message says how to convert it.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file.")
@@ -171,20 +171,20 @@ def check_suffix(path: Path) -> None:
 def load_labels(
     path: str | os.PathLike[str], like: Volume, classes: int | Collection[int]
 ) -> np.ndarray:
-    """Reads the labels of a volume, on the grid of `like.data`.
+    """Read the labels of a volume, on the grid of `like.data`.
 
     Args:
-      path: Label file, see `load_volume`.
-      like: The image that the labels belong to.
-      classes: Number of labels besides background 0, or all values that may occur.
+        path: Label file, see `load_volume`.
+        like: The image that the labels belong to.
+        classes: Number of labels besides background 0, or all values that may occur.
 
     Returns:
-      The labels, uint8, in RAS+ orientation.
+        The labels, uint8, in RAS+ orientation.
 
     Raises:
-      FileNotFoundError: If there is no such file.
-      VolumeError: If it cannot be read, lies on another grid than `like`, or holds
-        other values.
+        FileNotFoundError: If there is no such file.
+        VolumeError: If it cannot be read, lies on another grid than `like`, or holds
+            other values.
     """
     volume = load_volume(path)
     if volume.data.shape != like.data.shape:
@@ -208,20 +208,20 @@ def load_labels(
 
 
 def save_labels(path: str | os.PathLike[str], labels: np.ndarray, like: Volume) -> Path:
-    """Writes labels in the grid, orientation and geometry of the file of `like`.
+    """Write labels in the grid, orientation and geometry of the file of `like`.
 
     The file appears whole or not at all: it is written beside its place and renamed.
 
     Args:
-      path: File to write, ending in `.nii` or `.nii.gz`.
-      labels: Integers 0..255 on the grid of `like.data`.
-      like: The volume that was labeled.
+        path: File to write, ending in `.nii` or `.nii.gz`.
+        labels: Integers 0..255 on the grid of `like.data`.
+        like: The volume that was labeled.
 
     Returns:
-      The path.
+        The path.
 
     Raises:
-      ValueError: If shape, values or the suffix do not fit.
+        ValueError: If shape, values or the suffix do not fit.
     """
     path = Path(path)
     if not path.name.lower().endswith((".nii", ".nii.gz")):

@@ -11,13 +11,13 @@ from tempfile import mkdtemp
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives a temporary path to write to; it becomes `path` if nothing is raised.
+    """Give a temporary path to write to; it becomes `path` if nothing is raised.
 
     Args:
-      path: The file to make or replace. Missing folders are made.
+        path: The file to make or replace. Missing folders are made.
 
     Yields:
-      A path with the same name in a fresh folder beside `path`.
+        A path with the same name in a fresh folder beside `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -33,16 +33,16 @@ class Row:
     """What the compiled step of one method needs.
 
     Attributes:
-      method: Name of the method.
-      target: Name of the GPU.
-      size: Voxels along each side of the volume.
-      temp_bytes: Device bytes besides arguments and results.
-      host_bytes: Host bytes for swapped values.
-      copies: Number of copies between device and host.
-      exposed_copies: Those of them that overlap no heavy operation.
-      copied_bytes: Bytes of all copies, both directions.
-      exposed_bytes: Bytes of the exposed ones.
-      compile_seconds: Time that XLA took.
+        method: Name of the method.
+        target: Name of the GPU.
+        size: Voxels along each side of the volume.
+        temp_bytes: Device bytes besides arguments and results.
+        host_bytes: Host bytes for swapped values.
+        copies: Number of copies between device and host.
+        exposed_copies: Those of them that overlap no heavy operation.
+        copied_bytes: Bytes of all copies, both directions.
+        exposed_bytes: Bytes of the exposed ones.
+        compile_seconds: Time that XLA took.
     """
 
     method: str
@@ -57,18 +57,18 @@ class Row:
     compile_seconds: float
 
     def to_json(self) -> str:
-        """Writes the row as one line of JSON, with the versions it was made with."""
+        """Write the row as one line of JSON, with the versions it was made with."""
         return json.dumps(asdict(self) | {"jax": jax.__version__})
 
 
 def methods(unet: UNet3D = PAPER) -> dict[str, Loss]:
-    """Lists the losses that are compared, by name; all have the same value.
+    """List the losses that are compared, by name; all have the same value.
 
     Args:
-      unet: The network.
+        unet: The network.
 
     Returns:
-      Functions of parameters, images and targets.
+        Functions of parameters, images and targets.
     """
     loss = _loss(unet)
     policies = jax.checkpoint_policies
@@ -89,14 +89,14 @@ def methods(unet: UNet3D = PAPER) -> dict[str, Loss]:
 
 
 def check_target(target: str) -> None:
-    """Raises what `compare` would raise if it cannot compile for `target`.
+    """Raise what `compare` would raise if it cannot compile for `target`.
 
     Args:
-      target: Name of the GPU.
+        target: Name of the GPU.
 
     Raises:
-      ImportError: If JAX's CUDA plugin is not installed.
-      ValueError: If the target is unknown.
+        ImportError: If JAX's CUDA plugin is not installed.
+        ValueError: If the target is unknown.
     """
     jaxswap.inspect(jnp.negative, jax.ShapeDtypeStruct((8,), "float32"), target=target)
 
@@ -109,17 +109,17 @@ def compare(
     Every method gets `jaxswap.compiler_options()`, so that copies can overlap.
 
     Args:
-      size: Voxels along each side.
-      target: Name of the GPU to compile for.
-      channels: Channels of the images.
-      unet: The network.
+        size: Voxels along each side.
+        target: Name of the GPU to compile for.
+        channels: Channels of the images.
+        unet: The network.
 
     Yields:
-      A row as soon as its method is compiled, in the order of `methods`.
+        A row as soon as its method is compiled, in the order of `methods`.
 
     Raises:
-      ImportError: If JAX's CUDA plugin is not installed.
-      ValueError: If the size does not fit the network or the target is unknown.
+        ImportError: If JAX's CUDA plugin is not installed.
+        ValueError: If the size does not fit the network or the target is unknown.
     """
     _, arguments = loss_and_arguments(size, "bfloat16", channels, unet)
     for method, loss in methods(unet).items():
@@ -168,24 +168,24 @@ def tabulate(rows: list[Row]) -> Table:
 def loss_and_arguments(
     size: int, dtype: str = "bfloat16", channels: int = 4, unet: UNet3D = PAPER
 ) -> tuple[Loss, tuple[Any, Array, Array]]:
-    """Describes one training step, batch 1, for `jaxswap.plan` and `jaxswap.inspect`.
+    """Describe one training step, batch 1, for `jaxswap.plan` and `jaxswap.inspect`.
 
     Args:
-      size: Voxels along each side.
-      dtype: Type of the volumes and activations.
-      channels: Channels of the images.
-      unet: The network.
+        size: Voxels along each side.
+        dtype: Type of the volumes and activations.
+        channels: Channels of the images.
+        unet: The network.
 
     Returns:
-      The loss, and the types of its parameters, images and targets.
+        The loss, and the types of its parameters, images and targets.
 
     Raises:
-      ValueError: If the size does not fit the network.
+        ValueError: If the size does not fit the network.
 
     Example:
-      >>> loss, (parameters, images, targets) = loss_and_arguments(32)
-      >>> images.shape
-      (1, 32, 32, 32, 4)
+        >>> loss, (parameters, images, targets) = loss_and_arguments(32)
+        >>> images.shape
+        (1, 32, 32, 32, 4)
     """
     unet = unet.clone(dtype=jnp.dtype(dtype))
     shape = (1, size, size, size)

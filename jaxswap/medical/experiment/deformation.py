@@ -22,13 +22,13 @@ class DeformationConfig:
     """How far cases may depart from the head they are made of.
 
     Attributes:
-      rotation_degrees: Largest rotation about each axis.
-      scale: Largest relative change of size along each axis.
-      displacement: Typical smooth displacement, as a share of the volume's side.
-      smoothness: Length over which it varies, as a share of the volume's side.
-      gamma: Largest absolute logarithm of the contrast exponent.
-      bias: Typical logarithm of the smooth brightness change.
-      noise: Largest standard deviation of noise, relative to the brain's.
+        rotation_degrees: Largest rotation about each axis.
+        scale: Largest relative change of size along each axis.
+        displacement: Typical smooth displacement, as a share of the volume's side.
+        smoothness: Length over which it varies, as a share of the volume's side.
+        gamma: Largest absolute logarithm of the contrast exponent.
+        bias: Typical logarithm of the smooth brightness change.
+        noise: Largest standard deviation of noise, relative to the brain's.
     """
 
     rotation_degrees: float = 15.0
@@ -46,13 +46,13 @@ def deform(
     """Draws one deformed case.
 
     Args:
-      case: The head to deform.
-      seed: Seed of the experiment, not negative.
-      index: Number of the case, not negative.
-      config: Ranges; None for the defaults.
+        case: The head to deform.
+        seed: Seed of the experiment, not negative.
+        index: Number of the case, not negative.
+        config: Ranges; None for the defaults.
 
     Returns:
-      The deformed case, on the grid of `case`.
+        The deformed case, on the grid of `case`.
     """
     config = config or DeformationConfig()
     random = np.random.default_rng((seed, index))
@@ -70,10 +70,10 @@ def normalize_intensities(data: np.ndarray) -> np.ndarray:
     """Shifts and scales to mean 0 and deviation 1 over nonzero voxels; 0 stays 0.
 
     Args:
-      data: Intensities, any shape. Without a zero, all voxels count.
+        data: Intensities, any shape. Without a zero, all voxels count.
 
     Returns:
-      float32 of the same shape.
+        Float32 of the same shape.
     """
     inside = data != 0
     if not inside.any():
@@ -86,7 +86,7 @@ def normalize_intensities(data: np.ndarray) -> np.ndarray:
 def _coordinates(
     shape: tuple[int, ...], random: np.random.Generator, config: DeformationConfig
 ) -> np.ndarray:
-    """Returns where each voxel of the result is found in the source."""
+    """Return where each voxel of the result is found in the source."""
     angles = np.deg2rad(random.uniform(-1, 1, 3) * config.rotation_degrees)
     matrix = np.diag(1 + random.uniform(-1, 1, 3) * config.scale)
     for axis, angle in enumerate(angles):
@@ -114,7 +114,7 @@ def _rotation(axis: int, angle: float) -> np.ndarray:
 def _smooth_field(
     shape: tuple[int, ...], length: float, random: np.random.Generator
 ) -> np.ndarray:
-    """Returns smooth noise of deviation 1 that varies over `length` voxels."""
+    """Return smooth noise of deviation 1 that varies over `length` voxels."""
     coarse = [max(4, round(2 * side / length)) for side in shape]
     factors = [side / small for side, small in zip(shape, coarse, strict=True)]
     field = np.asarray(ndimage.zoom(random.standard_normal(coarse), factors, order=3))
@@ -127,7 +127,7 @@ def _repaint(
     random: np.random.Generator,
     config: DeformationConfig,
 ) -> np.ndarray:
-    """Changes contrast and brightness and adds noise; background becomes 0."""
+    """Change contrast and brightness and add noise; background becomes 0."""
     peak = max(float(data.max()), 1e-6)
     gamma = np.exp(random.uniform(-config.gamma, config.gamma))
     data = np.power(np.clip(data / peak, 0, 1), gamma)

@@ -53,13 +53,13 @@ class DemoConfig:
     """What the demonstration does.
 
     Attributes:
-      out: Folder for the results.
-      size: Voxels a side of the volumes; a multiple of 8.
-      train: How to train.
-      base_filters: Channels of the network's finest level.
-      image: Image to use instead of MNI152, with `labels`.
-      labels: Labels 0..3 of `image`.
-      target: GPU for the comparison of methods; None leaves it out.
+        out: Folder for the results.
+        size: Voxels a side of the volumes; a multiple of 8.
+        train: How to train.
+        base_filters: Channels of the network's finest level.
+        image: Image to use instead of MNI152, with `labels`.
+        labels: Labels 0..3 of `image`.
+        target: GPU for the comparison of methods; None leaves it out.
     """
 
     out: Path = Path("runs/demo")
@@ -76,10 +76,10 @@ class Demo:
     """A demonstration whose inputs have been read and checked.
 
     Attributes:
-      config: What to do.
-      model: The network.
-      head: The head on its own grid.
-      cube: The head on the grid that the network sees.
+        config: What to do.
+        model: The network.
+        head: The head on its own grid.
+        cube: The head on the grid that the network sees.
     """
 
     config: DemoConfig
@@ -89,19 +89,19 @@ class Demo:
 
 
 def prepare_demo(config: DemoConfig) -> Demo:
-    """Reads and checks everything that a demonstration needs; writes nothing.
+    """Read and check everything that a demonstration needs; write nothing.
 
     Args:
-      config: What to do.
+        config: What to do.
 
     Returns:
-      The demonstration, ready for `run_demo`.
+        The demonstration, ready for `run_demo`.
 
     Raises:
-      ValueError: If the configuration or an input file does not fit.
-      FileNotFoundError: If an input file is missing.
-      ModuleNotFoundError: If MNI152 is wanted and nilearn is not installed.
-      ImportError: If the target needs a plugin of JAX that is not installed.
+        ValueError: If the configuration or an input file does not fit.
+        FileNotFoundError: If an input file is missing.
+        ModuleNotFoundError: If MNI152 is wanted and nilearn is not installed.
+        ImportError: If the target needs a plugin of JAX that is not installed.
     """
     model = UNet3D(
         classes=len(TISSUES),
@@ -125,11 +125,11 @@ def run_demo(demo: Demo, console: Console) -> list[Record]:
     """Trains, writes labels and pictures, and compares methods.
 
     Args:
-      demo: From `prepare_demo`.
-      console: Where progress and results are shown.
+        demo: From `prepare_demo`.
+        console: Where progress and results are shown.
 
     Returns:
-      The evaluations on held-out cases, the first of them before training.
+        The evaluations on held-out cases, the first of them before training.
     """
     config = demo.config
     console.print(
@@ -188,19 +188,19 @@ def _train(demo: Demo, console: Console) -> tuple[Any, list[Record]]:
 
 
 def to_labels(logits: Array) -> Array:
-    """Turns logits into labels: the best class plus one, or 0 if all are negative.
+    """Turn logits into labels: the best class plus one, or 0 if all are negative.
 
     Args:
-      logits: (..., class).
+        logits: (..., class).
 
     Returns:
-      Labels 0..classes, (...).
+        Labels 0..classes, (...).
     """
     return jnp.where(logits.max(-1) > 0, 1 + logits.argmax(-1), 0)
 
 
 def _batch(case: Case) -> tuple[Array, Array]:
-    """Returns one image and its one-hot labels as a batch."""
+    """Return one image and its one-hot labels as a batch."""
     image = normalize_intensities(case.image.data)[None, ..., None]
     labels = np.arange(1, len(TISSUES) + 1)
     targets = (case.labels[None, ..., None] == labels).astype(np.float32)

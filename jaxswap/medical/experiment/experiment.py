@@ -6,8 +6,8 @@ optimizer, augmentation, steps, and trials of the learning rate; patches come in
 that show as many voxels a step as a whole volume has.
 
 References:
-  Imai et al. 2018, Fast and Accurate 3D Medical Image Segmentation with Data-swapping
-  Method.
+    Imai et al. 2018, Fast and Accurate 3D Medical Image Segmentation with Data-swapping
+    Method.
 """
 
 from __future__ import annotations
@@ -61,22 +61,22 @@ class Experiment:
     """What is compared, and how.
 
     Attributes:
-      out: Folder of data, runs and results.
-      arms: Which arms, of `HYPOTHESES`.
-      size: Voxels along each side of a volume.
-      spacing_mm: Side of a voxel.
-      patch: Voxels along each side of a patch.
-      training_cases: Cases to train and validate on.
-      test_cases: Cases that no method sees before the end.
-      steps: Training steps of each run.
-      learning_rates: Tried by each method with the first seed; the best on the
-        validation cases is kept.
-      seeds: Runs of each method that are scored.
-      settings: Further settings of every run; see `RunConfig`.
-      workers: Processes that draw cases.
+        out: Folder of data, runs and results.
+        arms: Which arms, of `HYPOTHESES`.
+        size: Voxels along each side of a volume.
+        spacing_mm: Side of a voxel.
+        patch: Voxels along each side of a patch.
+        training_cases: Cases to train and validate on.
+        test_cases: Cases that no method sees before the end.
+        steps: Training steps of each run.
+        learning_rates: Tried by each method with the first seed; the best on the
+            validation cases is kept.
+        seeds: Runs of each method that are scored.
+        settings: Further settings of every run; see `RunConfig`.
+        workers: Processes that draw cases.
 
     Raises:
-      ValueError: If an arm is not known or a number does not fit.
+        ValueError: If an arm is not known or a number does not fit.
     """
 
     out: Path
@@ -137,16 +137,16 @@ class Result:
     """One run, scored on the test cases.
 
     Attributes:
-      arm: Of the experiment.
-      method: Of training.
-      seed: Of the run.
-      learning_rate: That was best on the validation cases.
-      steps: Training steps.
-      voxels: Voxels that the network saw in training.
-      seconds: Wall time of training, compilation included.
-      dice: Mean Dice of each test case, over its regions.
-      regions: Mean Dice of each region over the cases.
-      false_ml: Mean volume of the first region in heads that have none of it.
+        arm: Of the experiment.
+        method: Of training.
+        seed: Of the run.
+        learning_rate: That was best on the validation cases.
+        steps: Training steps.
+        voxels: Voxels that the network saw in training.
+        seconds: Wall time of training, compilation included.
+        dice: Mean Dice of each test case, over its regions.
+        regions: Mean Dice of each region over the cases.
+        false_ml: Mean volume of the first region in heads that have none of it.
     """
 
     arm: str
@@ -162,10 +162,10 @@ class Result:
 
 
 def register(experiment: Experiment) -> None:
-    """Writes down what will be done and what is expected, before it is done.
+    """Write down what will be done and what is expected, before it is done.
 
     Raises:
-      ValueError: If the folder holds another experiment.
+        ValueError: If the folder holds another experiment.
     """
     settings = dataclasses.asdict(experiment)
     for name in ("out", "workers"):
@@ -191,17 +191,17 @@ def register(experiment: Experiment) -> None:
 
 
 def run_experiment(experiment: Experiment, console: Console) -> Iterator[Result]:
-    """Does what is missing of an experiment.
+    """Do what is missing of an experiment.
 
     Args:
-      experiment: The experiment.
-      console: Where progress is shown.
+        experiment: The experiment.
+        console: Where progress is shown.
 
     Yields:
-      Each result, those that are there already too.
+        Each result, those that are there already too.
 
     Raises:
-      ValueError: If the folder holds another experiment, or a setting does not fit.
+        ValueError: If the folder holds another experiment, or a setting does not fit.
     """
     register(experiment)
     for arm in experiment.arms:

@@ -23,14 +23,14 @@ from jaxswap.medical.scoring.summaries import summarize
 
 
 def write_report(out: Path, results: Sequence[Result]) -> str:
-    """Writes `report.md` and `results.json`.
+    """Write `report.md` and `results.json`.
 
     Args:
-      out: Folder of the experiment.
-      results: Its results.
+        out: Folder of the experiment.
+        results: Its results.
 
     Returns:
-      The Markdown.
+        The Markdown.
     """
     text = report(results)
     with whole_file(out / "report.md") as temporary:
@@ -42,14 +42,14 @@ def write_report(out: Path, results: Sequence[Result]) -> str:
 
 
 def report(results: Sequence[Result]) -> str:
-    """Describes the results, one table an arm.
+    """Describe the results, one table an arm.
 
     Args:
-      results: Of one or more arms.
+        results: Of one or more arms.
 
     Returns:
-      Markdown. Dice is averaged over regions, then seeds, for each case; intervals are
-      bootstrap intervals of the mean over cases; differences are paired by case.
+        Markdown. Dice is averaged over regions, then seeds, for each case; intervals
+        are bootstrap intervals of the mean over cases; differences are paired by case.
     """
     lines = ["# Whole volumes against patches", "", STATEMENT]
     for arm in dict.fromkeys(result.arm for result in results):

@@ -27,11 +27,11 @@ def convolve(x: Array, kernel: Array) -> Array:
     """Convolves with zero padding of half the kernel on both sides.
 
     Args:
-      x: Features, (batch, in, depth, height, width).
-      kernel: Odd-sized kernel, (size, size, size, in, out).
+        x: Features, (batch, in, depth, height, width).
+        kernel: Odd-sized kernel, (size, size, size, in, out).
 
     Returns:
-      Features, (batch, out, depth, height, width).
+        Features, (batch, out, depth, height, width).
     """
     return _convolve(x, kernel.astype(x.dtype), stride=1, pad=kernel.shape[0] // 2)
 
@@ -43,11 +43,11 @@ def convolve_strided(x: Array, kernel: Array) -> Array:
     cannot do, so XLA would store a padded copy of the input.
 
     Args:
-      x: Features, (batch, in, depth, height, width).
-      kernel: Odd-sized kernel, (size, size, size, in, out).
+        x: Features, (batch, in, depth, height, width).
+        kernel: Odd-sized kernel, (size, size, size, in, out).
 
     Returns:
-      Features, (batch, out, depth / 2, height / 2, width / 2).
+        Features, (batch, out, depth / 2, height / 2, width / 2).
     """
     return _convolve(x, kernel.astype(x.dtype), stride=2, pad=kernel.shape[0] // 2)
 
@@ -56,11 +56,11 @@ def convolve_concatenation(parts: tuple[Array, ...], kernel: Array) -> Array:
     """Convolves the concatenation of `parts` along channels without building it.
 
     Args:
-      parts: Features of equal spatial shape, (batch, in_i, depth, height, width).
-      kernel: Kernel of the concatenation, (size, size, size, sum of in_i, out).
+        parts: Features of equal spatial shape, (batch, in_i, depth, height, width).
+        kernel: Kernel of the concatenation, (size, size, size, sum of in_i, out).
 
     Returns:
-      Features, (batch, out, depth, height, width).
+        Features, (batch, out, depth, height, width).
     """
     ends = [sum(p.shape[1] for p in parts[: i + 1]) for i in range(len(parts))]
     kernels = jnp.split(kernel, ends[:-1], axis=3)
@@ -85,14 +85,14 @@ def convolve_upsampled(x: Array, kernel: Array) -> Array:
     """Convolves the twofold nearest-neighbor upsampling of `x` without building it.
 
     Args:
-      x: Coarse features, (batch, in, depth, height, width).
-      kernel: Kernel of the fine convolution, (3, 3, 3, in, out).
+        x: Coarse features, (batch, in, depth, height, width).
+        kernel: Kernel of the fine convolution, (3, 3, 3, in, out).
 
     Returns:
-      Fine features, (batch, out, 2 depth, 2 height, 2 width).
+        Fine features, (batch, out, 2 depth, 2 height, 2 width).
 
     Raises:
-      ValueError: If the kernel is not 3x3x3.
+        ValueError: If the kernel is not 3x3x3.
     """
     if kernel.shape[:3] != (3, 3, 3):
         raise ValueError(f"`kernel` must be 3x3x3, not {kernel.shape[:3]}.")
@@ -110,14 +110,14 @@ def convolve_transposed(x: Array, kernel: Array) -> Array:
     """Doubles the grid: each voxel spreads over the 2x2x2 voxels that it becomes.
 
     Args:
-      x: Coarse features, (batch, in, depth, height, width).
-      kernel: What a voxel becomes, (2, 2, 2, in, out).
+        x: Coarse features, (batch, in, depth, height, width).
+        kernel: What a voxel becomes, (2, 2, 2, in, out).
 
     Returns:
-      Fine features, (batch, out, 2 depth, 2 height, 2 width).
+        Fine features, (batch, out, 2 depth, 2 height, 2 width).
 
     Raises:
-      ValueError: If the kernel is not 2x2x2.
+        ValueError: If the kernel is not 2x2x2.
     """
     if kernel.shape[:3] != (2, 2, 2):
         raise ValueError(f"`kernel` must be 2x2x2, not {kernel.shape[:3]}.")

@@ -18,7 +18,7 @@ _Padding = tuple[int, int]
 
 
 def convolve_slices(x: Array, kernel: Array) -> Array:
-    """Computes `convolution.convolve` at stride 1."""
+    """Compute `convolution.convolve` at stride 1."""
     half = kernel.shape[0] // 2
     if half == 0:
         return convolve(x, kernel)
@@ -26,7 +26,7 @@ def convolve_slices(x: Array, kernel: Array) -> Array:
 
 
 def convolve_strided_slices(x: Array, kernel: Array) -> Array:
-    """Computes `convolution.convolve_strided`, for 3x3x3 kernels and even sides.
+    """Compute `convolution.convolve_strided`, for 3x3x3 kernels and even sides.
 
     Each block of 2x2x2 voxels becomes 8 times the channels; the kernel, padded to
     4x4x4, becomes a 2x2x2 kernel of blocks.
@@ -45,7 +45,7 @@ def convolve_strided_slices(x: Array, kernel: Array) -> Array:
 
 
 def convolve_upsampled_slices(x: Array, kernel: Array) -> Array:
-    """Computes `convolution.convolve_upsampled`, for 3x3x3 kernels.
+    """Compute `convolution.convolve_upsampled`, for 3x3x3 kernels.
 
     A fine voxel sees 2x2x2 coarse ones, and which depends on whether its indices are
     even or odd. So 8 kernels of 2x2x2 are applied to the coarse grid and interleaved.
@@ -69,19 +69,19 @@ def convolve_upsampled_slices(x: Array, kernel: Array) -> Array:
 
 
 def convolve_transposed_slices(x: Array, kernel: Array) -> Array:
-    """Computes `convolution.convolve_transposed`: a product a voxel, interleaved."""
+    """Compute `convolution.convolve_transposed`: a product a voxel, interleaved."""
     y = jnp.einsum("bcdhw,ijkcf->bfdihjwk", x, kernel.astype(x.dtype))
     batch, features, depth, _, height, _, width, _ = y.shape
     return y.reshape(batch, features, 2 * depth, 2 * height, 2 * width)
 
 
 def convolve_concatenation_slices(parts: tuple[Array, ...], kernel: Array) -> Array:
-    """Computes `convolution.convolve_concatenation`."""
+    """Compute `convolution.convolve_concatenation`."""
     return convolve_slices(jnp.concatenate(parts, axis=1), kernel)
 
 
 def _even_and_odd(kernel: Array, axis: int) -> tuple[Array, Array]:
-    """Splits three fine taps along `axis` into two coarse taps for each parity."""
+    """Split three fine taps along `axis` into two coarse taps for each parity."""
     first, middle, last = jnp.split(kernel, 3, axis)
     even = jnp.concatenate([first, middle + last], axis)
     odd = jnp.concatenate([first + middle, last], axis)

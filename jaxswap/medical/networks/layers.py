@@ -19,12 +19,12 @@ class Layers:
     """One implementation of each layer; arrays are (batch, channel, space...).
 
     Attributes:
-      convolve: Features and kernel to features.
-      convolve_strided: The same at stride 2.
-      convolve_upsampled: The same after twofold nearest-neighbor upsampling.
-      convolve_transposed: The same from each voxel to the 2x2x2 that it becomes.
-      convolve_concatenation: The same for the concatenation of several features.
-      normalize: Features, scale, bias and negative slope to activations.
+        convolve: Features and kernel to features.
+        convolve_strided: The same at stride 2.
+        convolve_upsampled: The same after twofold nearest-neighbor upsampling.
+        convolve_transposed: The same from each voxel to the 2x2x2 that it becomes.
+        convolve_concatenation: The same for the concatenation of several features.
+        normalize: Features, scale, bias and negative slope to activations.
     """
 
     convolve: Callable[[Array, Array], Array]

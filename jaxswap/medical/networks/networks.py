@@ -33,24 +33,24 @@ def make_network(
     platform: str | None = None,
     is_partitioned: bool = False,
 ) -> nn.Module:
-    """Makes a network.
+    """Make a network.
 
     Args:
-      name: Of `NETWORKS`, or `package.module:Class` of a Flax linen module. It is
-        called with (batch, x, y, z, channel) and `deterministic`, and returns logits,
-        (batch, x, y, z, class).
-      options: Arguments of its class.
-      classes: Number of logits a voxel, passed as `classes`.
-      precision: Type of the features, passed as `dtype` if the class has it.
-      platform: Where it will run: layers that are fast there; None asks JAX.
-      is_partitioned: Whether space is split over devices. The layers that are fast on
-        a CPU fold space into channels and batch, which XLA cannot split.
+        name: Of `NETWORKS`, or `package.module:Class` of a Flax linen module. It is
+            called with (batch, x, y, z, channel) and `deterministic`, and returns
+            logits, (batch, x, y, z, class).
+        options: Arguments of its class.
+        classes: Number of logits a voxel, passed as `classes`.
+        precision: Type of the features, passed as `dtype` if the class has it.
+        platform: Where it will run: layers that are fast there; None asks JAX.
+        is_partitioned: Whether space is split over devices. The layers that are fast on
+            a CPU fold space into channels and batch, which XLA cannot split.
 
     Returns:
-      The network.
+        The network.
 
     Raises:
-      ValueError: If there is none of that name, or an option does not fit.
+        ValueError: If there is none of that name, or an option does not fit.
     """
     made = _class_of(name)
     known = inspect.signature(made).parameters
@@ -82,7 +82,7 @@ def multiple_of(network: nn.Module) -> int:
 
 
 def check_deep_supervision(network: nn.Module, name: str) -> None:
-    """Raises ValueError if a network cannot score each level of its decoder."""
+    """Raise ValueError if a network cannot score each level of its decoder."""
     if "all_levels" not in inspect.signature(type(network).__call__).parameters:
         raise ValueError(
             f"`deep_supervision` needs a network that takes `all_levels`, and {name} "

@@ -27,7 +27,7 @@ def instance_norm_leaky_relu(
     negative_slope: float = 0.3,
     epsilon: float = 1e-3,
 ) -> Array:
-    """Normalizes each channel of each sample over space, then applies leaky ReLU.
+    """Normalize each channel of each sample over space, then apply leaky ReLU.
 
     Statistics and arithmetic are in float32 (float64 for float64 input); input and
     output keep their own type, so a bfloat16 tensor is never stored in float32. The
@@ -35,24 +35,24 @@ def instance_norm_leaky_relu(
     the loops that consume it.
 
     Args:
-      x: Features, (batch, channel, depth, height, width), any float type.
-      scale: Factor after normalisation, (channel,).
-      bias: Term after normalisation, (channel,).
-      negative_slope: Slope of the activation below zero. 1 means no activation.
-      epsilon: Added to the standard deviation. Larger damps flat channels more.
+        x: Features, (batch, channel, depth, height, width), any float type.
+        scale: Factor after normalisation, (channel,).
+        bias: Term after normalisation, (channel,).
+        negative_slope: Slope of the activation below zero. 1 means no activation.
+        epsilon: Added to the standard deviation. Larger damps flat channels more.
 
     Returns:
-      Activations with the shape and type of `x`.
+        Activations with the shape and type of `x`.
 
     Example:
-      >>> import jax.numpy as jnp
-      >>> x = jnp.arange(8.0).reshape(1, 1, 2, 2, 2)
-      >>> y = instance_norm_leaky_relu(x, jnp.ones(1), jnp.zeros(1))
-      >>> y.shape, round(float(y.max()), 2)
-      ((1, 1, 2, 2, 2), 1.53)
+        >>> import jax.numpy as jnp
+        >>> x = jnp.arange(8.0).reshape(1, 1, 2, 2, 2)
+        >>> y = instance_norm_leaky_relu(x, jnp.ones(1), jnp.zeros(1))
+        >>> y.shape, round(float(y.max()), 2)
+        ((1, 1, 2, 2, 2), 1.53)
 
     References:
-      Ulyanov, Vedaldi, Lempitsky 2016, Instance Normalization.
+        Ulyanov, Vedaldi, Lempitsky 2016, Instance Normalization.
     """
     return _instance_norm_leaky_relu(x, scale, bias, negative_slope, epsilon)
 
@@ -64,7 +64,7 @@ def instance_norm_leaky_relu_textbook(
     negative_slope: float = 0.3,
     epsilon: float = 1e-3,
 ) -> Array:
-    """Writes `instance_norm_leaky_relu` the usual way, for autodiff to take apart.
+    """Write `instance_norm_leaky_relu` the usual way, for autodiff to take apart.
 
     Same arguments and value. Kept as the reference in tests and comparisons. At a
     constant channel the gradient is undefined here, and zero in the lean version.
@@ -137,7 +137,7 @@ def _rebuild(
     negative_slope: float,
     epsilon: float,
 ) -> tuple[Array, Array]:
-    """Returns the cotangent of the activation's input, and the normalised `x`."""
+    """Return the cotangent of the activation's input, and the normalised `x`."""
     normalized = (x.astype(mean.dtype) - mean) / (std + epsilon)
     y = _affine(x, mean, std + epsilon, scale, bias)
     dy = cotangent.astype(mean.dtype)
@@ -145,7 +145,7 @@ def _rebuild(
 
 
 def _wide(dtype: jnp.dtype) -> jnp.dtype:
-    """Returns the type of the arithmetic for features of type `dtype`."""
+    """Return the type of the arithmetic for features of type `dtype`."""
     return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
 
 

@@ -31,25 +31,25 @@ class ResidualUNet3D(nn.Module):
     """A U-Net with a deep residual encoder and a shallow decoder.
 
     Attributes:
-      classes: Number of output channels.
-      features: Channels of each level, finest first.
-      blocks: Residual blocks of each level.
-      dtype: Type of the features. Parameters are float32.
-      layers: Which implementation of the layers to use; all are the same function.
-      lift: Applied to the class of the residual blocks, e.g. `nn.remat`.
+        classes: Number of output channels.
+        features: Channels of each level, finest first.
+        blocks: Residual blocks of each level.
+        dtype: Type of the features. Parameters are float32.
+        layers: Which implementation of the layers to use; all are the same function.
+        lift: Applied to the class of the residual blocks, e.g. `nn.remat`.
 
     Example:
-      >>> import jax, jax.numpy as jnp
-      >>> unet = ResidualUNet3D(classes=2, features=(2, 4), blocks=(1, 1))
-      >>> volume = jax.ShapeDtypeStruct((1, 8, 8, 16, 4), jnp.float32)
-      >>> init = unet.init_with_output
-      >>> logits, parameters = jax.eval_shape(init, jax.random.key(0), volume)
-      >>> logits.shape
-      (1, 8, 8, 16, 2)
+        >>> import jax, jax.numpy as jnp
+        >>> unet = ResidualUNet3D(classes=2, features=(2, 4), blocks=(1, 1))
+        >>> volume = jax.ShapeDtypeStruct((1, 8, 8, 16, 4), jnp.float32)
+        >>> init = unet.init_with_output
+        >>> logits, parameters = jax.eval_shape(init, jax.random.key(0), volume)
+        >>> logits.shape
+        (1, 8, 8, 16, 2)
 
     References:
-      Isensee et al. 2024, nnU-Net Revisited: A Call for Rigorous Validation in 3D
-      Medical Image Segmentation. The defaults are its preset ResEnc L.
+        Isensee et al. 2024, nnU-Net Revisited: A Call for Rigorous Validation in 3D
+        Medical Image Segmentation. The defaults are its preset ResEnc L.
     """
 
     classes: int = 3
@@ -72,21 +72,21 @@ class ResidualUNet3D(nn.Module):
         deterministic: bool = True,
         all_levels: bool = False,
     ) -> Any:
-        """Computes the logits.
+        """Compute the logits.
 
         Args:
-          volume: Image, (batch, depth, height, width, channel).
-          deterministic: Makes no difference; there is no dropout.
-          all_levels: Whether to score each level of the decoder, for training with
-            deep supervision.
+            volume: Image, (batch, depth, height, width, channel).
+            deterministic: Makes no difference; there is no dropout.
+            all_levels: Whether to score each level of the decoder, for training with
+                deep supervision.
 
         Returns:
-          Logits of type `dtype`, (batch, depth, height, width, class); with
-          `all_levels`, a tuple of them, finest first, each with half the sides of
-          the one before.
+            Logits of type `dtype`, (batch, depth, height, width, class); with
+            `all_levels`, a tuple of them, finest first, each with half the sides of
+            the one before.
 
         Raises:
-          ValueError: If the configuration or the shape of `volume` does not fit.
+            ValueError: If the configuration or the shape of `volume` does not fit.
         """
         self._check_configuration()
         check_volume_shape(volume.shape, len(self.features))
@@ -132,9 +132,9 @@ class ResidualBlock(nn.Module):
     """Two convolutions beside a short cut; (batch, channel, ...).
 
     Attributes:
-      features: Channels of the result.
-      is_halved: Whether the first convolution has stride 2.
-      layers: Which implementation of the layers to use.
+        features: Channels of the result.
+        is_halved: Whether the first convolution has stride 2.
+        layers: Which implementation of the layers to use.
     """
 
     features: int
@@ -143,7 +143,7 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Applies the block."""
+        """Apply the block."""
         conv = partial(ConvBlock, self.features, layers=self.layers)
         y = conv(
             kind="strided" if self.is_halved else "plain",

@@ -35,29 +35,29 @@ class UNet3D(nn.Module):
     """The isensee2017 network.
 
     Attributes:
-      classes: Number of output channels.
-      base_filters: Channels of the finest level; each level below has twice as many.
-      depth: Number of levels. Sides must be divisible by 2 ** (depth - 1).
-      dropout: Share of channels that the context blocks drop in training.
-      segmentation_levels: Number of finest levels that have a segmentation head.
-      head: "normalized" ends each head with normalisation and leaky ReLU (the
-        papers' version, before June 2018), "bare" with the convolution.
-      negative_slope: Slope of the leaky ReLU below zero.
-      dtype: Type of the features. Parameters are float32.
-      layers: Which implementation of the layers to use; all are the same function.
-      lift: Applied to the class of the convolution blocks, e.g. `nn.remat`.
+        classes: Number of output channels.
+        base_filters: Channels of the finest level; each level below has twice as many.
+        depth: Number of levels. Sides must be divisible by 2 ** (depth - 1).
+        dropout: Share of channels that the context blocks drop in training.
+        segmentation_levels: Number of finest levels that have a segmentation head.
+        head: "normalized" ends each head with normalisation and leaky ReLU (the
+            papers' version, before June 2018), "bare" with the convolution.
+        negative_slope: Slope of the leaky ReLU below zero.
+        dtype: Type of the features. Parameters are float32.
+        layers: Which implementation of the layers to use; all are the same function.
+        lift: Applied to the class of the convolution blocks, e.g. `nn.remat`.
 
     Example:
-      >>> import jax, jax.numpy as jnp
-      >>> unet = UNet3D(classes=3, base_filters=2, depth=4)
-      >>> volume = jax.ShapeDtypeStruct((1, 8, 8, 16, 4), jnp.float32)
-      >>> init = unet.init_with_output
-      >>> logits, parameters = jax.eval_shape(init, jax.random.key(0), volume)
-      >>> logits.shape
-      (1, 8, 8, 16, 3)
+        >>> import jax, jax.numpy as jnp
+        >>> unet = UNet3D(classes=3, base_filters=2, depth=4)
+        >>> volume = jax.ShapeDtypeStruct((1, 8, 8, 16, 4), jnp.float32)
+        >>> init = unet.init_with_output
+        >>> logits, parameters = jax.eval_shape(init, jax.random.key(0), volume)
+        >>> logits.shape
+        (1, 8, 8, 16, 3)
 
     References:
-      Isensee et al. 2017, Brain Tumor Segmentation and Radiomics Survival Prediction.
+        Isensee et al. 2017, Brain Tumor Segmentation and Radiomics Survival Prediction.
     """
 
     classes: int = 3
@@ -97,18 +97,18 @@ class UNet3D(nn.Module):
 
     @nn.compact
     def __call__(self, volume: Array, *, deterministic: bool = True) -> Array:
-        """Computes the logits.
+        """Compute the logits.
 
         Args:
-          volume: Image, (batch, depth, height, width, channel).
-          deterministic: Whether to leave dropout out. If not, the "dropout" random
-            stream is used.
+            volume: Image, (batch, depth, height, width, channel).
+            deterministic: Whether to leave dropout out. If not, the "dropout" random
+                stream is used.
 
         Returns:
-          Logits of type `dtype`, (batch, depth, height, width, class).
+            Logits of type `dtype`, (batch, depth, height, width, class).
 
         Raises:
-          ValueError: If the configuration or the shape of `volume` does not fit.
+            ValueError: If the configuration or the shape of `volume` does not fit.
         """
         self._check_configuration()
         check_volume_shape(volume.shape, self.depth)
@@ -156,11 +156,11 @@ class UNet3D(nn.Module):
 
 
 def check_volume_shape(shape: tuple[int, ...], depth: int) -> None:
-    """Raises ValueError if a U-Net of `depth` levels cannot take arrays of `shape`.
+    """Raise ValueError if a U-Net of `depth` levels cannot take arrays of `shape`.
 
     Args:
-      shape: (batch, depth, height, width, channel).
-      depth: Number of levels of the network.
+        shape: (batch, depth, height, width, channel).
+        depth: Number of levels of the network.
     """
     if len(shape) != 5:
         raise ValueError(
@@ -183,13 +183,13 @@ class ConvBlock(nn.Module):
     """Convolution, instance normalisation and leaky ReLU; (batch, channel, ...).
 
     Attributes:
-      features: Channels of the result.
-      size: Voxels of the kernel along each side.
-      kind: Grid of the result, see `Kind`.
-      is_normalized: Whether to normalize; if not, there is no leaky ReLU either, and
-        the bias is added.
-      negative_slope: Slope of the leaky ReLU below zero.
-      layers: Which implementation of the layers to use.
+        features: Channels of the result.
+        size: Voxels of the kernel along each side.
+        kind: Grid of the result, see `Kind`.
+        is_normalized: Whether to normalize; if not, there is no leaky ReLU either, and
+            the bias is added.
+        negative_slope: Slope of the leaky ReLU below zero.
+        layers: Which implementation of the layers to use.
     """
 
     features: int
@@ -201,7 +201,7 @@ class ConvBlock(nn.Module):
 
     @nn.compact
     def __call__(self, *parts: Array) -> Array:
-        """Applies the block to the concatenation of `parts`."""
+        """Apply the block to the concatenation of `parts`."""
         y = _Convolution(
             self.features,
             self.size,

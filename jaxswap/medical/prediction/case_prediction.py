@@ -27,11 +27,11 @@ class OpenedRun:
     """A trained network and the cases that it is to label.
 
     Attributes:
-      trained: What is known of the run.
-      parameters: Of the network.
-      predictor: Predicts prepared volumes.
-      dataset: The data set, its channels in the order of the network's.
-      multiple: Each side that the network sees is divisible by this.
+        trained: What is known of the run.
+        parameters: Of the network.
+        predictor: Predicts prepared volumes.
+        dataset: The data set, its channels in the order of the network's.
+        multiple: Each side that the network sees is divisible by this.
     """
 
     trained: Trained
@@ -55,23 +55,23 @@ def open_run(
     window: int | None = None,
     is_mirrored: bool = True,
 ) -> OpenedRun:
-    """Reads a trained network and finds the cases; computes nothing.
+    """Read a trained network and find the cases; compute nothing.
 
     Args:
-      run: Folder of the run.
-      data: Folder of the data set; labels are not needed.
-      layout: Its layout; None finds out.
-      checkpoint: "best" or "latest".
-      window: Side of a window; None predicts as the run was trained: whole volumes,
-        or windows of the size of its patches.
-      is_mirrored: Whether windows are mirrored and averaged.
+        run: Folder of the run.
+        data: Folder of the data set; labels are not needed.
+        layout: Its layout; None finds out.
+        checkpoint: "best" or "latest".
+        window: Side of a window; None predicts as the run was trained: whole volumes,
+            or windows of the size of its patches.
+        is_mirrored: Whether windows are mirrored and averaged.
 
     Returns:
-      The run.
+        The run.
 
     Raises:
-      ValueError: If the run has no checkpoint, or the data lacks a channel.
-      FileNotFoundError: If the data set is missing.
+        ValueError: If the run has no checkpoint, or the data lacks a channel.
+        FileNotFoundError: If the data set is missing.
     """
     trained = RunFolder(run).read()
     config = trained.config
@@ -114,18 +114,18 @@ def predict_case(
     """Labels one case and writes `CASE.nii.gz`, whole or not at all.
 
     Args:
-      opened: From `open_run`.
-      case: One of its cases.
-      out: Folder of the labels.
-      with_probabilities: Whether to write `CASE_probabilities.nii.gz` too, float32,
-        one channel a region, turned to RAS+.
-      is_overwriting: Whether to label a case that has its file already.
+        opened: From `open_run`.
+        case: One of its cases.
+        out: Folder of the labels.
+        with_probabilities: Whether to write `CASE_probabilities.nii.gz` too, float32,
+            one channel a region, turned to RAS+.
+        is_overwriting: Whether to label a case that has its file already.
 
     Returns:
-      Whether it was labeled.
+        Whether it was labeled.
 
     Raises:
-      ValueError: If the case cannot be read or does not fit the network.
+        ValueError: If the case cannot be read or does not fit the network.
     """
     path = out / f"{case.name}.nii.gz"
     if path.exists() and not is_overwriting:

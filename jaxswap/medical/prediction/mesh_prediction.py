@@ -26,11 +26,11 @@ class MeshPredictor:
     """Predicts volumes with one compiled program, as many at a time as `data` says.
 
     Attributes:
-      network: The network.
-      label_map: What labels mean.
-      shape: Voxels that the network sees at a time.
-      is_whole: Whether that is a whole volume, padded to it, or a window.
-      mesh: The devices.
+        network: The network.
+        label_map: What labels mean.
+        shape: Voxels that the network sees at a time.
+        is_whole: Whether that is a whole volume, padded to it, or a window.
+        mesh: The devices.
     """
 
     def __init__(
@@ -55,15 +55,15 @@ class MeshPredictor:
     def labels(
         self, parameters: Any, images: Sequence[np.ndarray]
     ) -> dict[int, np.ndarray]:
-        """Computes the label of each voxel.
+        """Compute the label of each voxel.
 
         Args:
-          parameters: Of the network, on every device of the mesh.
-          images: Prepared images, (x, y, z, channel), as many as there are.
+            parameters: Of the network, on every device of the mesh.
+            images: Prepared images, (x, y, z, channel), as many as there are.
 
         Returns:
-          Labels, uint8, (x, y, z), by the place of their image; those alone that the
-          devices of this process hold.
+            Labels, uint8, (x, y, z), by the place of their image; those alone that the
+            devices of this process hold.
         """
         count = self.mesh.shape.data
         found = {}

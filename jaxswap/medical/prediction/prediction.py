@@ -23,11 +23,11 @@ class Predictor:
     """Predicts volumes with one compiled program.
 
     Attributes:
-      network: The network.
-      label_map: What labels mean.
-      shape: Voxels that the network sees at a time.
-      is_whole: Whether that is a whole volume, padded to it, or a window.
-      mirror_axes: Axes along which windows are mirrored and averaged.
+        network: The network.
+        label_map: What labels mean.
+        shape: Voxels that the network sees at a time.
+        is_whole: Whether that is a whole volume, padded to it, or a window.
+        mirror_axes: Axes along which windows are mirrored and averaged.
     """
 
     def __init__(
@@ -47,17 +47,17 @@ class Predictor:
         self._probabilities = jax.jit(self._probabilities_of)
 
     def probabilities(self, parameters: Any, image: np.ndarray) -> np.ndarray:
-        """Computes the probability of each region.
+        """Compute the probability of each region.
 
         Args:
-          parameters: Of the network.
-          image: Prepared image, (x, y, z, channel).
+            parameters: Of the network.
+            image: Prepared image, (x, y, z, channel).
 
         Returns:
-          Probabilities, float32, (x, y, z, region).
+            Probabilities, float32, (x, y, z, region).
 
         Raises:
-          ValueError: If a whole volume is larger than `shape`.
+            ValueError: If a whole volume is larger than `shape`.
         """
         if not self.is_whole:
             return predict_windows(
@@ -76,7 +76,7 @@ class Predictor:
         return found[inside]
 
     def labels(self, parameters: Any, image: np.ndarray) -> np.ndarray:
-        """Computes the label of each voxel, uint8, (x, y, z); see `probabilities`."""
+        """Compute the label of each voxel, uint8, (x, y, z); see `probabilities`."""
         found = self.probabilities(parameters, image)
         return np.asarray(labels_of(jnp.asarray(found), self.label_map))
 
@@ -94,12 +94,12 @@ def dice_by_region(
     """Dice of each region; 1 where a region is in neither.
 
     Args:
-      predicted: Labels, (x, y, z).
-      truth: Labels, same shape.
-      label_map: The regions.
+        predicted: Labels, (x, y, z).
+        truth: Labels, same shape.
+        label_map: The regions.
 
     Returns:
-      Scores in 0..1 by the region's name.
+        Scores in 0..1 by the region's name.
     """
     ours, theirs = label_map.to_regions(predicted), label_map.to_regions(truth)
     scores = {}

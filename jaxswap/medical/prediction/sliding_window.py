@@ -4,8 +4,8 @@ The honest counterpart of whole volumes: windows overlap by half, count by a gau
 around their centre, and are seen mirrored as well, as in nnU-Net.
 
 References:
-  Isensee et al. 2021, nnU-Net: a self-configuring method for deep learning-based
-  biomedical image segmentation.
+    Isensee et al. 2021, nnU-Net: a self-configuring method for deep learning-based
+    biomedical image segmentation.
 """
 
 from __future__ import annotations
@@ -48,25 +48,25 @@ def predict_windows(
     both sides.
 
     Args:
-      apply: Network, usually jitted: float32 (batch, *window, channel) to any float
-        type (batch, *window, class).
-      image: The volume, (x, y, z, channel).
-      window: Voxels along each axis.
-      overlap: Share of a window that the next one covers too, at least.
-      mirror_axes: Axes of 0, 1, 2 to mirror along; none predicts each window once.
-      batch: Windows that are predicted at once.
+        apply: Network, usually jitted: float32 (batch, *window, channel) to any float
+            type (batch, *window, class).
+        image: The volume, (x, y, z, channel).
+        window: Voxels along each axis.
+        overlap: Share of a window that the next one covers too, at least.
+        mirror_axes: Axes of 0, 1, 2 to mirror along; none predicts each window once.
+        batch: Windows that are predicted at once.
 
     Returns:
-      Scores, float32, (x, y, z, class).
+        Scores, float32, (x, y, z, class).
 
     Raises:
-      ValueError: If an argument is out of range, or `apply` returns another shape.
+        ValueError: If an argument is out of range, or `apply` returns another shape.
 
     Example:
-      >>> image = np.ones((10, 9, 3, 1), np.float32)
-      >>> scores = predict_windows(lambda x: x * 2, image, (4, 4, 4))
-      >>> scores.shape, scores.min(), scores.max()
-      ((10, 9, 3, 1), np.float32(2.0), np.float32(2.0))
+        >>> image = np.ones((10, 9, 3, 1), np.float32)
+        >>> scores = predict_windows(lambda x: x * 2, image, (4, 4, 4))
+        >>> scores.shape, scores.min(), scores.max()
+        ((10, 9, 3, 1), np.float32(2.0), np.float32(2.0))
     """
     window = _check(image, window, overlap, mirror_axes, batch)
     padded, inside = _pad(np.asarray(image, np.float32), window)
@@ -96,19 +96,19 @@ def predict_windows(
 def window_starts(
     shape: Sequence[int], window: Sequence[int], overlap: float
 ) -> list[Start]:
-    """Lists where windows begin: as few as the overlap allows, evenly spread.
+    """List where windows begin: as few as the overlap allows, evenly spread.
 
     Args:
-      shape: Voxels of the volume along each axis, no fewer than of the window.
-      window: Voxels of a window.
-      overlap: Share of a window that the next one covers too, at least.
+        shape: Voxels of the volume along each axis, no fewer than of the window.
+        window: Voxels of a window.
+        overlap: Share of a window that the next one covers too, at least.
 
     Returns:
-      First voxel of each window.
+        First voxel of each window.
 
     Example:
-      >>> len(window_starts((192, 192, 192), (128, 128, 128), 0.5))
-      8
+        >>> len(window_starts((192, 192, 192), (128, 128, 128), 0.5))
+        8
     """
     along = []
     for length, size in zip(shape, window, strict=True):
@@ -119,14 +119,14 @@ def window_starts(
 
 
 def gaussian_importance(window: Sequence[int]) -> np.ndarray:
-    """Computes how much each voxel of a window counts.
+    """Compute how much each voxel of a window counts.
 
     Args:
-      window: Voxels along each axis.
+        window: Voxels along each axis.
 
     Returns:
-      Weights, float32, of the shape of the window: a gaussian around its centre with a
-      deviation of an eighth of each side, at most 1 and never 0.
+        Weights, float32, of the shape of the window: a gaussian around its centre with
+        a deviation of an eighth of each side, at most 1 and never 0.
     """
     weights = np.ones((), np.float64)
     for size in window:
@@ -153,7 +153,7 @@ class _Means:
     def add(
         self, places: Sequence[tuple[Start, tuple[int, ...]]], scores: Any, flips: int
     ) -> None:
-        """Takes in a batch of predictions."""
+        """Take in a batch of predictions."""
         window = self._weights.shape
         scores = np.asarray(scores, np.float32)  # waits for the device
         if scores.ndim != 5 or scores.shape[1:4] != window:
@@ -218,7 +218,7 @@ def _check(
 def _pad(
     image: np.ndarray, window: tuple[int, int, int]
 ) -> tuple[np.ndarray, tuple[slice, ...]]:
-    """Pads to at least the window; also says where the image is in the result."""
+    """Pad to at least the window; also says where the image is in the result."""
     missing = [max(n - m, 0) for n, m in zip(window, image.shape, strict=False)]
     before = [total // 2 for total in missing]
     widths = [(low, total - low) for low, total in zip(before, missing, strict=True)]

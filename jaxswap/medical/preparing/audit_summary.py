@@ -22,14 +22,14 @@ _MOST_ROWS_OF_A_KIND = 20
 
 
 def suggest_shape(survey: Survey, multiple: int = _MULTIPLE) -> Shape | None:
-    """Finds the smallest prepared shape that every brain fits in.
+    """Find the smallest prepared shape that every brain fits in.
 
     Args:
-      survey: What was found.
-      multiple: Each axis is a multiple of this.
+        survey: What was found.
+        multiple: Each axis is a multiple of this.
 
     Returns:
-      The shape; None if no brain was found.
+        The shape; None if no brain was found.
     """
     shapes = [report.brain_shape for report in survey.reports if report.brain_shape]
     if not shapes:
@@ -42,10 +42,10 @@ def summarize(survey: Survey) -> dict[str, Any]:
     """Gathers what was found as plain data.
 
     Args:
-      survey: What was found.
+        survey: What was found.
 
     Returns:
-      Names, counts and statistics that JSON can hold. Volumes are in milliliters.
+        Names, counts and statistics that JSON can hold. Volumes are in milliliters.
     """
     dataset, reports = survey.dataset, survey.reports
     label_map = dataset.label_map
@@ -84,11 +84,11 @@ def summarize(survey: Survey) -> dict[str, Any]:
 
 
 def show(survey: Survey, console: Console) -> None:
-    """Writes tables of what was found, faults last.
+    """Write tables of what was found, faults last.
 
     Args:
-      survey: What was found.
-      console: Where to write.
+        survey: What was found.
+        console: Where to write.
     """
     found = summarize(survey)
     console.print(_overview(found))

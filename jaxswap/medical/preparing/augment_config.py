@@ -22,37 +22,37 @@ class AugmentConfig:
     are expected to have mean 0 and deviation 1 in the brain.
 
     Attributes:
-      rotation_degrees: Largest turn about each axis, either way.
-      rotation_probability: How often it is turned.
-      scaling: Distance between samples in voxels: above 1 makes the head smaller.
-      scaling_probability: How often it is scaled.
-      noise_deviation: Standard deviation of the noise, the same for all channels.
-        nnU-Net calls the same number a variance.
-      noise_probability: How often noise is added.
-      blur_voxels: Standard deviation of the blur, drawn for each channel and axis.
-      blur_probability: How often it is blurred.
-      brightness: Factor of the intensities.
-      brightness_probability: How often they are multiplied.
-      contrast: Factor of the distance from the mean; intensities stay in their range.
-      contrast_probability: How often it changes.
-      low_resolution_scale: Voxels of the coarser grid over those of the image.
-      low_resolution_probability: How often a coarser grid is simulated.
-      gamma: Exponent of the intensities; mean and deviation stay.
-      gamma_probability: How often it is applied.
-      inverted_gamma_probability: How often it is applied to the negative image.
-      channel_probability: Of each channel, to be among those that blur and coarser
-        grid change.
-      mirror_axes: Axes that may be mirrored. Leave out 0, left and right, where labels
-        tell the sides apart.
-      mirror_probability: How often each of them is.
+        rotation_degrees: Largest turn about each axis, either way.
+        rotation_probability: How often it is turned.
+        scaling: Distance between samples in voxels: above 1 makes the head smaller.
+        scaling_probability: How often it is scaled.
+        noise_deviation: Standard deviation of the noise, the same for all channels.
+            nnU-Net calls the same number a variance.
+        noise_probability: How often noise is added.
+        blur_voxels: Standard deviation of the blur, drawn for each channel and axis.
+        blur_probability: How often it is blurred.
+        brightness: Factor of the intensities.
+        brightness_probability: How often they are multiplied.
+        contrast: Factor of the distance from the mean; intensities stay in their range.
+        contrast_probability: How often it changes.
+        low_resolution_scale: Voxels of the coarser grid over those of the image.
+        low_resolution_probability: How often a coarser grid is simulated.
+        gamma: Exponent of the intensities; mean and deviation stay.
+        gamma_probability: How often it is applied.
+        inverted_gamma_probability: How often it is applied to the negative image.
+        channel_probability: Of each channel, to be among those that blur and coarser
+            grid change.
+        mirror_axes: Axes that may be mirrored. Leave out 0, left and right, where
+            labels tell the sides apart.
+        mirror_probability: How often each of them is.
 
     Raises:
-      ValueError: If a value does not fit; the message names it and what would.
+        ValueError: If a value does not fit; the message names it and what would.
 
     Example:
-      >>> config = AugmentConfig(scaling=(0.9, 1.1), mirror_axes=(1, 2))
-      >>> config.scaling, config.mirror_axes
-      ((0.9, 1.1), (1, 2))
+        >>> config = AugmentConfig(scaling=(0.9, 1.1), mirror_axes=(1, 2))
+        >>> config.scaling, config.mirror_axes
+        ((0.9, 1.1), (1, 2))
     """
 
     rotation_degrees: float = 30.0

@@ -30,22 +30,22 @@ Augment = Callable[[Array, Array, Array], tuple[Array, Array]]
 def augment(
     key: Array, image: Array, labels: Array, config: AugmentConfig
 ) -> tuple[Array, Array]:
-    """Changes one case at random.
+    """Change one case at random.
 
     Args:
-      key: Random key; the same key makes the same change.
-      image: (x, y, z, channel), floating point. Where all channels are 0 is outside
-        the brain.
-      labels: Label map, (x, y, z), integers.
-      config: What may change.
+        key: Random key; the same key makes the same change.
+        image: (x, y, z, channel), floating point. Where all channels are 0 is outside
+            the brain.
+        labels: Label map, (x, y, z), integers.
+        config: What may change.
 
     Returns:
-      Image and labels of the same shapes and dtypes. Labels follow the image when it
-      is turned, scaled or mirrored, and get no new values. Outside the brain the
-      image is exactly 0.
+        Image and labels of the same shapes and dtypes. Labels follow the image when it
+        is turned, scaled or mirrored, and get no new values. Outside the brain the
+        image is exactly 0.
 
     Raises:
-      ValueError: If shapes or dtypes do not fit.
+        ValueError: If shapes or dtypes do not fit.
     """
     _check(image, labels)
     move_key, paint_key, mirror_key = jax.random.split(key, 3)
@@ -63,20 +63,20 @@ def make_augment(
     dtype: DTypeLike = jnp.float32,
     mesh: RunMesh | None = None,
 ) -> Augment:
-    """Makes the compiled function that changes every case of a batch.
+    """Make the compiled function that changes every case of a batch.
 
     Args:
-      config: What may change; None for the defaults.
-      dtype: Type of the images that it returns. Intensities are computed in float32,
-        a channel at a time.
-      mesh: The devices over which batches are split; None for one device.
+        config: What may change; None for the defaults.
+        dtype: Type of the images that it returns. Intensities are computed in float32,
+            a channel at a time.
+        mesh: The devices over which batches are split; None for one device.
 
     Returns:
-      A jitted function of a key, images (batch, x, y, z, channel) and labels (batch,
-      x, y, z) that returns both. It compiles once for each shape. Cases are changed
-      one after another, so that a larger batch needs no more memory besides its own.
-      On a mesh each device changes the whole of its cases and keeps its part: a turned
-      voxel comes from anywhere in its volume.
+        A jitted function of a key, images (batch, x, y, z, channel) and labels (batch,
+        x, y, z) that returns both. It compiles once for each shape. Cases are changed
+        one after another, so that a larger batch needs no more memory besides its own.
+        On a mesh each device changes the whole of its cases and keeps its part: a
+        turned voxel comes from anywhere in its volume.
     """
     config = config or AugmentConfig()
 
@@ -129,7 +129,7 @@ def _on_each_device(change: Augment, mesh: RunMesh) -> Augment:
 def _move(
     key: Array, image: Array, labels: Array, config: AugmentConfig
 ) -> tuple[Array, Array]:
-    """Turns and scales in one resampling."""
+    """Turn and scales in one resampling."""
     if not (config.rotation_probability or config.scaling_probability):
         return image, labels
     shares = jax.random.uniform(key, (6,))

@@ -15,12 +15,12 @@ _SMALLEST_RANGE = 1e-7
 
 
 def add_noise(volume: Array, key: Array, deviation: Array) -> Array:
-    """Adds independent Gaussian noise to every voxel.
+    """Add independent Gaussian noise to every voxel.
 
     Args:
-      volume: float32, (x, y, z).
-      key: Random key.
-      deviation: Standard deviation of the noise, in the units of the volume.
+        volume: Float32, (x, y, z).
+        key: Random key.
+        deviation: Standard deviation of the noise, in the units of the volume.
     """
     return volume + deviation * jax.random.normal(key, volume.shape, jnp.float32)
 
@@ -29,9 +29,9 @@ def blur(volume: Array, deviations: Array, radius: int) -> Array:
     """Blurs with a Gaussian; beyond the border the outermost voxels repeat.
 
     Args:
-      volume: float32, (x, y, z).
-      deviations: Of the Gaussian along each axis, in voxels, (3,).
-      radius: Where the Gaussian is cut off, in voxels.
+        volume: Float32, (x, y, z).
+        deviations: Of the Gaussian along each axis, in voxels, (3,).
+        radius: Where the Gaussian is cut off, in voxels.
     """
     offsets = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
     for axis in range(3):
@@ -56,9 +56,9 @@ def change_contrast(volume: Array, inside: Array, factor: Array) -> Array:
     """Stretches intensities about their mean, and clips them to the range they had.
 
     Args:
-      volume: float32, (x, y, z).
-      inside: Voxels that count, bool, (x, y, z).
-      factor: Above 1 for more contrast.
+        volume: Float32, (x, y, z).
+        inside: Voxels that count, bool, (x, y, z).
+        factor: Above 1 for more contrast.
     """
     low, high = _range(volume, inside)
     mean = _mean(volume, inside)
@@ -66,15 +66,15 @@ def change_contrast(volume: Array, inside: Array, factor: Array) -> Array:
 
 
 def coarsen(volume: Array, scale: Array) -> Array:
-    """Samples the volume on a coarser grid, nearest, and back again, linearly.
+    """Sample the volume on a coarser grid, nearest, and back again, linearly.
 
     The coarse grid is never made, because its shape would have to be known when the
     program is compiled: each voxel of the result looks up the two along each axis
     that it lies between.
 
     Args:
-      volume: float32, (x, y, z).
-      scale: Voxels of the coarse grid along each axis over those of the volume, 0..1.
+        volume: Float32, (x, y, z).
+        scale: Voxels of the coarse grid along each axis over those of the volume, 0..1.
     """
     for axis, side in enumerate(volume.shape):
         coarse_side = jnp.maximum(jnp.round(side * scale), 1)
@@ -96,13 +96,13 @@ def coarsen(volume: Array, scale: Array) -> Array:
 def apply_gamma(
     volume: Array, inside: Array, exponent: Array, *, is_inverted: bool = False
 ) -> Array:
-    """Raises intensities, scaled to 0..1, to a power; mean and deviation stay.
+    """Raise intensities, scaled to 0..1, to a power; mean and deviation stay.
 
     Args:
-      volume: float32, (x, y, z).
-      inside: Voxels that count, bool, (x, y, z).
-      exponent: Below 1 spreads the dark intensities, above 1 the bright ones.
-      is_inverted: Whether dark and bright change places while it is applied.
+        volume: Float32, (x, y, z).
+        inside: Voxels that count, bool, (x, y, z).
+        exponent: Below 1 spreads the dark intensities, above 1 the bright ones.
+        is_inverted: Whether dark and bright change places while it is applied.
     """
     sign = -1.0 if is_inverted else 1.0
     signed = sign * volume

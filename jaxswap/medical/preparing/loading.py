@@ -38,8 +38,8 @@ class Batch(NamedTuple):
     """What one training step sees.
 
     Attributes:
-      image: Normalized intensities, float32, (batch, x, y, z, channel), or a part.
-      labels: Values of the data set's label map, uint8, (batch, x, y, z), the same.
+        image: Normalized intensities, float32, (batch, x, y, z, channel), or a part.
+        labels: Values of the data set's label map, uint8, (batch, x, y, z), the same.
     """
 
     image: np.ndarray
@@ -122,31 +122,31 @@ def batches(
     ahead: int = 2,
     part: Part | None = None,
 ) -> Generator[Batch, None, None]:
-    """Yields batches without end, while the next ones are made in the background.
+    """Yield batches without end, while the next ones are made in the background.
 
     Each case comes once before any comes again, in an order that changes every round.
 
     Args:
-      cases: Prepared cases with labels. From `prepared_cache` they stay on disk until
-        they are needed.
-      batch: Examples per batch.
-      seed: Seed of everything that is drawn.
-      start_step: Number of the first batch. Batch `n` is the same whatever batch a run
-        starts at, so that a resumed run sees what it would have seen.
-      patch: Voxels of a patch; None takes whole cases, which need one shape.
-      foreground_share: Share of patches that have to contain a label, where their case
-        has one.
-      workers: Processes that make batches; 0 makes them in threads. Threads are enough
-        unless making a batch takes longer than a training step.
-      ahead: Batches that are kept ready, per process if there are any.
-      part: The part of each batch to read and yield; None for all of it.
+        cases: Prepared cases with labels. From `prepared_cache` they stay on disk until
+            they are needed.
+        batch: Examples per batch.
+        seed: Seed of everything that is drawn.
+        start_step: Number of the first batch. Batch `n` is the same whatever batch a
+            run starts at, so that a resumed run sees what it would have seen.
+        patch: Voxels of a patch; None takes whole cases, which need one shape.
+        foreground_share: Share of patches that have to contain a label, where their
+            case has one.
+        workers: Processes that make batches; 0 makes them in threads. Threads are
+            enough unless making a batch takes longer than a training step.
+        ahead: Batches that are kept ready, per process if there are any.
+        part: The part of each batch to read and yield; None for all of it.
 
     Returns:
-      An iterator. Closing it, or leaving it, ends threads and processes.
+        An iterator. Closing it, or leaving it, ends threads and processes.
 
     Raises:
-      ValueError: If an argument does not fit, a case has no labels, or whole cases
-        have different shapes or channels.
+        ValueError: If an argument does not fit, a case has no labels, or whole cases
+            have different shapes or channels.
     """
     _check_numbers(batch, start_step, seed, foreground_share, workers, ahead)
     _check_cases(cases, patch)

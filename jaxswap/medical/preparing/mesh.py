@@ -30,8 +30,8 @@ class RunMesh:
     """The devices of a run.
 
     Attributes:
-      shape: Devices along each axis.
-      mesh: The same for JAX; axes that split nothing are left out.
+        shape: Devices along each axis.
+        mesh: The same for JAX; axes that split nothing are left out.
     """
 
     shape: MeshShape
@@ -56,10 +56,10 @@ class RunMesh:
         """The part of a batch that the devices of this process need.
 
         Args:
-          shape: Of the whole batch, (batch, x, y, ...).
+            shape: Of the whole batch, (batch, x, y, ...).
 
         Returns:
-          First and last of the cases and of the voxels along x and y.
+            First and last of the cases and of the voxels along x and y.
         """
         shape = tuple(shape)
         found = self.split.addressable_devices_indices_map(shape).values()
@@ -74,14 +74,14 @@ class RunMesh:
         return Part(cases, x, y)
 
     def place_batch(self, local: np.ndarray, shape: Sequence[int]) -> Array:
-        """Puts a batch on its devices.
+        """Put a batch on its devices.
 
         Args:
-          local: The `part` of it that this process needs.
-          shape: Of the whole batch, (batch, x, y, ...).
+            local: The `part` of it that this process needs.
+            shape: Of the whole batch, (batch, x, y, ...).
 
         Returns:
-          The batch, with the sharding `split`.
+            The batch, with the sharding `split`.
         """
         part = self.part(shape)
         first = (part.cases[0], part.x[0], part.y[0])
@@ -98,8 +98,8 @@ class RunMesh:
         """A line on the devices and on what each of them holds.
 
         Args:
-          images: Type of a batch of images, (batch, x, y, z, channel).
-          state_bytes: Of parameters and what else is on every device.
+            images: Type of a batch of images, (batch, x, y, z, channel).
+            state_bytes: Of parameters and what else is on every device.
         """
         sides = self.split.shard_shape(images.shape)
         image_bytes = math.prod(sides) * images.dtype.itemsize
@@ -115,7 +115,7 @@ class RunMesh:
         )
 
     def replicate(self, tree: Any) -> Any:
-        """Puts arrays that every process has on every device, host memory included."""
+        """Put arrays that every process has on every device, host memory included."""
         return jax.tree.map(self._replicated, tree)
 
     def replicated_like(self, array: Array) -> NamedSharding:
@@ -132,7 +132,7 @@ class RunMesh:
 
 
 def place_replicated(array: np.ndarray, sharding: NamedSharding) -> Array:
-    """Puts an array that every process has on the devices of all of them."""
+    """Put an array that every process has on the devices of all of them."""
     # Unlike `device_put` this does not compare the array between the processes.
     return jax.make_array_from_callback(
         array.shape, sharding, lambda index: array[index]
@@ -140,17 +140,17 @@ def place_replicated(array: np.ndarray, sharding: NamedSharding) -> Array:
 
 
 def make_run_mesh(shape: MeshShape | None) -> RunMesh | None:
-    """Makes the mesh of a run on the devices of all processes.
+    """Make the mesh of a run on the devices of all processes.
 
     Args:
-      shape: Devices along each axis; None splits the batch over all devices if there
-        are several processes, and runs on one device otherwise.
+        shape: Devices along each axis; None splits the batch over all devices if there
+            are several processes, and runs on one device otherwise.
 
     Returns:
-      The mesh; None for one device.
+        The mesh; None for one device.
 
     Raises:
-      ValueError: If there are not enough devices, or too many for several processes.
+        ValueError: If there are not enough devices, or too many for several processes.
     """
     devices = jax.devices()
     if shape is None and jax.process_count() == 1:

@@ -22,16 +22,16 @@ class MeshShape:
     """Devices along each axis of a mesh.
 
     Attributes:
-      data: Parts of the batch.
-      depth: Parts of the x axis of a volume.
-      height: Parts of its y axis.
+        data: Parts of the batch.
+        depth: Parts of the x axis of a volume.
+        height: Parts of its y axis.
 
     Raises:
-      ValueError: If one of them is less than 1.
+        ValueError: If one of them is less than 1.
 
     Example:
-      >>> str(MeshShape(data=2, depth=4)), MeshShape(data=2, depth=4).device_count
-      ('data=2,depth=4', 8)
+        >>> str(MeshShape(data=2, depth=4)), MeshShape(data=2, depth=4).device_count
+        ('data=2,depth=4', 8)
     """
 
     data: int = 1
@@ -64,7 +64,7 @@ class MeshShape:
         return ",".join(f"{name}={count}" for name, count in self.axes.items())
 
     def check_batch(self, batch: int) -> None:
-        """Raises ValueError if a batch cannot be split into equal parts."""
+        """Raise ValueError if a batch cannot be split into equal parts."""
         if batch % self.data:
             fits = -(-batch // self.data) * self.data
             raise ValueError(
@@ -73,12 +73,12 @@ class MeshShape:
             )
 
     def check_volume(self, shape: Shape, multiple: int, setting: str) -> None:
-        """Raises ValueError if a volume cannot be split into parts that halve.
+        """Raise ValueError if a volume cannot be split into parts that halve.
 
         Args:
-          shape: Voxels that the network sees.
-          multiple: The network needs each side of a part divisible by this.
-          setting: Name of the setting that the shape comes from, "shape" or "patch".
+            shape: Voxels that the network sees.
+            multiple: The network needs each side of a part divisible by this.
+            setting: Name of the setting that the shape comes from, "shape" or "patch".
         """
         needed = (multiple * self.depth, multiple * self.height, multiple)
         x, y, z = (-(-n // unit) * unit for n, unit in zip(shape, needed, strict=True))
@@ -98,20 +98,20 @@ class MeshShape:
 
 
 def parse_mesh(value: Any) -> MeshShape | None:
-    """Reads a mesh from a command line or a configuration file.
+    """Read a mesh from a command line or a configuration file.
 
     Args:
-      value: Text such as "data=2,depth=4", a mapping from axes to numbers, or None.
+        value: Text such as "data=2,depth=4", a mapping from axes to numbers, or None.
 
     Returns:
-      The mesh; None for None.
+        The mesh; None for None.
 
     Raises:
-      ValueError: If it is none of these, or an axis is not known.
+        ValueError: If it is none of these, or an axis is not known.
 
     Example:
-      >>> parse_mesh("depth=4,data=2") == parse_mesh({"data": 2, "depth": 4})
-      True
+        >>> parse_mesh("depth=4,data=2") == parse_mesh({"data": 2, "depth": 4})
+        True
     """
     if value is None or isinstance(value, MeshShape):
         return value

@@ -19,20 +19,20 @@ _SHARES = 4  # random numbers that a change of one channel may use
 
 
 def paint(key: Array, image: Array, config: AugmentConfig) -> Array:
-    """Changes the intensities of an image at random.
+    """Change the intensities of an image at random.
 
     Which changes are made is drawn once for the image, how far they go for each
     channel. One channel at a time is in float32, so that beside input and output only
     a few volumes of one channel are in memory.
 
     Args:
-      key: Random key.
-      image: (x, y, z, channel), floating point. Where all channels are 0 is outside
-        the brain, and stays exactly 0.
-      config: What may change.
+        key: Random key.
+        image: (x, y, z, channel), floating point. Where all channels are 0 is outside
+            the brain, and stays exactly 0.
+        config: What may change.
 
     Returns:
-      Image of the same shape and dtype.
+        Image of the same shape and dtype.
     """
     names = [name for name in _CHANGES if _probability(config, name)]
     if not names:
@@ -69,11 +69,11 @@ class _Draw(NamedTuple):
     """What a change of one channel is drawn from.
 
     Attributes:
-      shares: Of this change and channel, uniform in 0..1, (4,).
-      common_share: The same for all channels, a scalar.
-      key: Of the channel's noise.
-      inside: The brain, bool, (x, y, z).
-      config: What may change.
+        shares: Of this change and channel, uniform in 0..1, (4,).
+        common_share: The same for all channels, a scalar.
+        key: Of the channel's noise.
+        inside: The brain, bool, (x, y, z).
+        config: What may change.
     """
 
     shares: Array

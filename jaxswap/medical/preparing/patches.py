@@ -27,9 +27,9 @@ class Part:
     """The part of a batch (batch, x, y, z, channel) that one process needs.
 
     Attributes:
-      cases: First of its cases, and the one after the last.
-      x: The same for voxels along x.
-      y: The same for voxels along y.
+        cases: First of its cases, and the one after the last.
+        x: The same for voxels along x.
+        y: The same for voxels along y.
     """
 
     cases: Range
@@ -48,7 +48,7 @@ class Foreground:
     """Some voxels of each label of a case, to place patches on.
 
     Attributes:
-      voxels: Indices by label value, int32, (voxel, 3).
+        voxels: Indices by label value, int32, (voxel, 3).
     """
 
     voxels: dict[int, np.ndarray]
@@ -66,11 +66,11 @@ def find_foreground(labels: np.ndarray, seed: int = 0) -> Foreground:
     """Draws voxels of every label, as many as are needed for variety.
 
     Args:
-      labels: Labels, uint8, (x, y, z).
-      seed: Seed of the draw.
+        labels: Labels, uint8, (x, y, z).
+        seed: Seed of the draw.
 
     Returns:
-      At most 10 000 voxels of each label but background.
+        At most 10 000 voxels of each label but background.
     """
     flat = np.asarray(labels).ravel()
     where = np.flatnonzero(flat)
@@ -90,12 +90,12 @@ def choose_case(example: int, cases: int, seed: int) -> int:
     """Chooses the case of an example; each case comes once in every `cases` examples.
 
     Args:
-      example: Number of the example, from 0.
-      cases: Number of cases.
-      seed: Seed of the order, which is another in every round.
+        example: Number of the example, from 0.
+        cases: Number of cases.
+        seed: Seed of the order, which is another in every round.
 
     Returns:
-      Position of the case.
+        Position of the case.
     """
     turn, position = divmod(example, cases)
     return int(np.random.default_rng((_ORDER, seed, turn)).permutation(cases)[position])
@@ -108,8 +108,8 @@ def wants_foreground(example: int, share: float) -> bool:
     example does, at any batch size.
 
     Example:
-      >>> [wants_foreground(k, 1 / 3) for k in range(6)]
-      [False, False, True, False, False, True]
+        >>> [wants_foreground(k, 1 / 3) for k in range(6)]
+        [False, False, True, False, False, True]
     """
     # A third of 3 is 0.9999... in floating point, and it counts as 1.
     slack = 1e-9
@@ -126,15 +126,15 @@ def choose_start(
     """Chooses where the patch of an example begins.
 
     Args:
-      example: Number of the example, from 0.
-      shape: Voxels of the case.
-      patch: Voxels of the patch.
-      seed: Seed of the choice.
-      foreground: Voxels of which the patch has to contain one; None for anywhere.
+        example: Number of the example, from 0.
+        shape: Voxels of the case.
+        patch: Voxels of the patch.
+        seed: Seed of the choice.
+        foreground: Voxels of which the patch has to contain one; None for anywhere.
 
     Returns:
-      The first voxel of the patch. Along an axis where the case is smaller it is
-      negative, and the case lies in the middle of the patch.
+        The first voxel of the patch. Along an axis where the case is smaller it is
+        negative, and the case lies in the middle of the patch.
     """
     rng = np.random.default_rng((_PLACE, seed, example))
     room = np.array(shape) - np.array(patch)
@@ -151,12 +151,12 @@ def cut(array: np.ndarray, start: Shape, patch: Shape) -> np.ndarray:
     """Cuts a patch; what lies outside of the array is 0.
 
     Args:
-      array: (x, y, z, ...).
-      start: First voxel, negative where the patch begins before the array.
-      patch: Voxels of the patch.
+        array: (x, y, z, ...).
+        start: First voxel, negative where the patch begins before the array.
+        patch: Voxels of the patch.
 
     Returns:
-      The patch, (*patch, ...), same dtype.
+        The patch, (*patch, ...), same dtype.
     """
     inside, outside = [], []
     for first, size, length in zip(start, patch, array.shape[:3], strict=True):

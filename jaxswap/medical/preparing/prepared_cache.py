@@ -48,13 +48,13 @@ class CacheConfig:
     """Where prepared cases are kept, and how.
 
     Attributes:
-      folder: Folder of the cache. Several data sets and settings can share one.
-      prepare: How cases are prepared.
-      dtype: Number format of images on disk. float16 takes half the space and rounds
-        normalized intensities to about three digits.
+        folder: Folder of the cache. Several data sets and settings can share one.
+        prepare: How cases are prepared.
+        dtype: Number format of images on disk. float16 takes half the space and rounds
+            normalized intensities to about three digits.
 
     Raises:
-      ValueError: If `folder` is a file or `dtype` another.
+        ValueError: If `folder` is a file or `dtype` another.
     """
 
     folder: Path
@@ -69,20 +69,20 @@ class CacheConfig:
 
 
 def prepare_cached(case: CaseFiles, dataset: Dataset, config: CacheConfig) -> Prepared:
-    """Takes a prepared case from the cache, or prepares and keeps it.
+    """Take a prepared case from the cache, or prepare and keep it.
 
     Args:
-      case: Files of the case.
-      dataset: The data set it belongs to.
-      config: Where, and how.
+        case: Files of the case.
+        dataset: The data set it belongs to.
+        config: Where, and how.
 
     Returns:
-      The case; its arrays are mapped from disk and read-only, its image in the
-      cache's number format.
+        The case; its arrays are mapped from disk and read-only, its image in the
+        cache's number format.
 
     Raises:
-      FileNotFoundError: If a file of the case is missing.
-      ValueError: If the case cannot be prepared; see `preparing.prepare`.
+        FileNotFoundError: If a file of the case is missing.
+        ValueError: If the case cannot be prepared; see `preparing.prepare`.
     """
     fingerprint = _fingerprint(case, dataset, config)
     folder = _folder(case, dataset, config)
@@ -104,20 +104,20 @@ def prepare_all(
     workers: int = 4,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[Prepared, ...]:
-    """Prepares cases side by side, or takes them from the cache.
+    """Prepare cases side by side, or take them from the cache.
 
     Args:
-      cases: Cases of the data set.
-      dataset: The data set.
-      config: Where to keep them, and how.
-      workers: Cases to prepare side by side. Each takes memory for its channels.
-      advance: Called after each case.
+        cases: Cases of the data set.
+        dataset: The data set.
+        config: Where to keep them, and how.
+        workers: Cases to prepare side by side. Each takes memory for its channels.
+        advance: Called after each case.
 
     Returns:
-      The prepared cases, in order; see `prepare_cached`.
+        The prepared cases, in order; see `prepare_cached`.
 
     Raises:
-      ValueError, FileNotFoundError: For the first case that cannot be prepared.
+        ValueError, FileNotFoundError: For the first case that cannot be prepared.
     """
     if workers < 1:
         raise ValueError(f"`workers` is {workers}, not 1 or more.")
@@ -208,7 +208,7 @@ def _save(path: Path, array: np.ndarray) -> None:
 
 
 def _put_in_place(fresh: Path, folder: Path) -> None:
-    """Renames a folder; what was there is moved away first and then removed."""
+    """Rename a folder; what was there is moved away first and then removed."""
     if folder.exists():
         old = Path(mkdtemp(prefix=".removing-", dir=folder.parent))
         os.replace(folder, old / folder.name)
@@ -221,7 +221,7 @@ def _put_in_place(fresh: Path, folder: Path) -> None:
 
 
 def _open(folder: Path, fingerprint: str) -> Prepared | None:
-    """Opens what is kept; None if it is missing, outdated or damaged."""
+    """Open what is kept; None if it is missing, outdated or damaged."""
     try:
         entry = json.loads((folder / _ENTRY).read_text())
         if entry["fingerprint"] != fingerprint:

@@ -25,11 +25,11 @@ class Prepared:
     """A case as a network sees it.
 
     Attributes:
-      name: The case.
-      image: Normalized intensities, (x, y, z, channel), 0 outside the brain; float32,
-        or from `prepared_cache` in the number format of the cache.
-      labels: Values of the data set's label map, uint8, (x, y, z), if there are any.
-      grid: Where this lies in the files.
+        name: The case.
+        image: Normalized intensities, (x, y, z, channel), 0 outside the brain; float32,
+            or from `prepared_cache` in the number format of the cache.
+        labels: Values of the data set's label map, uint8, (x, y, z), if there are any.
+        grid: Where this lies in the files.
     """
 
     name: str
@@ -43,13 +43,13 @@ class PrepareConfig:
     """How cases are prepared.
 
     Attributes:
-      multiple: Each axis of the prepared grid is a multiple of this.
-      shape: Prepared grid, the same for every case; None makes it as small as the
-        brain and `multiple` allow.
-      spacing_mm: Voxel size to resample to; None leaves voxels as they are.
+        multiple: Each axis of the prepared grid is a multiple of this.
+        shape: Prepared grid, the same for every case; None makes it as small as the
+            brain and `multiple` allow.
+        spacing_mm: Voxel size to resample to; None leaves voxels as they are.
 
     Raises:
-      ValueError: If a value is not positive, or `shape` not a multiple.
+        ValueError: If a value is not positive, or `shape` not a multiple.
     """
 
     multiple: int = 16
@@ -77,25 +77,25 @@ def prepare(
     shape: Sequence[int] | None = None,
     spacing_mm: Sequence[float] | None = None,
 ) -> Prepared:
-    """Reads a case and makes of it what a network sees.
+    """Read a case and make of it what a network sees.
 
     Args:
-      case: Files of the case.
-      dataset: The data set it belongs to, for channels and label map.
-      multiple: Each axis of the result is a multiple of this: 2 to the number of
-        times that the network halves its grid.
-      shape: Prepared grid wanted, so that all cases have one shape; None makes it as
-        small as the brain and `multiple` allow.
-      spacing_mm: Voxel size to resample to; None leaves voxels as they are.
+        case: Files of the case.
+        dataset: The data set it belongs to, for channels and label map.
+        multiple: Each axis of the result is a multiple of this: 2 to the number of
+            times that the network halves its grid.
+        shape: Prepared grid wanted, so that all cases have one shape; None makes it as
+            small as the brain and `multiple` allow.
+        spacing_mm: Voxel size to resample to; None leaves voxels as they are.
 
     Returns:
-      The prepared case.
+        The prepared case.
 
     Raises:
-      FileNotFoundError: If a file is missing.
-      ValueError: If a file cannot be used, files of the case do not belong together,
-        labels are not in the map, or the brain does not fit `shape`. The message names
-        file or case.
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file cannot be used, files of the case do not belong together,
+            labels are not in the map, or the brain does not fit `shape`. The message
+            names file or case.
     """
     config = PrepareConfig(
         multiple,
@@ -106,12 +106,12 @@ def prepare(
 
 
 def prepare_as(case: CaseFiles, dataset: Dataset, config: PrepareConfig) -> Prepared:
-    """Prepares a case as `config` says; see `prepare`.
+    """Prepare a case as `config` says; see `prepare`.
 
     Args:
-      case: The files of the case.
-      dataset: The data set that it belongs to: its channels and label map.
-      config: How to prepare.
+        case: The files of the case.
+        dataset: The data set that it belongs to: its channels and label map.
+        config: How to prepare.
     """
     return prepare_volumes(
         read_case(case, dataset.channels), dataset.label_map, config, case.name
@@ -121,13 +121,13 @@ def prepare_as(case: CaseFiles, dataset: Dataset, config: PrepareConfig) -> Prep
 def prepare_volumes(
     volumes: CaseVolumes, label_map: LabelMap | None, config: PrepareConfig, name: str
 ) -> Prepared:
-    """Prepares volumes that are in memory already; see `prepare`.
+    """Prepare volumes that are in memory already; see `prepare`.
 
     Args:
-      volumes: Images, and labels if there are any, on one grid.
-      label_map: What the labels mean; None if there are none.
-      config: How to prepare.
-      name: Name of the case, for messages.
+        volumes: Images, and labels if there are any, on one grid.
+        label_map: What the labels mean; None if there are none.
+        config: How to prepare.
+        name: Name of the case, for messages.
     """
     labels = None
     if volumes.labels is not None:
@@ -147,19 +147,19 @@ def prepare_volumes(
 def normalize(
     image: np.ndarray, mask: np.ndarray, channels: Sequence[str], name: str = "image"
 ) -> np.ndarray:
-    """Gives every channel mean 0 and variance 1 in the brain, and 0 outside of it.
+    """Give every channel mean 0 and variance 1 in the brain, and 0 outside of it.
 
     Args:
-      image: Intensities, (x, y, z, channel).
-      mask: The brain, bool, (x, y, z).
-      channels: Names of the channels, for messages.
-      name: The case, for messages.
+        image: Intensities, (x, y, z, channel).
+        mask: The brain, bool, (x, y, z).
+        channels: Names of the channels, for messages.
+        name: The case, for messages.
 
     Returns:
-      Normalized intensities, float32, same shape.
+        Normalized intensities, float32, same shape.
 
     Raises:
-      VolumeError: If a channel has one value everywhere in the brain.
+        VolumeError: If a channel has one value everywhere in the brain.
     """
     normalized = np.zeros(image.shape, np.float32)
     for index, channel in enumerate(channels):
@@ -182,16 +182,16 @@ def plan_grid(
     """Places the prepared grid around the brain.
 
     Args:
-      volumes: The case.
-      mask: The brain, bool, (x, y, z).
-      config: Shape, multiple and voxel size wanted.
-      name: The case, for messages.
+        volumes: The case.
+        mask: The brain, bool, (x, y, z).
+        config: Shape, multiple and voxel size wanted.
+        name: The case, for messages.
 
     Returns:
-      The grid, with the brain in its middle.
+        The grid, with the brain in its middle.
 
     Raises:
-      ValueError: If the brain does not fit the shape wanted.
+        ValueError: If the brain does not fit the shape wanted.
     """
     reference = volumes.reference
     x, y, z = bounding_box(mask)
@@ -227,15 +227,15 @@ def plan_grid(
 
 
 def fit_shape(size: Sequence[int], multiple: int) -> Shape:
-    """Rounds each axis up to a multiple.
+    """Round each axis up to a multiple.
 
     Args:
-      size: Voxels along each axis.
-      multiple: What the result is divisible by.
+        size: Voxels along each axis.
+        multiple: What the result is divisible by.
 
     Example:
-      >>> fit_shape((138, 170, 138), 16)
-      (144, 176, 144)
+        >>> fit_shape((138, 170, 138), 16)
+        (144, 176, 144)
     """
     return _three_ints([-(-n // multiple) * multiple for n in size])
 

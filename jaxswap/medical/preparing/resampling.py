@@ -18,13 +18,13 @@ _SLICES_AT_A_TIME = 4
 
 
 def rotation(angles: Array) -> Array:
-    """Computes the matrix of a turn about the first, then second, then third axis.
+    """Compute the matrix of a turn about the first, then second, then third axis.
 
     Args:
-      angles: Radians about each axis, float32, (3,).
+        angles: Radians about each axis, float32, (3,).
 
     Returns:
-      Orthogonal matrix, float32, (3, 3).
+        Orthogonal matrix, float32, (3, 3).
     """
     matrix = jnp.eye(3, dtype=jnp.float32)
     for axis in range(3):
@@ -39,17 +39,17 @@ def rotation(angles: Array) -> Array:
 
 
 def resample(image: Array, labels: Array, matrix: Array) -> tuple[Array, Array]:
-    """Samples image and labels on a grid turned and scaled about the middle.
+    """Sample image and labels on a grid turned and scaled about the middle.
 
     Args:
-      image: (x, y, z, channel), floating point.
-      labels: Label map, (x, y, z), integers.
-      matrix: From the place of a voxel of the result to the place in the source where
-        it is sampled, both in voxels from the middle, float32, (3, 3).
+        image: (x, y, z, channel), floating point.
+        labels: Label map, (x, y, z), integers.
+        matrix: From the place of a voxel of the result to the place in the source where
+            it is sampled, both in voxels from the middle, float32, (3, 3).
 
     Returns:
-      Image and labels of the same shapes and dtypes. What lies outside of the source
-      is 0 in both.
+        Image and labels of the same shapes and dtypes. What lies outside of the source
+        is 0 in both.
     """
     shape = cast(tuple[int, int, int], labels.shape)
     middle = [(side - 1) / 2 for side in shape]
@@ -73,13 +73,13 @@ def mirror(
     """Mirrors image and labels along those of the axes that are wanted.
 
     Args:
-      image: (x, y, z, channel).
-      labels: (x, y, z).
-      axes: Which axes may be mirrored.
-      wanted: Which of them are, bool, (len(axes),).
+        image: (x, y, z, channel).
+        labels: (x, y, z).
+        axes: Which axes may be mirrored.
+        wanted: Which of them are, bool, (len(axes),).
 
     Returns:
-      Image and labels.
+        Image and labels.
     """
     both = image, labels
     for number, axis in enumerate(axes):
@@ -116,7 +116,7 @@ def _nearest(labels: Array, places: list[Array]) -> Array:
 
 
 def _take(array: Array, index: list[Array]) -> tuple[Array, Array]:
-    """Returns the voxels at an index, and which of them the array really has."""
+    """Return the voxels at an index, and which of them the array really has."""
     inside = jnp.ones(index[0].shape, bool)
     clipped = []
     for axis, along in enumerate(index):

@@ -15,18 +15,18 @@ class StoredArray:
     Passing one to another process passes the name of its file, not its content.
 
     Attributes:
-      path: The file.
+        path: The file.
     """
 
     path: Path
 
     def open(self) -> np.ndarray:
-        """Maps the file into memory; only what is looked at gets read."""
+        """Map the file into memory; only what is looked at gets read."""
         return np.load(self.path, mmap_mode="r")
 
 
 def store_reference(array: np.ndarray) -> np.ndarray | StoredArray:
-    """Replaces an array that maps a whole file by a reference to the file."""
+    """Replace an array that maps a whole file by a reference to the file."""
     if not isinstance(array, np.memmap) or array.filename is None:
         return array
     stored = StoredArray(Path(array.filename))

@@ -25,8 +25,8 @@ class ScoringRules:
     """What the scores depend on besides the files.
 
     Attributes:
-      tolerance_mm: For the surface Dice.
-      lesions: What counts as a lesion.
+        tolerance_mm: For the surface Dice.
+        lesions: What counts as a lesion.
     """
 
     tolerance_mm: float = 1.0
@@ -42,11 +42,11 @@ class CaseScores:
     """The scores of one case.
 
     Attributes:
-      case: Its name.
-      reference: File of the reference.
-      prediction: File of the prediction.
-      image: What to draw the outlines on, if it is known.
-      regions: Scores of each region, in the order of the label map.
+        case: Its name.
+        reference: File of the reference.
+        prediction: File of the prediction.
+        image: What to draw the outlines on, if it is known.
+        regions: Scores of each region, in the order of the label map.
     """
 
     case: str
@@ -66,9 +66,9 @@ class CaseFault:
     """A case that could not be scored.
 
     Attributes:
-      case: Its name.
-      is_missing: Whether there is no prediction.
-      reasons: Everything that is wrong with it, one sentence each.
+        case: Its name.
+        is_missing: Whether there is no prediction.
+        reasons: Everything that is wrong with it, one sentence each.
     """
 
     case: str
@@ -82,13 +82,13 @@ def score_case(
     """Scores one case.
 
     Args:
-      pair: Its files.
-      label_map: What labels mean.
-      rules: What the scores depend on.
+        pair: Its files.
+        label_map: What labels mean.
+        rules: What the scores depend on.
 
     Returns:
-      The scores, or everything that is in their way. Both files are turned to RAS+ and
-      have to lie on one grid then.
+        The scores, or everything that is in their way. Both files are turned to RAS+
+        and have to lie on one grid then.
     """
     if len(pair.predictions) != 1:
         files = " and ".join(str(path) for path in pair.predictions)
@@ -121,9 +121,9 @@ class LabelPair:
     """Reference and prediction in memory, turned to RAS+.
 
     Attributes:
-      reference: Labels, uint8, (x, y, z).
-      prediction: Labels, uint8, (x, y, z).
-      grid: The volume of the reference, for its geometry.
+        reference: Labels, uint8, (x, y, z).
+        prediction: Labels, uint8, (x, y, z).
+        grid: The volume of the reference, for its geometry.
     """
 
     reference: np.ndarray
@@ -134,15 +134,15 @@ class LabelPair:
 def read_labels(
     reference: Path, prediction: Path, label_map: LabelMap
 ) -> LabelPair | tuple[str, ...]:
-    """Reads a reference and its prediction.
+    """Read a reference and its prediction.
 
     Args:
-      reference: Label file.
-      prediction: Label file.
-      label_map: What labels mean.
+        reference: Label file.
+        prediction: Label file.
+        label_map: What labels mean.
 
     Returns:
-      Both, or all that is wrong with them, one sentence each.
+        Both, or all that is wrong with them, one sentence each.
     """
     volumes, reasons = [], []
     for path in (reference, prediction):

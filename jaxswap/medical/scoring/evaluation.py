@@ -45,12 +45,12 @@ class Evaluation:
     """The scores of a folder of predictions.
 
     Attributes:
-      label_map: What labels mean.
-      rules: What the scores depend on.
-      scores: Cases that were scored, by name; at least one.
-      faults: Cases that could not be scored, by name.
-      unmatched: Files among the predictions that belong to no reference.
-      left_out: References without a prediction, if only predicted cases were wanted.
+        label_map: What labels mean.
+        rules: What the scores depend on.
+        scores: Cases that were scored, by name; at least one.
+        faults: Cases that could not be scored, by name.
+        unmatched: Files among the predictions that belong to no reference.
+        left_out: References without a prediction, if only predicted cases were wanted.
     """
 
     label_map: LabelMap
@@ -88,13 +88,13 @@ METRICS: Mapping[str, str] = {
 
 
 def metric_values(metrics: RegionMetrics) -> dict[str, float]:
-    """Returns the values of `METRICS` of one region of one case.
+    """Return the values of `METRICS` of one region of one case.
 
     Args:
-      metrics: The scores of the region.
+        metrics: The scores of the region.
 
     Returns:
-      Values by name: shares of 1, millimeters and milliliters as the name says.
+        Values by name: shares of 1, millimeters and milliliters as the name says.
     """
     return {
         "dice": metrics.dice,
@@ -122,26 +122,26 @@ def evaluate(
     are not in the map does not stop the others: it is among the `faults`.
 
     Args:
-      predictions: Folder of predicted labels, see
-        `jaxswap.medical.data.prediction_pairs.find_pairs`.
-      references: A data set, its folder, or a folder of label files.
-      label_map: What labels mean, or the name of an edition such as "brats2023"; None
-        takes it from the data set.
-      images: Data set or folder with images, for pictures; None takes those of the
-        references where they are a data set.
-      rules: What the scores depend on; None takes the defaults.
-      only_predicted: Whether a reference without prediction is left out instead of
-        being a fault, as for one fold of a data set.
-      workers: Processes that score; 1 scores in this one. A script that asks for more
-        needs `if __name__ == "__main__":`, as new processes import it.
-      console: Where a progress bar is shown; None shows none.
+        predictions: Folder of predicted labels, see
+            `jaxswap.medical.data.prediction_pairs.find_pairs`.
+        references: A data set, its folder, or a folder of label files.
+        label_map: What labels mean, or the name of an edition such as "brats2023"; None
+            takes it from the data set.
+        images: Data set or folder with images, for pictures; None takes those of the
+            references where they are a data set.
+        rules: What the scores depend on; None takes the defaults.
+        only_predicted: Whether a reference without prediction is left out instead of
+            being a fault, as for one fold of a data set.
+        workers: Processes that score; 1 scores in this one. A script that asks for more
+            needs `if __name__ == "__main__":`, as new processes import it.
+        console: Where a progress bar is shown; None shows none.
 
     Returns:
-      Scores and faults.
+        Scores and faults.
 
     Raises:
-      FileNotFoundError: If a folder is missing.
-      ValueError: If arguments do not fit, or not a single case can be scored.
+        FileNotFoundError: If a folder is missing.
+        ValueError: If arguments do not fit, or not a single case can be scored.
     """
     if workers < 1:
         raise ValueError(f"`workers` is {workers}; it needs to be 1 or more.")

@@ -48,19 +48,19 @@ _COLUMNS: tuple[str, ...] = (
 def write_evaluation(
     evaluation: Evaluation, out: str | os.PathLike[str]
 ) -> tuple[Path, Path, Path]:
-    """Writes table, summary and page of an evaluation.
+    """Write table, summary and page of an evaluation.
 
     Each file appears whole or not at all, and none before all could be made.
 
     Args:
-      evaluation: From `evaluate`.
-      out: Folder to write to; made if it is missing.
+        evaluation: From `evaluate`.
+        out: Folder to write to; made if it is missing.
 
     Returns:
-      Paths of `metrics.csv`, `summary.json` and `report.html`.
+        Paths of `metrics.csv`, `summary.json` and `report.html`.
 
     Raises:
-      ValueError: If `out` is a file.
+        ValueError: If `out` is a file.
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -78,7 +78,7 @@ def write_evaluation(
 
 
 def to_csv(evaluation: Evaluation) -> str:
-    """Returns the scores as CSV: a row for each case and region.
+    """Return the scores as CSV: a row for each case and region.
 
     A case that could not be scored has one row with the reasons in column `fault`.
     """
@@ -99,7 +99,7 @@ def to_csv(evaluation: Evaluation) -> str:
 
 
 def to_summary(evaluation: Evaluation) -> dict[str, Any]:
-    """Returns statistics, faults and rules as plain values, for JSON."""
+    """Return statistics, faults and rules as plain values, for JSON."""
     faults = evaluation.faults
     missing = sum(fault.is_missing for fault in faults)
     regions = {}

@@ -24,14 +24,14 @@ _BOUNDS = {"hd95_mm": "positive", "difference_ml": "signed"}
 def evaluation_page(
     evaluation: Evaluation, pictures: Mapping[str, tuple[CaseScores, bytes]]
 ) -> str:
-    """Writes an evaluation as one HTML page.
+    """Write an evaluation as one HTML page.
 
     Args:
-      evaluation: The scores.
-      pictures: For each title, such as "worst", a case and its picture as PNG.
+        evaluation: The scores.
+        pictures: For each title, such as "worst", a case and its picture as PNG.
 
     Returns:
-      The page. It loads nothing from anywhere, and shows everything without scripts.
+        The page. It loads nothing from anywhere, and shows everything without scripts.
     """
     title = escape(f"Evaluation ({evaluation.label_map.name})")
     return f"""<!DOCTYPE html>

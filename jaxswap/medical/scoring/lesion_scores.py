@@ -6,7 +6,7 @@ beside a lesion are not lesions of their own; each connected component of the pr
 (26 neighbours) belongs to every lesion whose dilation it touches.
 
 References:
-  Saluja et al. 2023, lesion-wise performance metrics of BraTS 2023.
+    Saluja et al. 2023, lesion-wise performance metrics of BraTS 2023.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class LesionRules:
     one voxel, metastases 2 mm³.
 
     Attributes:
-      dilation_voxels: How often the reference is dilated, by one voxel each.
-      smallest_mm3: Reference lesions of this volume or less are not counted, and
-        neither is a prediction that touches no other lesion.
+        dilation_voxels: How often the reference is dilated, by one voxel each.
+        smallest_mm3: Reference lesions of this volume or less are not counted, and
+            neither is a prediction that touches no other lesion.
     """
 
     dilation_voxels: int = 3
@@ -51,11 +51,11 @@ class LesionScores:
     """What became of the lesions of one region.
 
     Attributes:
-      found: Reference lesions that the prediction touches (true positives).
-      missed: Reference lesions that it does not touch (false negatives).
-      made_up: Components of the prediction that touch no lesion (false positives).
-      dice: Sum of the Dice of all reference lesions over `found + missed + made_up`,
-        so that a lesion missed or made up counts as 0. 1 if there are none at all.
+        found: Reference lesions that the prediction touches (true positives).
+        missed: Reference lesions that it does not touch (false negatives).
+        made_up: Components of the prediction that touch no lesion (false positives).
+        dice: Sum of the Dice of all reference lesions over `found + missed + made_up`,
+            so that a lesion missed or made up counts as 0. 1 if there are none at all.
     """
 
     found: int
@@ -70,27 +70,27 @@ def lesion_scores(
     spacing: Spacing,
     rules: LesionRules | None = None,
 ) -> LesionScores:
-    """Counts the lesions of one region that were found, missed and made up.
+    """Count the lesions of one region that were found, missed and made up.
 
     Args:
-      reference: True inside, bool, (x, y, z).
-      prediction: The same shape.
-      spacing: Voxel size along each axis, in millimetres.
-      rules: What counts as a lesion; None takes the defaults.
+        reference: True inside, bool, (x, y, z).
+        prediction: The same shape.
+        spacing: Voxel size along each axis, in millimetres.
+        rules: What counts as a lesion; None takes the defaults.
 
     Returns:
-      The counts, and the Dice by lesion.
+        The counts, and the Dice by lesion.
 
     Raises:
-      ValueError: If the masks or the spacing do not fit, see `check_masks`.
+        ValueError: If the masks or the spacing do not fit, see `check_masks`.
 
     Example:
-      >>> reference = np.zeros((40, 12, 12), bool)
-      >>> reference[2:8, 2:8, 2:8] = reference[20:26, 2:8, 2:8] = True
-      >>> prediction = np.zeros_like(reference)
-      >>> prediction[2:8, 2:8, 2:5] = prediction[36:38, 2:4, 2:4] = True
-      >>> lesion_scores(reference, prediction, (1.0, 1.0, 1.0))
-      LesionScores(found=1, missed=1, made_up=1, dice=0.2222222222222222)
+        >>> reference = np.zeros((40, 12, 12), bool)
+        >>> reference[2:8, 2:8, 2:8] = reference[20:26, 2:8, 2:8] = True
+        >>> prediction = np.zeros_like(reference)
+        >>> prediction[2:8, 2:8, 2:5] = prediction[36:38, 2:4, 2:4] = True
+        >>> lesion_scores(reference, prediction, (1.0, 1.0, 1.0))
+        LesionScores(found=1, missed=1, made_up=1, dice=0.2222222222222222)
     """
     rules = rules or LesionRules()
     check_masks(reference, prediction, spacing)

@@ -39,12 +39,12 @@ class RegionMetrics:
     """The scores of one region of one case.
 
     Attributes:
-      dice: Twice the overlap over the sum of both volumes, 0..1.
-      hd95_mm: Larger of the two directed 95th percentiles of surface distances.
-      surface_dice: Share of both surfaces within the tolerance of the other, by area.
-      reference_ml: Volume of the reference, in millilitres.
-      prediction_ml: Volume of the prediction.
-      lesions: Lesions found, missed and made up.
+        dice: Twice the overlap over the sum of both volumes, 0..1.
+        hd95_mm: Larger of the two directed 95th percentiles of surface distances.
+        surface_dice: Share of both surfaces within the tolerance of the other, by area.
+        reference_ml: Volume of the reference, in millilitres.
+        prediction_ml: Volume of the prediction.
+        lesions: Lesions found, missed and made up.
     """
 
     dice: float
@@ -67,27 +67,28 @@ def region_metrics(
     tolerance_mm: float = 1.0,
     rules: LesionRules | None = None,
 ) -> RegionMetrics:
-    """Computes all scores of a predicted region.
+    """Compute all scores of a predicted region.
 
     Args:
-      reference: True inside the region, bool, (x, y, z).
-      prediction: The same shape.
-      spacing: Voxel size along each axis, in millimetres.
-      tolerance_mm: For the surface Dice.
-      rules: What counts as a lesion; None takes the defaults.
+        reference: True inside the region, bool, (x, y, z).
+        prediction: The same shape.
+        spacing: Voxel size along each axis, in millimetres.
+        tolerance_mm: For the surface Dice.
+        rules: What counts as a lesion; None takes the defaults.
 
     Returns:
-      The scores. Empty masks: see the module.
+        The scores. Empty masks: see the module.
 
     Raises:
-      ValueError: If the masks, the spacing or the tolerance do not fit.
+        ValueError: If the masks, the spacing or the tolerance do not fit.
 
     Example:
-      >>> reference = np.zeros((20, 20, 20), bool)
-      >>> reference[4:14, 4:14, 4:14] = True
-      >>> scores = region_metrics(reference, np.roll(reference, 2, 0), (1.0, 1.0, 1.0))
-      >>> scores.dice, scores.hd95_mm, scores.reference_ml, scores.lesions.found
-      (0.8, 2.0, 1.0, 1)
+        >>> reference = np.zeros((20, 20, 20), bool)
+        >>> reference[4:14, 4:14, 4:14] = True
+        >>> moved = np.roll(reference, 2, 0)
+        >>> scores = region_metrics(reference, moved, (1.0, 1.0, 1.0))
+        >>> scores.dice, scores.hd95_mm, scores.reference_ml, scores.lesions.found
+        (0.8, 2.0, 1.0, 1)
     """
     check_masks(reference, prediction, spacing)
     if not 0 <= tolerance_mm < np.inf:

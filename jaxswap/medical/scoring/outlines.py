@@ -76,17 +76,17 @@ def outlines_png(
     labeled, with a margin. The patient's right is on the right.
 
     Args:
-      reference: Labels in RAS+ orientation, uint8, (x, y, z).
-      prediction: Labels on the same grid.
-      label_map: What labels mean.
-      spacing: Voxel size along each axis, in millimetres.
-      image: What to draw on, the same shape; None draws on black, in one row.
+        reference: Labels in RAS+ orientation, uint8, (x, y, z).
+        prediction: Labels on the same grid.
+        label_map: What labels mean.
+        spacing: Voxel size along each axis, in millimetres.
+        image: What to draw on, the same shape; None draws on black, in one row.
 
     Returns:
-      The bytes of a PNG.
+        The bytes of a PNG.
 
     Raises:
-      ValueError: If the shapes differ.
+        ValueError: If the shapes differ.
     """
     shape = reference.shape
     if prediction.shape != shape or (image is not None and image.shape != shape):
@@ -121,14 +121,15 @@ def outlines_png(
 
 
 def central_voxel(labels: np.ndarray) -> tuple[int, int, int]:
-    """Finds the voxel to cut through: one in the middle of the largest piece.
+    """Find the voxel to cut through: one in the middle of the largest piece.
 
     Args:
-      labels: Labels, (x, y, z); 0 is background.
+        labels: Labels, (x, y, z); 0 is background.
 
     Returns:
-      The voxel of the largest connected piece that is nearest to its centroid, so that
-      all three planes show some of it; the middle of the grid if there is no label.
+        The voxel of the largest connected piece that is nearest to its centroid, so
+        that all three planes show some of it; the middle of the grid if there is no
+        label.
     """
     pieces, count = _pieces(labels > 0)
     if not count:

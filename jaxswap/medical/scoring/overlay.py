@@ -35,18 +35,18 @@ def save_overlay(
     """Draws image, truth and prediction in three planes through the labels' middle.
 
     Args:
-      path: PNG to write; it appears whole or not at all.
-      image: The image, RAS+.
-      truth: Labels on the grid of the image, 0 for background.
-      prediction: Labels on the same grid.
-      names: Names of labels 1, 2, ...; at most six.
-      title: Line above the picture.
+        path: PNG to write; it appears whole or not at all.
+        image: The image, RAS+.
+        truth: Labels on the grid of the image, 0 for background.
+        prediction: Labels on the same grid.
+        names: Names of labels 1, 2, ...; at most six.
+        title: Line above the picture.
 
     Returns:
-      The path.
+        The path.
 
     Raises:
-      ValueError: If the shapes differ or there are too many names.
+        ValueError: If the shapes differ or there are too many names.
     """
     shape = image.data.shape
     if truth.shape != shape or prediction.shape != shape:
@@ -90,12 +90,12 @@ def save_curve(
     """Draws the held-out Dice of each label against training steps.
 
     Args:
-      path: PNG to write; it appears whole or not at all.
-      records: Evaluations, in order.
-      names: Names of the labels, one for each score.
+        path: PNG to write; it appears whole or not at all.
+        records: Evaluations, in order.
+        names: Names of the labels, one for each score.
 
     Returns:
-      The path.
+        The path.
     """
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     ax = figure.subplots()
@@ -141,11 +141,11 @@ def _draw(
 
 
 def plane_aspect(spacing: tuple[float, float, float], axis: int) -> float:
-    """Returns the height of a voxel over its width in the plane across `axis`.
+    """Return the height of a voxel over its width in the plane across `axis`.
 
     Args:
-      spacing: Voxel size along each axis.
-      axis: The axis that the plane lies across.
+        spacing: Voxel size along each axis.
+        axis: The axis that the plane lies across.
     """
     across, up = [size for other, size in enumerate(spacing) if other != axis]
     return up / across

@@ -25,22 +25,22 @@ def strip_plot(
     """Draws one strip for each row.
 
     Args:
-      rows: For each row, the name of each case and its value; all values finite.
-      bounds: The axis: "unit" from 0 to 1; "positive" from 0 and "signed" around 0,
-        both with distances growing ever slower, so that outliers do not squeeze the
-        rest.
-      format_: How values are written when pointed at.
+        rows: For each row, the name of each case and its value; all values finite.
+        bounds: The axis: "unit" from 0 to 1; "positive" from 0 and "signed" around 0,
+            both with distances growing ever slower, so that outliers do not squeeze the
+            rest.
+        format_: How values are written when pointed at.
 
     Returns:
-      An `<svg>` element.
+        An `<svg>` element.
 
     Raises:
-      ValueError: If `bounds` is none of the three.
+        ValueError: If `bounds` is none of the three.
 
     Example:
-      >>> svg = strip_plot({"core": [("a", 0.5), ("b", 0.75)]}, bounds="unit")
-      >>> svg.count("<circle"), "<title>b: 0.75</title>" in svg
-      (2, True)
+        >>> svg = strip_plot({"core": [("a", 0.5), ("b", 0.75)]}, bounds="unit")
+        >>> svg.count("<circle"), "<title>b: 0.75</title>" in svg
+        (2, True)
     """
     values = [value for cases in rows.values() for _, value in cases]
     left = 20 + _LETTER * max((len(name) for name in rows), default=0)

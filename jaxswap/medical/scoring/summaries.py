@@ -17,14 +17,14 @@ class Summary:
     """A score over cases.
 
     Attributes:
-      count: Number of cases.
-      mean: Their mean.
-      confidence_95: Bootstrap interval of the mean (percentiles of 10,000 resamplings
-        of the cases, the same every time); None for a single case.
-      deviation: Sample standard deviation; None for a single case.
-      median: Middle value.
-      quartiles: Lower and upper quartile, with linear interpolation.
-      extremes: Smallest and largest value.
+        count: Number of cases.
+        mean: Their mean.
+        confidence_95: Bootstrap interval of the mean (percentiles of 10,000 resamplings
+            of the cases, the same every time); None for a single case.
+        deviation: Sample standard deviation; None for a single case.
+        median: Middle value.
+        quartiles: Lower and upper quartile, with linear interpolation.
+        extremes: Smallest and largest value.
     """
 
     count: int
@@ -37,21 +37,21 @@ class Summary:
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Describes the values of a score.
+    """Describe the values of a score.
 
     Args:
-      values: One for each case, at least one, all finite.
+        values: One for each case, at least one, all finite.
 
     Returns:
-      Their statistics.
+        Their statistics.
 
     Raises:
-      ValueError: If there is no value or one is not finite.
+        ValueError: If there is no value or one is not finite.
 
     Example:
-      >>> summary = summarize([0.6, 0.8, 0.8, 1.0])
-      >>> round(summary.mean, 3), round(summary.median, 3), summary.count
-      (0.8, 0.8, 4)
+        >>> summary = summarize([0.6, 0.8, 0.8, 1.0])
+        >>> round(summary.mean, 3), round(summary.median, 3), summary.count
+        (0.8, 0.8, 4)
     """
     data = np.asarray(values, np.float64)
     if data.ndim != 1 or not data.size or not np.isfinite(data).all():

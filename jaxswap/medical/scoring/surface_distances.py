@@ -18,8 +18,8 @@ surfaces are then rougher; tools that pool both directions before they take the
 percentile (MedPy) give smaller HD95.
 
 References:
-  Nikolov et al. 2021, Clinically applicable segmentation of head and neck anatomy;
-  Maier-Hein, Reinke et al. 2024, Metrics reloaded.
+    Nikolov et al. 2021, Clinically applicable segmentation of head and neck anatomy;
+    Maier-Hein, Reinke et al. 2024, Metrics reloaded.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class SurfaceDistances:
     """Distances between two surfaces, one entry for each element.
 
     Attributes:
-      from_reference_mm: From the reference to the prediction, float64, (element,).
-      from_prediction_mm: From the prediction to the reference, float64, (element,).
-      reference_mm2: Area of each element of the reference, float64, (element,).
-      prediction_mm2: The same for the prediction.
+        from_reference_mm: From the reference to the prediction, float64, (element,).
+        from_prediction_mm: From the prediction to the reference, float64, (element,).
+        reference_mm2: Area of each element of the reference, float64, (element,).
+        prediction_mm2: The same for the prediction.
     """
 
     from_reference_mm: np.ndarray
@@ -63,26 +63,26 @@ def surface_distances(
     """Measures the distance of each element of both surfaces to the other surface.
 
     Args:
-      reference: True inside, bool, (x, y, z).
-      prediction: The same shape.
-      spacing: Voxel size along each axis, in millimetres.
+        reference: True inside, bool, (x, y, z).
+        prediction: The same shape.
+        spacing: Voxel size along each axis, in millimetres.
 
     Returns:
-      The distances, for `hausdorff_95_mm` and `surface_dice`.
+        The distances, for `hausdorff_95_mm` and `surface_dice`.
 
     Raises:
-      ValueError: If a mask is empty, as there is no distance to nothing, or if shapes,
-        types or spacing do not fit.
+        ValueError: If a mask is empty, as there is no distance to nothing, or if
+            shapes, types or spacing do not fit.
 
     Example:
-      >>> cube = np.zeros((9, 9, 9), bool)
-      >>> cube[2:6, 2:6, 2:6] = True
-      >>> moved = np.roll(cube, 1, axis=2)
-      >>> distances = surface_distances(cube, moved, (1.0, 1.0, 2.5))
-      >>> hausdorff_95_mm(distances)
-      2.5
-      >>> round(surface_dice(distances, tolerance_mm=1.0), 3)
-      0.831
+        >>> cube = np.zeros((9, 9, 9), bool)
+        >>> cube[2:6, 2:6, 2:6] = True
+        >>> moved = np.roll(cube, 1, axis=2)
+        >>> distances = surface_distances(cube, moved, (1.0, 1.0, 2.5))
+        >>> hausdorff_95_mm(distances)
+        2.5
+        >>> round(surface_dice(distances, tolerance_mm=1.0), 3)
+        0.831
     """
     check_masks(reference, prediction, spacing)
     if not (reference.any() and prediction.any()):
@@ -99,10 +99,10 @@ def surface_distances(
 
 
 def hausdorff_95_mm(distances: SurfaceDistances) -> float:
-    """Returns the larger of the two directed 95th percentiles, in millimetres.
+    """Return the larger of the two directed 95th percentiles, in millimetres.
 
     Args:
-      distances: From `surface_distances`.
+        distances: From `surface_distances`.
     """
     there = _percentile(distances.from_reference_mm, distances.reference_mm2)
     back = _percentile(distances.from_prediction_mm, distances.prediction_mm2)
@@ -110,14 +110,14 @@ def hausdorff_95_mm(distances: SurfaceDistances) -> float:
 
 
 def surface_dice(distances: SurfaceDistances, tolerance_mm: float) -> float:
-    """Returns the share of both surfaces, by area, that is near the other one.
+    """Return the share of both surfaces, by area, that is near the other one.
 
     Args:
-      distances: From `surface_distances`.
-      tolerance_mm: What counts as near; a distance of exactly this much does.
+        distances: From `surface_distances`.
+        tolerance_mm: What counts as near; a distance of exactly this much does.
 
     Returns:
-      A number in 0..1; 1 if no element is farther away than the tolerance.
+        A number in 0..1; 1 if no element is farther away than the tolerance.
     """
     near = tolerance_mm + _SLACK_MM
     reference, prediction = distances.reference_mm2, distances.prediction_mm2
@@ -132,8 +132,8 @@ def check_masks(
     """Refuses masks that cannot be compared.
 
     Raises:
-      ValueError: If the masks are not boolean and three-dimensional, differ in shape,
-        or the spacing is not three positive numbers.
+        ValueError: If the masks are not boolean and three-dimensional, differ in shape,
+            or the spacing is not three positive numbers.
     """
     for name, mask in (("reference", reference), ("prediction", prediction)):
         if mask.ndim != 3 or mask.dtype != np.bool_:

@@ -7,7 +7,7 @@ the six sides of the cube. These lines form closed loops; each loop is filled wi
 triangles around its centre.
 
 References:
-  Lorensen and Cline 1987, Marching cubes.
+    Lorensen and Cline 1987, Marching cubes.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ _AROUND_A_SIDE = ((0, 0), (1, 0), (1, 1), (0, 1))
 def surface_elements(
     mask: np.ndarray, spacing: Spacing
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the points where eight voxels meet at the surface of a mask.
+    """Find the points where eight voxels meet at the surface of a mask.
 
     Args:
-      mask: True inside, bool, (x, y, z). All beyond it is outside.
-      spacing: Voxel size along each axis, in millimetres.
+        mask: True inside, bool, (x, y, z). All beyond it is outside.
+        spacing: Voxel size along each axis, in millimetres.
 
     Returns:
-      Where the surface passes, bool, (x + 1, y + 1, z + 1), and the area at each of
-      these points in mm², float64, (point,). Areas are exact over planes along the
-      axes and the diagonals of the grid; a staircase between them is up to 13 % larger
-      than the plane that it stands for.
+        Where the surface passes, bool, (x + 1, y + 1, z + 1), and the area at each of
+        these points in mm², float64, (point,). Areas are exact over planes along the
+        axes and the diagonals of the grid; a staircase between them is up to 13 %
+        larger than the plane that it stands for.
 
     Example:
-      A rod of four voxels has points around it, and its edges are cut off.
+        A rod of four voxels has points around it, and its edges are cut off.
 
-      >>> rod = np.ones((4, 1, 1), bool)
-      >>> points, areas_mm2 = surface_elements(rod, (1.0, 1.0, 1.0))
-      >>> points.shape, areas_mm2.size
-      ((5, 2, 2), 20)
-      >>> float(areas_mm2.max().round(3))
-      0.707
+        >>> rod = np.ones((4, 1, 1), bool)
+        >>> points, areas_mm2 = surface_elements(rod, (1.0, 1.0, 1.0))
+        >>> points.shape, areas_mm2.size
+        ((5, 2, 2), 20)
+        >>> float(areas_mm2.max().round(3))
+        0.707
     """
     patterns = _patterns(mask)
     points = (patterns != 0) & (patterns != _ALL_INSIDE)

@@ -23,12 +23,12 @@ class AcquisitionRanges:
     """How bad images may be.
 
     Attributes:
-      bias: Largest typical logarithm of the smooth shading.
-      noise: Smallest and largest deviation of the noise, relative to bright tissue.
-      ghosts: Share of images with a ghost by periodic motion.
-      ghost_strength: Smallest and largest strength of a ghost.
-      thick_slices: Share of images that were acquired in thick slices.
-      slice_mm: Smallest and largest thickness of such slices.
+        bias: Largest typical logarithm of the smooth shading.
+        noise: Smallest and largest deviation of the noise, relative to bright tissue.
+        ghosts: Share of images with a ghost by periodic motion.
+        ghost_strength: Smallest and largest strength of a ghost.
+        thick_slices: Share of images that were acquired in thick slices.
+        slice_mm: Smallest and largest thickness of such slices.
     """
 
     bias: float = 0.3
@@ -44,12 +44,12 @@ class Acquisition:
     """How one image was taken.
 
     Attributes:
-      bias: Typical logarithm of the shading.
-      noise: Deviation of the noise, relative to bright tissue.
-      ghost: Strength of the ghost; 0 for none.
-      ghost_period: The motion repeats after this many lines of k-space.
-      slice_mm: Thickness of the slices; 0 where they are as thin as the voxels.
-      slice_axis: Axis across the slices.
+        bias: Typical logarithm of the shading.
+        noise: Deviation of the noise, relative to bright tissue.
+        ghost: Strength of the ghost; 0 for none.
+        ghost_period: The motion repeats after this many lines of k-space.
+        slice_mm: Thickness of the slices; 0 where they are as thin as the voxels.
+        slice_axis: Axis across the slices.
     """
 
     bias: float
@@ -85,18 +85,18 @@ def acquire(
     acquisition: Acquisition,
     random: np.random.Generator,
 ) -> np.ndarray:
-    """Takes an image with the faults of an acquisition.
+    """Take an image with the faults of an acquisition.
 
     Args:
-      image: Signals, float32, (x, y, z).
-      brain: Voxels to keep, bool, likewise.
-      lattice: Where the voxels lie.
-      acquisition: How the image is taken.
-      random: Where shading and noise come from.
+        image: Signals, float32, (x, y, z).
+        brain: Voxels to keep, bool, likewise.
+        lattice: Where the voxels lie.
+        acquisition: How the image is taken.
+        random: Where shading and noise come from.
 
     Returns:
-      Intensities, int16: at least 1 inside the brain, where the 99.5th percentile is
-      1000, and 0 outside.
+        Intensities, int16: at least 1 inside the brain, where the 99.5th percentile is
+        1000, and 0 outside.
     """
     field = smooth_noise(random, lattice, _BIAS_LENGTH_MM)
     image = image * np.exp(np.float32(acquisition.bias) * field)
@@ -117,15 +117,15 @@ def acquire(
 def add_rician_noise(
     values: np.ndarray, deviation: float, random: np.random.Generator
 ) -> np.ndarray:
-    """Adds complex Gaussian noise and takes the magnitude.
+    """Add complex Gaussian noise and take the magnitude.
 
     Args:
-      values: Signals without noise, float32, any shape.
-      deviation: Deviation of the noise in the real and in the imaginary part.
-      random: Where it comes from.
+        values: Signals without noise, float32, any shape.
+        deviation: Deviation of the noise in the real and in the imaginary part.
+        random: Where it comes from.
 
     Returns:
-      Signals with noise, float32, likewise; never negative.
+        Signals with noise, float32, likewise; never negative.
     """
     real = values + deviation * random.standard_normal(values.shape, dtype=np.float32)
     other = deviation * random.standard_normal(values.shape, dtype=np.float32)
@@ -133,18 +133,18 @@ def add_rician_noise(
 
 
 def add_ghost(image: np.ndarray, strength: float, period: int) -> np.ndarray:
-    """Adds the ghosts that periodic motion leaves along the second axis.
+    """Add the ghosts that periodic motion leaves along the second axis.
 
     Every `period`-th line of k-space being stronger or weaker is the same as copies of
     the image that are moved by a `period`-th of its side.
 
     Args:
-      image: The image, (x, y, z).
-      strength: Of each copy, relative to the image.
-      period: Lines after which the motion repeats.
+        image: The image, (x, y, z).
+        strength: Of each copy, relative to the image.
+        period: Lines after which the motion repeats.
 
     Returns:
-      The image with its ghosts, likewise.
+        The image with its ghosts, likewise.
     """
     shift = max(1, image.shape[1] // period)
     ghosts = np.roll(image, shift, axis=1) + np.roll(image, -shift, axis=1)
@@ -157,14 +157,14 @@ def thicken_slices(
     """Acquires an image in thick slices and interpolates it back to thin ones.
 
     Args:
-      image: The image, float32, (x, y, z).
-      brain: Where it counts, bool, likewise; what lies outside does not darken slices
-        that are partly inside.
-      thickness: Of the slices, in voxels, at least 1.
-      axis: Axis across the slices.
+        image: The image, float32, (x, y, z).
+        brain: Where it counts, bool, likewise; what lies outside does not darken slices
+            that are partly inside.
+        thickness: Of the slices, in voxels, at least 1.
+        axis: Axis across the slices.
 
     Returns:
-      The image, float32, likewise.
+        The image, float32, likewise.
     """
     count = image.shape[axis]
     acquired = max(2, round(count / thickness))

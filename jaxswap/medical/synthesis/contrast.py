@@ -39,10 +39,10 @@ class Relaxation:
     """How a tissue answers to a sequence.
 
     Attributes:
-      t1_ms: Longitudinal relaxation time.
-      t2_ms: Transverse relaxation time.
-      proton_density: Relative to water.
-      agent_shortening_ms: By how much the contrast agent shortens T1.
+        t1_ms: Longitudinal relaxation time.
+        t2_ms: Transverse relaxation time.
+        proton_density: Relative to water.
+        agent_shortening_ms: By how much the contrast agent shortens T1.
     """
 
     t1_ms: float
@@ -68,10 +68,10 @@ class Sequence:
     """How an image is taken.
 
     Attributes:
-      repetition_ms: Repetition time TR.
-      echo_ms: Echo time TE.
-      inversion_ms: Inversion time TI; None for a plain spin echo.
-      has_agent: Whether contrast agent was given before.
+        repetition_ms: Repetition time TR.
+        echo_ms: Echo time TE.
+        inversion_ms: Inversion time TI; None for a plain spin echo.
+        has_agent: Whether contrast agent was given before.
     """
 
     repetition_ms: float
@@ -95,19 +95,19 @@ _SHORTEST_T1_MS = 200.0
 
 
 def signal(relaxation: Relaxation, sequence: Sequence) -> float:
-    """Computes how bright a tissue is.
+    """Compute how bright a tissue is.
 
     Args:
-      relaxation: The tissue.
-      sequence: How the image is taken.
+        relaxation: The tissue.
+        sequence: How the image is taken.
 
     Returns:
-      The magnitude of the signal, relative to water without relaxation.
+        The magnitude of the signal, relative to water without relaxation.
 
     Example:
-      >>> bright = signal(TISSUES[Tissue.OEDEMA], SEQUENCES["t2f"])
-      >>> bright > 1.5 * signal(TISSUES[Tissue.WHITE], SEQUENCES["t2f"])
-      True
+        >>> bright = signal(TISSUES[Tissue.OEDEMA], SEQUENCES["t2f"])
+        >>> bright > 1.5 * signal(TISSUES[Tissue.WHITE], SEQUENCES["t2f"])
+        True
     """
     t1 = relaxation.t1_ms
     if sequence.has_agent:
@@ -125,10 +125,10 @@ def draw_tissues(random: np.random.Generator) -> dict[Tissue, Relaxation]:
     """Draws the tissues of one person: each value 5 % about the typical one.
 
     Args:
-      random: Where randomness comes from.
+        random: Where randomness comes from.
 
     Returns:
-      Relaxation of each tissue.
+        Relaxation of each tissue.
     """
 
     def factor(deviation: float) -> float:
@@ -155,13 +155,13 @@ def render(
     """Mixes the signals of the tissues in each voxel.
 
     Args:
-      shares: Share of each tissue in each voxel, float32, all of the same shape; they
-        add up to 1 inside the brain.
-      tissues: Relaxation of each.
-      sequence: How the image is taken.
+        shares: Share of each tissue in each voxel, float32, all of the same shape; they
+            add up to 1 inside the brain.
+        tissues: Relaxation of each.
+        sequence: How the image is taken.
 
     Returns:
-      The image, float32, of that shape.
+        The image, float32, of that shape.
     """
     image = np.zeros_like(next(iter(shares.values())))
     for tissue, share in shares.items():

@@ -22,10 +22,10 @@ class Focus:
     """A small lesion.
 
     Attributes:
-      center_mm: Its center, from the center of the head.
-      radius_mm: Radius of the ball of its volume.
-      axes: Half-axes relative to the radius; their product is 1.
-      is_far: Whether it was to be far from the core of the primary tumour.
+        center_mm: Its center, from the center of the head.
+        radius_mm: Radius of the ball of its volume.
+        axes: Half-axes relative to the radius; their product is 1.
+        is_far: Whether it was to be far from the core of the primary tumour.
     """
 
     center_mm: Vector
@@ -45,12 +45,12 @@ class FociRanges:
     """How many foci there are, how large, and where.
 
     Attributes:
-      count: Smallest and largest number.
-      diameter_mm: Smallest and largest diameter.
-      gap_mm: Least distance between a focus and the tumour or another focus.
-      far_mm: At least half of the foci are this far from the core of the primary
-        tumour, in a head of the size of MNI152.
-      within_mm: Largest distance from the tumour; None for any.
+        count: Smallest and largest number.
+        diameter_mm: Smallest and largest diameter.
+        gap_mm: Least distance between a focus and the tumour or another focus.
+        far_mm: At least half of the foci are this far from the core of the primary
+            tumour, in a head of the size of MNI152.
+        within_mm: Largest distance from the tumour; None for any.
     """
 
     count: tuple[int, int]
@@ -71,16 +71,16 @@ def place_foci(
     """Draws foci: the first, third, ... far from the core, the others nearer.
 
     Args:
-      random: Where randomness comes from.
-      allowed: Where a center may lie, bool, (x, y, z).
-      to_tumour_mm: Distance from the tumour, likewise.
-      to_core_mm: Distance from its core, likewise.
-      lattice: Where the voxels lie.
-      ranges: How many, how large, how far; `far_mm` for this head.
+        random: Where randomness comes from.
+        allowed: Where a center may lie, bool, (x, y, z).
+        to_tumour_mm: Distance from the tumour, likewise.
+        to_core_mm: Distance from its core, likewise.
+        lattice: Where the voxels lie.
+        ranges: How many, how large, how far; `far_mm` for this head.
 
     Returns:
-      Foci; fewer than drawn where no place is left, but a far one is never exchanged
-      for one that is nearer.
+        Foci; fewer than drawn where no place is left, but a far one is never exchanged
+        for one that is nearer.
     """
     foci: list[Focus] = []
     count = int(random.integers(ranges.count[0], ranges.count[1] + 1))
@@ -115,13 +115,13 @@ def draw_focus(
     """Draws the shape of a focus on a lattice.
 
     Args:
-      random: Where its ragged surface comes from.
-      focus: The focus.
-      lattice: Where the voxels lie.
+        random: Where its ragged surface comes from.
+        focus: The focus.
+        lattice: Where the voxels lie.
 
     Returns:
-      The window of the lattice that holds it, and its share of each voxel there,
-      float32 in 0..1.
+        The window of the lattice that holds it, and its share of each voxel there,
+        float32 in 0..1.
     """
     center = np.array(focus.center_mm)
     window = lattice.window(center - focus.reach_mm, center + focus.reach_mm)
@@ -156,14 +156,14 @@ def draw_caps(
     """Draws the bright caps that ageing leaves in white matter around the ventricles.
 
     Args:
-      random: Where they are patchy.
-      to_ventricles_mm: Distance from the ventricles, (x, y, z).
-      white: Share of white matter, likewise.
-      lattice: Where the voxels lie.
-      thickness_mm: Typical thickness.
+        random: Where they are patchy.
+        to_ventricles_mm: Distance from the ventricles, (x, y, z).
+        white: Share of white matter, likewise.
+        lattice: Where the voxels lie.
+        thickness_mm: Typical thickness.
 
     Returns:
-      Their share of the brain tissue in each voxel, float32 in 0..1, likewise.
+        Their share of the brain tissue in each voxel, float32 in 0..1, likewise.
     """
     patchy = np.maximum(smooth_noise(random, lattice, 6.0), 0)
     inside = (thickness_mm * patchy - to_ventricles_mm) / (2 * _EDGE_MM) + 0.5

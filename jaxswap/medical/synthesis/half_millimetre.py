@@ -42,9 +42,9 @@ class Atlas:
     """An image with anatomical labels.
 
     Attributes:
-      image: The image, RAS+; 0 outside the brain.
-      labels: Labels of each voxel, uint8, same shape as `image.data`.
-      label_map: Their names, numbered from 1 on; no two overlap.
+        image: The image, RAS+; 0 outside the brain.
+        labels: Labels of each voxel, uint8, same shape as `image.data`.
+        label_map: Their names, numbered from 1 on; no two overlap.
     """
 
     image: Volume
@@ -53,17 +53,18 @@ class Atlas:
 
 
 def fetch_templates(folder: Path) -> Atlas:
-    """Gets the head of 0.5 mm; downloads it where `folder` does not have it yet.
+    """Get the head of 0.5 mm; download it where `folder` does not have it yet.
 
     Args:
-      folder: Where the three files are kept, 12 MB.
+        folder: Where the three files are kept, 12 MB.
 
     Returns:
-      The head with its labels, resampled onto the image's grid.
+        The head with its labels, resampled onto the image's grid.
 
     Raises:
-      ConnectionError: If pip cannot download the package.
-      ValueError: If what was downloaded, or is in the folder, is not what it should be.
+        ConnectionError: If pip cannot download the package.
+        ValueError: If what was downloaded, or is in the folder, is not what it should
+            be.
     """
     if not has_templates(folder):
         with TemporaryDirectory() as temporary:
@@ -75,21 +76,22 @@ def has_templates(folder: Path) -> bool:
     """Says whether a folder has all files that `load_templates` reads.
 
     Args:
-      folder: The folder; it need not exist.
+        folder: The folder; it need not exist.
     """
     return all((folder / name).is_file() for name in _FILES)
 
 
 def extract_templates(wheel: Path, folder: Path, sha256: str | None) -> None:
-    """Copies the three files out of the package's file.
+    """Copy the three files out of the package's file.
 
     Args:
-      wheel: The package's file.
-      folder: Where to put them.
-      sha256: What the file's digest needs to be; None for any.
+        wheel: The package's file.
+        folder: Where to put them.
+        sha256: What the file's digest needs to be; None for any.
 
     Raises:
-      ValueError: If the digest differs or a file is not in there; then none is written.
+        ValueError: If the digest differs or a file is not in there; then none is
+            written.
     """
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if sha256 is not None and digest != sha256:
@@ -110,34 +112,34 @@ def extract_templates(wheel: Path, folder: Path, sha256: str | None) -> None:
 
 
 def load_templates(folder: Path) -> Atlas:
-    """Reads the head of 0.5 mm from a folder that `fetch_templates` has filled.
+    """Read the head of 0.5 mm from a folder that `fetch_templates` has filled.
 
     Args:
-      folder: The folder.
+        folder: The folder.
 
     Returns:
-      The head with its labels, resampled onto the image's grid.
+        The head with its labels, resampled onto the image's grid.
 
     Raises:
-      FileNotFoundError: If a file is missing.
-      ValueError: If a file cannot be read or they do not belong together.
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file cannot be read or they do not belong together.
     """
     return label_image(load_volume(folder / _IMAGE), folder)
 
 
 def label_image(image: Volume, folder: Path) -> Atlas:
-    """Puts the labels of a folder on the grid of an image in the same space.
+    """Put the labels of a folder on the grid of an image in the same space.
 
     Args:
-      image: The image; 0 outside the brain.
-      folder: Where the labels and their names are.
+        image: The image; 0 outside the brain.
+        folder: Where the labels and their names are.
 
     Returns:
-      The image with its labels: each voxel has that of the nearest labeled voxel.
+        The image with its labels: each voxel has that of the nearest labeled voxel.
 
     Raises:
-      FileNotFoundError: If a file is missing.
-      ValueError: If labels and image do not overlap, or a label has no name.
+        FileNotFoundError: If a file is missing.
+        ValueError: If labels and image do not overlap, or a label has no name.
     """
     values, label_map = _read_names(folder / _NAMES)
     atlas = load_volume(folder / _LABELS)
@@ -166,19 +168,19 @@ def mirrored_labels(label_map: LabelMap) -> np.ndarray:
     """Says what each label becomes when left and right are exchanged.
 
     Args:
-      label_map: Labels whose names may begin with "Left " or "Right ".
+        label_map: Labels whose names may begin with "Left " or "Right ".
 
     Returns:
-      The new value of each value 0..255, uint8, (256,).
+        The new value of each value 0..255, uint8, (256,).
 
     Raises:
-      ValueError: If one side of a pair is missing.
+        ValueError: If one side of a pair is missing.
 
     Example:
-      >>> from jaxswap.medical.data.label_maps import make_label_map
-      >>> pair = make_label_map("pair", {"Left Caudate": 1, "Right Caudate": 2})
-      >>> mirrored_labels(pair)[:4]
-      array([0, 2, 1, 3], dtype=uint8)
+        >>> from jaxswap.medical.data.label_maps import make_label_map
+        >>> pair = make_label_map("pair", {"Left Caudate": 1, "Right Caudate": 2})
+        >>> mirrored_labels(pair)[:4]
+        array([0, 2, 1, 3], dtype=uint8)
     """
     table = np.arange(256, dtype=np.uint8)
     for name, value in label_map.labels.items():
@@ -193,7 +195,7 @@ def mirrored_labels(label_map: LabelMap) -> np.ndarray:
 
 
 def _read_names(path: Path) -> tuple[list[int], LabelMap]:
-    """Reads the values in the label file, and the map that numbers them from 1."""
+    """Read the values in the label file, and the map that numbers them from 1."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file.")
     rows = csv.DictReader(io.StringIO(path.read_text()), delimiter=";")
@@ -206,7 +208,7 @@ def _read_names(path: Path) -> tuple[list[int], LabelMap]:
 
 
 def _download(folder: Path) -> Path:
-    """Downloads the package's file into a folder."""
+    """Download the package's file into a folder."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
     command += ["--no-input", "--disable-pip-version-check", "--only-binary=:all:"]
     command += ["--dest", str(folder), PACKAGE]

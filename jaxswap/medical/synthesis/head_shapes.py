@@ -31,12 +31,12 @@ class ShapeRanges:
     """How far heads may depart from the MNI152 head.
 
     Attributes:
-      rotation_degrees: Largest rotation about each axis.
-      scale: Smallest and largest scale along each axis.
-      velocity_mm: Largest typical speed of the smooth deformation, over one unit of
-        time: about how far tissue is moved.
-      smoothness_mm: Length over which the deformation varies.
-      mirror: Share of heads that are mirrored left to right.
+        rotation_degrees: Largest rotation about each axis.
+        scale: Smallest and largest scale along each axis.
+        velocity_mm: Largest typical speed of the smooth deformation, over one unit of
+            time: about how far tissue is moved.
+        smoothness_mm: Length over which the deformation varies.
+        mirror: Share of heads that are mirrored left to right.
     """
 
     rotation_degrees: float = 15.0
@@ -51,11 +51,11 @@ class HeadShape:
     """Where the points of a head are found in the MNI152 head.
 
     Attributes:
-      matrix: Turns, scales and mirrors millimeters about the center, (3, 3).
-      displacement_mm: What is added before that, float32, (3, x, y, z).
-      lattice: Lattice of `displacement_mm`.
-      is_mirrored: Whether left and right are exchanged.
-      size: Mean of the head's lengths relative to MNI152.
+        matrix: Turns, scales and mirrors millimeters about the center, (3, 3).
+        displacement_mm: What is added before that, float32, (3, x, y, z).
+        lattice: Lattice of `displacement_mm`.
+        is_mirrored: Whether left and right are exchanged.
+        size: Mean of the head's lengths relative to MNI152.
     """
 
     matrix: np.ndarray
@@ -65,13 +65,13 @@ class HeadShape:
     size: float
 
     def to_mni(self, lattice: Lattice) -> np.ndarray:
-        """Returns where each point of a lattice lies in MNI space.
+        """Return where each point of a lattice lies in MNI space.
 
         Args:
-          lattice: Points of the head, in millimeters from its center.
+            lattice: Points of the head, in millimeters from its center.
 
         Returns:
-          Millimeters in MNI space, float32, (3, x, y, z).
+            Millimeters in MNI space, float32, (3, x, y, z).
         """
         # The map is linear but for the displacement, so linear interpolation of the
         # whole map from the coarse lattice loses nothing.
@@ -89,11 +89,11 @@ def draw_head_shape(random: np.random.Generator, ranges: ShapeRanges) -> HeadSha
     """Draws the shape of a head.
 
     Args:
-      random: Where randomness comes from.
-      ranges: How far it may depart from MNI152.
+        random: Where randomness comes from.
+        ranges: How far it may depart from MNI152.
 
     Returns:
-      The shape.
+        The shape.
     """
     scales = random.uniform(*ranges.scale, 3)
     angles = np.deg2rad(random.uniform(-1, 1, 3) * ranges.rotation_degrees)
@@ -113,12 +113,12 @@ def flow(velocity_mm: np.ndarray, lattice: Lattice) -> np.ndarray:
     """Follows a stationary velocity field for one unit of time.
 
     Args:
-      velocity_mm: Velocity, (3, x, y, z), in millimeters per unit of time.
-      lattice: Lattice of the field.
+        velocity_mm: Velocity, (3, x, y, z), in millimeters per unit of time.
+        lattice: Lattice of the field.
 
     Returns:
-      Displacement of each point in millimeters, float32, (3, x, y, z). The map of
-      points that it makes can be undone by the flow of the opposite field.
+        Displacement of each point in millimeters, float32, (3, x, y, z). The map of
+        points that it makes can be undone by the flow of the opposite field.
     """
     displacement = (velocity_mm / 2**_SQUARINGS).astype(np.float32)
     for _ in range(_SQUARINGS):
@@ -140,15 +140,15 @@ def push_aside(
     surface of the brain, because the skull does not give way.
 
     Args:
-      head: The head's shape without it.
-      center_mm: The point, in millimeters from the head's center, (3,).
-      push_mm: Largest displacement.
-      reach_mm: Where it is largest. Values below 1.9 `push_mm` are raised to that:
-        steeper pushes would fold tissue.
-      depth_mm: Distance from the surface of the brain, 0 outside, on `head.lattice`.
+        head: The head's shape without it.
+        center_mm: The point, in millimeters from the head's center, (3,).
+        push_mm: Largest displacement.
+        reach_mm: Where it is largest. Values below 1.9 `push_mm` are raised to that:
+            steeper pushes would fold tissue.
+        depth_mm: Distance from the surface of the brain, 0 outside, on `head.lattice`.
 
     Returns:
-      The head's shape with it.
+        The head's shape with it.
     """
     reach = max(reach_mm, _STEEPEST * push_mm)
     ratio = head.lattice.distance_mm(center_mm) / reach
@@ -174,7 +174,7 @@ def push_aside(
 def _at_moved(
     field: np.ndarray, displacement_mm: np.ndarray, lattice: Lattice
 ) -> np.ndarray:
-    """Reads a vector field where the points of its lattice are moved to."""
+    """Read a vector field where the points of its lattice are moved to."""
     indices = displacement_mm / np.float32(lattice.spacing_mm)
     for axis, count in enumerate(lattice.shape):
         places = np.arange(count, dtype=np.float32)

@@ -22,13 +22,13 @@ class Lattice:
     """Points on a grid with the same spacing along each axis.
 
     Attributes:
-      start_mm: Where the first point lies.
-      spacing_mm: Distance between neighbours.
-      shape: Points along each axis.
+        start_mm: Where the first point lies.
+        spacing_mm: Distance between neighbours.
+        shape: Points along each axis.
 
     Example:
-      >>> Lattice.centered((4, 4, 2), 2.0).start_mm
-      (-3.0, -3.0, -1.0)
+        >>> Lattice.centered((4, 4, 2), 2.0).start_mm
+        (-3.0, -3.0, -1.0)
     """
 
     start_mm: Vector
@@ -37,22 +37,22 @@ class Lattice:
 
     @classmethod
     def centered(cls, shape: Shape, spacing_mm: float) -> Lattice:
-        """Makes the lattice whose middle is the origin."""
+        """Make the lattice whose middle is the origin."""
         x, y, z = (-spacing_mm * (count - 1) / 2 for count in shape)
         return cls((x, y, z), spacing_mm, shape)
 
     def axis_mm(self, axis: int) -> np.ndarray:
-        """Returns the coordinates along one axis, float32, (points,)."""
+        """Return the coordinates along one axis, float32, (points,)."""
         steps = np.arange(self.shape[axis], dtype=np.float32)
         return np.float32(self.start_mm[axis]) + np.float32(self.spacing_mm) * steps
 
     def axes_mm(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the coordinates along each axis, to be broadcast against arrays."""
+        """Return the coordinates along each axis, to be broadcast against arrays."""
         x, y, z = (self.axis_mm(axis) for axis in range(3))
         return x[:, None, None], y[:, None], z
 
     def distance_mm(self, point_mm: np.ndarray) -> np.ndarray:
-        """Returns the distance of each point from one point, float32, `shape`."""
+        """Return the distance of each point from one point, float32, `shape`."""
         squares = [
             np.square(axis - np.float32(center))
             for axis, center in zip(self.axes_mm(), point_mm, strict=True)
@@ -60,11 +60,11 @@ class Lattice:
         return np.sqrt(squares[0] + squares[1] + squares[2])
 
     def point_mm(self, index: np.ndarray | tuple[int, ...]) -> np.ndarray:
-        """Returns where the point of an index lies, (3,)."""
+        """Return where the point of an index lies, (3,)."""
         return np.array(self.start_mm) + self.spacing_mm * np.asarray(index)
 
     def index_of(self, point_mm: np.ndarray) -> tuple[int, ...]:
-        """Returns the index of the point of the lattice that is nearest."""
+        """Return the index of the point of the lattice that is nearest."""
         steps = np.rint((point_mm - np.array(self.start_mm)) / self.spacing_mm)
         return tuple(
             int(np.clip(step, 0, count - 1))
@@ -72,7 +72,7 @@ class Lattice:
         )
 
     def coarser(self, spacing_mm: float) -> Lattice:
-        """Returns a lattice of about this spacing that covers the same region.
+        """Return a lattice of about this spacing that covers the same region.
 
         It reaches past the last point rather than falling short of it.
         """
@@ -83,12 +83,12 @@ class Lattice:
         return Lattice(self.start_mm, spacing_mm, (counts[0], counts[1], counts[2]))
 
     def window(self, low_mm: np.ndarray, high_mm: np.ndarray) -> tuple[slice, ...]:
-        """Returns the slices of the points between two corners, at least one each."""
+        """Return the slices of the points between two corners, at least one each."""
         low, high = self.index_of(low_mm), self.index_of(high_mm)
         return tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
 
     def cut(self, window: tuple[slice, ...]) -> Lattice:
-        """Returns the part of the lattice that the slices pick."""
+        """Return the part of the lattice that the slices pick."""
         start = self.point_mm(tuple(part.start for part in window))
         counts = [part.stop - part.start for part in window]
         return Lattice(
@@ -104,12 +104,12 @@ def resample(field: np.ndarray, source: Lattice, onto: Lattice) -> np.ndarray:
     Beyond the source, the field keeps its outermost value.
 
     Args:
-      field: Values, (..., x, y, z), the last axes on `source`.
-      source: Lattice of the field.
-      onto: Lattice that values are wanted on.
+        field: Values, (..., x, y, z), the last axes on `source`.
+        source: Lattice of the field.
+        onto: Lattice that values are wanted on.
 
     Returns:
-      Values on `onto`, float32, (..., x, y, z).
+        Values on `onto`, float32, (..., x, y, z).
     """
     field = np.asarray(field, np.float32)
     for axis in (-1, -2, -3):  # the first axis last: its slices are contiguous
@@ -133,12 +133,12 @@ def smooth_noise(
     """Draws a random field of mean 0 and deviation 1 that varies over a length.
 
     Args:
-      random: Where randomness comes from.
-      onto: Lattice of the field.
-      length_mm: Deviation of the Gaussian that white noise is smoothed with.
+        random: Where randomness comes from.
+        onto: Lattice of the field.
+        length_mm: Deviation of the Gaussian that white noise is smoothed with.
 
     Returns:
-      The field, float32, `onto.shape`.
+        The field, float32, `onto.shape`.
     """
     coarse = onto.coarser(max(onto.spacing_mm, length_mm / _POINTS_PER_LENGTH))
     white = random.standard_normal(coarse.shape, dtype=np.float32)

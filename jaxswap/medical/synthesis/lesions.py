@@ -42,12 +42,12 @@ class Lesions:
     While they are painted, the arrays are written to.
 
     Attributes:
-      tissue: `Tissue` of each voxel, 0 where there is no lesion, uint8, (x, y, z).
-      oedema: Share of the brain tissue that is oedema, float32 in 0..1, likewise.
-      labels: 0 background, 1 necrosis and non-enhancing core, 2 oedema, 3 enhancing
-        tumour, uint8, likewise.
-      primary: Voxels of the primary tumour, bool, likewise.
-      core: Voxels around its center where cells are dense, bool, likewise.
+        tissue: `Tissue` of each voxel, 0 where there is no lesion, uint8, (x, y, z).
+        oedema: Share of the brain tissue that is oedema, float32 in 0..1, likewise.
+        labels: 0 background, 1 necrosis and non-enhancing core, 2 oedema, 3 enhancing
+            tumour, uint8, likewise.
+        primary: Voxels of the primary tumour, bool, likewise.
+        core: Voxels around its center where cells are dense, bool, likewise.
     """
 
     tissue: np.ndarray
@@ -87,15 +87,15 @@ def paint_lesions(
     """Paints and labels all lesions of a head.
 
     Args:
-      recipe: What cases are made of.
-      primary: What the primary tumour is like.
-      grown: The head in which it has grown.
-      anatomy: The head's tissue on the lattice of the images.
-      lattice: That lattice.
-      streams: Where randomness comes from.
+        recipe: What cases are made of.
+        primary: What the primary tumour is like.
+        grown: The head in which it has grown.
+        anatomy: The head's tissue on the lattice of the images.
+        lattice: That lattice.
+        streams: Where randomness comes from.
 
     Returns:
-      The lesions, and a record of each focus and satellite.
+        The lesions, and a record of each focus and satellite.
     """
     lesions = _no_lesions(lattice)
     scene = _Scene(lesions, anatomy, lattice)
@@ -230,7 +230,7 @@ def _record(
 
 
 def _distance_mm(focus: Focus, mask: np.ndarray, lattice: Lattice) -> float | None:
-    """Returns the distance of a focus's center from the nearest voxel of a mask."""
+    """Return the distance of a focus's center from the nearest voxel of a mask."""
     if not mask.any():
         return None
     points = _points_mm(np.nonzero(mask), lattice)

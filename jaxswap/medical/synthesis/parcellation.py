@@ -39,15 +39,15 @@ _CONTRAST = 0.3  # largest absolute logarithm of the exponent
 
 @lru_cache(maxsize=1)
 def load_atlas(folder: Path, spacing_mm: float) -> Atlas:
-    """Reads the head that suits a voxel size.
+    """Read the head that suits a voxel size.
 
     Args:
-      folder: Where `half_millimetre.fetch_templates` has put its files.
-      spacing_mm: Side of the voxels that are wanted.
+        folder: Where `half_millimetre.fetch_templates` has put its files.
+        spacing_mm: Side of the voxels that are wanted.
 
     Returns:
-      The head of 0.5 mm, or MNI152 with 1 mm, with the same 32 labels. The arrays are
-      shared between calls; do not write to them.
+        The head of 0.5 mm, or MNI152 with 1 mm, with the same 32 labels. The arrays are
+        shared between calls; do not write to them.
     """
     if spacing_mm < _FINE_MM:
         return load_templates(folder)
@@ -60,13 +60,13 @@ def draw_parcellation(
     """Draws a case of the arm `parcellation`.
 
     Args:
-      recipe: What cases are made of.
-      atlas: The head and its labels.
-      seed: Seed of the data set, not negative.
-      index: Number of the case, not negative.
+        recipe: What cases are made of.
+        atlas: The head and its labels.
+        seed: Seed of the data set, not negative.
+        index: Number of the case, not negative.
 
     Returns:
-      The case, with one image, "t1n".
+        The case, with one image, "t1n".
     """
     random = random_streams(seed, index)
     lattice = Lattice.centered(recipe.shape, recipe.spacing_mm)

@@ -34,16 +34,16 @@ class Primary:
     """What a primary tumour is to be like.
 
     Attributes:
-      is_present: Whether the head has it. One that is absent is drawn all the same:
-        foci are placed around it as if it were there.
-      is_enhancing: Whether it takes up contrast agent.
-      is_diffuse: Whether it belongs to the diffuse ones.
-      center_mm: Where it begins, from the center of the head.
-      extent_mm: How far it is to be seen.
-      length_mm: sqrt(D/rho).
-      rim_mm: Thickness of the enhancing rim.
-      push_mm: How far it pushes tissue away.
-      lump_mm: Radius of its solid lump; 0 for none.
+        is_present: Whether the head has it. One that is absent is drawn all the same:
+            foci are placed around it as if it were there.
+        is_enhancing: Whether it takes up contrast agent.
+        is_diffuse: Whether it belongs to the diffuse ones.
+        center_mm: Where it begins, from the center of the head.
+        extent_mm: How far it is to be seen.
+        length_mm: Sqrt(D/rho).
+        rim_mm: Thickness of the enhancing rim.
+        push_mm: How far it pushes tissue away.
+        lump_mm: Radius of its solid lump; 0 for none.
     """
 
     is_present: bool
@@ -62,10 +62,10 @@ class GrownHead:
     """A head with a tumour in it, on the lattice of growth.
 
     Attributes:
-      shape: The head's shape, with what the tumour pushes away.
-      lattice: Where the voxels below lie; it holds the brain.
-      anatomy: Its tissue.
-      growth: The tumour.
+        shape: The head's shape, with what the tumour pushes away.
+        lattice: Where the voxels below lie; it holds the brain.
+        anatomy: Its tissue.
+        growth: The tumour.
     """
 
     shape: HeadShape
@@ -75,7 +75,7 @@ class GrownHead:
 
 
 def brain_lattice(head: HeadShape) -> Lattice:
-    """Returns the lattice of growth, cut to the box around a head's brain."""
+    """Return the lattice of growth, cut to the box around a head's brain."""
     maps = load_tissue_maps(smoothing_for(GROWTH_SPACING_MM))
     rough = sample_tissues(maps, head, head.lattice)
     window = masks.bounding_box(rough.brain > 0, margin=1)
@@ -86,7 +86,7 @@ def brain_lattice(head: HeadShape) -> Lattice:
 
 
 def sample_anatomy(head: HeadShape, lattice: Lattice) -> TissueMaps:
-    """Samples a head's tissue on a lattice, without aliasing."""
+    """Sample a head's tissue on a lattice, without aliasing."""
     return sample_tissues(
         load_tissue_maps(smoothing_for(lattice.spacing_mm)), head, lattice
     )
@@ -95,16 +95,16 @@ def sample_anatomy(head: HeadShape, lattice: Lattice) -> TissueMaps:
 def deep_white_matter(
     anatomy: TissueMaps, head: HeadShape, lattice: Lattice, depth_mm: float
 ) -> np.ndarray:
-    """Finds white matter of the cerebrum that lies below its own surface.
+    """Find white matter of the cerebrum that lies below its own surface.
 
     Args:
-      anatomy: The head's tissue.
-      head: The head's shape, by which brain stem and cerebellum are left out.
-      lattice: Where the voxels lie.
-      depth_mm: How far below.
+        anatomy: The head's tissue.
+        head: The head's shape, by which brain stem and cerebellum are left out.
+        lattice: Where the voxels lie.
+        depth_mm: How far below.
 
     Returns:
-      Bool, (x, y, z).
+        Bool, (x, y, z).
     """
     depth = masks.depth_mm(anatomy.white > 0.5, lattice.spacing_mm)
     x, y, z = head.to_mni(lattice)
@@ -122,14 +122,14 @@ def draw_primary(
     """Draws a tumour.
 
     Args:
-      random: Where randomness comes from.
-      head: The head before there was a tumour.
-      lattice: Lattice of growth.
-      ranges: How tumours may differ.
-      far_mm: White matter needs to remain that is this far from its core.
+        random: Where randomness comes from.
+        head: The head before there was a tumour.
+        lattice: Lattice of growth.
+        ranges: How tumours may differ.
+        far_mm: White matter needs to remain that is this far from its core.
 
     Returns:
-      What the tumour is to be like.
+        What the tumour is to be like.
     """
     is_present = random.random() >= ranges.absent
     is_enhancing = random.random() >= ranges.non_enhancing
@@ -161,14 +161,14 @@ def grow_primary(
     """Pushes tissue aside and grows a tumour in what results.
 
     Args:
-      random: Where the irregular speed of growth comes from.
-      head: The head before there was a tumour.
-      lattice: Lattice of growth.
-      primary: What the tumour is to be like. If it is absent, nothing is pushed.
-      roughness: Deviation of the logarithm of diffusivity between places.
+        random: Where the irregular speed of growth comes from.
+        head: The head before there was a tumour.
+        lattice: Lattice of growth.
+        primary: What the tumour is to be like. If it is absent, nothing is pushed.
+        roughness: Deviation of the logarithm of diffusivity between places.
 
     Returns:
-      The head with its tumour.
+        The head with its tumour.
     """
     center = np.array(primary.center_mm)
     if primary.is_present:

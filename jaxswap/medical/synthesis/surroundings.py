@@ -23,11 +23,11 @@ class Surroundings:
     """Distances and places on the lattice of growth.
 
     Attributes:
-      lattice: Where the voxels lie.
-      size: Size of the head relative to MNI152.
-      allowed: Where a focus may have its center, bool, (x, y, z).
-      to_tumour_mm: Distance from the tumour, likewise.
-      to_core_mm: Distance from its core, likewise.
+        lattice: Where the voxels lie.
+        size: Size of the head relative to MNI152.
+        allowed: Where a focus may have its center, bool, (x, y, z).
+        to_tumour_mm: Distance from the tumour, likewise.
+        to_core_mm: Distance from its core, likewise.
     """
 
     lattice: Lattice
@@ -52,11 +52,11 @@ class Surroundings:
         )
 
     def without(self, foci: list[Focus], gap_mm: float) -> Surroundings:
-        """Returns the surroundings with the places about these foci taken.
+        """Return the surroundings with the places about these foci taken.
 
         Args:
-          foci: Foci that are there already.
-          gap_mm: Least distance between their surface and another's center.
+            foci: Foci that are there already.
+            gap_mm: Least distance between their surface and another's center.
         """
         allowed = self.allowed.copy()
         for focus in foci:
@@ -69,11 +69,11 @@ def look_around(grown: GrownHead) -> Surroundings:
     """Measures where small lesions may lie in a head with a tumour.
 
     Args:
-      grown: The head. A tumour that is absent counts as if it were there, so that foci
-        lie alike in heads with and without one.
+        grown: The head. A tumour that is absent counts as if it were there, so that
+            foci lie alike in heads with and without one.
 
     Returns:
-      Its surroundings.
+        Its surroundings.
     """
     lattice, anatomy = grown.lattice, grown.anatomy
     cells = grown.growth.concentration
@@ -89,7 +89,7 @@ def look_around(grown: GrownHead) -> Surroundings:
 
 
 def distance_to_ventricles_mm(grown: GrownHead) -> np.ndarray:
-    """Returns the distance from the ventricles, on the lattice of growth, (x, y, z)."""
+    """Return the distance from the ventricles, on the lattice of growth, (x, y, z)."""
     spacing_mm = grown.lattice.spacing_mm
     depth = depth_mm(grown.anatomy.brain > 0, spacing_mm)
     deep_fluid = (grown.anatomy.fluid > 0.5) & (depth > _VENTRICLE_DEPTH_MM)

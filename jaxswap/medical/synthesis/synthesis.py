@@ -48,16 +48,16 @@ class Synthesis:
     """A data set to be made.
 
     Attributes:
-      out: Its folder.
-      recipe: What cases are made of.
-      cases: How many.
-      seed: Seed of all of them, not negative.
-      workers: Processes side by side.
-      templates: Folder of the labels that the arm `parcellation` needs; they are
-        downloaded into it if they are not there. None for the other arms.
+        out: Its folder.
+        recipe: What cases are made of.
+        cases: How many.
+        seed: Seed of all of them, not negative.
+        workers: Processes side by side.
+        templates: Folder of the labels that the arm `parcellation` needs; they are
+            downloaded into it if they are not there. None for the other arms.
 
     Raises:
-      ValueError: If a number is out of range, or the templates' folder is missing.
+        ValueError: If a number is out of range, or the templates' folder is missing.
     """
 
     out: Path
@@ -81,18 +81,18 @@ class Synthesis:
 
 
 def prepare_synthesis(synthesis: Synthesis) -> list[int]:
-    """Checks what is there and says which cases are still to be made.
+    """Check what is there and says which cases are still to be made.
 
     Args:
-      synthesis: The data set.
+        synthesis: The data set.
 
     Returns:
-      Numbers of the missing cases, ascending.
+        Numbers of the missing cases, ascending.
 
     Raises:
-      ValueError: If the folder is a file, or holds cases of another recipe or seed.
-      ModuleNotFoundError: If nilearn is not installed.
-      ConnectionError: If labels are needed and cannot be downloaded.
+        ValueError: If the folder is a file, or holds cases of another recipe or seed.
+        ModuleNotFoundError: If nilearn is not installed.
+        ConnectionError: If labels are needed and cannot be downloaded.
     """
     out, arm = synthesis.out, synthesis.recipe.arm
     if out.exists() and not out.is_dir():
@@ -114,20 +114,20 @@ def prepare_synthesis(synthesis: Synthesis) -> list[int]:
 
 
 def run_synthesis(synthesis: Synthesis) -> Generator[str, None, None]:
-    """Makes the missing cases of a data set.
+    """Make the missing cases of a data set.
 
     With more than one worker, cases are made by processes that are started anew, so a
     script that calls this needs an `if __name__ == "__main__"`.
 
     Args:
-      synthesis: The data set.
+        synthesis: The data set.
 
     Yields:
-      The name of each case when it is there, in the order in which they are done.
+        The name of each case when it is there, in the order in which they are done.
 
     Raises:
-      ValueError: See `prepare_synthesis`.
-      OSError: If files cannot be written.
+        ValueError: See `prepare_synthesis`.
+        OSError: If files cannot be written.
     """
     missing = prepare_synthesis(synthesis)
     _write_summary(synthesis)
@@ -143,11 +143,11 @@ def make_case(synthesis: Synthesis, index: int) -> str:
     """Draws one case and writes it.
 
     Args:
-      synthesis: The data set that it is part of.
-      index: Its number.
+        synthesis: The data set that it is part of.
+        index: Its number.
 
     Returns:
-      Its name.
+        Its name.
     """
     recipe, seed = synthesis.recipe, synthesis.seed
     if recipe.arm == "parcellation":
@@ -161,13 +161,13 @@ def make_case(synthesis: Synthesis, index: int) -> str:
 
 
 def summarize(synthesis: Synthesis) -> dict[str, Any]:
-    """Returns what `synthesis.json` holds.
+    """Return what `synthesis.json` holds.
 
     Args:
-      synthesis: The cases that are to be made.
+        synthesis: The cases that are to be made.
 
     Returns:
-      The statement on what the cases are, their number and seed, and the recipe.
+        The statement on what the cases are, their number and seed, and the recipe.
     """
     is_parcellation = synthesis.recipe.arm == "parcellation"
     return {
@@ -248,7 +248,7 @@ def _write_summary(synthesis: Synthesis) -> None:
 
 
 def _finish(synthesis: Synthesis) -> None:
-    """Writes what needs all cases; those of an earlier, larger run among them."""
+    """Write what needs all cases; those of an earlier, larger run among them."""
     out, arm = synthesis.out, synthesis.recipe.arm
     summary = json.loads((out / SUMMARY).read_text())
     whole = [i for i in range(summary["cases"]) if is_whole(out, arm, i)]
@@ -260,6 +260,6 @@ def _finish(synthesis: Synthesis) -> None:
 
 
 def default_templates() -> Path:
-    """Returns where downloaded templates are kept if nobody says."""
+    """Return where downloaded templates are kept if nobody says."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "jaxswap" / "templates"

@@ -40,12 +40,12 @@ class SyntheticCase:
     """A case, in RAS+ orientation.
 
     Attributes:
-      images: Each image by name, int16, (x, y, z), background 0.
-      labels: Labels, uint8, likewise.
-      tissue: `Tissue` of each lesion, 0 where there is none, uint8, likewise.
-      affine: Maps voxel indices to millimeters, (4, 4).
-      orientation: How the case is to be stored, one of `ORIENTATIONS`.
-      record: All that is known about it; goes into JSON.
+        images: Each image by name, int16, (x, y, z), background 0.
+        labels: Labels, uint8, likewise.
+        tissue: `Tissue` of each lesion, 0 where there is none, uint8, likewise.
+        affine: Maps voxel indices to millimeters, (4, 4).
+        orientation: How the case is to be stored, one of `ORIENTATIONS`.
+        record: All that is known about it; goes into JSON.
     """
 
     images: Mapping[str, np.ndarray]
@@ -57,14 +57,14 @@ class SyntheticCase:
 
 
 def random_streams(seed: int, index: int) -> dict[str, np.random.Generator]:
-    """Returns independent sources of randomness for the parts of a case.
+    """Return independent sources of randomness for the parts of a case.
 
     Args:
-      seed: Seed of the data set, not negative.
-      index: Number of the case, not negative.
+        seed: Seed of the data set, not negative.
+        index: Number of the case, not negative.
 
     Returns:
-      A generator for each part. What one part draws does not change another.
+        A generator for each part. What one part draws does not change another.
     """
     sequences = np.random.SeedSequence(seed, spawn_key=(index,)).spawn(len(_STREAMS))
     return {
@@ -77,15 +77,15 @@ def draw_case(recipe: Recipe, seed: int, index: int) -> SyntheticCase:
     """Draws a case with a tumour, of the arm `glioma` or `multifocal`.
 
     Args:
-      recipe: What cases are made of.
-      seed: Seed of the data set, not negative.
-      index: Number of the case, not negative.
+        recipe: What cases are made of.
+        seed: Seed of the data set, not negative.
+        index: Number of the case, not negative.
 
     Returns:
-      The case.
+        The case.
 
     Raises:
-      ModuleNotFoundError: If nilearn, which has the MNI152 head, is not installed.
+        ModuleNotFoundError: If nilearn, which has the MNI152 head, is not installed.
     """
     random = random_streams(seed, index)
     extent = Lattice.centered(recipe.shape, recipe.spacing_mm)
@@ -139,15 +139,15 @@ def draw_orientation(random: np.random.Generator) -> str:
 
 
 def stored_affine(recipe: Recipe) -> np.ndarray:
-    """Returns the affine of a case in RAS+: as the SRI24 atlas of BraTS lies.
+    """Return the affine of a case in RAS+: as the SRI24 atlas of BraTS lies.
 
     There the last voxel to the right is at 0 mm, and so are the first anterior and
     superior ones.
 
     Example:
-      >>> from jaxswap.medical.synthesis.synthetic_recipe import make_recipe
-      >>> stored_affine(make_recipe())[:3, 3]
-      array([-191.,    0.,    0.])
+        >>> from jaxswap.medical.synthesis.synthetic_recipe import make_recipe
+        >>> stored_affine(make_recipe())[:3, 3]
+        array([-191.,    0.,    0.])
     """
     affine = np.diag([recipe.spacing_mm] * 3 + [1.0])
     affine[0, 3] = -recipe.spacing_mm * (recipe.shape[0] - 1)
@@ -189,7 +189,7 @@ def _tumour_record(
 def _in_world(
     focus: dict[str, Any], extent: Lattice, affine: np.ndarray
 ) -> dict[str, Any]:
-    """Gives a focus's center in the millimeters and voxels of the stored images."""
+    """Give a focus's center in the millimeters and voxels of the stored images."""
     voxel = extent.index_of(np.array(focus["center_mm"]))
     offset = affine[:3, 3] - np.array(extent.start_mm)
     center = np.array(focus["center_mm"]) + offset

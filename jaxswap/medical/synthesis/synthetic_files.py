@@ -27,11 +27,11 @@ SUMMARY, TABLE = "synthesis.json", "cases.csv"
 
 
 def case_name(arm: str, index: int) -> str:
-    """Returns what a case is called.
+    """Return what a case is called.
 
     Example:
-      >>> case_name("glioma", 7), case_name("parcellation", 7)
-      ('BraTS-GLI-00007-000', 'MNI152_00007')
+        >>> case_name("glioma", 7), case_name("parcellation", 7)
+        ('BraTS-GLI-00007-000', 'MNI152_00007')
     """
     if arm == "parcellation":
         return f"MNI152_{index:05d}"
@@ -39,7 +39,7 @@ def case_name(arm: str, index: int) -> str:
 
 
 def record_path(out: Path, arm: str, index: int) -> Path:
-    """Returns where the record of a case is."""
+    """Return where the record of a case is."""
     name = case_name(arm, index)
     folder = "records" if arm == "parcellation" else name
     return out / folder / f"{name}.json"
@@ -58,15 +58,15 @@ def is_whole(out: Path, arm: str, index: int) -> bool:
 
 
 def write_brats(out: Path, case: SyntheticCase, index: int) -> None:
-    """Writes a case as `NAME/NAME-t1c.nii.gz` and so on, labels as `NAME-seg.nii.gz`.
+    """Write a case as `NAME/NAME-t1c.nii.gz` and so on, labels as `NAME-seg.nii.gz`.
 
     The files are written into a folder with a dot in front, which gets its name when
     they are all there.
 
     Args:
-      out: Folder of the data set.
-      case: The case.
-      index: Its number.
+        out: Folder of the data set.
+        case: The case.
+        index: Its number.
     """
     name = case_name(case.record["arm"], index)
     temporary = out / f".writing-{name}"
@@ -87,7 +87,7 @@ def write_brats(out: Path, case: SyntheticCase, index: int) -> None:
 
 
 def write_nnunet(out: Path, case: SyntheticCase, index: int) -> None:
-    """Writes a case into `imagesTr`, `records` and, last of all, `labelsTr`."""
+    """Write a case into `imagesTr`, `records` and, last of all, `labelsTr`."""
     name = case_name(case.record["arm"], index)
     for number, image in enumerate(case.images.values()):
         with whole_file(out / "imagesTr" / f"{name}_{number:04d}.nii.gz") as temporary:
@@ -101,13 +101,13 @@ def write_nnunet(out: Path, case: SyntheticCase, index: int) -> None:
 def write_dataset_json(
     out: Path, label_map: LabelMap, cases: int, statement: str
 ) -> None:
-    """Writes what nnU-Net v2 wants to know about a raw data set.
+    """Write what nnU-Net v2 wants to know about a raw data set.
 
     Args:
-      out: Folder of the data set.
-      label_map: Names of the labels.
-      cases: How many there are.
-      statement: What the cases are, in a sentence.
+        out: Folder of the data set.
+        label_map: Names of the labels.
+        cases: How many there are.
+        statement: What the cases are, in a sentence.
     """
     content = {
         "name": label_map.name,
@@ -122,11 +122,11 @@ def write_dataset_json(
 
 
 def write_table(out: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Writes `cases.csv`, a line for each case; lists and objects become columns.
+    """Write `cases.csv`, a line for each case; lists and objects become columns.
 
     Args:
-      out: Folder of the data set.
-      records: Records of cases.
+        out: Folder of the data set.
+        records: Records of cases.
     """
     rows = [_flat(record) for record in records]
     columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -153,7 +153,7 @@ def _record_text(name: str, case: SyntheticCase) -> str:
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    """Picks what fits into a line; foci and images are summed up."""
+    """Pick what fits into a line; foci and images are summed up."""
     row = {key: record[key] for key in ("case", "index", "arm", "orientation")}
     row |= {f"head_{key}": value for key, value in record["head"].items()}
     for key, value in record.get("tumour", {}).items():

@@ -33,18 +33,18 @@ def take_images(
     of_person: np.random.Generator,
     of_scans: np.random.Generator,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Takes the four images of a head.
+    """Take the four images of a head.
 
     Args:
-      lesions: Its lesions.
-      anatomy: Its healthy tissue.
-      lattice: Where the voxels of both lie.
-      ranges: How bad images may be.
-      of_person: Where the properties and the texture of tissue come from.
-      of_scans: Where the faults of the scanner come from.
+        lesions: Its lesions.
+        anatomy: Its healthy tissue.
+        lattice: Where the voxels of both lie.
+        ranges: How bad images may be.
+        of_person: Where the properties and the texture of tissue come from.
+        of_scans: Where the faults of the scanner come from.
 
     Returns:
-      Each image by name, int16, (x, y, z), and how it was taken.
+        Each image by name, int16, (x, y, z), and how it was taken.
     """
     tissues = draw_tissues(of_person)
     shares = tissue_shares(lesions, anatomy)
@@ -67,11 +67,11 @@ def tissue_shares(lesions: Lesions, anatomy: TissueMaps) -> dict[Tissue, np.ndar
     everything; they blend where they meet.
 
     Args:
-      lesions: The lesions.
-      anatomy: The healthy tissue, on the same lattice.
+        lesions: The lesions.
+        anatomy: The healthy tissue, on the same lattice.
 
     Returns:
-      Shares, float32, (x, y, z) each; they add up to 1 inside the brain.
+        Shares, float32, (x, y, z) each; they add up to 1 inside the brain.
     """
     solid = anatomy.white + anatomy.grey
     shares = {

@@ -40,17 +40,17 @@ class TumourRanges:
     """How primary tumours may differ.
 
     Attributes:
-      absent: Share of heads without one.
-      non_enhancing: Share of tumours that take up no contrast agent.
-      diffuse: Share of tumours that are diffuse.
-      extent_mm: Smallest and largest extent of those that are not.
-      diffuse_extent_mm: Smallest and largest extent of those that are.
-      length_mm: sqrt(D/rho) of those that are not; see `tumour_growth`.
-      diffuse_length_mm: sqrt(D/rho) of those that are.
-      roughness: Deviation of the logarithm of diffusivity between places.
-      rim_mm: Thickness of the enhancing rim.
-      push_mm: How far tissue is pushed away, at most a fifth of the extent.
-      lump_mm: Radius of the solid lump far from the core; None for no lump.
+        absent: Share of heads without one.
+        non_enhancing: Share of tumours that take up no contrast agent.
+        diffuse: Share of tumours that are diffuse.
+        extent_mm: Smallest and largest extent of those that are not.
+        diffuse_extent_mm: Smallest and largest extent of those that are.
+        length_mm: Sqrt(D/rho) of those that are not; see `tumour_growth`.
+        diffuse_length_mm: Sqrt(D/rho) of those that are.
+        roughness: Deviation of the logarithm of diffusivity between places.
+        rim_mm: Thickness of the enhancing rim.
+        push_mm: How far tissue is pushed away, at most a fifth of the extent.
+        lump_mm: Radius of the solid lump far from the core; None for no lump.
     """
 
     absent: float = 0.0
@@ -71,19 +71,19 @@ class Recipe:
     """All that decides, together with a seed and an index, what a case is.
 
     Attributes:
-      arm: One of `ARMS`.
-      shape: Voxels right, anterior and superior.
-      spacing_mm: Side of a voxel.
-      head: How heads may differ in shape.
-      tumour: How primary tumours may differ.
-      foci: Small bright foci away from the tumour. In the arm `glioma` they are never
-        tumour, in `multifocal` they are if a primary tumour enhances.
-      caps: Share of heads with bright caps around the ventricles.
-      satellites: Satellites of the primary that can be told by their own core.
-      acquisition: How bad images may be.
+        arm: One of `ARMS`.
+        shape: Voxels right, anterior and superior.
+        spacing_mm: Side of a voxel.
+        head: How heads may differ in shape.
+        tumour: How primary tumours may differ.
+        foci: Small bright foci away from the tumour. In the arm `glioma` they are never
+            tumour, in `multifocal` they are if a primary tumour enhances.
+        caps: Share of heads with bright caps around the ventricles.
+        satellites: Satellites of the primary that can be told by their own core.
+        acquisition: How bad images may be.
 
     Raises:
-      ValueError: If the arm is unknown, or the head does not fit into the volume.
+        ValueError: If the arm is unknown, or the head does not fit into the volume.
     """
 
     arm: str
@@ -124,24 +124,24 @@ def make_recipe(
     spacing_mm: float = 1.0,
     satellites: int = 0,
 ) -> Recipe:
-    """Makes the recipe of an arm.
+    """Make the recipe of an arm.
 
     Args:
-      arm: One of `ARMS`.
-      shape: Voxels right, anterior and superior.
-      spacing_mm: Side of a voxel.
-      satellites: Most satellites of a tumour in the arm `glioma`, 0 to 3. Those of
-        `multifocal` are its foci.
+        arm: One of `ARMS`.
+        shape: Voxels right, anterior and superior.
+        spacing_mm: Side of a voxel.
+        satellites: Most satellites of a tumour in the arm `glioma`, 0 to 3. Those of
+            `multifocal` are its foci.
 
     Returns:
-      The recipe.
+        The recipe.
 
     Raises:
-      ValueError: If a value does not fit; see `Recipe`.
+        ValueError: If a value does not fit; see `Recipe`.
 
     Example:
-      >>> make_recipe("multifocal", (96, 96, 96), 2.0).foci.far_mm
-      60.0
+        >>> make_recipe("multifocal", (96, 96, 96), 2.0).foci.far_mm
+        60.0
     """
     if not 0 <= satellites <= _MOST_SATELLITES:
         raise ValueError(

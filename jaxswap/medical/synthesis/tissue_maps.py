@@ -25,11 +25,11 @@ class TissueMaps:
     """Shares of tissue in each voxel, on one grid.
 
     Attributes:
-      white: Share of white matter, float32 in 0..1, (x, y, z).
-      grey: Share of grey matter, likewise.
-      fluid: Share of fluid, likewise; the three add up to `brain`.
-      brain: Share of the brain, likewise.
-      affine: Maps voxel indices to millimeters of the MNI space, (4, 4).
+        white: Share of white matter, float32 in 0..1, (x, y, z).
+        grey: Share of grey matter, likewise.
+        fluid: Share of fluid, likewise; the three add up to `brain`.
+        brain: Share of the brain, likewise.
+        affine: Maps voxel indices to millimeters of the MNI space, (4, 4).
     """
 
     white: np.ndarray
@@ -39,7 +39,7 @@ class TissueMaps:
     affine: np.ndarray
 
     def cut(self, window: tuple[slice, ...]) -> TissueMaps:
-        """Returns the part of the maps that the slices pick."""
+        """Return the part of the maps that the slices pick."""
         affine = self.affine.copy()
         start = [part.start for part in window]
         affine[:3, 3] += affine[:3, :3] @ np.array(start, float)
@@ -54,17 +54,17 @@ class TissueMaps:
 
 @lru_cache(maxsize=4)
 def load_tissue_maps(smoothing_mm: float = 0.0) -> TissueMaps:
-    """Reads the MNI152 maps: 197x233x189 voxels of 1 mm, right, anterior, superior.
+    """Read the MNI152 maps: 197x233x189 voxels of 1 mm, right, anterior, superior.
 
     Args:
-      smoothing_mm: Deviation of the Gaussian to smooth them with, so that detail does
-        not alias on a coarser grid.
+        smoothing_mm: Deviation of the Gaussian to smooth them with, so that detail does
+            not alias on a coarser grid.
 
     Returns:
-      The maps. The arrays are shared between calls; do not write to them.
+        The maps. The arrays are shared between calls; do not write to them.
 
     Raises:
-      ModuleNotFoundError: If nilearn is not installed.
+        ModuleNotFoundError: If nilearn is not installed.
     """
     if smoothing_mm > 0:
         sharp = load_tissue_maps()
@@ -91,7 +91,7 @@ def load_tissue_maps(smoothing_mm: float = 0.0) -> TissueMaps:
 
 
 def smoothing_for(spacing_mm: float) -> float:
-    """Returns how far to smooth the maps for a grid of this spacing."""
+    """Return how far to smooth the maps for a grid of this spacing."""
     return max(spacing_mm - 1.0, 0.0) / 2
 
 
@@ -99,13 +99,13 @@ def sample_tissues(maps: TissueMaps, head: HeadShape, onto: Lattice) -> TissueMa
     """Draws the maps of a head of another shape.
 
     Args:
-      maps: Maps of the MNI152 head.
-      head: The other head's shape.
-      onto: Lattice to sample on, in the millimeters of the other head.
+        maps: Maps of the MNI152 head.
+        head: The other head's shape.
+        onto: Lattice to sample on, in the millimeters of the other head.
 
     Returns:
-      Maps on `onto`; outside the brain all shares are 0. Its affine maps voxels to the
-      other head's millimeters.
+        Maps on `onto`; outside the brain all shares are 0. Its affine maps voxels to
+        the other head's millimeters.
     """
     coordinates = to_voxels(head.to_mni(onto), maps.affine)
     white, grey, brain = (
@@ -122,14 +122,14 @@ def sample_tissues(maps: TissueMaps, head: HeadShape, onto: Lattice) -> TissueMa
 
 
 def to_voxels(points_mm: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Turns millimeters into voxel indices of a grid without shear or rotation.
+    """Turn millimeters into voxel indices of a grid without shear or rotation.
 
     Args:
-      points_mm: Points, (3, ...).
-      affine: The grid's affine; only its diagonal and offset are used, (4, 4).
+        points_mm: Points, (3, ...).
+        affine: The grid's affine; only its diagonal and offset are used, (4, 4).
 
     Returns:
-      Indices, float32, (3, ...), in the memory of `points_mm`.
+        Indices, float32, (3, ...), in the memory of `points_mm`.
     """
     for axis in range(3):
         points_mm[axis] -= np.float32(affine[axis, 3])

@@ -33,9 +33,9 @@ class Growth:
     """What became of a seed.
 
     Attributes:
-      concentration: Tumour cells, float32 in 0..1, (x, y, z).
-      time: When growth was stopped, in 1/rho.
-      extent_mm: Longest side of the box around what is visible.
+        concentration: Tumour cells, float32 in 0..1, (x, y, z).
+        time: When growth was stopped, in 1/rho.
+        extent_mm: Longest side of the box around what is visible.
     """
 
     concentration: np.ndarray
@@ -49,14 +49,14 @@ def diffusivity(
     """Says how easily tumour cells move through each voxel.
 
     Args:
-      white: Share of white matter, (x, y, z).
-      grey: Share of grey matter, likewise.
-      length_mm: sqrt(D/rho) in white matter: 2 to 4 for high-grade gliomas, 4 to 6
-        for diffuse ones.
-      roughness: Logarithm of a factor for each voxel, likewise.
+        white: Share of white matter, (x, y, z).
+        grey: Share of grey matter, likewise.
+        length_mm: Sqrt(D/rho) in white matter: 2 to 4 for high-grade gliomas, 4 to 6
+            for diffuse ones.
+        roughness: Logarithm of a factor for each voxel, likewise.
 
     Returns:
-      D in mm^2 rho, float32, (x, y, z).
+        D in mm^2 rho, float32, (x, y, z).
     """
     share = white + _GREY_TO_WHITE * grey
     return (length_mm**2 * share * np.exp(roughness)).astype(np.float32)
@@ -72,18 +72,18 @@ def grow(
     """Lets a tumour grow from a seed until it can be seen over a given extent.
 
     Args:
-      diffusivity_mm2: See `diffusivity`, float32, (x, y, z).
-      seed: Index of the voxel where it begins.
-      spacing_mm: Distance between voxels.
-      extent_mm: Stop when the visible part is at least this long along one axis.
-      visibility: What the concentration is multiplied by before it is compared with
-        `VISIBLE`, float32, (x, y, z).
+        diffusivity_mm2: See `diffusivity`, float32, (x, y, z).
+        seed: Index of the voxel where it begins.
+        spacing_mm: Distance between voxels.
+        extent_mm: Stop when the visible part is at least this long along one axis.
+        visibility: What the concentration is multiplied by before it is compared with
+            `VISIBLE`, float32, (x, y, z).
 
     Returns:
-      The tumour. It stays smaller than asked where there is no more tissue to reach.
+        The tumour. It stays smaller than asked where there is no more tissue to reach.
 
     Raises:
-      ValueError: If the seed lies where no cells can live.
+        ValueError: If the seed lies where no cells can live.
     """
     if diffusivity_mm2[seed] <= 0:
         raise ValueError(f"`seed` {seed} lies in fluid or outside the brain.")
@@ -105,7 +105,7 @@ def grow(
 def _face_rates(
     diffusivity_mm2: np.ndarray, spacing_mm: float
 ) -> tuple[np.ndarray, ...]:
-    """Returns the exchange rate between neighbours along each axis.
+    """Return the exchange rate between neighbours along each axis.
 
     The harmonic mean of two voxels is zero if one of them lets nothing through.
     """
@@ -133,7 +133,7 @@ def _first_cells(
 def _advance(
     cells: np.ndarray, rates: tuple[np.ndarray, ...], step: np.float32
 ) -> None:
-    """Takes one explicit step in time, in place."""
+    """Take one explicit step in time, in place."""
     change = step * cells
     change *= 1 - cells
     for axis, rate in enumerate(rates):

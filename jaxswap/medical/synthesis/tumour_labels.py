@@ -46,9 +46,9 @@ class Painted:
     """Lesions on a lattice.
 
     Attributes:
-      tissue: `Tissue` of each voxel, 0 where there is no lesion, uint8, (x, y, z).
-      oedema: Share of the brain tissue in each voxel that is oedema, float32 in 0..1,
-        likewise: it fades where `tissue` has an edge.
+        tissue: `Tissue` of each voxel, 0 where there is no lesion, uint8, (x, y, z).
+        oedema: Share of the brain tissue in each voxel that is oedema, float32 in 0..1,
+            likewise: it fades where `tissue` has an edge.
     """
 
     tissue: np.ndarray
@@ -66,17 +66,17 @@ def find_core(
     spacing_mm: float,
     rough: np.ndarray | float = 0.0,
 ) -> np.ndarray:
-    """Finds where a tumour's cells are dense.
+    """Find where a tumour's cells are dense.
 
     Args:
-      concentration: Tumour cells, float32, (x, y, z).
-      whole: Voxels of the tumour, bool, likewise.
-      spacing_mm: Distance between voxels.
-      rough: Noise of deviation 1 that makes the surface irregular, likewise.
+        concentration: Tumour cells, float32, (x, y, z).
+        whole: Voxels of the tumour, bool, likewise.
+        spacing_mm: Distance between voxels.
+        rough: Noise of deviation 1 that makes the surface irregular, likewise.
 
     Returns:
-      As many voxels as exceed 0.8, but between an eighth and a third of the tumour,
-      where the neighbourhood is densest; in one piece. Bool, (x, y, z).
+        As many voxels as exceed 0.8, but between an eighth and a third of the tumour,
+        where the neighbourhood is densest; in one piece. Bool, (x, y, z).
     """
     if not whole.any():
         return whole
@@ -102,15 +102,15 @@ def paint_tumour(
     """Paints the tissue of a tumour.
 
     Args:
-      concentration: Tumour cells, float32, (x, y, z).
-      anatomy: Tissue that the tumour grows in, likewise.
-      lattice: Where the voxels lie.
-      random: Where irregular surfaces come from.
-      rim_mm: Thickness of the enhancing rim; None for a tumour that takes up no
-        contrast agent.
+        concentration: Tumour cells, float32, (x, y, z).
+        anatomy: Tissue that the tumour grows in, likewise.
+        lattice: Where the voxels lie.
+        random: Where irregular surfaces come from.
+        rim_mm: Thickness of the enhancing rim; None for a tumour that takes up no
+            contrast agent.
 
     Returns:
-      The tumour, in one piece.
+        The tumour, in one piece.
     """
     rough = smooth_noise(random, lattice, _ROUGHNESS_MM)
     shown = _roughen(concentration, _ROUGHNESS * rough) * visibility(
@@ -133,13 +133,13 @@ def paint_solid_lump(
     random: np.random.Generator,
     radius_mm: float,
 ) -> None:
-    """Turns the part of a tumour that is farthest from its core solid, in place.
+    """Turn the part of a tumour that is farthest from its core solid, in place.
 
     Args:
-      tissue: The tumour's tissue, uint8, (x, y, z).
-      lattice: Where the voxels lie.
-      random: Where its irregular surface comes from.
-      radius_mm: Of the lump.
+        tissue: The tumour's tissue, uint8, (x, y, z).
+        lattice: Where the voxels lie.
+        random: Where its irregular surface comes from.
+        radius_mm: Of the lump.
     """
     oedema = tissue == Tissue.OEDEMA
     core = (tissue != 0) & ~oedema
@@ -166,17 +166,17 @@ def label_tumour(tissue: np.ndarray) -> np.ndarray:
     does: the rule by which low-grade gliomas are annotated.
 
     Args:
-      tissue: All of the tumour's tissue, uint8, any shape.
+        tissue: All of the tumour's tissue, uint8, any shape.
 
     Returns:
-      Labels, uint8, likewise.
+        Labels, uint8, likewise.
 
     Example:
-      >>> solid, enhancing = Tissue.SOLID, Tissue.ENHANCING
-      >>> label_tumour(np.array([0, solid], np.uint8))
-      array([0, 1], dtype=uint8)
-      >>> label_tumour(np.array([enhancing, solid], np.uint8))
-      array([3, 2], dtype=uint8)
+        >>> solid, enhancing = Tissue.SOLID, Tissue.ENHANCING
+        >>> label_tumour(np.array([0, solid], np.uint8))
+        array([0, 1], dtype=uint8)
+        >>> label_tumour(np.array([enhancing, solid], np.uint8))
+        array([3, 2], dtype=uint8)
     """
     enhances = bool((tissue == Tissue.ENHANCING).any())
     names = np.zeros(max(Tissue) + 1, np.uint8)

@@ -39,66 +39,66 @@ class Checkpoints:
     """Checkpoints below one folder, which is made when the first is saved.
 
     Attributes:
-      folder: Holds the folders `latest` and `best`.
+        folder: Holds the folders `latest` and `best`.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).absolute()
 
     def save_latest(self, state: State, extra: Mapping[str, Any]) -> None:
-        """Saves a checkpoint to resume from, and removes all but the last two.
+        """Save a checkpoint to resume from, and removes all but the last two.
 
         Args:
-          state: The training state.
-          extra: What else to keep, as JSON can hold it: numbers, texts, lists and
-            dictionaries with texts as keys.
+            state: The training state.
+            extra: What else to keep, as JSON can hold it: numbers, texts, lists and
+                dictionaries with texts as keys.
 
         Raises:
-          ValueError: If `extra` is no JSON. Nothing is written then.
+            ValueError: If `extra` is no JSON. Nothing is written then.
         """
         _save(self.folder / "latest", state, extra)
 
     def save_best(self, state: State, extra: Mapping[str, Any]) -> None:
-        """Saves the best checkpoint so far; see `save_latest`."""
+        """Save the best checkpoint so far; see `save_latest`."""
         _save(self.folder / "best", state, extra)
 
     def restore_latest(self, like: State) -> tuple[State, Extra] | None:
-        """Reads the last checkpoint that is whole.
+        """Read the last checkpoint that is whole.
 
         Args:
-          like: A state of the same structure. Every array takes the place that its
-            counterpart here has, pinned host memory included.
+            like: A state of the same structure. Every array takes the place that its
+                counterpart here has, pinned host memory included.
 
         Returns:
-          State, bit-equal to what was saved, and `extra`; None if nothing was saved.
+            State, bit-equal to what was saved, and `extra`; None if nothing was saved.
 
         Raises:
-          ValueError: If names, shapes or dtypes are not those of `like`, or if there
-            are checkpoints but none can be read.
+            ValueError: If names, shapes or dtypes are not those of `like`, or if there
+                are checkpoints but none can be read.
         """
         return _restore(self.folder / "latest", like)
 
     def restore_best(self, like: State) -> tuple[State, Extra] | None:
-        """Reads the best checkpoint; see `restore_latest`."""
+        """Read the best checkpoint; see `restore_latest`."""
         return _restore(self.folder / "best", like)
 
 
 def restore_parameters(
     folder: str | Path, which: Which = "best"
 ) -> tuple[Parameters, Extra]:
-    """Reads the parameters to predict with, without knowing how they were trained.
+    """Read the parameters to predict with, without knowing how they were trained.
 
     Args:
-      folder: Of the checkpoints.
-      which: "best" or "latest".
+        folder: Of the checkpoints.
+        which: "best" or "latest".
 
     Returns:
-      Parameters, the moving average if there is one (as `State.evaluated`), as nested
-      dictionaries on the default device; and `extra`.
+        Parameters, the moving average if there is one (as `State.evaluated`), as nested
+        dictionaries on the default device; and `extra`.
 
     Raises:
-      FileNotFoundError: If there is no such checkpoint.
-      ValueError: If none of them can be read, or `which` is neither.
+        FileNotFoundError: If there is no such checkpoint.
+        ValueError: If none of them can be read, or `which` is neither.
     """
     if which not in ("best", "latest"):
         raise ValueError(f"`which` is {which!r}; choose best or latest.")
@@ -120,9 +120,9 @@ class _Saved(NamedTuple):
     """A checkpoint as it was read.
 
     Attributes:
-      folder: Where it lies.
-      arrays: Host arrays by the names on the way to them.
-      extra: What was saved beside the state.
+        folder: Where it lies.
+        arrays: Host arrays by the names on the way to them.
+        extra: What was saved beside the state.
     """
 
     folder: Path
@@ -160,7 +160,7 @@ def _save(folder: Path, state: State, extra: Mapping[str, Any]) -> None:
 
 
 def _finish(folder: Path, temporary: Path, record: str) -> None:
-    """Notes what was written and gives it its number; removes the oldest."""
+    """Note what was written and give it its number; remove the oldest."""
     numbers = _numbers(folder)
     checksums = {name: _checksum(temporary / name) for name in _files(temporary)}
     checksums[_RECORD] = zlib.crc32(record.encode())
@@ -185,7 +185,7 @@ def _restore(folder: Path, like: State) -> tuple[State, Extra] | None:
 
 
 def _whole_checkpoints(folder: Path) -> Iterator[_Saved]:
-    """Reads checkpoints, newest first, and warns of those that are damaged."""
+    """Read checkpoints, newest first, and warns of those that are damaged."""
     reason = None
     for number in reversed(_numbers(folder)):
         place = folder / str(number)
@@ -205,7 +205,7 @@ def _whole_checkpoints(folder: Path) -> Iterator[_Saved]:
 
 
 def _read(place: Path) -> _Saved:
-    """Reads a checkpoint whose files are all as they were written."""
+    """Read a checkpoint whose files are all as they were written."""
     content = json.loads((place / _RECORD).read_text())
     found = {name: _checksum(place / name) for name in _files(place)}
     found[_RECORD] = zlib.crc32(content["record"].encode())

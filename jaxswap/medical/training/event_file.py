@@ -27,9 +27,9 @@ class EventFile:
     """A new file of events in a folder of them.
 
     Args:
-      folder: Made if it is missing.
-      purge_step: TensorBoard forgets what older files have from this step on; None to
-        keep all of it.
+        folder: Made if it is missing.
+        purge_step: TensorBoard forgets what older files have from this step on; None to
+            keep all of it.
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
@@ -46,11 +46,11 @@ class EventFile:
             self._writer.write_event(event)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes scalars by tag; they are on disk two seconds later at most.
+        """Write scalars by tag; they are on disk two seconds later at most.
 
         Args:
-          step: Where they are drawn.
-          values: By tag, such as "train/loss".
+            step: Where they are drawn.
+            values: By tag, such as "train/loss".
         """
         scalars = [
             _summaries.Summary.Value(tag=tag, simple_value=x)
@@ -64,10 +64,10 @@ class EventFile:
             self.flush()
 
     def flush(self) -> None:
-        """Puts everything on disk."""
+        """Put everything on disk."""
         self._writer.flush()
         self._flushed = time.monotonic()
 
     def close(self) -> None:
-        """Puts everything on disk and closes the file."""
+        """Put everything on disk and closes the file."""
         self._writer.close()

@@ -26,7 +26,7 @@ def last_words(message: str) -> Iterator[None]:
     """Has a line written to stderr if this process ends within the context.
 
     Args:
-      message: The line.
+        message: The line.
     """
     waiting = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _WAIT, f"{message}\n"],

@@ -17,19 +17,19 @@ _SPATIAL_AXES = (-4, -3, -2)
 
 
 def soft_dice(probabilities: Array, targets: Array, smoothing: float = 1e-5) -> Array:
-    """Computes the Dice coefficient of each class of each example.
+    """Compute the Dice coefficient of each class of each example.
 
     Args:
-      probabilities: Predictions in 0..1, (..., depth, height, width, class).
-      targets: Truth in 0..1, same shape.
-      smoothing: Added to numerator and denominator, in voxels.
+        probabilities: Predictions in 0..1, (..., depth, height, width, class).
+        targets: Truth in 0..1, same shape.
+        smoothing: Added to numerator and denominator, in voxels.
 
     Returns:
-      Coefficients in 0..1 as float32, (..., class).
+        Coefficients in 0..1 as float32, (..., class).
 
     References:
-      Milletari, Navab, Ahmadi 2016, V-Net; `weighted_dice_coefficient` of
-      ellisdg/3DUnetCNN.
+        Milletari, Navab, Ahmadi 2016, V-Net; `weighted_dice_coefficient` of
+        ellisdg/3DUnetCNN.
     """
     probabilities = probabilities.astype(jnp.float32)
     targets = targets.astype(jnp.float32)
@@ -39,20 +39,20 @@ def soft_dice(probabilities: Array, targets: Array, smoothing: float = 1e-5) -> 
 
 
 def dice_loss(logits: Array, targets: Array, smoothing: float = 1e-5) -> Array:
-    """Computes minus the mean soft Dice over examples and classes.
+    """Compute minus the mean soft Dice over examples and classes.
 
     Classes are independent: each logit passes through a sigmoid, as in the papers.
 
     Args:
-      logits: Output of the network, (batch, depth, height, width, class).
-      targets: Truth in 0..1, same shape, any numeric type.
-      smoothing: See `soft_dice`.
+        logits: Output of the network, (batch, depth, height, width, class).
+        targets: Truth in 0..1, same shape, any numeric type.
+        smoothing: See `soft_dice`.
 
     Returns:
-      The loss in -1..0, float32.
+        The loss in -1..0, float32.
 
     Raises:
-      ValueError: If the shapes differ.
+        ValueError: If the shapes differ.
     """
     if logits.shape != targets.shape:
         raise ValueError(
@@ -63,20 +63,20 @@ def dice_loss(logits: Array, targets: Array, smoothing: float = 1e-5) -> Array:
 
 
 def dice_cross_entropy_loss(logits: Array, targets: Array) -> Array:
-    """Computes `dice_loss` plus the mean binary cross-entropy over voxels and classes.
+    """Compute `dice_loss` plus the mean binary cross-entropy over voxels and classes.
 
     Dice alone has almost no gradient for a small class that is never predicted; the
     cross-entropy brings it back. nnU-Net trains with this sum.
 
     Args:
-      logits: Output of the network, (batch, depth, height, width, class).
-      targets: Truth in 0..1, same shape, any numeric type.
+        logits: Output of the network, (batch, depth, height, width, class).
+        targets: Truth in 0..1, same shape, any numeric type.
 
     Returns:
-      The loss, at least -1, float32.
+        The loss, at least -1, float32.
 
     Raises:
-      ValueError: If the shapes differ.
+        ValueError: If the shapes differ.
     """
     dice = dice_loss(logits, targets)
     logits, targets = logits.astype(jnp.float32), targets.astype(jnp.float32)
@@ -87,36 +87,36 @@ def dice_scores(predicted: Array, truth: Array, classes: int) -> Array:
     """Scores a label map: Dice of each class except the background.
 
     Args:
-      predicted: Labels 0..classes, (..., depth, height, width), integers.
-      truth: Labels, same shape.
-      classes: Number of classes besides background 0.
+        predicted: Labels 0..classes, (..., depth, height, width), integers.
+        truth: Labels, same shape.
+        classes: Number of classes besides background 0.
 
     Returns:
-      Scores in 0..1 as float32, (..., classes). One where a class is in neither map.
+        Scores in 0..1 as float32, (..., classes). One where a class is in neither map.
     """
     predicted_masks = jax.nn.one_hot(predicted - 1, classes)
     return soft_dice(predicted_masks, jax.nn.one_hot(truth - 1, classes))
 
 
 def dice_focal_loss(logits: Array, targets: Array, gamma: float = 2.0) -> Array:
-    """Computes `dice_loss` plus the mean focal loss over voxels and classes.
+    """Compute `dice_loss` plus the mean focal loss over voxels and classes.
 
     The focal loss is the cross-entropy in which a voxel counts the less the surer the
     network already is of it, so that the easy background does not drown the rest.
 
     Args:
-      logits: Output of the network, (batch, depth, height, width, class).
-      targets: Truth in 0..1, same shape, any numeric type.
-      gamma: How fast sure voxels lose weight.
+        logits: Output of the network, (batch, depth, height, width, class).
+        targets: Truth in 0..1, same shape, any numeric type.
+        gamma: How fast sure voxels lose weight.
 
     Returns:
-      The loss, at least -1, float32.
+        The loss, at least -1, float32.
 
     Raises:
-      ValueError: If the shapes differ.
+        ValueError: If the shapes differ.
 
     References:
-      Lin et al. 2017, Focal Loss for Dense Object Detection.
+        Lin et al. 2017, Focal Loss for Dense Object Detection.
     """
     dice = dice_loss(logits, targets)
     logits, targets = logits.astype(jnp.float32), targets.astype(jnp.float32)

@@ -36,20 +36,20 @@ def class_count(label_map: LabelMap) -> int:
     """Number of logits a voxel: one a region, and background where they exclude.
 
     Args:
-      label_map: What the labels mean.
+        label_map: What the labels mean.
     """
     return len(label_map.regions) + label_map.is_exclusive
 
 
 def probabilities_of(logits: Array, label_map: LabelMap) -> Array:
-    """Turns logits into the probability of each region.
+    """Turn logits into the probability of each region.
 
     Args:
-      logits: Output of the network, (..., class), see `class_count`.
-      label_map: Regions, in the order of the classes.
+        logits: Output of the network, (..., class), see `class_count`.
+        label_map: Regions, in the order of the classes.
 
     Returns:
-      Probabilities, float32, (..., region).
+        Probabilities, float32, (..., region).
     """
     logits = logits.astype(jnp.float32)
     if label_map.is_exclusive:
@@ -61,13 +61,13 @@ def labels_of(probabilities: Array, label_map: LabelMap) -> Array:
     """Decides which label each voxel has.
 
     Args:
-      probabilities: From `probabilities_of`, or a mean of several, (..., region).
-      label_map: The regions.
+        probabilities: From `probabilities_of`, or a mean of several, (..., region).
+        label_map: The regions.
 
     Returns:
-      Labels in the numbers of the map, uint8, (...). Overlapping regions are those
-      of probability above one half, the later overwriting the earlier; of exclusive
-      ones the most probable wins, background included.
+        Labels in the numbers of the map, uint8, (...). Overlapping regions are those
+        of probability above one half, the later overwriting the earlier; of exclusive
+        ones the most probable wins, background included.
     """
     if not label_map.is_exclusive:
         return label_map.to_labels(probabilities > 0.5)
@@ -80,19 +80,19 @@ def labels_of(probabilities: Array, label_map: LabelMap) -> Array:
 def segmentation_loss(
     logits: Array, labels: Array, label_map: LabelMap, loss: str = "dice_ce"
 ) -> Array:
-    """Computes the loss of one level.
+    """Compute the loss of one level.
 
     Args:
-      logits: Output of the network, (batch, x, y, z, class), see `class_count`.
-      labels: Label map, (batch, x, y, z), integers.
-      label_map: What the labels mean.
-      loss: "dice", "dice_ce" (with cross-entropy) or "dice_focal".
+        logits: Output of the network, (batch, x, y, z, class), see `class_count`.
+        labels: Label map, (batch, x, y, z), integers.
+        label_map: What the labels mean.
+        loss: "dice", "dice_ce" (with cross-entropy) or "dice_focal".
 
     Returns:
-      The loss, a float32 scalar; smaller is better, about -1 at best.
+        The loss, a float32 scalar; smaller is better, about -1 at best.
 
     Raises:
-      ValueError: If `loss` is none of these, or the shapes do not fit.
+        ValueError: If `loss` is none of these, or the shapes do not fit.
     """
     if loss not in LOSSES:
         raise ValueError(f"`loss` is {loss!r}; choose one of {', '.join(LOSSES)}.")
@@ -111,22 +111,22 @@ def segmentation_loss(
 def deeply_supervised_loss(
     levels: Sequence[Array], labels: Array, label_map: LabelMap, loss: str = "dice_ce"
 ) -> Array:
-    """Computes the weighted mean of the losses of several levels.
+    """Compute the weighted mean of the losses of several levels.
 
     Each level weighs half of the one before; the coarsest does not count, because at
     that size a label is often gone.
 
     Args:
-      levels: Logits, finest first, each with half the sides of the one before.
-      labels: Label map of the finest level, (batch, x, y, z).
-      label_map: What the labels mean.
-      loss: See `segmentation_loss`.
+        levels: Logits, finest first, each with half the sides of the one before.
+        labels: Label map of the finest level, (batch, x, y, z).
+        label_map: What the labels mean.
+        loss: See `segmentation_loss`.
 
     Returns:
-      The loss, a float32 scalar.
+        The loss, a float32 scalar.
 
     References:
-      Isensee et al. 2021, nnU-Net.
+        Isensee et al. 2021, nnU-Net.
     """
     counted = levels[:-1] or levels
     weights = [0.5**level for level in range(len(counted))]

@@ -32,15 +32,16 @@ class Processes:
     """How the processes of a run find one another.
 
     Attributes:
-      coordinator: Where process 0 listens, `HOST:PORT`; None asks the cluster's
-        environment, as are the others.
-      count: Number of processes.
-      process: Number of this one, from 0.
-      heartbeat_seconds: After so long without a sign of life a process counts as dead.
-      joining_seconds: How long to wait for all of them at the start.
+        coordinator: Where process 0 listens, `HOST:PORT`; None asks the cluster's
+            environment, as are the others.
+        count: Number of processes.
+        process: Number of this one, from 0.
+        heartbeat_seconds: After so long without a sign of life a process counts as
+            dead.
+        joining_seconds: How long to wait for all of them at the start.
 
     Raises:
-      ValueError: If the values do not fit one another.
+        ValueError: If the values do not fit one another.
     """
 
     coordinator: str | None = None
@@ -81,17 +82,17 @@ class Processes:
 
 @contextmanager
 def joined(processes: Processes) -> Iterator[None]:
-    """Waits until all processes are there; to be used before JAX looks for devices.
+    """Wait until all processes are there; to be used before JAX looks for devices.
 
     If another process dies within the context, this one ends with exit code 1; or JAX
     ends it with another, after `heartbeat_seconds` and some seconds more.
 
     Args:
-      processes: How they find one another.
+        processes: How they find one another.
 
     Raises:
-      ValueError: If nothing in the environment says where the others are.
-      ProcessError: If they did not all come.
+        ValueError: If nothing in the environment says where the others are.
+        ProcessError: If they did not all come.
     """
     _join(processes)
     try:
@@ -142,7 +143,7 @@ def is_first() -> bool:
 
 
 def wait_for_all(what: str) -> None:
-    """Waits until every process has come here."""
+    """Wait until every process has come here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
 
@@ -155,13 +156,13 @@ def any_process(flag: bool) -> bool:
 
 
 def known_to_any(values: np.ndarray) -> np.ndarray:
-    """Fills what is NaN here with what another process knows; all have to ask.
+    """Fill what is NaN here with what another process knows; all have to ask.
 
     Args:
-      values: float64, of the same shape in all processes.
+        values: Float64, of the same shape in all processes.
 
     Returns:
-      The values, the same in all processes.
+        The values, the same in all processes.
     """
     if jax.process_count() == 1:
         return values
@@ -179,13 +180,13 @@ def made_by_first(make: Callable[[], bytes]) -> bytes:
     """What the first process makes, in all of them; each has to ask.
 
     Args:
-      make: Called in the first process alone.
+        make: Called in the first process alone.
 
     Returns:
-      Its result.
+        Its result.
 
     Raises:
-      ValueError: If that could not be made; in all processes, with the same text.
+        ValueError: If that could not be made; in all processes, with the same text.
     """
     if jax.process_count() == 1:
         return make()
@@ -210,12 +211,12 @@ def made_by_first(make: Callable[[], bytes]) -> bytes:
 
 @contextmanager
 def interruption() -> Iterator[list[int]]:
-    """Collects the signals SIGINT and SIGTERM, for all processes to stop together.
+    """Collect the signals SIGINT and SIGTERM, for all processes to stop together.
 
     With one process they act as ever. A second signal acts at once.
 
     Yields:
-      A list that holds the number of a signal once it has come.
+        A list that holds the number of a signal once it has come.
     """
     received: list[int] = []
     if jax.process_count() == 1:

@@ -30,14 +30,14 @@ def save_progress(
     """Draws the curves of a run.
 
     Args:
-      path: PNG to write; it appears whole or not at all.
-      losses: Step and loss, by step. The curve is smoothed, with what it smooths
-        behind it.
-      validation: Step and Dice by region, by step. Beyond eight regions only their
-        mean has a name.
+        path: PNG to write; it appears whole or not at all.
+        losses: Step and loss, by step. The curve is smoothed, with what it smooths
+            behind it.
+        validation: Step and Dice by region, by step. Beyond eight regions only their
+            mean has a name.
 
     Returns:
-      The path.
+        The path.
     """
     panels = [bool(losses), bool(validation)].count(True) or 1
     figure = Figure(figsize=(9, 1.0 + 3.4 * panels), layout="constrained")
@@ -61,15 +61,15 @@ def smooth(values: np.ndarray, span: float) -> np.ndarray:
     """Averages each value with those before it, the farther the less.
 
     Args:
-      values: In the order of time; what is not finite is passed over.
-      span: Over how many values the weight falls to 1/e.
+        values: In the order of time; what is not finite is passed over.
+        span: Over how many values the weight falls to 1/e.
 
     Returns:
-      The exponential mean, of the same length, without the pull of its start.
+        The exponential mean, of the same length, without the pull of its start.
 
     Example:
-      >>> smooth(np.array([1.0, 1.0, float("nan"), 1.0]), 2.0)
-      array([1., 1., 1., 1.])
+        >>> smooth(np.array([1.0, 1.0, float("nan"), 1.0]), 2.0)
+        array([1., 1., 1., 1.])
     """
     decay = float(np.exp(-1 / span))
     total = weight = 0.0

@@ -27,11 +27,11 @@ class RunCases:
     """What a run trains and validates on.
 
     Attributes:
-      training: Prepared cases with labels.
-      validation: The cases of the fold that is left out.
-      channels: Names of the images' channels.
-      label_map: What labels mean.
-      shape: Voxels of a whole volume as the network sees it; cases are padded to it.
+        training: Prepared cases with labels.
+        validation: The cases of the fold that is left out.
+        channels: Names of the images' channels.
+        label_map: What labels mean.
+        shape: Voxels of a whole volume as the network sees it; cases are padded to it.
     """
 
     training: tuple[Prepared, ...]
@@ -48,7 +48,7 @@ class RunCases:
     def batches(
         self, config: RunConfig, start_step: int, part: Part | None = None
     ) -> Generator[Batch, None, None]:
-        """Yields the training batches, or a part of each, from a step on."""
+        """Yield the training batches, or a part of each, from a step on."""
         share = 0.0 if config.patch is None else config.foreground_share
         return batches(
             self.training,
@@ -70,22 +70,22 @@ def load_cases(
     started: Callable[[int], None] = lambda count: None,
     advance: Callable[[], None] = lambda: None,
 ) -> RunCases:
-    """Finds, splits and prepares the cases of a run.
+    """Find, split and prepare the cases of a run.
 
     Args:
-      config: The run.
-      multiple: Each side that the network sees must be divisible by this.
-      cache: Folder of prepared cases.
-      started: Called with the number of cases once they are known.
-      advance: Called after each case.
+        config: The run.
+        multiple: Each side that the network sees must be divisible by this.
+        cache: Folder of prepared cases.
+        started: Called with the number of cases once they are known.
+        advance: Called after each case.
 
     Returns:
-      The cases.
+        The cases.
 
     Raises:
-      ValueError: If the data set cannot be trained on: no labels, unknown labels, too
-        few cases, a brain that does not fit `shape`.
-      FileNotFoundError: If the data set, or a file of a case, is missing.
+        ValueError: If the data set cannot be trained on: no labels, unknown labels, too
+            few cases, a brain that does not fit `shape`.
+        FileNotFoundError: If the data set, or a file of a case, is missing.
     """
     dataset = find_dataset(config.data, layout=config.layout, edition=config.edition)
     if dataset.label_map is None:
@@ -133,14 +133,14 @@ def common_shape(cases: Sequence[Prepared]) -> Shape:
 
 
 def padded(array: np.ndarray, shape: Shape) -> tuple[np.ndarray, Shape]:
-    """Puts an array into the middle of a larger one of zeros.
+    """Put an array into the middle of a larger one of zeros.
 
     Args:
-      array: (x, y, z, ...).
-      shape: Voxels of the result, nowhere less than the array's.
+        array: (x, y, z, ...).
+        shape: Voxels of the result, nowhere less than the array's.
 
     Returns:
-      The larger array and where the smaller one starts in it.
+        The larger array and where the smaller one starts in it.
     """
     # No voxel is drawn, as there is no room to choose from.
     start = choose_start(0, array.shape[:3], shape, 0, None)

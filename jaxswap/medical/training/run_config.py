@@ -36,46 +36,46 @@ class RunConfig:
     """A training run.
 
     Attributes:
-      data: Folder of the data set, or a datalist.
-      layout: Its layout; None finds out.
-      edition: What its labels mean; None finds out.
-      fold: Which fold validates.
-      folds: Number of folds.
-      network: "isensee2017", "residual", or `package.module:Class` of a Flax module.
-      network_options: Arguments of the network, such as `base_filters`.
-      shape: Voxels that the network sees of a whole volume; None takes the smallest
-        shape into which every brain of the data set fits.
-      spacing_mm: Voxel size to resample to; None leaves voxels as they are.
-      patch: Voxels along each side of a patch; None trains on whole volumes.
-      foreground_share: Share of patches that have to contain a label.
-      batch: Volumes or patches per step.
-      accumulate: Steps whose gradients are summed for one update.
-      steps: Training steps.
-      loss: "dice", "dice_ce" or "dice_focal".
-      deep_supervision: Whether each level of the decoder is scored.
-      optimizer: "adam" or "sgd" (Nesterov momentum 0.99).
-      learning_rate: Rate at the start.
-      weight_decay: Decoupled weight decay.
-      schedule: How the rate falls: "constant", "cosine" or "polynomial" (power 0.9).
-      average_decay: Decay of the moving average of the parameters; 0 for none.
-      precision: Type of the features. Parameters are float32.
-      augment: Random changes of the training cases; None for none.
-      offload: Whether the loss goes through `jaxswap.offload`.
-      device_memory: Bytes of the GPU that the step may use, such as "16GiB"; None
-        swaps by the default policy, which knows no budget.
-      host_memory: Pinned host memory that may be used; None for all there is.
-      target: GPU to plan for; None is JAX's default device.
-      host_optimizer: Whether the optimizer's state lives in host memory.
-      mesh: Devices that split the batch and space, such as "data=2,depth=4"; None for
-        one device, or all devices of several processes, each with its part of the
-        batch.
-      workers: Processes that read batches ahead; 0 for threads.
-      validate_every: Steps between validations.
-      checkpoint_every: Steps between checkpoints.
-      seed: Seed of parameters, order of cases, patches, augmentation and dropout.
+        data: Folder of the data set, or a datalist.
+        layout: Its layout; None finds out.
+        edition: What its labels mean; None finds out.
+        fold: Which fold validates.
+        folds: Number of folds.
+        network: "isensee2017", "residual", or `package.module:Class` of a Flax module.
+        network_options: Arguments of the network, such as `base_filters`.
+        shape: Voxels that the network sees of a whole volume; None takes the smallest
+            shape into which every brain of the data set fits.
+        spacing_mm: Voxel size to resample to; None leaves voxels as they are.
+        patch: Voxels along each side of a patch; None trains on whole volumes.
+        foreground_share: Share of patches that have to contain a label.
+        batch: Volumes or patches per step.
+        accumulate: Steps whose gradients are summed for one update.
+        steps: Training steps.
+        loss: "dice", "dice_ce" or "dice_focal".
+        deep_supervision: Whether each level of the decoder is scored.
+        optimizer: "adam" or "sgd" (Nesterov momentum 0.99).
+        learning_rate: Rate at the start.
+        weight_decay: Decoupled weight decay.
+        schedule: How the rate falls: "constant", "cosine" or "polynomial" (power 0.9).
+        average_decay: Decay of the moving average of the parameters; 0 for none.
+        precision: Type of the features. Parameters are float32.
+        augment: Random changes of the training cases; None for none.
+        offload: Whether the loss goes through `jaxswap.offload`.
+        device_memory: Bytes of the GPU that the step may use, such as "16GiB"; None
+            swaps by the default policy, which knows no budget.
+        host_memory: Pinned host memory that may be used; None for all there is.
+        target: GPU to plan for; None is JAX's default device.
+        host_optimizer: Whether the optimizer's state lives in host memory.
+        mesh: Devices that split the batch and space, such as "data=2,depth=4"; None for
+            one device, or all devices of several processes, each with its part of the
+            batch.
+        workers: Processes that read batches ahead; 0 for threads.
+        validate_every: Steps between validations.
+        checkpoint_every: Steps between checkpoints.
+        seed: Seed of parameters, order of cases, patches, augmentation and dropout.
 
     Raises:
-      ValueError: If a value does not fit; the message names it and what would.
+        ValueError: If a value does not fit; the message names it and what would.
     """
 
     data: Path
@@ -158,22 +158,22 @@ class RunConfig:
             raise ValueError("`host_memory` is a part of a plan: give `device_memory`.")
 
     def to_yaml(self) -> str:
-        """Writes every value as YAML."""
+        """Write every value as YAML."""
         return yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False)
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Reads the values that a YAML file gives.
+    """Read the values that a YAML file gives.
 
     Args:
-      path: The file, a mapping from names of `RunConfig` to values.
+        path: The file, a mapping from names of `RunConfig` to values.
 
     Returns:
-      The values, not checked yet; see `make_config`.
+        The values, not checked yet; see `make_config`.
 
     Raises:
-      FileNotFoundError: If there is no such file.
-      ValueError: If it is no YAML mapping.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no YAML mapping.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such configuration file.")
@@ -191,20 +191,20 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def make_config(values: Mapping[str, Any]) -> RunConfig:
-    """Checks names and types of values and makes a configuration of them.
+    """Check names and types of values and make a configuration of them.
 
     Args:
-      values: By name of the attribute; what is left out has its default.
+        values: By name of the attribute; what is left out has its default.
 
     Returns:
-      The configuration.
+        The configuration.
 
     Raises:
-      ValueError: If a name is not known, a value has the wrong type or does not fit.
+        ValueError: If a name is not known, a value has the wrong type or does not fit.
 
     Example:
-      >>> make_config({"data": "cases", "steps": 10, "shape": [96, 96, 96]}).shape
-      (96, 96, 96)
+        >>> make_config({"data": "cases", "steps": 10, "shape": [96, 96, 96]}).shape
+        (96, 96, 96)
     """
     values = dict(values)
     _check_names(values, {f.name for f in dataclasses.fields(RunConfig)})
@@ -224,20 +224,20 @@ def make_config(values: Mapping[str, Any]) -> RunConfig:
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Reads `name=value`; the value is YAML, as in a configuration file.
+    """Read `name=value`; the value is YAML, as in a configuration file.
 
     Args:
-      text: What the user wrote after `--set`.
+        text: What the user wrote after `--set`.
 
     Returns:
-      Name and value.
+        Name and value.
 
     Raises:
-      ValueError: If it is none.
+        ValueError: If it is none.
 
     Example:
-      >>> parse_setting("shape=[96, 96, 64]")
-      ('shape', [96, 96, 64])
+        >>> parse_setting("shape=[96, 96, 64]")
+        ('shape', [96, 96, 64])
     """
     name, separator, value = text.partition("=")
     if not separator or not name.strip():

@@ -21,9 +21,9 @@ class BatchInputs:
     """Turns what is read for a step into what the step is given.
 
     Args:
-      config: The run.
-      shape: Of a batch of images, (batch, x, y, z, channel).
-      mesh: The devices of the run; None for one.
+        config: The run.
+        shape: Of a batch of images, (batch, x, y, z, channel).
+        mesh: The devices of the run; None for one.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class BatchInputs:
 
 
 def place_state(state: State, mesh: RunMesh | None) -> State:
-    """Puts a state on every device of a mesh."""
+    """Put a state on every device of a mesh."""
     return state if mesh is None else mesh.replicate(state)
 
 

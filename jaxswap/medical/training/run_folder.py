@@ -38,10 +38,10 @@ class Trained:
     """What a prediction needs to know of a run.
 
     Attributes:
-      config: What the run did.
-      channels: Names of the channels, in order.
-      shape: Voxels of a whole volume as the network saw it.
-      label_map: What labels mean.
+        config: What the run did.
+        channels: Names of the channels, in order.
+        shape: Voxels of a whole volume as the network saw it.
+        label_map: What labels mean.
     """
 
     config: RunConfig
@@ -55,7 +55,7 @@ class RunFolder:
     """The folder of a run.
 
     Attributes:
-      path: Where it is, or will be.
+        path: Where it is, or will be.
     """
 
     path: Path
@@ -71,11 +71,11 @@ class RunFolder:
         return (self.path / "config.yaml").is_file()
 
     def check(self, config: RunConfig, *, is_resumed: bool) -> None:
-        """Raises ValueError if the folder does not fit what is to be done.
+        """Raise ValueError if the folder does not fit what is to be done.
 
         Args:
-          config: The run.
-          is_resumed: Whether a run is meant to be there already.
+            config: The run.
+            is_resumed: Whether a run is meant to be there already.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"{self.path} is a file; a run needs a folder.")
@@ -103,7 +103,7 @@ class RunFolder:
     def write(
         self, config: RunConfig, cases: RunCases, plan: jaxswap.Plan | None
     ) -> None:
-        """Writes the configuration, what labels mean, and the plan."""
+        """Write the configuration, what labels mean, and the plan."""
         label_map = cases.label_map
         description = {
             "channels": cases.channels,
@@ -127,10 +127,10 @@ class RunFolder:
             temporary.write_text(config.to_yaml())
 
     def read(self) -> Trained:
-        """Reads what `write` wrote.
+        """Read what `write` wrote.
 
         Raises:
-          ValueError: If the folder holds no run, or a damaged one.
+            ValueError: If the folder holds no run, or a damaged one.
         """
         config = self.path / "config.yaml"
         if not self.is_run:

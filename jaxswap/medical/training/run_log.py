@@ -27,8 +27,8 @@ class Row(NamedTuple):
     """One row of a table.
 
     Attributes:
-      step: Optimizer steps done.
-      values: By name of the column.
+        step: Optimizer steps done.
+        values: By name of the column.
     """
 
     step: int
@@ -39,8 +39,8 @@ class History(NamedTuple):
     """What a run has logged, in the order of the steps.
 
     Attributes:
-      metrics: A row for each step that was logged.
-      validation: A row for each validation, by region.
+        metrics: A row for each step that was logged.
+        validation: A row for each validation, by region.
     """
 
     metrics: list[Row]
@@ -54,22 +54,22 @@ class RunLog:
     none of them before the first row.
 
     Args:
-      folder: Of the run; made with the first row.
-      resumed_step: For a run that goes on: its rows after this step are dropped, as
-        they will come again. None for a new run.
+        folder: Of the run; made with the first row.
+        resumed_step: For a run that goes on: its rows after this step are dropped, as
+            they will come again. None for a new run.
 
     Raises:
-      ValueError: If the folder holds a log but `resumed_step` is None, or if a table
-        in it cannot be read.
+        ValueError: If the folder holds a log but `resumed_step` is None, or if a table
+            in it cannot be read.
 
     Example:
-      >>> import tempfile
-      >>> folder = tempfile.mkdtemp()
-      >>> with RunLog(folder) as log:
-      ...     log.write(1, {"loss": 0.5})
-      ...     log.write_validation(1, {"whole tumour": 0.75})
-      >>> read_history(folder).metrics
-      [Row(step=1, values={'loss': 0.5})]
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> with RunLog(folder) as log:
+        ...     log.write(1, {"loss": 0.5})
+        ...     log.write_validation(1, {"whole tumour": 0.75})
+        >>> read_history(folder).metrics
+        [Row(step=1, values={'loss': 0.5})]
     """
 
     def __init__(self, folder: str | Path, resumed_step: int | None = None) -> None:
@@ -87,28 +87,28 @@ class RunLog:
         self._events: EventFile | None = None
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
-        """Logs a training step.
+        """Log a training step.
 
         Args:
-          step: Its number, more than in the row before.
-          values: Numbers, or arrays of one, by name. "loss" is drawn.
+            step: Its number, more than in the row before.
+            values: Numbers, or arrays of one, by name. "loss" is drawn.
 
         Raises:
-          ValueError: If the step is not more than the last, a value is no number, or a
-            name is "step".
+            ValueError: If the step is not more than the last, a value is no number, or
+                a name is "step".
         """
         row = self._metrics.append(step, values)
         self._scalars("train", row)
 
     def write_validation(self, step: int, dice: Mapping[str, Any]) -> None:
-        """Logs a validation and draws the progress.
+        """Log a validation and draws the progress.
 
         Args:
-          step: Number of steps done.
-          dice: Mean Dice by region; NaN where it is not defined.
+            step: Number of steps done.
+            dice: Mean Dice by region; NaN where it is not defined.
 
         Raises:
-          ValueError: As for `write`.
+            ValueError: As for `write`.
         """
         row = self._validation.append(step, dice)
         self._scalars("dice", row)
@@ -154,17 +154,17 @@ class RunLog:
 
 
 def read_history(folder: str | Path) -> History:
-    """Reads back what a run has logged.
+    """Read back what a run has logged.
 
     Args:
-      folder: Of the run.
+        folder: Of the run.
 
     Returns:
-      The rows; none where there is no table. A last row cut short by a crash is left
-      out.
+        The rows; none where there is no table. A last row cut short by a crash is left
+        out.
 
     Raises:
-      ValueError: If a table is none.
+        ValueError: If a table is none.
     """
     folder = Path(folder)
     return History(_read(folder / METRICS), _read(folder / VALIDATION))
@@ -174,7 +174,7 @@ class _Table:
     """A CSV file that grows by rows.
 
     Attributes:
-      rows: All rows so far.
+        rows: All rows so far.
     """
 
     def __init__(self, path: Path, rows: Iterable[Row], last: int) -> None:
@@ -204,7 +204,7 @@ class _Table:
             self._file = None
 
     def _rewrite(self) -> None:
-        """Writes all rows, so that dropped ones go and new columns have a place."""
+        """Write all rows, so that dropped ones go and new columns have a place."""
         self.close()
         names = (name for row in self.rows for name in row.values)
         self._columns = list(dict.fromkeys(names))

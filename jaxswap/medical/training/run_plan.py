@@ -27,8 +27,8 @@ class PlannedLoss:
     """The loss that a run differentiates.
 
     Attributes:
-      loss: Offloaded, unless the run wants it plain.
-      plan: What was planned; None without a budget.
+        loss: Offloaded, unless the run wants it plain.
+        plan: What was planned; None without a budget.
     """
 
     loss: Loss
@@ -36,7 +36,7 @@ class PlannedLoss:
 
 
 def make_optimizer(config: RunConfig) -> optax.GradientTransformation:
-    """Makes the optimizer of a run, with its schedule and accumulation."""
+    """Make the optimizer of a run, with its schedule and accumulation."""
     updates = max(1, config.steps // config.accumulate)
     rate: Any = config.learning_rate
     if config.schedule == "cosine":
@@ -62,24 +62,24 @@ def plan_loss(
     images: jax.ShapeDtypeStruct,
     mesh: RunMesh | None = None,
 ) -> PlannedLoss:
-    """Makes the loss of a run and plans it for the run's budget.
+    """Make the loss of a run and plans it for the run's budget.
 
     The optimizer's state and the moving average are set aside: they lie beside the
     gradient's computation, on the device.
 
     Args:
-      config: The run.
-      network: Its network.
-      label_map: What labels mean.
-      images: Type of a batch of images, (batch, x, y, z, channel).
-      mesh: The devices over which it is split; budgets are those of each.
+        config: The run.
+        network: Its network.
+        label_map: What labels mean.
+        images: Type of a batch of images, (batch, x, y, z, channel).
+        mesh: The devices over which it is split; budgets are those of each.
 
     Returns:
-      The loss.
+        The loss.
 
     Raises:
-      ValueError: If the budget, target or network do not fit.
-      jaxswap.BudgetError: If nothing fits into the budget; a ValueError too.
+        ValueError: If the budget, target or network do not fit.
+        jaxswap.BudgetError: If nothing fits into the budget; a ValueError too.
     """
     if config.deep_supervision:
         check_deep_supervision(network, config.network)
@@ -145,9 +145,9 @@ def count_state_bytes(
     """Bytes of parameters, optimizer state and average on the device.
 
     Args:
-      config: The run.
-      network: Its network.
-      images: Type of a batch of images.
+        config: The run.
+        network: Its network.
+        images: Type of a batch of images.
     """
     parameters = jax.eval_shape(network.init, jax.random.key(0), images)
     leaves = jax.tree.leaves(parameters)

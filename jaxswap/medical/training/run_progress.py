@@ -21,7 +21,7 @@ class RunProgress:
     """A bar with loss, speed, memory and time left; lines for what happened.
 
     Args:
-      console: Where it is drawn.
+        console: Where it is drawn.
     """
 
     def __init__(self, console: Console) -> None:
@@ -38,7 +38,7 @@ class RunProgress:
         self._memory = ""
 
     def __enter__(self) -> RunProgress:
-        """Starts to draw."""
+        """Start to draw."""
         self._bar.start()
         return self
 
@@ -52,7 +52,7 @@ class RunProgress:
         self._bar.stop()
 
     def count(self, what: str, total: int) -> None:
-        """Counts something else than steps from now on."""
+        """Count something else than steps from now on."""
         self._bar.reset(self._task, total=total, description=what, status="")
 
     def advance_one(self) -> None:
@@ -60,25 +60,25 @@ class RunProgress:
         self._bar.advance(self._task)
 
     def start(self, done: int, steps: int) -> None:
-        """Counts steps from now on."""
+        """Count steps from now on."""
         self._bar.reset(
             self._task, total=steps, description="training", status="first step"
         )
         self._bar.update(self._task, completed=done)
 
     def say(self, what: str) -> None:
-        """Shows what takes a while."""
+        """Show what takes a while."""
         self._bar.update(self._task, status=what)
 
     def line(self, text: str) -> None:
-        """Prints a line above the bar."""
+        """Print a line above the bar."""
         self._bar.console.print(text, highlight=False)
 
     def show_memory(self, analysis: Any) -> None:
-        """Shows the memory of the compiled step.
+        """Show the memory of the compiled step.
 
         Args:
-          analysis: Its `memory_analysis()`, or None if the device has none.
+            analysis: Its `memory_analysis()`, or None if the device has none.
         """
         if analysis is None:
             return
@@ -100,7 +100,7 @@ class RunProgress:
         self._bar.update(self._task, completed=step, status=status)
 
     def validated(self, step: int, scores: dict[str, float]) -> None:
-        """Prints Dice of each region."""
+        """Print Dice of each region."""
         told = ", ".join(f"{region} {dice:.3f}" for region, dice in scores.items())
         self.line(f"step {step}: Dice {told}")
 

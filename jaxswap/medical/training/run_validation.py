@@ -20,10 +20,10 @@ class Validator:
     """Predicts and scores the validation cases of a run.
 
     Args:
-      config: The run.
-      cases: Its cases.
-      network: Its network.
-      mesh: Its devices; None for one.
+        config: The run.
+        cases: Its cases.
+        network: Its network.
+        mesh: Its devices; None for one.
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class Validator:
             )
 
     def scores(self, parameters: Any, say: Callable[[str], None]) -> dict[str, float]:
-        """Computes the mean Dice of each region; every process has to ask for it.
+        """Compute the mean Dice of each region; every process has to ask for it.
 
         Args:
-          parameters: Of the network.
-          say: Told which case is at hand.
+            parameters: Of the network.
+            say: Told which case is at hand.
 
         Returns:
-          Scores in 0..1 by the region's name, the same in all processes.
+            Scores in 0..1 by the region's name, the same in all processes.
         """
         cases, label_map = self._cases.validation, self._cases.label_map
         scores = np.full((len(cases), len(label_map.regions)), np.nan)

@@ -32,11 +32,11 @@ class TrainConfig:
     """How to train.
 
     Attributes:
-      steps: Number of optimizer steps.
-      learning_rate: Adam's rate at the start; it falls to zero along a cosine.
-      evaluate_every: Steps between evaluations. The first and the last step are
-        always evaluated.
-      seed: Seed of the initial parameters and of the cases.
+        steps: Number of optimizer steps.
+        learning_rate: Adam's rate at the start; it falls to zero along a cosine.
+        evaluate_every: Steps between evaluations. The first and the last step are
+            always evaluated.
+        seed: Seed of the initial parameters and of the cases.
     """
 
     steps: int = 80
@@ -73,7 +73,7 @@ TrainStep = Callable[[TrainState, Array, Array], tuple[TrainState, Array]]
 
 
 def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """Makes Adam with a cosine schedule."""
+    """Make Adam with a cosine schedule."""
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps, 0.02)
     return optax.adam(schedule)
 
@@ -86,20 +86,20 @@ def make_train_step(
     offload: bool = True,
     policy: Any = None,
 ) -> TrainStep:
-    """Makes the jitted training step.
+    """Make the jitted training step.
 
     Args:
-      model: Network from (batch, depth, height, width, channel) to logits.
-      optimizer: What turns gradients into updates.
-      loss: Of logits and targets.
-      offload: Whether the loss goes through `jaxswap.offload`. Value and gradient
-        are the same either way.
-      policy: Policy for `jaxswap.offload`; None for its own choice.
+        model: Network from (batch, depth, height, width, channel) to logits.
+        optimizer: What turns gradients into updates.
+        loss: Of logits and targets.
+        offload: Whether the loss goes through `jaxswap.offload`. Value and gradient
+            are the same either way.
+        policy: Policy for `jaxswap.offload`; None for its own choice.
 
     Returns:
-      A function of the state, a batch of images and one of targets in 0..1,
-      (batch, depth, height, width, class), that returns the new state and the loss.
-      It takes the old state's memory.
+        A function of the state, a batch of images and one of targets in 0..1,
+        (batch, depth, height, width, class), that returns the new state and the loss.
+        It takes the old state's memory.
     """
 
     def loss_of(parameters: Parameters, images: Array, targets: Array) -> Array:
@@ -150,18 +150,18 @@ def fit(
     """Trains with a progress bar.
 
     Args:
-      step: From `make_train_step`.
-      state: Initial state; its memory is taken.
-      batches: Images and targets, at least `config.steps` of them.
-      evaluate: Scores parameters on held-out cases.
-      config: Number of steps and when to evaluate.
-      console: Where the progress bar is drawn.
+        step: From `make_train_step`.
+        state: Initial state; its memory is taken.
+        batches: Images and targets, at least `config.steps` of them.
+        evaluate: Scores parameters on held-out cases.
+        config: Number of steps and when to evaluate.
+        console: Where the progress bar is drawn.
 
     Returns:
-      The final state and the evaluations, the first of them before training.
+        The final state and the evaluations, the first of them before training.
 
     Raises:
-      FloatingPointError: If the loss is not finite.
+        FloatingPointError: If the loss is not finite.
     """
     records = [Record(0, float("nan"), evaluate(state.parameters))]
     with _progress(console) as progress:

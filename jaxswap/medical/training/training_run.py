@@ -53,12 +53,12 @@ class Run:
     """A run whose data, network and plan are ready.
 
     Attributes:
-      config: What to do.
-      folder: Where to write.
-      cases: What to train on.
-      network: The network.
-      planned: Its loss, offloaded.
-      mesh: Its devices; None for one.
+        config: What to do.
+        folder: Where to write.
+        cases: What to train on.
+        network: The network.
+        planned: Its loss, offloaded.
+        mesh: Its devices; None for one.
     """
 
     config: RunConfig
@@ -87,20 +87,20 @@ class Run:
 def load_run(
     config: RunConfig, folder: RunFolder, cache: Path, progress: RunProgress
 ) -> Run:
-    """Prepares the cases of a run, then the run; writes nothing but the cache.
+    """Prepare the cases of a run, then the run; write nothing but the cache.
 
     Args:
-      config: What the run does.
-      folder: Where the run will leave its files.
-      cache: Folder of prepared cases.
-      progress: What the user sees meanwhile.
+        config: What the run does.
+        folder: Where the run will leave its files.
+        cache: Folder of prepared cases.
+        progress: What the user sees meanwhile.
 
     Returns:
-      The run, planned and ready for `train`.
+        The run, planned and ready for `train`.
 
     Raises:
-      ValueError: If data, network, budget or target do not fit.
-      FileNotFoundError: If the data set, or a file of a case, is missing.
+        ValueError: If data, network, budget or target do not fit.
+        FileNotFoundError: If the data set, or a file of a case, is missing.
     """
     mesh = make_run_mesh(config.mesh_shape)
     # How often it halves its grid does not depend on the classes, which cases tell.
@@ -121,16 +121,16 @@ def load_run(
 def prepare_run(
     config: RunConfig, folder: RunFolder, cases: RunCases, mesh: RunMesh | None = None
 ) -> Run:
-    """Makes the network and plans the loss; writes nothing.
+    """Make the network and plan the loss; write nothing.
 
     Args:
-      config: What to do.
-      folder: Where to write.
-      cases: What to train on.
-      mesh: The devices to train on; None for one.
+        config: What to do.
+        folder: Where to write.
+        cases: What to train on.
+        mesh: The devices to train on; None for one.
 
     Raises:
-      ValueError: If network, budget, target or mesh do not fit the data.
+        ValueError: If network, budget, target or mesh do not fit the data.
     """
     network = make_network(
         config.network,
@@ -160,16 +160,16 @@ def train(
     """Trains until the last step, from the latest checkpoint if there is one.
 
     Args:
-      run: From `load_run`.
-      progress: What the user sees.
-      stop_after: Asked after each step whether to stop early.
+        run: From `load_run`.
+        progress: What the user sees.
+        stop_after: Asked after each step whether to stop early.
 
     Returns:
-      Dice of each region at the last validation.
+        Dice of each region at the last validation.
 
     Raises:
-      FloatingPointError: If the loss is not finite; the checkpoint before is kept.
-      KeyboardInterrupt: If interrupted, once the latest state is saved.
+        FloatingPointError: If the loss is not finite; the checkpoint before is kept.
+        KeyboardInterrupt: If interrupted, once the latest state is saved.
     """
     config, cases = run.config, run.cases
     optimizer = make_optimizer(config)
@@ -227,7 +227,7 @@ class _Loop:
         self.inputs = BatchInputs(run.config, run.batch_shape, run.mesh)
 
     def run(self, state: State, stop_after: Callable[[int], bool]) -> None:
-        """Runs the steps that are missing."""
+        """Run the steps that are missing."""
         first, last = int(state.step), self.config.steps
         self.progress.start(first, last)
         batches = self.cases.batches(self.config, first, self.run_.part)
@@ -301,7 +301,7 @@ def describe(run: Run) -> str:
     """One paragraph on what will run and what was planned for it.
 
     Args:
-      run: The run.
+        run: The run.
     """
     config, cases = run.config, run.cases
     seen = "patches" if config.patch is not None else "whole volumes"

@@ -27,10 +27,10 @@ class State(NamedTuple):
     """What training changes.
 
     Attributes:
-      parameters: Of the network.
-      optimizer_state: Of the optimizer.
-      average: Exponential moving average of the parameters, or an empty tuple.
-      step: Optimizer steps done, int32 scalar.
+        parameters: Of the network.
+        optimizer_state: Of the optimizer.
+        average: Exponential moving average of the parameters, or an empty tuple.
+        step: Optimizer steps done, int32 scalar.
     """
 
     parameters: Parameters
@@ -48,8 +48,8 @@ class Outcome(NamedTuple):
     """What a step tells.
 
     Attributes:
-      loss: Of the parameters before the step, float32 scalar.
-      gradient_norm: Euclidean norm of the gradient, float32 scalar.
+        loss: Of the parameters before the step, float32 scalar.
+        gradient_norm: Euclidean norm of the gradient, float32 scalar.
     """
 
     loss: Array
@@ -66,18 +66,18 @@ def make_loss(
     *,
     is_deeply_supervised: bool = False,
 ) -> Loss:
-    """Makes the function that is offloaded and differentiated.
+    """Make the function that is offloaded and differentiated.
 
     Args:
-      network: From (batch, x, y, z, channel) to logits, with the keyword arguments
-        `deterministic` and, for deep supervision, `all_levels`.
-      label_map: What the labels mean.
-      loss: See `segmentation_loss`.
-      is_deeply_supervised: Whether each level of the decoder is scored.
+        network: From (batch, x, y, z, channel) to logits, with the keyword arguments
+            `deterministic` and, for deep supervision, `all_levels`.
+        label_map: What the labels mean.
+        loss: See `segmentation_loss`.
+        is_deeply_supervised: Whether each level of the decoder is scored.
 
     Returns:
-      The loss of parameters, images (batch, x, y, z, channel), labels (batch, x, y,
-      z) and a random key for dropout.
+        The loss of parameters, images (batch, x, y, z, channel), labels (batch, x, y,
+        z) and a random key for dropout.
     """
 
     def loss_of(
@@ -102,22 +102,22 @@ def make_step(
     compiler_options: dict[str, Any] | None = None,
     out_shardings: tuple[State, Any] | None = None,
 ) -> Any:
-    """Makes the compiled training step.
+    """Make the compiled training step.
 
     Args:
-      loss: From `make_loss`, offloaded or not.
-      optimizer: What turns gradients into updates. `optax.MultiSteps` accumulates
-        gradients over several calls.
-      seed: Seed of dropout. The key of a step depends on it and the step's number.
-      average_decay: Decay of the exponential moving average of the parameters; 0 for
-        none.
-      compiler_options: For XLA, see `jaxswap.compiler_options`.
-      out_shardings: On a mesh, how the new state and the outcome lie on it: the state
-        as the old one, or its memory cannot be taken. None leaves it to JAX.
+        loss: From `make_loss`, offloaded or not.
+        optimizer: What turns gradients into updates. `optax.MultiSteps` accumulates
+            gradients over several calls.
+        seed: Seed of dropout. The key of a step depends on it and the step's number.
+        average_decay: Decay of the exponential moving average of the parameters; 0 for
+            none.
+        compiler_options: For XLA, see `jaxswap.compiler_options`.
+        out_shardings: On a mesh, how the new state and the outcome lie on it: the state
+            as the old one, or its memory cannot be taken. None leaves it to JAX.
 
     Returns:
-      A jitted function of state, images and labels that returns the new state and an
-      `Outcome`. It takes the old state's memory.
+        A jitted function of state, images and labels that returns the new state and an
+        `Outcome`. It takes the old state's memory.
     """
     value_and_grad = jax.value_and_grad(loss)
 
@@ -154,15 +154,15 @@ def initialize(
     """Draws the initial state.
 
     Args:
-      network: The network.
-      optimizer: The optimizer.
-      shape: Of images, (batch, x, y, z, channel).
-      seed: Seed of the parameters.
-      average_decay: As for `make_step`.
+        network: The network.
+        optimizer: The optimizer.
+        shape: Of images, (batch, x, y, z, channel).
+        seed: Seed of the parameters.
+        average_decay: As for `make_step`.
 
     Returns:
-      The state, committed to the first device of this process, so that the second
-      step of a program that swaps does not compile again.
+        The state, committed to the first device of this process, so that the second
+        step of a program that swaps does not compile again.
     """
     # Within `jit` the volume is never made, as no parameter depends on it.
     draw = jax.jit(lambda key: network.init(key, jnp.zeros(shape, jnp.float32)))
