@@ -23,7 +23,7 @@ import pdoc.render
 
 import jaxswap
 
-MODULES = ("linen", "nnx", "policies", "medical")
+MODULES = ("linen", "nnx", "policies", "extend", "medical")
 """Public modules; `jaxswap.commands` is described by `jaxswap --help`."""
 
 FIRST = ("offload", "plan", "inspect", "check", "KEEP", "OFFLOAD", "RECOMPUTE")

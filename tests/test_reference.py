@@ -21,7 +21,7 @@ import jaxswap.medical
 import jaxswap.nnx
 
 ROOT = pathlib.Path(__file__).parent.parent
-CORE = ["jaxswap", "jaxswap.linen", "jaxswap.nnx", "jaxswap.policies"]
+CORE = ["jaxswap", "jaxswap.linen", "jaxswap.nnx", "jaxswap.policies", "jaxswap.extend"]
 MEDICAL = [
     module.name
     for module in pkgutil.walk_packages(jaxswap.medical.__path__, "jaxswap.medical.")
