@@ -9,7 +9,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from jaxswap._cli.check import add_check
 from jaxswap._cli.commands import (
@@ -20,6 +19,7 @@ from jaxswap._cli.commands import (
     add_targets,
 )
 from jaxswap._cli.compare import add_compare
+from jaxswap._cli.demo import add_demo
 from jaxswap._cli.evaluate import add_evaluate
 from jaxswap._cli.predict import add_predict
 from jaxswap._cli.synth import add_synth
@@ -62,64 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"jaxswap {_version()}")
     commands = parser.add_subparsers(title="commands", required=True)
-    _add_demo(commands)
-    for add in (add_plan, add_inspect, add_targets, add_calibrate):
+    for add in (add_demo, add_plan, add_inspect, add_targets, add_calibrate):
         add(commands)
     for add in MEDICAL:
         add(commands)
     return parser
-
-
-def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    demo = commands.add_parser(
-        "demo",
-        help="train a 3D U-Net on a real head and compare memory methods",
-        description="Train a 3D U-Net on whole deformed volumes of the MNI152 head "
-        "on this machine, write its labels as NIfTI, and compare what one training "
-        "step at 192^3 needs on a GPU by method.",
-    )
-    demo.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER")
-    demo.add_argument(
-        "--size", type=int, default=64, help="voxels a side (%(default)s)"
-    )
-    demo.add_argument("--steps", type=int, default=80, help="training steps")
-    demo.add_argument("--seed", type=int, default=0, help="seed of cases and weights")
-    demo.add_argument(
-        "--image", type=Path, metavar="NIFTI", help="image to use instead of MNI152"
-    )
-    demo.add_argument(
-        "--labels", type=Path, metavar="NIFTI", help="labels 0..3 of --image"
-    )
-    demo.add_argument(
-        "--target", default="h100", help="GPU to compile for (%(default)s)"
-    )
-    demo.add_argument(
-        "--skip-table", action="store_true", help="leave out the comparison of methods"
-    )
-    demo.set_defaults(run=_run_demo)
-
-
-def _run_demo(parsed: argparse.Namespace) -> int:
-    # Imported here so that the core needs neither flax nor nibabel.
-    from rich.console import Console
-
-    from jaxswap.medical.experiment.demo import DemoConfig, prepare_demo, run_demo
-    from jaxswap.medical.training.training import TrainConfig
-
-    try:
-        config = DemoConfig(
-            out=parsed.out,
-            size=parsed.size,
-            train=TrainConfig(steps=parsed.steps, seed=parsed.seed),
-            image=parsed.image,
-            labels=parsed.labels,
-            target=None if parsed.skip_table else parsed.target,
-        )
-        ready = prepare_demo(config)
-    except (ValueError, OSError, ImportError) as error:
-        raise BadInputError(str(error)) from error
-    run_demo(ready, Console())
-    return _DONE
 
 
 def _fail(message: str, code: int) -> int:
