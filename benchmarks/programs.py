@@ -26,7 +26,7 @@ from benchmarks.resnet import ResNet
 from benchmarks.transformer import Transformer
 from jaxswap.medical.networks.layers import TEXTBOOK
 from jaxswap.medical.networks.unet import PAPER, UNet3D
-from jaxswap.medical.training.losses import dice_loss
+from jaxswap.medical.networks.unet_program import loss_and_arguments
 
 Loss = Callable[..., Array]
 Args = tuple[Any, ...]
@@ -82,15 +82,7 @@ def unet3d(
     if policy is not None:
         unet = unet.clone(lift=partial(nn.remat, policy=policy))
 
-    def loss(parameters: Any, volume: Array, target: Array) -> Array:
-        logits = unet.apply(parameters, volume)
-        assert isinstance(logits, jax.Array)
-        return dice_loss(logits, target)
-
-    shape = (batch, size, size, size)
-    volume = Struct((*shape, CHANNELS), unet.dtype)
-    target = Struct((*shape, unet.classes), unet.dtype)
-    return loss, (jax.eval_shape(unet.init, jax.random.key(0), volume), volume, target)
+    return loss_and_arguments(size, unet, batch=batch, channels=CHANNELS)
 
 
 def language_model(

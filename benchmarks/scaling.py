@@ -23,8 +23,8 @@ from benchmarks import harness, sharded
 from benchmarks.all_reduce import all_reduce_seconds
 from benchmarks.scaling_report import NVLINK, PCIE3, PICTURE, plot, table
 from benchmarks.training import nbytes
-from jaxswap.medical.experiment.comparison import methods
 from jaxswap.medical.networks.unet import PAPER
+from jaxswap.medical.networks.unet_program import unet_loss
 
 OUTPUT = harness.RESULTS / "scaling.jsonl"
 GPU_COUNTS = (1, 2, 4, 8, 16, 32, 64)
@@ -247,7 +247,7 @@ def planned(
     network = PAPER.clone(dtype=jnp.dtype(volume.precision))
     options = {"host_budget": node.host_bytes_each(busy)} | options
     return jaxswap.plan(
-        methods(network)["plain"],
+        unet_loss(network),
         *sharded.described(volume.size, 1, {}, network),
         budget=budget,
         target=node.gpu_among(busy),

@@ -19,8 +19,8 @@ from jax.sharding import PartitionSpec as P
 
 import jaxswap
 from benchmarks import harness
-from jaxswap.medical.experiment.comparison import methods
 from jaxswap.medical.networks.unet import PAPER, UNet3D
+from jaxswap.medical.networks.unet_program import unet_loss
 
 OUTPUT = harness.RESULTS / "sharded.jsonl"
 CHANNELS = 4
@@ -68,7 +68,7 @@ def measure(
 ) -> dict[str, Any]:
     """Compile value and gradient of a case."""
     arguments = described(case["size"], case["batch"], case["mesh"])
-    loss = methods(PAPER)["plain"]
+    loss = unet_loss(PAPER)
     planned: dict[str, Any] = {}
     if isinstance(method, float):
         wanted = (case | {"method": "plain"}).items()

@@ -24,7 +24,8 @@ from benchmarks import harness
 from jaxswap.medical.data.label_maps import LABEL_MAPS, make_label_map
 from jaxswap.medical.networks.residual_unet import ResidualUNet3D
 from jaxswap.medical.networks.unet import UNet3D
-from jaxswap.medical.training.training_step import State, make_loss, make_step
+from jaxswap.medical.runs.state import State
+from jaxswap.medical.training.training_step import make_loss, make_step
 
 OUTPUT = harness.RESULTS / "training.jsonl"
 GIB = 2**30

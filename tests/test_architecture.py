@@ -31,6 +31,9 @@ LIBRARIES = {"_search.linear_model": {"scipy"}, "_view.plot": {"matplotlib"}}
 DEFERRED = {"_plans.plan": {"_view", "_plans.file"}}
 # To be mended: what was read from a program belongs to the search.
 DEFERRED["_search.refine"] = {"_plans"}
+# The same for `medical`, which uses public names of the core alone.
+MEDICAL_FLOORS = ("_paths", "data", "preparing", "networks", "runs", "prediction")
+MEDICAL_FLOORS += ("training", "scoring", "synthesis", "experiment")
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60  # its docstring aside
 
@@ -221,6 +224,18 @@ def circles(files: list[tuple[str, str]]) -> list[str]:
     return sorted(left)
 
 
+def check_medical_order(source: str, module: str) -> list[str]:
+    """A file of `medical` imports floors below its own and its own floor."""
+    floor = module.split(".")[2]
+    allowed = MEDICAL_FLOORS[: MEDICAL_FLOORS.index(floor) + 1]
+    found = []
+    for imported in imports(ast.parse(source), module):
+        package, name, folder = [*imported.split("."), "", ""][:3]
+        if (package, name) == ("jaxswap", "medical") and folder not in allowed:
+            found.append(f"{module} imports {imported}")
+    return found
+
+
 def check_public_use(source: str, module: str) -> list[str]:
     """Users of the core, our own among them, use its public names."""
     within = module if module.startswith("jaxswap.") else "jaxswap.medical"
@@ -272,7 +287,8 @@ CORE_FILES = [
     if path.relative_to(ROOT / "jaxswap").with_suffix("").parts[0] not in NOT_CORE
 ]
 FLAX_FILES = [ROOT / "jaxswap" / f"{name}.py" for name in FLAX]
-MEDICAL_FILES = sorted((ROOT / "jaxswap" / "medical").rglob("*.py"))
+MEDICAL = ROOT / "jaxswap" / "medical"
+MEDICAL_FILES = sorted(MEDICAL.rglob("*.py"))
 TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
 
 
@@ -324,6 +340,20 @@ def test_every_folder_of_the_core_is_a_floor() -> None:
     assert folders <= set(FLOORS)
 
 
+def test_medical_files_import_only_floors_below() -> None:
+    files = [p for p in MEDICAL_FILES if p.name != "__init__.py" or p.parent != MEDICAL]
+    assert_none_found(check_medical_order, sources(files))
+
+
+def test_medical_files_import_one_another_in_no_circle() -> None:
+    assert not circles(sources(MEDICAL_FILES))
+
+
+def test_every_folder_of_medical_is_a_floor() -> None:
+    folders = {path.parent.name for path in MEDICAL_FILES} - {"medical"}
+    assert folders == set(MEDICAL_FLOORS) - {"_paths"}
+
+
 def test_tests_lie_where_what_they_test_lies() -> None:
     folders = {path.parent.relative_to(ROOT / "jaxswap") for path in PACKAGE}
     tests = {path.parent.relative_to(ROOT / "tests") for path in TEST_FILES}
@@ -373,6 +403,15 @@ BAD = [
     (check_core_order, "jaxswap._schedule.m", "from jaxswap._view.svg import draw"),
     (check_core_order, "jaxswap._plans.file", "from jaxswap._view.svg import draw"),
     (
+        check_medical_order,
+        "jaxswap.medical.prediction.m",
+        "from jaxswap.medical.training.training_run import train",
+    ),
+    (check_medical_order, "jaxswap.medical.data.m", "from .. import training"),
+    (check_medical_order, "jaxswap.medical.data.m", "from jaxswap.medical import unet"),
+    (check_medical_order, "jaxswap.medical.data.m", "import jaxswap.medical"),
+    (check_medical_order, "jaxswap.medical._paths", "from .data import grid"),
+    (
         check_public_use,
         "jaxswap.medical.networks.m",
         "from jaxswap._trace.program import trace",
@@ -403,6 +442,13 @@ GOOD = [
     (check_core_order, "jaxswap._trace.m", "from jaxswap._trace.program import x"),
     (check_core_order, "jaxswap._plans.plan", "from jaxswap._view.svg import draw"),
     (check_core_order, "jaxswap.__init__", "from jaxswap._offload import offload"),
+    (check_medical_order, "jaxswap.medical.training.m", "from ..data import grid"),
+    (
+        check_medical_order,
+        "jaxswap.medical.data.m",
+        "from jaxswap.medical.data import m",
+    ),
+    (check_medical_order, "jaxswap.medical.data.m", "from jaxswap import offload"),
     (check_public_use, "jaxswap.medical.networks.m", "from jaxswap import offload"),
     (check_public_use, "jaxswap.medical.networks.m", "from ._blocks import conv"),
     (

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import pytest
 
 import jaxswap
+from jaxswap.medical.networks.losses import dice_loss
 from jaxswap.medical.networks.unet import UNet3D
-from jaxswap.medical.training.losses import dice_loss
 
 MIB = 1 << 20
 TARGETS = ("h100", "a100-40")

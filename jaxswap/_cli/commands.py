@@ -283,10 +283,13 @@ def _program(parsed: argparse.Namespace) -> tuple[Callable[..., Any], tuple[Any,
 
 
 def _unet3d(size: int, dtype: str) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    from jaxswap.medical.experiment.comparison import loss_and_arguments
+    import jax.numpy as jnp
+
+    from jaxswap.medical.networks.unet import PAPER
+    from jaxswap.medical.networks.unet_program import loss_and_arguments
 
     try:
-        return loss_and_arguments(size, dtype)
+        return loss_and_arguments(size, PAPER.clone(dtype=jnp.dtype(dtype)))
     except ValueError as error:
         raise BadInputError(str(error)) from error
 

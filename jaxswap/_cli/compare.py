@@ -73,7 +73,7 @@ def run_compare(parsed: argparse.Namespace) -> int:
     from jaxswap._compat import start_without_gpu
     from jaxswap.medical.experiment.experiment import Experiment, run_experiment
     from jaxswap.medical.experiment.experiment_report import write_report
-    from jaxswap.medical.training.run_config import make_config, parse_setting
+    from jaxswap.medical.runs.run_config import make_config, parse_setting
 
     start_without_gpu()
     settings = dict(map(parse_setting, parsed.set))

@@ -9,6 +9,7 @@ from typing import Any
 from jaxswap._cli.commands import BadInputError
 
 _DONE = 0
+_SIZE = 192  # voxels along each side, of what methods are compared for
 
 
 def add_demo(commands: Any) -> None:
@@ -50,21 +51,49 @@ def run_demo(parsed: argparse.Namespace) -> int:
     # Imported here so that the core needs neither flax nor nibabel.
     from rich.console import Console
 
-    from jaxswap.medical.experiment.demo import DemoConfig, prepare_demo
-    from jaxswap.medical.experiment.demo import run_demo as run
-    from jaxswap.medical.training.training import TrainConfig
+    from jaxswap._cli.methods_table import check_target
+    from jaxswap.medical.experiment import demo
 
     try:
-        config = DemoConfig(
+        config = demo.DemoConfig(
             out=parsed.out,
             size=parsed.size,
-            train=TrainConfig(steps=parsed.steps, seed=parsed.seed),
+            steps=parsed.steps,
+            seed=parsed.seed,
             image=parsed.image,
             labels=parsed.labels,
-            target=None if parsed.skip_table else parsed.target,
         )
-        ready = prepare_demo(config)
+        if not parsed.skip_table:
+            check_target(parsed.target)
+        ready = demo.prepare_demo(config)
     except (ValueError, OSError, ImportError) as error:
         raise BadInputError(str(error)) from error
-    run(ready, Console())
+    console = Console()
+    demo.run_demo(ready, console)
+    if not parsed.skip_table:
+        _compare(parsed.out / "comparison.jsonl", parsed.target, console)
     return _DONE
+
+
+def _compare(path: Path, target: str, console: Any) -> None:
+    """Compile the step by each method; show the table and write its rows."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from jaxswap._cli.methods_table import compile_methods, methods, tabulate
+    from jaxswap.medical.data.writing import whole_file
+
+    names, rows = [*methods(), "done"], []
+    progress = Progress(
+        TextColumn("compiling {task.fields[method]}"),
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+        console=console,
+    )
+    with progress:
+        task = progress.add_task("", total=len(names) - 1, method=names[0])
+        for row in compile_methods(_SIZE, target):
+            rows.append(row)
+            progress.update(task, advance=1, method=names[len(rows)])
+    console.print(tabulate(rows))
+    with whole_file(path) as temporary:
+        temporary.write_text("".join(row.to_json() + "\n" for row in rows))

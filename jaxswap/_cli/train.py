@@ -99,9 +99,9 @@ def run_train(parsed: argparse.Namespace) -> int:
     """
     # Imported here so that the core needs neither flax nor orbax.
     from jaxswap._compat import start_without_gpu
+    from jaxswap.medical.runs.processes import joined
+    from jaxswap.medical.runs.run_folder import RunFolder
     from jaxswap.medical.training.last_words import last_words
-    from jaxswap.medical.training.processes import joined
-    from jaxswap.medical.training.run_folder import RunFolder
 
     processes = _processes(parsed)
     folder = RunFolder(parsed.out)
@@ -123,8 +123,8 @@ def run_train(parsed: argparse.Namespace) -> int:
 def _train(parsed: argparse.Namespace, config: Any, folder: Any) -> int:
     from rich.console import Console
 
-    from jaxswap.medical.training.processes import is_first
-    from jaxswap.medical.training.run_folder import cache_folder
+    from jaxswap.medical.runs.processes import is_first
+    from jaxswap.medical.runs.run_folder import cache_folder
     from jaxswap.medical.training.run_progress import RunProgress
     from jaxswap.medical.training.training_run import describe, load_run, train
 
@@ -144,7 +144,7 @@ def _train(parsed: argparse.Namespace, config: Any, folder: Any) -> int:
 
 def _processes(parsed: argparse.Namespace) -> Any:
     """How to find the other processes; None for a run of one."""
-    from jaxswap.medical.training.processes import Processes
+    from jaxswap.medical.runs.processes import Processes
 
     processes = Processes(
         parsed.coordinator,
@@ -159,7 +159,7 @@ def _processes(parsed: argparse.Namespace) -> Any:
 
 def _config(parsed: argparse.Namespace, folder: Any) -> Any:
     """The settings: of the run that is resumed, the file, and the command line."""
-    from jaxswap.medical.training.run_config import (
+    from jaxswap.medical.runs.run_config import (
         make_config,
         parse_setting,
         read_config,

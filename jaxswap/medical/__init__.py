@@ -8,13 +8,20 @@ imported here, so that a command starts fast; take what you need from its module
 * preparing: `preparing.preparing` (files to arrays), `preparing.prepared_cache`,
   `preparing.loading` (batches in the background), `preparing.augmentation`
 * networks: `networks.unet` (isensee2017), `networks.residual_unet` (nnU-Net's ResEnc),
-  `networks.layers`
-* training: `training.run_config`, `training.training_run`, `training.training_step`,
-  `training.objective`, `training.checkpoints`, `training.run_log`
+  `networks.layers`, `networks.losses`, `networks.objective`,
+  `networks.unet_program` (a training step to plan)
+* runs: `runs.run_config` (settings), `runs.checkpoints`, `runs.run_log`
+* training: `training.training_run`, `training.training_step`
 * results: `prediction.prediction`, `prediction.sliding_window`,
   `prediction.case_prediction`, `scoring.metrics`, `scoring.evaluation`
-* synthetic data: `synthesis.synthesis`, `synthesis.half_millimetre`,
-  `experiment.deformation`
+* synthetic data: `synthesis.synthesis`, `synthesis.half_millimetre`
 
+Paths without the folder, such as `jaxswap.medical.unet`, lead to the same modules.
 The MNI152 head needs `pip install "jaxswap[data]"`.
 """
+
+import sys
+
+from jaxswap.medical._paths import MovedModules
+
+sys.meta_path.append(MovedModules())

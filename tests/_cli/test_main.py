@@ -80,7 +80,7 @@ def test_a_tiny_demo_writes_labels_in_the_geometry_of_the_input(tmp_path, capsys
     np.testing.assert_array_equal(written.affine, source.affine)
     assert set(np.unique(written.get_fdata())) <= {0, 1, 2, 3}
     names = {path.name for path in out.iterdir()}
-    assert names == {"head-labels.nii.gz", "overlay.png", "dice.png"}
+    assert names == {"head-labels.nii.gz", "overlay.png", "progress.png"}
     assert "Dice on held-out deformations" in capsys.readouterr().out
 
 

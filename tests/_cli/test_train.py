@@ -19,8 +19,8 @@ import yaml
 
 from jaxswap._cli.main import main
 from jaxswap.medical.prediction.case_prediction import open_run
+from jaxswap.medical.runs.run_folder import RunFolder
 from jaxswap.medical.training import training_run
-from jaxswap.medical.training.run_folder import RunFolder
 
 NAMES = [f"BraTS2021_{number:05d}" for number in range(4)]
 SETTINGS = {

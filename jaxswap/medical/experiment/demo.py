@@ -1,23 +1,20 @@
-"""The demonstration: train on whole volumes, look at the result, compare methods.
+"""The demonstration: train on whole volumes of a real head and look at the result.
 
 In: a head with labels, by default MNI152. Out, in one folder, each file whole or not
-at all: predicted labels as NIfTI in the geometry of the input, an overlay and a Dice
-curve as PNG, and the comparison of methods as JSON lines.
+at all: predicted labels as NIfTI in the geometry of the input, an overlay, and the
+curves of loss and Dice. The run is one of `training_run`, small enough for a CPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jaxswap.medical.data.anatomy import (
@@ -27,25 +24,39 @@ from jaxswap.medical.data.anatomy import (
     load_mni152,
     resample_scores,
 )
-from jaxswap.medical.data.volumes import load_labels, load_volume, save_labels
+from jaxswap.medical.data.label_maps import make_label_map
+from jaxswap.medical.data.reading import CaseVolumes
+from jaxswap.medical.data.volumes import Volume, load_labels, load_volume, save_labels
 from jaxswap.medical.data.writing import whole_file
-from jaxswap.medical.experiment import comparison
-from jaxswap.medical.experiment.deformation import deform, normalize_intensities
-from jaxswap.medical.networks.layers import CPU
-from jaxswap.medical.networks.unet import UNet3D, check_volume_shape
-from jaxswap.medical.scoring.overlay import save_curve, save_overlay
-from jaxswap.medical.training.losses import dice_cross_entropy_loss, dice_scores
-from jaxswap.medical.training.training import (
-    Record,
-    TrainConfig,
-    fit,
-    initialize,
-    make_optimizer,
-    make_train_step,
+from jaxswap.medical.networks.unet import check_volume_shape
+from jaxswap.medical.prediction.prediction import Predictor
+from jaxswap.medical.preparing.augment_config import AugmentConfig
+from jaxswap.medical.preparing.preparing import (
+    PrepareConfig,
+    Prepared,
+    prepare_volumes,
 )
+from jaxswap.medical.runs.checkpoints import restore_parameters
+from jaxswap.medical.runs.run_cases import RunCases
+from jaxswap.medical.runs.run_config import RunConfig
+from jaxswap.medical.runs.run_folder import RunFolder
+from jaxswap.medical.runs.run_log import PICTURE, read_history
+from jaxswap.medical.scoring.overlay import save_overlay
+from jaxswap.medical.synthesis.acquisition import AcquisitionRanges
+from jaxswap.medical.synthesis.half_millimetre import Atlas
+from jaxswap.medical.synthesis.head_shapes import MNI_CENTER_MM, ShapeRanges
+from jaxswap.medical.synthesis.lattice import Lattice
+from jaxswap.medical.synthesis.parcellation import draw_head
+from jaxswap.medical.synthesis.synthetic_case import random_streams
+from jaxswap.medical.training.run_progress import RunProgress
+from jaxswap.medical.training.training_run import Run, describe, prepare_run, train
 
-_HELD_OUT = 2  # cases 0 and 1 are for evaluation, the rest for training
-_COMPARISON_SIZE = 192
+TISSUE_MAP = make_label_map("tissues", {name: i for i, name in enumerate(TISSUES, 1)})
+
+_HEADS, _HELD_OUT = 16, 2
+_DEPTH = 4
+_NETWORK = {"base_filters": 8, "depth": _DEPTH, "head": "bare", "dropout": 0.0}
+_CUBE_MM = 192.0  # as large as heads are drawn, whatever the size of the given one
 
 
 @dataclass(frozen=True)
@@ -55,20 +66,35 @@ class DemoConfig:
     Attributes:
         out: Folder for the results.
         size: Voxels a side of the volumes; a multiple of 8.
-        train: How to train.
-        base_filters: Channels of the network's finest level.
+        steps: Training steps.
+        seed: Seed of heads and parameters.
         image: Image to use instead of MNI152, with `labels`.
         labels: Labels 0..3 of `image`.
-        target: GPU for the comparison of methods; None leaves it out.
     """
 
     out: Path = Path("runs/demo")
     size: int = 64
-    train: TrainConfig = field(default_factory=TrainConfig)
-    base_filters: int = 8
+    steps: int = 80
+    seed: int = 0
     image: Path | None = None
     labels: Path | None = None
-    target: str | None = "h100"
+
+    def run_config(self) -> RunConfig:
+        """Settings of the training run; heads are drawn turned and scaled already."""
+        return RunConfig(
+            data=self.image or Path("MNI152"),
+            network_options=_NETWORK,
+            shape=(self.size, self.size, self.size),
+            steps=self.steps,
+            learning_rate=5e-3,
+            precision="float32",
+            augment=AugmentConfig(
+                rotation_probability=0, scaling_probability=0, mirror_axes=(0,)
+            ),
+            validate_every=10,
+            checkpoint_every=self.steps,
+            seed=self.seed,
+        )
 
 
 @dataclass(frozen=True)
@@ -77,13 +103,13 @@ class Demo:
 
     Attributes:
         config: What to do.
-        model: The network.
+        settings: Of the training run.
         head: The head on its own grid.
         cube: The head on the grid that the network sees.
     """
 
     config: DemoConfig
-    model: UNet3D
+    settings: RunConfig
     head: Case
     cube: Case
 
@@ -101,48 +127,40 @@ def prepare_demo(config: DemoConfig) -> Demo:
         ValueError: If the configuration or an input file does not fit.
         FileNotFoundError: If an input file is missing.
         ModuleNotFoundError: If MNI152 is wanted and nilearn is not installed.
-        ImportError: If the target needs a plugin of JAX that is not installed.
     """
-    model = UNet3D(
-        classes=len(TISSUES),
-        base_filters=config.base_filters,
-        depth=4,
-        head="bare",
-        dropout=0.0,
-        dtype=jnp.float32,
-        layers=CPU,
-    )
-    check_volume_shape((1, config.size, config.size, config.size, 1), model.depth)
+    settings = config.run_config()
+    check_volume_shape((1, config.size, config.size, config.size, 1), _DEPTH)
     if config.out.exists() and not config.out.is_dir():
         raise ValueError(f"{config.out} is a file; results need a folder.")
-    if config.target is not None:
-        comparison.check_target(config.target)
     head = _load_head(config)
-    return Demo(config, model, head, fit_to_cube(head, config.size))
+    return Demo(config, settings, head, fit_to_cube(head, config.size))
 
 
-def run_demo(demo: Demo, console: Console) -> list[Record]:
-    """Trains, writes labels and pictures, and compares methods.
+def run_demo(demo: Demo, console: Console) -> None:
+    """Train, write labels and pictures, and show the scores.
 
     Args:
         demo: From `prepare_demo`.
         console: Where progress and results are shown.
-
-    Returns:
-        The evaluations on held-out cases, the first of them before training.
     """
-    config = demo.config
+    out = demo.config.out
     console.print(
         f"A head of {_grid(demo.head)} voxels, seen whole at {_grid(demo.cube)} voxels "
-        f"of {demo.cube.image.spacing[0]:.1f} mm in {config.train.steps} deformations."
+        f"of {demo.cube.image.spacing[0]:.1f} mm in {_HEADS} deformations."
     )
-    parameters, records = _train(demo, console)
-    _show_scores(records, console)
-    _write_results(demo, parameters, records)
-    console.print(f"Labels and pictures are in {config.out}.")
-    if config.target is not None:
-        _compare(config.out, config.target, console)
-    return records
+    with TemporaryDirectory() as folder, RunProgress(console) as progress:
+        run = prepare_run(demo.settings, RunFolder(Path(folder)), _cases(demo))
+        progress.line(describe(run))
+        train(run, progress)
+        parameters, _ = restore_parameters(run.folder.checkpoints, "latest")
+        predictor = Predictor(run.network, TISSUE_MAP, run.shape, is_whole=True)
+        _write_labels(demo, predictor, parameters)
+        _write_overlay(demo, predictor, parameters, run.cases.validation[0])
+        with whole_file(out / PICTURE) as temporary:
+            shutil.copyfile(run.folder.path / PICTURE, temporary)
+        scores = _scores(run)
+    console.print(scores)
+    console.print(f"Labels and pictures are in {out}.")
 
 
 def _load_head(config: DemoConfig) -> Case:
@@ -154,110 +172,83 @@ def _load_head(config: DemoConfig) -> Case:
     return Case(image, load_labels(config.labels, image, len(TISSUES)))
 
 
-def _train(demo: Demo, console: Console) -> tuple[Any, list[Record]]:
-    model, cube, config = demo.model, demo.cube, demo.config
-    seed = config.train.seed
-    optimizer = make_optimizer(config.train)
-    held_out = [_batch(deform(cube, seed, index)) for index in range(_HELD_OUT)]
-    predict = jax.jit(model.apply)
-
-    def evaluate(parameters: Any) -> tuple[float, ...]:
-        scores = [
-            dice_scores(
-                to_labels(predict(parameters, images)),
-                to_labels(targets - 0.5),
-                model.classes,
-            )
-            for images, targets in held_out
-        ]
-        return tuple(float(score) for score in jnp.stack(scores).mean((0, 1)))
-
-    def training_cases() -> Iterator[tuple[Array, Array]]:
-        for index in range(_HELD_OUT, _HELD_OUT + config.train.steps):
-            yield _batch(deform(cube, seed, index))
-
-    state, records = fit(
-        make_train_step(model, optimizer, loss=dice_cross_entropy_loss),
-        initialize(model, optimizer, held_out[0][0].shape, seed),
-        training_cases(),
-        evaluate,
-        config.train,
-        console,
+def _cases(demo: Demo) -> RunCases:
+    """Heads to train on, and some to validate on."""
+    drawn = [
+        _prepared(_deformed(demo, index), f"head {index}")
+        for index in range(_HELD_OUT + _HEADS)
+    ]
+    return RunCases(
+        tuple(drawn[_HELD_OUT:]),
+        tuple(drawn[:_HELD_OUT]),
+        ("T1",),
+        TISSUE_MAP,
+        demo.cube.labels.shape,
     )
-    return state.parameters, records
 
 
-def to_labels(logits: Array) -> Array:
-    """Turn logits into labels: the best class plus one, or 0 if all are negative.
-
-    Args:
-        logits: (..., class).
-
-    Returns:
-        Labels 0..classes, (...).
-    """
-    return jnp.where(logits.max(-1) > 0, 1 + logits.argmax(-1), 0)
-
-
-def _batch(case: Case) -> tuple[Array, Array]:
-    """Return one image and its one-hot labels as a batch."""
-    image = normalize_intensities(case.image.data)[None, ..., None]
-    labels = np.arange(1, len(TISSUES) + 1)
-    targets = (case.labels[None, ..., None] == labels).astype(np.float32)
-    return jnp.asarray(image), jnp.asarray(targets)
+def _deformed(demo: Demo, index: int) -> Case:
+    """Draw the head in another shape, as if it were as large as MNI152 is."""
+    cube, size = demo.cube, demo.config.size
+    lattice = Lattice.centered((size, size, size), _CUBE_MM / size)
+    affine = np.diag([lattice.spacing_mm] * 3 + [1.0])
+    affine[:3, 3] = MNI_CENTER_MM + np.array(lattice.start_mm)
+    atlas = Atlas(Volume.from_array(cube.image.data, affine), cube.labels, TISSUE_MAP)
+    random = random_streams(demo.config.seed, index)
+    drawn = draw_head(random, atlas, lattice, ShapeRanges(), AcquisitionRanges())
+    return Case(Volume.from_array(drawn.image, cube.image.affine), drawn.labels)
 
 
-def _write_results(demo: Demo, parameters: Any, records: list[Record]) -> None:
-    head, cube, config = demo.head, demo.cube, demo.config
-    predict = jax.jit(demo.model.apply)
-    images, _ = _batch(cube)
-    scores = np.asarray(predict(parameters, images))[0]
-    labels = resample_scores(scores, cube.image, head.image)
-    save_labels(config.out / "head-labels.nii.gz", labels, head.image)
-    unseen = deform(cube, config.train.seed, 0)
-    images, _ = _batch(unseen)
-    predicted = np.asarray(to_labels(predict(parameters, images)))[0]
-    title = f"held-out deformation (mean Dice {np.mean(records[-1].scores):.2f})"
+def _prepared(case: Case, name: str) -> Prepared:
+    image = case.image
+    volumes = CaseVolumes(
+        ("T1",),
+        image.data[..., None],
+        image,
+        Volume.from_array(case.labels, image.affine),
+    )
+    x, y, z = case.labels.shape
+    return prepare_volumes(volumes, TISSUE_MAP, PrepareConfig(1, (x, y, z)), name)
+
+
+def _write_labels(demo: Demo, predictor: Predictor, parameters: Any) -> None:
+    """Label the head itself and carry the labels to its own grid."""
+    seen = _prepared(demo.cube, "the head")
+    found = predictor.probabilities(parameters, seen.image)
+    # Above 0 where a tissue is more probable than the background.
+    scores = found - (1 - found.sum(-1, keepdims=True))
+    source = Volume.from_array(seen.image[..., 0], seen.grid.affine)
+    labels = resample_scores(scores, source, demo.head.image)
+    save_labels(demo.config.out / "head-labels.nii.gz", labels, demo.head.image)
+
+
+def _write_overlay(
+    demo: Demo, predictor: Predictor, parameters: Any, seen: Prepared
+) -> None:
+    """Draw the first held-out head with its labels and those that are predicted."""
+    case = _deformed(demo, 0)
+    predicted = predictor.labels(parameters, seen.image)
     save_overlay(
-        config.out / "overlay.png",
-        unseen.image,
-        unseen.labels,
-        predicted,
+        demo.config.out / "overlay.png",
+        case.image,
+        case.labels,
+        seen.grid.restore(predicted),
         TISSUES,
-        title,
+        "a deformation that was held out",
     )
-    save_curve(config.out / "dice.png", records, TISSUES)
 
 
-def _compare(out: Path, target: str, console: Console) -> None:
-    rows = []
-    progress = Progress(
-        TextColumn("compiling {task.fields[method]}"),
-        BarColumn(bar_width=24),
-        TimeElapsedColumn(),
-        console=console,
-    )
-    names = list(comparison.methods())
-    with progress:
-        task = progress.add_task("", total=len(names), method=names[0])
-        for row in comparison.compare(_COMPARISON_SIZE, target):
-            rows.append(row)
-            following = names[len(rows)] if len(rows) < len(names) else "done"
-            progress.update(task, advance=1, method=following)
-    console.print(comparison.tabulate(rows))
-    with whole_file(out / "comparison.jsonl") as temporary:
-        temporary.write_text("".join(row.to_json() + "\n" for row in rows))
-
-
-def _show_scores(records: list[Record], console: Console) -> None:
-    first, last = records[0], records[-1]
+def _scores(run: Run) -> Table:
+    """Dice at the first and at the last validation."""
+    rows = read_history(run.folder.path).validation
     table = Table(title="Dice on held-out deformations")
     table.add_column("label")
-    table.add_column("before", justify="right")
-    table.add_column("after", justify="right")
-    for name, before, after in zip(TISSUES, first.scores, last.scores, strict=True):
-        table.add_row(name, f"{before:.3f}", f"{after:.3f}")
-    console.print(table)
+    shown = [rows[0], rows[-1]] if len(rows) > 1 else rows
+    for row in shown:
+        table.add_column(f"after {row.step} steps", justify="right")
+    for name in TISSUES:
+        table.add_row(name, *(f"{row.values[name]:.3f}" for row in shown))
+    return table
 
 
 def _grid(case: Case) -> str:

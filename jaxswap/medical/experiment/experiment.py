@@ -26,6 +26,8 @@ from rich.console import Console
 from jaxswap.medical.data.writing import whole_file
 from jaxswap.medical.prediction.case_prediction import open_run, predict_case
 from jaxswap.medical.preparing.augmentation import AugmentConfig
+from jaxswap.medical.runs.run_config import RunConfig
+from jaxswap.medical.runs.run_folder import RunFolder, cache_folder
 from jaxswap.medical.scoring.evaluation import Evaluation, evaluate
 from jaxswap.medical.synthesis.synthesis import (
     Synthesis,
@@ -33,8 +35,6 @@ from jaxswap.medical.synthesis.synthesis import (
     run_synthesis,
 )
 from jaxswap.medical.synthesis.synthetic_recipe import make_recipe
-from jaxswap.medical.training.run_config import RunConfig
-from jaxswap.medical.training.run_folder import RunFolder, cache_folder
 from jaxswap.medical.training.run_progress import RunProgress
 from jaxswap.medical.training.training_run import load_run, train
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from jax import Array
 
-from jaxswap.medical.networks import convolution, convolution_cpu, normalization
+from jaxswap.medical.networks import convolution, convolution_cpu, instance_norm
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ LEAN = Layers(
     convolve_upsampled=convolution.convolve_upsampled,
     convolve_transposed=convolution.convolve_transposed,
     convolve_concatenation=convolution.convolve_concatenation,
-    normalize=normalization.instance_norm_leaky_relu,
+    normalize=instance_norm.instance_norm_leaky_relu,
 )
 """Fewest bytes on a GPU: nothing upsampled, concatenated or normalized is stored."""
 
@@ -51,7 +51,7 @@ TEXTBOOK = Layers(
     convolve_upsampled=convolution.convolve_upsampled_textbook,
     convolve_transposed=convolution.convolve_transposed,
     convolve_concatenation=convolution.convolve_concatenation_textbook,
-    normalize=normalization.instance_norm_leaky_relu_textbook,
+    normalize=instance_norm.instance_norm_leaky_relu_textbook,
 )
 """The layers as they are usually written, for comparison."""
 
@@ -61,6 +61,6 @@ CPU = Layers(
     convolve_upsampled=convolution_cpu.convolve_upsampled_slices,
     convolve_transposed=convolution_cpu.convolve_transposed_slices,
     convolve_concatenation=convolution_cpu.convolve_concatenation_slices,
-    normalize=normalization.instance_norm_leaky_relu,
+    normalize=instance_norm.instance_norm_leaky_relu,
 )
 """Fastest on a CPU."""

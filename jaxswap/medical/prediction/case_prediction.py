@@ -15,11 +15,11 @@ from jaxswap.medical.data.datasets import find_dataset
 from jaxswap.medical.data.label_maps import LABEL_MAPS
 from jaxswap.medical.data.writing import whole_file
 from jaxswap.medical.networks.networks import make_network, multiple_of
+from jaxswap.medical.networks.objective import class_count, labels_of
 from jaxswap.medical.prediction.prediction import MIRROR_AXES, Predictor
 from jaxswap.medical.preparing.preparing import prepare
-from jaxswap.medical.training.checkpoints import restore_parameters
-from jaxswap.medical.training.objective import class_count, labels_of
-from jaxswap.medical.training.run_folder import RunFolder, Trained
+from jaxswap.medical.runs.checkpoints import restore_parameters
+from jaxswap.medical.runs.run_folder import RunFolder, Trained
 
 
 @dataclass(frozen=True)

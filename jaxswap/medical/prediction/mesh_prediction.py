@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
+from jaxswap.medical.networks.objective import labels_of, probabilities_of
 from jaxswap.medical.prediction.sliding_window import predict_windows
 from jaxswap.medical.preparing.mesh import RunMesh
 from jaxswap.medical.preparing.patches import choose_start, cut
-from jaxswap.medical.training.objective import labels_of, probabilities_of
-from jaxswap.medical.training.run_config import Shape
 
 
 class MeshPredictor:

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
+from jaxswap.medical.networks.objective import labels_of, probabilities_of
 from jaxswap.medical.prediction.sliding_window import predict_windows
-from jaxswap.medical.training.objective import labels_of, probabilities_of
-from jaxswap.medical.training.run_cases import padded
-from jaxswap.medical.training.run_config import Shape
+from jaxswap.medical.preparing.patches import padded
 
 MIRROR_AXES = (0, 1, 2)
 

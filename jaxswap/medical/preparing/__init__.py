@@ -1,1 +1,5 @@
 """Cases -> arrays to train on."""
+
+from jaxswap.medical._paths import attributes_of_module
+
+__getattr__ = attributes_of_module(__name__)

@@ -167,3 +167,19 @@ def cut(array: np.ndarray, start: Shape, patch: Shape) -> np.ndarray:
     patched = np.zeros((*patch, *array.shape[3:]), array.dtype)
     patched[tuple(outside)] = array[tuple(inside)]
     return patched
+
+
+def padded(array: np.ndarray, shape: Shape) -> tuple[np.ndarray, Shape]:
+    """Put an array into the middle of a larger one of zeros.
+
+    Args:
+        array: (x, y, z, ...).
+        shape: Voxels of the result, nowhere less than the array's.
+
+    Returns:
+        The larger array and where the smaller one starts in it.
+    """
+    # No voxel is drawn, as there is no room to choose from.
+    start = choose_start(0, array.shape[:3], shape, 0, None)
+    x, y, z = (-first for first in start)
+    return cut(array, start, shape), (x, y, z)

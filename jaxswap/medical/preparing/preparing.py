@@ -211,10 +211,10 @@ def plan_grid(
             )
         shape = config.shape
     before = tuple((m - n) // 2 for n, m in zip(resampled, shape, strict=True))
-    assert reference.source_affine is not None
+    stored = reference.source_affine
     return Grid(
         path=reference.path,
-        file_affine=reference.source_affine,
+        file_affine=reference.affine if stored is None else stored,
         file_header=reference.source_header,
         ras_affine=reference.affine,
         ras_shape=_three_ints(reference.data.shape),

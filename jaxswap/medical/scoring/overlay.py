@@ -1,4 +1,4 @@
-"""Pictures of a run: label overlays in three planes, and the Dice curve."""
+"""Labels over an image, in three planes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from matplotlib.patches import Patch
 
 from jaxswap.medical.data.volumes import Volume
 from jaxswap.medical.data.writing import whole_file
-from jaxswap.medical.training.training import Record
 
 _COLORS = ("#4ea8de", "#f4a259", "#c8553d", "#5fad56", "#9b6dd7", "#f2cc8f")
 PLANES = (("axial", 2), ("coronal", 1), ("sagittal", 0))
@@ -81,33 +80,6 @@ def save_overlay(
     )
     if title:
         figure.suptitle(title, color="white", fontsize=13)
-    return _save(path, figure)
-
-
-def save_curve(
-    path: str | os.PathLike[str], records: Sequence[Record], names: Sequence[str]
-) -> Path:
-    """Draws the held-out Dice of each label against training steps.
-
-    Args:
-        path: PNG to write; it appears whole or not at all.
-        records: Evaluations, in order.
-        names: Names of the labels, one for each score.
-
-    Returns:
-        The path.
-    """
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    ax = figure.subplots()
-    steps = [record.step for record in records]
-    for index, name in enumerate(names):
-        scores = [record.scores[index] for record in records]
-        color = _COLORS[index % len(_COLORS)]
-        ax.plot(steps, scores, marker="o", markersize=3, color=color, label=name)
-    ax.set(xlabel="training step", ylabel="Dice on held-out cases", ylim=(0, 1))
-    ax.grid(alpha=0.3)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, loc="lower right")
     return _save(path, figure)
 
 

@@ -19,8 +19,9 @@ from jaxswap.medical.synthesis.lattice import Lattice, resample, smooth_noise
 
 REGION = Lattice.centered((48, 55, 48), 4.0)
 """Where heads and what displaces them are described; every head fits in."""
+MNI_CENTER_MM = np.array([0.0, -17.0, 5.0])
+"""Center of the MNI152 brain; x = 0 is its midplane."""
 
-_MNI_CENTER_MM = np.array([0.0, -17.0, 5.0])  # of the brain; x = 0 is its midplane
 _SQUARINGS = 6
 _FADE_MM = 20.0  # below the brain's surface, over which the push of a tumour fades
 _STEEPEST = 1.9  # reach over push from which on the push can be undone
@@ -81,7 +82,7 @@ class HeadShape:
         points[1] += y
         points[2] += z
         mapped = np.einsum("ij,jxyz->ixyz", self.matrix.astype(np.float32), points)
-        mapped += _MNI_CENTER_MM.astype(np.float32).reshape(3, 1, 1, 1)
+        mapped += MNI_CENTER_MM.astype(np.float32).reshape(3, 1, 1, 1)
         return resample(mapped, self.lattice, lattice)
 
 

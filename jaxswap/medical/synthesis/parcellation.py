@@ -7,7 +7,8 @@ left: what is on the left of a mirrored head is a left structure.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,14 +16,23 @@ import numpy as np
 from scipy import ndimage
 
 from jaxswap.medical.data.anatomy import load_mni152
-from jaxswap.medical.synthesis.acquisition import acquire, draw_acquisition
+from jaxswap.medical.synthesis.acquisition import (
+    Acquisition,
+    AcquisitionRanges,
+    acquire,
+    draw_acquisition,
+)
 from jaxswap.medical.synthesis.half_millimetre import (
     Atlas,
     label_image,
     load_templates,
     mirrored_labels,
 )
-from jaxswap.medical.synthesis.head_shapes import draw_head_shape
+from jaxswap.medical.synthesis.head_shapes import (
+    HeadShape,
+    ShapeRanges,
+    draw_head_shape,
+)
 from jaxswap.medical.synthesis.lattice import Lattice
 from jaxswap.medical.synthesis.synthetic_case import (
     SyntheticCase,
@@ -54,10 +64,71 @@ def load_atlas(folder: Path, spacing_mm: float) -> Atlas:
     return label_image(load_mni152().image, folder)
 
 
+@dataclass(frozen=True, eq=False)
+class DrawnHead:
+    """A head in another shape, as another scanner sees it.
+
+    Attributes:
+        image: Intensities, int16, (right, anterior, superior); 0 outside the brain.
+        labels: Values of the atlas's label map, uint8, likewise.
+        shape: Where its points are found in the atlas.
+        exponent: Of the intensities, which changes their contrast.
+        taken: How the image was taken.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    shape: HeadShape
+    exponent: float
+    taken: Acquisition
+
+
+def draw_head(
+    random: Mapping[str, np.random.Generator],
+    atlas: Atlas,
+    lattice: Lattice,
+    shapes: ShapeRanges,
+    acquisition: AcquisitionRanges,
+) -> DrawnHead:
+    """Draw a head with labels.
+
+    Args:
+        random: From `random_streams`.
+        atlas: The head that it is made of, and its labels.
+        lattice: Where its voxels lie, in millimeters from the head's center.
+        shapes: How far its shape may depart from the atlas.
+        acquisition: How bad its image may be.
+
+    Returns:
+        The head.
+    """
+    head = draw_head_shape(random["head"], shapes)
+    coordinates = to_voxels(head.to_mni(lattice), atlas.image.affine)
+    sigma = smoothing_for(lattice.spacing_mm / atlas.image.spacing[0])
+    image = ndimage.map_coordinates(
+        ndimage.gaussian_filter(atlas.image.data, sigma), coordinates, order=1
+    )
+    labels = np.empty(lattice.shape, np.uint8)
+    ndimage.map_coordinates(atlas.labels, coordinates, labels, order=0)
+    if head.is_mirrored:
+        labels = mirrored_labels(atlas.label_map)[labels]
+    brain = ndimage.map_coordinates(
+        (atlas.image.data > 0).astype(np.uint8), coordinates, order=0
+    )
+    inside = brain > 0
+    exponent = np.exp(_CONTRAST * random["tissues"].uniform(-1, 1))
+    scale = max(float(image.max()), 1e-6)
+    image = np.power(np.maximum(image / scale, 0), np.float32(exponent))
+    taken = draw_acquisition(random["images"], acquisition)
+    image = acquire(image, inside, lattice, taken, random["images"])
+    labels = np.where(inside, labels, 0).astype(np.uint8)
+    return DrawnHead(image, labels, head, float(exponent), taken)
+
+
 def draw_parcellation(
     recipe: Recipe, atlas: Atlas, seed: int, index: int
 ) -> SyntheticCase:
-    """Draws a case of the arm `parcellation`.
+    """Draw a case of the arm `parcellation`.
 
     Args:
         recipe: What cases are made of.
@@ -70,41 +141,24 @@ def draw_parcellation(
     """
     random = random_streams(seed, index)
     lattice = Lattice.centered(recipe.shape, recipe.spacing_mm)
-    head = draw_head_shape(random["head"], recipe.head)
-    coordinates = to_voxels(head.to_mni(lattice), atlas.image.affine)
-    sigma = smoothing_for(recipe.spacing_mm / atlas.image.spacing[0])
-    image = ndimage.map_coordinates(
-        ndimage.gaussian_filter(atlas.image.data, sigma), coordinates, order=1
-    )
-    labels = np.empty(recipe.shape, np.uint8)
-    ndimage.map_coordinates(atlas.labels, coordinates, labels, order=0)
-    if head.is_mirrored:
-        labels = mirrored_labels(atlas.label_map)[labels]
-    brain = ndimage.map_coordinates(
-        (atlas.image.data > 0).astype(np.uint8), coordinates, order=0
-    )
-    inside = brain > 0
-    exponent = np.exp(_CONTRAST * random["tissues"].uniform(-1, 1))
-    scale = max(float(image.max()), 1e-6)
-    image = np.power(np.maximum(image / scale, 0), np.float32(exponent))
-    taken = draw_acquisition(random["images"], recipe.acquisition)
-    image = acquire(image, inside, lattice, taken, random["images"])
-    counts = np.bincount(np.ravel(labels), minlength=max(atlas.label_map.values) + 1)
+    drawn = draw_head(random, atlas, lattice, recipe.head, recipe.acquisition)
+    most = max(atlas.label_map.values)
+    counts = np.bincount(np.ravel(drawn.labels), minlength=most + 1)
     voxel_ml = recipe.spacing_mm**3 / 1000
     record = {
         "index": index,
         "arm": recipe.arm,
-        "head": {"is_mirrored": head.is_mirrored, "size": head.size},
-        "exponent": float(exponent),
+        "head": {"is_mirrored": drawn.shape.is_mirrored, "size": drawn.shape.size},
+        "exponent": drawn.exponent,
         "volume_ml": {
             name: int(counts[value]) * voxel_ml
             for name, value in atlas.label_map.labels.items()
         },
-        "images": {"t1n": asdict(taken)},
+        "images": {"t1n": asdict(drawn.taken)},
     }
     return SyntheticCase(
-        {"t1n": image},
-        np.where(inside, labels, 0).astype(np.uint8),
+        {"t1n": drawn.image},
+        drawn.labels,
         np.zeros(recipe.shape, np.uint8),
         stored_affine(recipe),
         draw_orientation(random["storage"]),

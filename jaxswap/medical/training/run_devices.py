@@ -11,8 +11,8 @@ from jax import Array
 from jaxswap.medical.preparing.augmentation import make_augment
 from jaxswap.medical.preparing.loading import Batch
 from jaxswap.medical.preparing.mesh import RunMesh
-from jaxswap.medical.training.run_config import RunConfig
-from jaxswap.medical.training.training_step import State
+from jaxswap.medical.runs.run_config import RunConfig
+from jaxswap.medical.runs.state import State
 
 _AUGMENTATION = 1  # tells its random numbers from those of dropout
 

@@ -17,8 +17,8 @@ import jaxswap
 from jaxswap.medical.data.label_maps import LabelMap
 from jaxswap.medical.networks.networks import check_deep_supervision
 from jaxswap.medical.preparing.mesh import RunMesh
-from jaxswap.medical.training.processes import made_by_first
-from jaxswap.medical.training.run_config import RunConfig
+from jaxswap.medical.runs.processes import made_by_first
+from jaxswap.medical.runs.run_config import RunConfig
 from jaxswap.medical.training.training_step import Loss, make_loss
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from jaxswap.medical.prediction.mesh_prediction import MeshPredictor
 from jaxswap.medical.prediction.prediction import Predictor, dice_by_region
 from jaxswap.medical.preparing.mesh import RunMesh
-from jaxswap.medical.training.processes import known_to_any
-from jaxswap.medical.training.run_cases import RunCases
-from jaxswap.medical.training.run_config import RunConfig
+from jaxswap.medical.runs.processes import known_to_any
+from jaxswap.medical.runs.run_cases import RunCases
+from jaxswap.medical.runs.run_config import RunConfig
 
 
 class Validator:

@@ -21,22 +21,24 @@ import numpy as np
 from jax import Array
 
 import jaxswap
+from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.networks.networks import make_network, multiple_of
+from jaxswap.medical.networks.objective import class_count
 from jaxswap.medical.preparing.mesh import RunMesh, make_run_mesh
 from jaxswap.medical.preparing.patches import Part
-from jaxswap.medical.training.checkpoints import Checkpoints
-from jaxswap.medical.training.objective import class_count
-from jaxswap.medical.training.processes import (
+from jaxswap.medical.runs.checkpoints import Checkpoints
+from jaxswap.medical.runs.processes import (
     any_process,
     interruption,
     is_first,
     wait_for_all,
 )
-from jaxswap.medical.training.run_cases import RunCases, load_cases
-from jaxswap.medical.training.run_config import RunConfig, Shape
+from jaxswap.medical.runs.run_cases import RunCases, load_cases
+from jaxswap.medical.runs.run_config import RunConfig
+from jaxswap.medical.runs.run_folder import RunFolder, Trained
+from jaxswap.medical.runs.run_log import RunLog
+from jaxswap.medical.runs.state import State
 from jaxswap.medical.training.run_devices import BatchInputs, out_shardings, place_state
-from jaxswap.medical.training.run_folder import RunFolder
-from jaxswap.medical.training.run_log import RunLog
 from jaxswap.medical.training.run_plan import (
     PlannedLoss,
     count_state_bytes,
@@ -45,7 +47,7 @@ from jaxswap.medical.training.run_plan import (
 )
 from jaxswap.medical.training.run_progress import RunProgress
 from jaxswap.medical.training.run_validation import Validator
-from jaxswap.medical.training.training_step import State, initialize, make_step
+from jaxswap.medical.training.training_step import initialize, make_step
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,8 @@ def train(
     with ExitStack() as stack:
         log = None
         if is_first():
-            run.folder.write(config, cases, run.planned.plan)
+            trained = Trained(config, cases.channels, cases.shape, cases.label_map)
+            run.folder.write(trained, run.planned.plan)
             resumed_step = int(state.step) if is_resumed else None
             log = stack.enter_context(RunLog(run.folder.path, resumed_step))
         loop = _Loop(run, step, checkpoints, log, progress, extra)

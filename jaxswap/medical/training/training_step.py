@@ -16,32 +16,12 @@ import optax
 from jax import Array
 
 from jaxswap.medical.data.label_maps import LabelMap
-from jaxswap.medical.training.objective import deeply_supervised_loss, segmentation_loss
+from jaxswap.medical.networks.objective import deeply_supervised_loss, segmentation_loss
+from jaxswap.medical.runs.state import Parameters
+from jaxswap.medical.runs.state import State as State
 
-Parameters = Any
 Loss = Callable[[Parameters, Array, Array, Array], Array]
 """Of parameters, images, labels and a random key."""
-
-
-class State(NamedTuple):
-    """What training changes.
-
-    Attributes:
-        parameters: Of the network.
-        optimizer_state: Of the optimizer.
-        average: Exponential moving average of the parameters, or an empty tuple.
-        step: Optimizer steps done, int32 scalar.
-    """
-
-    parameters: Parameters
-    optimizer_state: optax.OptState
-    average: Parameters
-    step: Array
-
-    @property
-    def evaluated(self) -> Parameters:
-        """The parameters to predict with: the average, if there is one."""
-        return self.average if jax.tree.leaves(self.average) else self.parameters
 
 
 class Outcome(NamedTuple):

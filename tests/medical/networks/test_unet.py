@@ -10,8 +10,8 @@ from flax.traverse_util import flatten_dict
 
 from jaxswap.medical.networks import convolution, convolution_cpu
 from jaxswap.medical.networks.layers import CPU, LEAN, TEXTBOOK
+from jaxswap.medical.networks.losses import dice_loss
 from jaxswap.medical.networks.unet import PAPER, TINY, UNet3D
-from jaxswap.medical.training.losses import dice_loss
 
 
 def test_published_parameter_counts():

@@ -22,7 +22,7 @@ from jaxswap.medical.preparing.augmentation import AugmentConfig, make_augment
 from jaxswap.medical.preparing.mesh import RunMesh, make_run_mesh
 from jaxswap.medical.preparing.mesh_shape import MeshShape
 from jaxswap.medical.preparing.patches import Part
-from jaxswap.medical.training.checkpoints import Checkpoints
+from jaxswap.medical.runs.checkpoints import Checkpoints
 from jaxswap.medical.training.run_devices import out_shardings, place_state
 from jaxswap.medical.training.training_step import (
     State,

@@ -68,6 +68,16 @@ def test_swapped_and_plain_training_agree_over_100_steps() -> None:
         np.testing.assert_allclose(swapped[:10], plain[:10], rtol=0, atol=2e-5)
 
 
+def test_a_step_that_swaps_is_compiled_once() -> None:
+    optimizer = optax.adam(1e-2)
+    loss = jaxswap.offload(make_loss(UNET, TUMOUR), policy=lambda _: jaxswap.OFFLOAD)
+    step = make_step(loss, optimizer)
+    state = initialize(UNET, optimizer, SHAPE)
+    for number in range(3):
+        state, _ = step(state, *batch(number))
+    assert step._cache_size() == 1
+
+
 def test_dropout_depends_on_seed_and_step_alone() -> None:
     first, state = losses(None, 3)
     assert first == losses(None, 3)[0]

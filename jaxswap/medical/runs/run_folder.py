@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import jaxswap
+from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
 from jaxswap.medical.data.writing import whole_file
-from jaxswap.medical.training.run_cases import RunCases
-from jaxswap.medical.training.run_config import (
+from jaxswap.medical.runs.run_config import (
     RunConfig,
-    Shape,
     make_config,
     read_config,
 )
@@ -100,14 +99,17 @@ class RunFolder:
                 f"{'; '.join(changed)}."
             )
 
-    def write(
-        self, config: RunConfig, cases: RunCases, plan: jaxswap.Plan | None
-    ) -> None:
-        """Write the configuration, what labels mean, and the plan."""
-        label_map = cases.label_map
+    def write(self, trained: Trained, plan: jaxswap.Plan | None) -> None:
+        """Write what a prediction needs to know, and the plan.
+
+        Args:
+            trained: What `read` will find.
+            plan: Of the training step; None if nothing was planned.
+        """
+        label_map = trained.label_map
         description = {
-            "channels": cases.channels,
-            "shape": cases.shape,
+            "channels": trained.channels,
+            "shape": trained.shape,
             "label_map": {
                 "name": label_map.name,
                 "labels": dict(label_map.labels),
@@ -118,13 +120,11 @@ class RunFolder:
         with whole_file(self.path / "data.json") as temporary:
             temporary.write_text(json.dumps(description, indent=2) + "\n")
         if plan is not None:
-            with whole_file(self.path / "plan.json") as temporary:
-                plan.save(temporary)
-            with whole_file(self.path / "plan.html") as temporary:
-                plan.to_html(temporary)
+            plan.save(self.path / "plan.json")
+            plan.to_html(self.path / "plan.html")
         # Last, as it is what makes the folder a run.
         with whole_file(self.path / "config.yaml") as temporary:
-            temporary.write_text(config.to_yaml())
+            temporary.write_text(trained.config.to_yaml())
 
     def read(self) -> Trained:
         """Read what `write` wrote.

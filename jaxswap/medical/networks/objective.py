@@ -15,7 +15,7 @@ import optax
 from jax import Array
 
 from jaxswap.medical.data.label_maps import LabelMap
-from jaxswap.medical.training.losses import (
+from jaxswap.medical.networks.losses import (
     dice_cross_entropy_loss,
     dice_focal_loss,
     dice_loss,

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from jaxswap.medical.preparing.augmentation import AugmentConfig
-from jaxswap.medical.training.run_config import (
+from jaxswap.medical.runs.run_config import (
     RunConfig,
     make_config,
     parse_setting,

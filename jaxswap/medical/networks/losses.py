@@ -83,21 +83,6 @@ def dice_cross_entropy_loss(logits: Array, targets: Array) -> Array:
     return dice + optax.losses.sigmoid_binary_cross_entropy(logits, targets).mean()
 
 
-def dice_scores(predicted: Array, truth: Array, classes: int) -> Array:
-    """Scores a label map: Dice of each class except the background.
-
-    Args:
-        predicted: Labels 0..classes, (..., depth, height, width), integers.
-        truth: Labels, same shape.
-        classes: Number of classes besides background 0.
-
-    Returns:
-        Scores in 0..1 as float32, (..., classes). One where a class is in neither map.
-    """
-    predicted_masks = jax.nn.one_hot(predicted - 1, classes)
-    return soft_dice(predicted_masks, jax.nn.one_hot(truth - 1, classes))
-
-
 def dice_focal_loss(logits: Array, targets: Array, gamma: float = 2.0) -> Array:
     """Compute `dice_loss` plus the mean focal loss over voxels and classes.
 

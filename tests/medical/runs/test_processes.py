@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxswap.medical.training.processes import (
+from jaxswap.medical.runs.processes import (
     Processes,
     any_process,
     interruption,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxswap.medical.data.label_maps import LABEL_MAPS, make_label_map
-from jaxswap.medical.training.objective import (
+from jaxswap.medical.networks.objective import (
     LOSSES,
     class_count,
     deeply_supervised_loss,

@@ -1,35 +1,30 @@
-"""What one training step needs, by method, read from programs compiled for a GPU.
+"""What a training step of the U-Net needs, by method, read from compiled programs.
 
-In: a size and the name of a GPU, which need not be there. Out: a row for each way of
-computing value and gradient of the U-Net's loss, with bytes and copies. Nothing is
-executed, so this says what fits and what overlaps, not how long a step takes.
+In: the name of a GPU, which need not be there. Out: a row for each way of computing
+value and gradient, with bytes and copies. Nothing is executed, so this says what fits
+and what overlaps, not how long a step takes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import Array
 from rich import box
 from rich.table import Table
 
 import jaxswap
 from jaxswap.medical.networks.layers import TEXTBOOK
 from jaxswap.medical.networks.unet import PAPER, UNet3D
-from jaxswap.medical.training.losses import dice_loss
-
-Loss = Callable[[Any, Array, Array], Array]
+from jaxswap.medical.networks.unet_program import Loss, loss_and_arguments, unet_loss
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """What the compiled step of one method needs.
 
     Attributes:
@@ -66,30 +61,26 @@ def methods(unet: UNet3D = PAPER) -> dict[str, Loss]:
 
     Args:
         unet: The network.
-
-    Returns:
-        Functions of parameters, images and targets.
     """
-    loss = _loss(unet)
-    policies = jax.checkpoint_policies
-    offload_convolutions = policies.save_and_offload_only_these_names(
+    loss = unet_loss(unet)
+    offload_convolutions = jax.checkpoint_policies.save_and_offload_only_these_names(
         names_which_can_be_saved=[],
         names_which_can_be_offloaded=list(unet.convolution_names),
         offload_src="device",
         offload_dst="pinned_host",
     )
     return {
-        "plain, textbook layers": _loss(unet.clone(layers=TEXTBOOK)),
+        "plain, textbook layers": unet_loss(unet.clone(layers=TEXTBOOK)),
         "plain": loss,
         "jax.checkpoint, whole": jax.checkpoint(loss),
-        "nn.remat, each block": _loss(unet.clone(lift=nn.remat)),
+        "nn.remat, each block": unet_loss(unet.clone(lift=nn.remat)),
         "JAX's offload policy": jax.checkpoint(loss, policy=offload_convolutions),
         "jaxswap.offload": jaxswap.offload(loss),
     }
 
 
 def check_target(target: str) -> None:
-    """Raise what `compare` would raise if it cannot compile for `target`.
+    """Raise what `compile_methods` would raise if it cannot compile for `target`.
 
     Args:
         target: Name of the GPU.
@@ -101,18 +92,14 @@ def check_target(target: str) -> None:
     jaxswap.inspect(jnp.negative, jax.ShapeDtypeStruct((8,), "float32"), target=target)
 
 
-def compare(
-    size: int = 192, target: str = "h100", channels: int = 4, unet: UNet3D = PAPER
-) -> Iterator[Row]:
-    """Compiles one training step by each method, batch 1 and bfloat16 volumes.
+def compile_methods(size: int, target: str) -> Iterator[MethodRow]:
+    """Compile one training step by each method, batch 1 and bfloat16 volumes.
 
     Every method gets `jaxswap.compiler_options()`, so that copies can overlap.
 
     Args:
         size: Voxels along each side.
         target: Name of the GPU to compile for.
-        channels: Channels of the images.
-        unet: The network.
 
     Yields:
         A row as soon as its method is compiled, in the order of `methods`.
@@ -121,15 +108,15 @@ def compare(
         ImportError: If JAX's CUDA plugin is not installed.
         ValueError: If the size does not fit the network or the target is unknown.
     """
-    _, arguments = loss_and_arguments(size, "bfloat16", channels, unet)
-    for method, loss in methods(unet).items():
+    _, arguments = loss_and_arguments(size)
+    for method, loss in methods().items():
         seen = jaxswap.inspect(
             jax.value_and_grad(loss),
             *arguments,
             target=target,
             compiler_options=jaxswap.compiler_options(),
         )
-        yield Row(
+        yield MethodRow(
             method=method,
             target=target,
             size=size,
@@ -137,14 +124,14 @@ def compare(
             host_bytes=seen.host_bytes,
             copies=len(seen.copies),
             exposed_copies=len(seen.exposed_copies),
-            copied_bytes=sum(copy.nbytes for copy in seen.copies),
+            copied_bytes=seen.swapped_bytes,
             exposed_bytes=seen.exposed_bytes,
             compile_seconds=seen.compile_seconds,
         )
 
 
-def tabulate(rows: list[Row]) -> Table:
-    """Draws the rows as a table; shares are of the first row's temporaries."""
+def tabulate(rows: Sequence[MethodRow]) -> Table:
+    """Make a table of the rows; shares are of the first row's temporaries."""
     first = rows[0]
     table = Table(
         title=f"One training step of the U-Net at {first.size}^3 in bfloat16, "
@@ -165,47 +152,7 @@ def tabulate(rows: list[Row]) -> Table:
     return table
 
 
-def loss_and_arguments(
-    size: int, dtype: str = "bfloat16", channels: int = 4, unet: UNet3D = PAPER
-) -> tuple[Loss, tuple[Any, Array, Array]]:
-    """Describe one training step, batch 1, for `jaxswap.plan` and `jaxswap.inspect`.
-
-    Args:
-        size: Voxels along each side.
-        dtype: Type of the volumes and activations.
-        channels: Channels of the images.
-        unet: The network.
-
-    Returns:
-        The loss, and the types of its parameters, images and targets.
-
-    Raises:
-        ValueError: If the size does not fit the network.
-
-    Example:
-        >>> loss, (parameters, images, targets) = loss_and_arguments(32)
-        >>> images.shape
-        (1, 32, 32, 32, 4)
-    """
-    unet = unet.clone(dtype=jnp.dtype(dtype))
-    shape = (1, size, size, size)
-    images: Any = jax.ShapeDtypeStruct((*shape, channels), dtype)
-    targets: Any = jax.ShapeDtypeStruct((*shape, unet.classes), dtype)
-    parameters = jax.eval_shape(unet.init, jax.random.key(0), images)
-    return _loss(unet), (parameters, images, targets)
-
-
-def _loss(unet: UNet3D) -> Loss:
-    return partial(_loss_of, unet)
-
-
-def _loss_of(unet: UNet3D, parameters: Any, images: Array, targets: Array) -> Array:
-    logits = unet.apply(parameters, images)
-    assert isinstance(logits, jax.Array)
-    return dice_loss(logits, targets)
-
-
-def _exposed(row: Row) -> str:
+def _exposed(row: MethodRow) -> str:
     if not row.copies:
         return "-"
     share = row.exposed_bytes / row.copied_bytes

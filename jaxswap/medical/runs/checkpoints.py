@@ -23,8 +23,8 @@ import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding
 
 from jaxswap.medical.preparing.mesh import place_replicated
-from jaxswap.medical.training.processes import is_first, wait_for_all
-from jaxswap.medical.training.training_step import Parameters, State
+from jaxswap.medical.runs.processes import is_first, wait_for_all
+from jaxswap.medical.runs.state import Parameters, State
 
 Which = Literal["best", "latest"]
 Extra = dict[str, Any]
@@ -77,10 +77,6 @@ class Checkpoints:
                 are checkpoints but none can be read.
         """
         return _restore(self.folder / "latest", like)
-
-    def restore_best(self, like: State) -> tuple[State, Extra] | None:
-        """Read the best checkpoint; see `restore_latest`."""
-        return _restore(self.folder / "best", like)
 
 
 def restore_parameters(

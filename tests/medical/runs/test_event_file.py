@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from tensorboard_records import event_files, scalars
 
-from jaxswap.medical.training import event_file
-from jaxswap.medical.training.event_file import EventFile
+from jaxswap.medical.runs import event_file
+from jaxswap.medical.runs.event_file import EventFile
 
 
 def test_scalars_are_what_tensorboard_reads(tmp_path: Path) -> None:

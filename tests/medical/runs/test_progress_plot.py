@@ -5,7 +5,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxswap.medical.training.progress_plot import save_progress, smooth
+from jaxswap.medical.runs.progress_plot import save_progress, smooth
 
 
 @pytest.fixture

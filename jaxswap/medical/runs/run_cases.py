@@ -12,14 +12,15 @@ import numpy as np
 
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
 from jaxswap.medical.data.datasets import find_dataset
+from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
 from jaxswap.medical.data.splitting import split
 from jaxswap.medical.preparing.loading import Batch, batches
-from jaxswap.medical.preparing.patches import Part, choose_start, cut
+from jaxswap.medical.preparing.patches import Part
 from jaxswap.medical.preparing.prepared_cache import CacheConfig, prepare_all
 from jaxswap.medical.preparing.preparing import PrepareConfig, Prepared
-from jaxswap.medical.training.processes import wait_for_all
-from jaxswap.medical.training.run_config import RunConfig, Shape
+from jaxswap.medical.runs.processes import wait_for_all
+from jaxswap.medical.runs.run_config import RunConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,19 +131,3 @@ def common_shape(cases: Sequence[Prepared]) -> Shape:
     largest = np.max([case.image.shape[:3] for case in cases], axis=0)
     x, y, z = (int(side) for side in largest)
     return x, y, z
-
-
-def padded(array: np.ndarray, shape: Shape) -> tuple[np.ndarray, Shape]:
-    """Put an array into the middle of a larger one of zeros.
-
-    Args:
-        array: (x, y, z, ...).
-        shape: Voxels of the result, nowhere less than the array's.
-
-    Returns:
-        The larger array and where the smaller one starts in it.
-    """
-    # No voxel is drawn, as there is no room to choose from.
-    start = choose_start(0, array.shape[:3], shape, 0, None)
-    x, y, z = (-first for first in start)
-    return cut(array, start, shape), (x, y, z)

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from jaxswap.medical.data.writing import whole_file
-from jaxswap.medical.training.event_file import EventFile
-from jaxswap.medical.training.progress_plot import save_progress
+from jaxswap.medical.runs.event_file import EventFile
+from jaxswap.medical.runs.progress_plot import save_progress
 
 METRICS, VALIDATION = "metrics.csv", "validation.csv"
 TENSORBOARD, PICTURE = "tensorboard", "progress.png"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tensorboard_records import event_files, scalars
 
-from jaxswap.medical.training.run_log import Row, RunLog, read_history
+from jaxswap.medical.runs.run_log import Row, RunLog, read_history
 
 
 def test_rows_come_back_exactly(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_validation_draws(tmp_path: Path) -> None:
 
 LOG_FOR_EVER = """
 import itertools, sys
-from jaxswap.medical.training.run_log import RunLog
+from jaxswap.medical.runs.run_log import RunLog
 
 log = RunLog(sys.argv[1])
 for step in itertools.count(1):

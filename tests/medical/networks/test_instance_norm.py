@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jaxswap.medical.networks.normalization import (
+from jaxswap.medical.networks.instance_norm import (
     instance_norm_leaky_relu,
     instance_norm_leaky_relu_textbook,
 )
