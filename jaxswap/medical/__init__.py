@@ -16,7 +16,7 @@ imported here, so that a command starts fast; take what you need from its module
   `prediction.case_prediction`, `scoring.metrics`, `scoring.evaluation`
 * synthetic data: `synthesis.synthesis`, `synthesis.half_millimetre`
 
-Paths without the folder, such as `jaxswap.medical.unet`, lead to the same modules.
+Paths without the folder, as before there were folders, lead to the same modules.
 The MNI152 head needs `pip install "jaxswap[data]"`.
 """
 
