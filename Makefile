@@ -28,6 +28,12 @@ NEWEST_PYTHON = $(shell used=$$($(PYTHON) -c '$(PROBE)'); \
     [ "$$version" = "$$used" ] || echo "$$version $$python"; \
   done | sort -V | tail -n 1 | cut -d' ' -f2)
 
+# uv takes a fifth of pip's time. It does not read pip's settings: where it fails, pip may
+# succeed.
+INSTALL = install() { \
+  $(VENV)/bin/python -m uv pip install --quiet --python $(VENV) --editable "$$1" || \
+  $(VENV)/bin/python -m pip install --quiet --editable "$$1"; }; install
+
 # The Python whose JAX sees the GPU, and how often it is started: each slice ends within
 # nine minutes, and what is measured already is not measured again.
 BENCH_PYTHON := $(PYTHON)
@@ -76,18 +82,20 @@ wheel: $(VENV)/.installed-test
 	@bash tests/check_wheel.sh $(VENV)/bin/python
 
 pytest: $(VENV)/.installed-test
-	@echo "== tests on $$($(VENV)/bin/python --version)"
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 15 $(SELECTED)
+	@version=$$($(VENV)/bin/python --version); echo "== tests on $$version"; \
+	durations="build/test-durations-$${version#Python }.tsv"; \
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal --durations-file "$$durations" $(SELECTED); \
+	echo "== the slowest, all in $$durations"; head -n 16 "$$durations"
 
 # A second run installs nothing unless pyproject.toml changed.
 $(VENV)/.installed-demo: pyproject.toml | $(VENV)/bin/python
 	@echo "== install jaxswap with sample data and GPU targets"
-	@$(VENV)/bin/python -m pip install --quiet --editable '.[data,gpu-targets]'
+	@$(INSTALL) '.[data,gpu-targets]'
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
 	@echo "== install jaxswap and the tools its tests need"
-	@$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
+	@$(INSTALL) '.[test]'
 	@touch $@ $(VENV)/.installed-demo
 
 $(VENV)/bin/python:
@@ -95,6 +103,7 @@ $(VENV)/bin/python:
 	  "module; none was found. Name one: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "== make $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet uv
 
 clean:
 	rm -rf .venv .venv-newest dist build

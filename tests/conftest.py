@@ -1,15 +1,26 @@
 """Settings every test runs under, made before JAX is first imported."""
 
+import importlib.metadata
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=8"
+    + (
+        # Small programs compile in a third of the time.
+        " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+        if importlib.metadata.version("jaxlib") < "0.12"  # which lacks the first
+        else ""
+    ),
+)
 
 import collections
 import itertools
 import pathlib
 from collections.abc import Callable, Iterator
 
+import durations
 import jax
 import pytest
 
@@ -23,6 +34,19 @@ OF_ONE_VERSION = ("medical", "_cli", "benchmarks", "_search")
 interface alone, or know no JAX."""
 SAMPLED = 3
 """With another version runs one in so many of a test's parameters."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of `durations`."""
+    text = "write how long each test took into this file"
+    parser.addoption("--durations-file", type=pathlib.Path, help=text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Measure; processes that the main one started hand it what they measured."""
+    is_main = not hasattr(config, "workerinput")
+    path = config.getoption("durations_file") if is_main else None
+    config.pluginmanager.register(durations.Durations(path))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,6 +6,7 @@ public names and nothing more.
 """
 
 import ast
+import functools
 import itertools
 import json
 import pathlib
@@ -41,6 +42,8 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 Documented = ast.Module | ast.ClassDef | Function
 Check = Callable[[str, str], list[str]]
 
+parsed = functools.cache(ast.parse)
+
 
 def imports(tree: ast.AST, module: str) -> Iterator[str]:
     """Absolute dotted names of everything imported; `module` resolves relative ones."""
@@ -67,7 +70,7 @@ def functions(tree: ast.AST) -> Iterator[Function]:
 def check_private_jax(source: str, module: str) -> list[str]:
     """JAX is used through its public names."""
     del module
-    tree = ast.parse(source)
+    tree = parsed(source)
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -84,7 +87,7 @@ def check_size(source: str, module: str) -> list[str]:
     """A file fits in the head; a function on a screen or two."""
     lines = source.count("\n")
     found = [f"{module}: {lines} lines"] if lines > MAX_FILE_LINES else []
-    for function in functions(ast.parse(source)):
+    for function in functions(parsed(source)):
         length = (function.end_lineno or 0) - function.lineno + 1
         length -= (ast.get_docstring(function) or "").count("\n")
         if length > MAX_FUNCTION_LINES:
@@ -95,7 +98,7 @@ def check_size(source: str, module: str) -> list[str]:
 def check_manners(source: str, module: str) -> list[str]:
     """No print, no bare except, no raise without a message."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         match node:
             case ast.Call(func=ast.Name(id="print")):
                 found.append(f"{module}:{node.lineno}: print")
@@ -123,7 +126,7 @@ def check_docstrings(source: str, module: str) -> list[str]:
                 if not child_name.startswith("_"):
                     yield from undocumented(child, f"{name}.{child_name}")
 
-    return list(undocumented(ast.parse(source), module))
+    return list(undocumented(parsed(source), module))
 
 
 SECTIONS = {"Args", "Attributes", "Returns", "Yields", "Raises"}
@@ -156,7 +159,7 @@ def check_docstring_form(source: str, module: str) -> list[str]:
 
     return [
         f"{module}.{getattr(node, 'name', '')}: {fault}"
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(parsed(source))
         if isinstance(node, Documented) and (text := ast.get_docstring(node))
         for fault in faults(node, text)
     ]
@@ -165,7 +168,7 @@ def check_docstring_form(source: str, module: str) -> list[str]:
 def check_annotations(source: str, module: str) -> list[str]:
     """Every argument and every result has a type."""
     found = []
-    for function in functions(ast.parse(source)):
+    for function in functions(parsed(source)):
         spec = function.args
         arguments = [*spec.posonlyargs, *spec.args, *spec.kwonlyargs]
         arguments += [a for a in (spec.vararg, spec.kwarg) if a is not None]
@@ -195,7 +198,7 @@ def check_core_order(source: str, module: str) -> list[str]:
     floor = floor_of(name)
     allowed = FLOORS[: FLOORS.index(floor) + 1]
     found = []
-    for imported in imports(ast.parse(source), module):
+    for imported in imports(parsed(source), module):
         first, _, rest = imported.partition(".")
         if first == "jaxswap":
             is_core = rest.split(".")[0] not in NOT_CORE and floor_of(rest) in allowed
@@ -214,7 +217,7 @@ def circles(files: list[tuple[str, str]]) -> list[str]:
     arrows: dict[str, set[str]] = {module: set() for module in known}
     for source, module in files:
         name = module.removeprefix("jaxswap.")
-        for imported in imports(ast.parse(source), module):
+        for imported in imports(parsed(source), module):
             if not is_deferred(name, imported.removeprefix("jaxswap.")):
                 arrows[module] |= {imported, imported.rpartition(".")[0]} & known
     left = dict(arrows)
@@ -240,7 +243,7 @@ def check_public_use(source: str, module: str) -> list[str]:
     """Users of the core, our own among them, use its public names."""
     within = module if module.startswith("jaxswap.") else "jaxswap.medical"
     inside = ".".join(within.split(".")[:2])  # its own private modules are its own
-    tree = ast.parse(source)
+    tree = parsed(source)
     found = []
     for imported in imports(tree, module):
         parts = imported.split(".")
