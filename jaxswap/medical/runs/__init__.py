@@ -1,0 +1,1 @@
+"""What a training run is given and what it leaves: settings, cases, checkpoints."""
