@@ -1,6 +1,6 @@
 # make demo          plan and prove the 3-D U-Net for a GPU that is not there
 # make test          every check: lint, types, the built wheel, the tests
-# make docs          the API reference from the docstrings, in build/docs
+# make docs          the documentation as a site, in build/docs; warnings are errors
 # make bench-gpu     all measurements on this machine's GPU; goes on where it stopped
 # make test-newest   the fast tests again on the newest other Python of this machine
 
@@ -50,8 +50,8 @@ demo: $(VENV)/.installed-demo
 	@$(VENV)/bin/jaxswap demo
 
 docs: $(VENV)/.installed-test
-	@echo "== API reference"
-	@$(VENV)/bin/python docs/reference.py build/docs
+	@echo "== documentation"
+	@$(VENV)/bin/python -m sphinx -b html -n -W --keep-going -q docs build/docs
 	@echo "open build/docs/index.html"
 
 bench-gpu:

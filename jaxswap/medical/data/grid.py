@@ -158,7 +158,7 @@ def resample(array: np.ndarray, shape: Shape) -> np.ndarray:
         shape: Voxels wanted.
 
     Returns:
-        The array, (*shape, ...), same dtype.
+        The array, `(*shape, ...)`, same dtype.
     """
     if array.shape[:3] == shape:
         return array

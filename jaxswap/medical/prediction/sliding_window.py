@@ -48,8 +48,8 @@ def predict_windows(
     both sides.
 
     Args:
-        apply: Network, usually jitted: float32 (batch, *window, channel) to any float
-            type (batch, *window, class).
+        apply: Network, usually jitted: float32 `(batch, *window, channel)` to any
+            float type `(batch, *window, class)`.
         image: The volume, (x, y, z, channel).
         window: Voxels along each axis.
         overlap: Share of a window that the next one covers too, at least.

@@ -156,7 +156,7 @@ def cut(array: np.ndarray, start: Shape, patch: Shape) -> np.ndarray:
         patch: Voxels of the patch.
 
     Returns:
-        The patch, (*patch, ...), same dtype.
+        The patch, `(*patch, ...)`, same dtype.
     """
     inside, outside = [], []
     for first, size, length in zip(start, patch, array.shape[:3], strict=True):

@@ -16,9 +16,9 @@ from typing import Any
 import yaml
 
 from jaxswap.medical.data.grid import Shape
+from jaxswap.medical.networks.objective import LOSSES
 from jaxswap.medical.preparing.augment_config import AugmentConfig
 from jaxswap.medical.preparing.mesh_shape import MeshShape, parse_mesh
-from jaxswap.medical.networks.objective import LOSSES
 
 _POSITIVE = "steps batch accumulate validate_every checkpoint_every folds".split()
 _NOT_NEGATIVE = "weight_decay seed workers fold".split()
