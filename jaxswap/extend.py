@@ -33,8 +33,8 @@ from jaxswap._graph.graph import Equation as Equation
 from jaxswap._graph.graph import Graph as Graph
 from jaxswap._graph.graph import Loop as Loop
 from jaxswap._graph.graph import Value as Value
-from jaxswap._schedule.by_distance import Return as Return
-from jaxswap._schedule.by_distance import Swap as Swap
+from jaxswap._schedule.instructions import Return as Return
+from jaxswap._schedule.instructions import Swap as Swap
 from jaxswap._schedule.policy import Decision as Decision
 from jaxswap._schedule.policy import Policy as Policy
 from jaxswap._schedule.timing import Distance as Distance

@@ -6,11 +6,17 @@ import numpy as np
 
 from jaxswap._gpu.rates import Rates
 from jaxswap._graph.graph import Equation, Graph, Value
-from jaxswap._schedule.by_distance import Swap
-from jaxswap._schedule.instructions import Instruction, Run, Schedule, SwapOut
+from jaxswap._schedule.entries import Entry
+from jaxswap._schedule.instructions import Instruction, Run, Schedule, Swap, SwapOut
+from jaxswap._schedule.order import Order
 
 MIB = 1 << 20
 GB = 10**9
+
+
+def order_over(entries: Sequence[Entry]) -> Order:
+    """Return an order of entries that belong to no program."""
+    return Order(Graph((), (), (), ()), entries)
 
 
 class Builder:

@@ -17,7 +17,6 @@ from jaxswap._gpu.rates import Rates
 from jaxswap._gpu.target import Target, find_target
 from jaxswap._graph.graph import Action, Equation, Graph, Value
 from jaxswap._request import search_of
-from jaxswap._schedule.by_clock import Lives
 from jaxswap._search.candidates import Candidates
 from jaxswap._search.moves import PATIENCES
 from jaxswap._search.search import Search
@@ -280,14 +279,14 @@ def random_case(seed: int, layers: int) -> Case:
     target = dataclasses.replace(find_target("h100"), rates=draw_rates(rng))
     graph = random_graph(rng, layers)
     search = search_of(graph, target)
-    lives = Lives(search.kept.entries)
+    order = search.kept.order
     return Case(
         seed=seed,
         graph=graph,
         target=target,
         arranger=search.arranger,
         candidates=search.candidates,
-        swappable=tuple(v for v in search.candidates.backward if lives.gaps(v)),
+        swappable=tuple(v for v in search.candidates.backward if order.gaps(v)),
         kept_bytes=search.kept.timeline.device_bytes,
     )
 
@@ -324,19 +323,18 @@ def distinct_choices(case: Case) -> Iterator[tuple[list[Action], tuple[float, ..
         for v, is_replayed in zip(free, choice, strict=True):
             if is_replayed:
                 actions[v] = Action.RECOMPUTE
-        entries = case.arranger.arrange(actions, 0).entries
-        lives = Lives(entries)
+        order = case.arranger.arrange(actions, 0).order
         gaps = {
-            v: len(lives.gaps(v))
+            v: len(order.gaps(v))
             for v in (*candidates.forward, *candidates.backward)
-            if actions[v] is Action.KEEP and lives.gaps(v)
+            if actions[v] is Action.KEEP and order.gaps(v)
         }
-        order = tuple(entry.parts for entry in entries)
+        parts = tuple(entry.parts for entry in order.entries)
         for leaving in itertools.product((False, True), repeat=len(gaps)):
             left = [v for v, leaves in zip(gaps, leaving, strict=True) if leaves]
-            if (order, *left) in seen:
+            if (parts, *left) in seen:
                 continue
-            seen.add((order, *left))
+            seen.add((parts, *left))
             chosen = list(actions)
             for v in left:
                 chosen[v] = Action.OFFLOAD

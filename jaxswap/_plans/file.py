@@ -15,7 +15,7 @@ from jaxswap._graph.graph import Action, Equation, Graph, Loop, Value
 from jaxswap._graph.placement import Placement
 from jaxswap._graph.signature import Signature, signature_of
 from jaxswap._plans.plan import Compiled, Plan
-from jaxswap._schedule.by_distance import Return, Swap
+from jaxswap._schedule.instructions import Return, Swap
 
 FORMAT = 2
 

@@ -16,8 +16,7 @@ from jaxswap._gpu.target import Target, rates_of
 from jaxswap._graph.graph import Action, Graph, Loop, Value
 from jaxswap._graph.placement import Placement
 from jaxswap._graph.signature import Signature, signature_of
-from jaxswap._schedule.by_distance import Swap
-from jaxswap._schedule.instructions import Schedule
+from jaxswap._schedule.instructions import Schedule, Swap
 from jaxswap._simulate.draft import Arranger, Draft
 from jaxswap._simulate.timeline import Timeline
 

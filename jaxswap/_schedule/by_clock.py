@@ -13,19 +13,14 @@ Where a value stays and which gaps between its uses it spends on the host follow
 the same clock: a gap is taken if both copies fit into it.
 """
 
-import bisect
 import dataclasses
-import itertools
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from jaxswap._schedule.by_distance import Return, Swap
-from jaxswap._schedule.order import Entry
-
-IN_FLIGHT = 2
-"""Copies that may start at one entry. XLA lets two asynchronous copies run at once
-(`xla_gpu_experimental_parallel_async_compute_limit`) and ends one before a third."""
+from jaxswap._schedule.instructions import Return, Swap
+from jaxswap._schedule.order import Order
+from jaxswap._schedule.timing import COPIES_IN_FLIGHT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,50 +62,8 @@ class Clock:
     nbytes: Mapping[int, int]
 
 
-class Lives:
-    """Where each value of a list of entries is made and used."""
-
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self.entries = entries
-        self.heavy = [i for i, entry in enumerate(entries) if entry.is_heavy]
-        self.made: dict[int, int] = {}
-        self.uses: dict[int, list[int]] = {}
-        for position, entry in enumerate(entries):
-            for v in entry.reads:
-                self.uses.setdefault(v, []).append(position)
-            for v in entry.makes:
-                self.made.setdefault(v, position)
-
-    def gaps(self, v: int) -> list[tuple[int, int]]:
-        """Stretches without a use in which something heavy runs."""
-        made = self.made.get(v)
-        if made is None:
-            return []
-        points = [made, *(use for use in self.uses.get(v, ()) if use > made)]
-        return [
-            (left, use)
-            for left, use in itertools.pairwise(points)
-            if self.heavy_between(left, use)
-        ]
-
-    def heavy_between(self, left: int, right: int) -> int:
-        """How many heavy entries lie strictly between two positions."""
-        first = bisect.bisect_right(self.heavy, left)
-        return max(0, bisect.bisect_left(self.heavy, right) - first)
-
-    def heavy_after(self, position: int) -> int | None:
-        """The first heavy entry behind a position."""
-        at = bisect.bisect_right(self.heavy, position)
-        return self.heavy[at] if at < len(self.heavy) else None
-
-    def heavy_before(self, position: int) -> int | None:
-        """The last heavy entry in front of a position."""
-        at = bisect.bisect_left(self.heavy, position)
-        return self.heavy[at - 1] if at else None
-
-
 def absences(
-    lives: Lives,
+    order: Order,
     values: Collection[int],
     starts: np.ndarray,
     copy_seconds: Mapping[int, float],
@@ -119,7 +72,7 @@ def absences(
     """Choose the gaps that values spend on the host.
 
     Args:
-        lives: Where values are made and used.
+        order: Where values are made and used.
         values: Those to swap.
         starts: Second at which each entry begins.
         copy_seconds: Seconds of both copies of each value together.
@@ -128,7 +81,7 @@ def absences(
     """
     found: list[Absence] = []
     for v in values:
-        gaps = lives.gaps(v)
+        gaps = order.gaps(v)
         if not gaps:
             continue
         longest = max(gaps, key=lambda gap: starts[gap[1]] - starts[gap[0]])
@@ -143,16 +96,16 @@ def absences(
     return found
 
 
-def tight(lives: Lives, gaps: Sequence[Absence]) -> tuple[Swap, ...]:
+def tight(order: Order, gaps: Sequence[Absence]) -> tuple[Swap, ...]:
     """Swap that keep values away for as long as can be."""
     layout = {
-        gap: (lives.heavy_after(gap.left), lives.heavy_before(gap.use)) for gap in gaps
+        gap: (order.heavy_after(gap.left), order.heavy_before(gap.use)) for gap in gaps
     }
-    return _swaps(lives, gaps, layout, frozenset())
+    return _swaps(order, gaps, layout, frozenset())
 
 
 def place(
-    lives: Lives,
+    order: Order,
     gaps: Sequence[Absence],
     clock: Clock,
     limit_bytes: int,
@@ -161,26 +114,26 @@ def place(
     """Lay out copies so that as little as possible is waited for.
 
     Args:
-        lives: Where values are made and used.
+        order: Where values are made and used.
         gaps: The gaps that values spend on the host.
         clock: When entries run and what they need.
         limit_bytes: Device memory that may be used.
         eager: Values whose copies back must be done one heavy entry before their use
             (those that a compiler was seen to start too late).
     """
-    placing = _Placing(lives, clock, limit_bytes)
+    placing = _Placing(order, clock, limit_bytes)
     layout: dict[Absence, tuple[int | None, int | None]] = {}
-    outward = sorted((g for g in gaps if g.is_first), key=lambda g: lives.made[g.value])
+    outward = sorted((g for g in gaps if g.is_first), key=lambda g: order.made[g.value])
     freed = {gap.value: placing.leave(gap) for gap in outward}
     for gap in sorted(gaps, key=lambda g: -g.use):
         floor = freed[gap.value] if gap.is_first else gap.left
         gate = placing.come_back(gap, floor, gap.value in eager)
         layout[gap] = (freed[gap.value], gate)
-    return _swaps(lives, gaps, layout, frozenset(eager))
+    return _swaps(order, gaps, layout, frozenset(eager))
 
 
 def _swaps(
-    lives: Lives,
+    order: Order,
     gaps: Sequence[Absence],
     layout: Mapping[Absence, tuple[int | None, int | None]],
     eager: Collection[int],
@@ -193,35 +146,35 @@ def _swaps(
         returns = []
         for gap in mine:
             gate = layout[gap][1]
-            last = lives.heavy_before(gap.use)
+            last = order.heavy_before(gap.use)
             is_early = gate is not None and last is not None and gate < last
             done_at = last if is_early and v in eager else None
             returns.append(Return(gate, gap.use, done_at))
-        swaps.append(Swap(v, lives.made[v], layout[mine[0]][0], tuple(returns)))
+        swaps.append(Swap(v, order.made[v], layout[mine[0]][0], tuple(returns)))
     return tuple(swaps)
 
 
 class _Placing:
     """The state of both queues and of memory while copies are placed."""
 
-    def __init__(self, lives: Lives, clock: Clock, limit_bytes: int) -> None:
-        self.lives = lives
+    def __init__(self, order: Order, clock: Clock, limit_bytes: int) -> None:
+        self.order = order
         self.clock = clock
         self.limit_bytes = limit_bytes
         self.starts = clock.starts.copy()
         self.ends = clock.ends.copy()
         self.used = clock.device_bytes.copy()
-        self.heavy = np.array(lives.heavy, np.int64)
+        self.heavy = np.array(order.heavy, np.int64)
         self.started: dict[int, int] = {}
         self.out_free = 0.0
         self.in_busy = float("inf")
 
     def leave(self, gap: Absence) -> int | None:
         """Place the copy to the host; return the entry that waits for it."""
-        first = self.lives.heavy_after(gap.left)
+        first = self.order.heavy_after(gap.left)
         if first is None:
             return None
-        begin = max(self.out_free, self.ends[self.lives.made[gap.value]])
+        begin = max(self.out_free, self.ends[self.order.made[gap.value]])
         end = begin + self.clock.out_seconds[gap.value]
         self.out_free = end
         at = self._first_heavy_from(end, first, gap.use)
@@ -236,7 +189,7 @@ class _Placing:
 
     def come_back(self, gap: Absence, floor: int | None, is_eager: bool) -> int | None:
         """Place the copy to the device; return the entry at which it may start."""
-        last = self.lives.heavy_before(gap.use)
+        last = self.order.heavy_before(gap.use)
         if last is None or floor is None or last < floor:
             return None
         seconds = self.clock.in_seconds[gap.value]
@@ -262,9 +215,9 @@ class _Placing:
         at = int(np.searchsorted(self.starts[self.heavy], begin, "right")) - 1
         at = min(max(at, low), high - 1)
         wished = at
-        while at > low and self.started.get(int(self.heavy[at]), 0) >= IN_FLIGHT:
+        while at > low and self.started.get(int(self.heavy[at]), 0) >= COPIES_IN_FLIGHT:
             at -= 1
-        if self.started.get(int(self.heavy[at]), 0) >= IN_FLIGHT:
+        if self.started.get(int(self.heavy[at]), 0) >= COPIES_IN_FLIGHT:
             at = wished
         return int(self.heavy[at])
 

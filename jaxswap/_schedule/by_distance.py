@@ -23,7 +23,9 @@ import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 
-from jaxswap._schedule.order import Entry
+from jaxswap._schedule.entries import Entry
+from jaxswap._schedule.instructions import Return, Swap
+from jaxswap._schedule.order import Order
 from jaxswap._schedule.timing import Distance, Timing
 
 COPY_FLOPS_PER_BYTE = 250.0
@@ -33,62 +35,22 @@ Deliberately low: an operation below this counts as too short to hide a copy.
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class Return:
-    """One copy back to the device.
+class ByDistance:
+    """Lays out swaps over a fixed order, by the distances of a policy."""
 
-    Attributes:
-        gate: The heavy entry right before which the copy starts; `None`: it starts
-            when its use is next, and nothing hides it.
-        use: The first entry that it serves.
-        done_at: The heavy entry that waits for the copy, if one before the use does.
-    """
-
-    gate: int | None
-    use: int
-    done_at: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Swap:
-    """What happens to one swapped value.
-
-    Attributes:
-        value: Its index.
-        made: The entry after which the copy to the host starts.
-        free_at: The heavy entry that waits for the copy; `None`: nothing waits.
-        returns: The copies back, in order.
-    """
-
-    value: int
-    made: int
-    free_at: int | None
-    returns: tuple[Return, ...]
-
-
-class Lifetimes:
-    """Lays out swaps over a fixed list of entries."""
-
-    def __init__(self, entries: Sequence[Entry], timing: Timing) -> None:
-        self.entries = entries
+    def __init__(self, order: Order, timing: Timing) -> None:
+        self.order = order
         self.timing = timing
-        self.heavy = [i for i, entry in enumerate(entries) if entry.is_heavy]
         self.typical_flops = statistics.median(
-            [entries[i].flops for i in self.heavy] or [0.0]
+            [order.entries[at].flops for at in order.heavy] or [0.0]
         )
-        self.levels = _levels(entries)
-        self.made: dict[int, int] = {}
-        self.uses: dict[int, list[int]] = {}
-        for position, entry in enumerate(entries):
-            for v in entry.reads:
-                self.uses.setdefault(v, []).append(position)
-            for v in entry.makes:
-                self.made.setdefault(v, position)
+        self.levels = _levels(order.entries)
 
     def swap_of(self, value: int, nbytes: int) -> Swap | None:
         """Lay out the swap of one value, or `None` if it had better stay."""
-        made = self.made.get(value)
-        uses = [use for use in self.uses.get(value, ()) if made is None or use > made]
+        order = self.order
+        made = order.made.get(value)
+        uses = [use for use in order.uses.get(value, ()) if made is None or use > made]
         if made is None or not uses:
             return None
         covers = self._covers(nbytes)
@@ -116,8 +78,8 @@ class Lifetimes:
         The largest keep their gate, since starting early costs device memory. A copy
         that was moved has to be done at its former gate, or XLA would move it back.
         """
-        started = collections.Counter(
-            self._heavy_before(swap.free_at)
+        started: collections.Counter[int | None] = collections.Counter(
+            self.order.heavy_before(swap.free_at)
             for swap in swaps
             if swap.free_at is not None
         )
@@ -139,16 +101,12 @@ class Lifetimes:
             spread[i] = dataclasses.replace(swap, returns=tuple(returns))
         return tuple(spread)
 
-    def _heavy_before(self, position: int) -> int:
-        """The last heavy entry before a position."""
-        return self.heavy[bisect.bisect_left(self.heavy, position) - 1]
-
     def _free_gate(
         self,
         gate: int,
         floor: int,
         covers: list[int],
-        started: Mapping[int, int],
+        started: Mapping[int | None, int],
     ) -> int:
         """The last gate up to `gate` at which one more copy may start."""
         earlier = covers[
@@ -164,13 +122,14 @@ class Lifetimes:
     ) -> int:
         """The last use that the copy `back` serves."""
         later = [r.use for r in returns if r.use > back.use]
-        end = min(later, default=len(self.entries))
-        return max(use for use in self.uses[value] if use < end)
+        end = min(later, default=len(self.order.entries))
+        return max(use for use in self.order.uses[value] if use < end)
 
     def _covers(self, nbytes: int) -> list[int]:
         """Heavy entries long enough to count as cover for a copy of `nbytes`."""
         least = min(COPY_FLOPS_PER_BYTE * nbytes, self.typical_flops)
-        return [i for i in self.heavy if self.entries[i].flops >= least]
+        entries = self.order.entries
+        return [at for at in self.order.heavy if entries[at].flops >= least]
 
     def _groups(self, made: int, uses: list[int], covers: list[int]) -> list[list[int]]:
         """Split uses into those served on the spot, then groups that share a copy.
@@ -206,8 +165,7 @@ class Lifetimes:
             if cover == len(covers):
                 return None
             last = max(last, covers[cover])
-        after = bisect.bisect_right(self.heavy, last)
-        return self.heavy[after] if after < len(self.heavy) else None
+        return self.order.heavy_after(last)
 
     def _gate(self, use: int, covers: list[int]) -> int | None:
         """The heavy entry before which the copy for a use at `use` starts."""
@@ -215,7 +173,8 @@ class Lifetimes:
         if self.timing.sync_swapin:
             return None
         if self.timing.distance is Distance.LEVEL:
-            early = self.heavy[: bisect.bisect_left(self.heavy, use)]
+            heavy = self.order.heavy
+            early = heavy[: bisect.bisect_left(heavy, use)]
             far = [i for i in early if self._distance(i, use, covers) >= ahead]
             return far[-1] if far else None
         before = bisect.bisect_left(covers, use)
@@ -223,13 +182,12 @@ class Lifetimes:
 
     def _has_heavy(self, start: int, end: int) -> bool:
         """Whether a heavy entry runs while the value is away."""
-        return bisect.bisect_left(self.heavy, start) < bisect.bisect_left(
-            self.heavy, end
-        )
+        heavy = self.order.heavy
+        return bisect.bisect_left(heavy, start) < bisect.bisect_left(heavy, end)
 
     def _forced(self, value: int, made: int, uses: list[int]) -> Swap | None:
         """The swap of a value that is to leave although nothing can hide it."""
-        is_backward = [entry.is_backward for entry in self.entries]
+        is_backward = [entry.is_backward for entry in self.order.entries]
         later = [use for use in uses if is_backward[use] and not is_backward[made]]
         return Swap(value, made, None, (Return(None, later[0]),)) if later else None
 

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 
 from jaxswap._graph.graph import Graph
-from jaxswap._schedule.by_distance import Swap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +37,39 @@ class Barrier:
 
 
 Instruction = Run | SwapOut | SwapIn | Barrier
+
+
+@dataclasses.dataclass(frozen=True)
+class Return:
+    """One copy back to the device.
+
+    Attributes:
+        gate: The heavy entry right before which the copy starts; `None`: it starts
+            when its use is next, and nothing hides it.
+        use: The first entry that it serves.
+        done_at: The heavy entry that waits for the copy, if one before the use does.
+    """
+
+    gate: int | None
+    use: int
+    done_at: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Swap:
+    """What happens to one swapped value.
+
+    Attributes:
+        value: Its index.
+        made: The entry after which the copy to the host starts.
+        free_at: The heavy entry that waits for the copy; `None`: nothing waits.
+        returns: The copies back, in order.
+    """
+
+    value: int
+    made: int
+    free_at: int | None
+    returns: tuple[Return, ...]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,18 +18,20 @@ and `b` hides it.
 from collections.abc import Sequence
 
 from jaxswap._graph.graph import Action, Graph
-from jaxswap._schedule.by_distance import Lifetimes, Swap
+from jaxswap._schedule.by_distance import ByDistance
+from jaxswap._schedule.entries import Entry
 from jaxswap._schedule.instructions import (
     Barrier,
     Instruction,
     Schedule,
+    Swap,
     SwapIn,
     SwapOut,
     free_values,
 )
-from jaxswap._schedule.order import Entry, order_backward, order_forward, stored_values
+from jaxswap._schedule.order import Order
+from jaxswap._schedule.sequencer import Sequencer
 from jaxswap._schedule.timing import Timing
-from jaxswap._schedule.uses import Uses
 
 
 def schedule(graph: Graph, actions: Sequence[Action], timing: Timing) -> Schedule:
@@ -41,14 +43,12 @@ def schedule(graph: Graph, actions: Sequence[Action], timing: Timing) -> Schedul
             pass are ignored.
         timing: When copies start.
     """
-    entries = order(graph, actions, 2 * timing.swapout_threshold, timing.min_bytes)
-    lifetimes = Lifetimes(entries, timing)
+    order = Order.of(graph, actions, *timing.staleness)
+    layout = ByDistance(order, timing)
     nbytes = {v.index: v.nbytes for v in graph.values}
-    found = [
-        lifetimes.swap_of(v, nbytes[v]) for v in _candidates(graph, actions, timing)
-    ]
-    swaps = lifetimes.spread([swap for swap in found if swap is not None], nbytes)
-    return issue(graph, entries, swaps)
+    found = [layout.swap_of(v, nbytes[v]) for v in _leaving(graph, actions, timing)]
+    swaps = layout.spread([swap for swap in found if swap is not None], nbytes)
+    return issue(order, swaps)
 
 
 def schedule_body(
@@ -73,10 +73,8 @@ def schedule_body(
         Action.RECOMPUTE if v in invariant or graph.values[v].host_nbytes else action
         for v, action in enumerate(actions)
     ]
-    timing = Timing()
-    entries = order(graph, actions, 2 * timing.swapout_threshold, timing.min_bytes)
-    uses = Uses(graph, entries)
-    ahead, behind = _Issue(graph, entries, (), uses).instructions()
+    order = Order.of(graph, actions, *Timing().staleness)
+    ahead, behind = _Issue(order, ()).instructions()
     stored, _ = free_values(graph, behind)
     given = {*graph.arguments} - {*graph.carried}
     swapped = tuple(
@@ -99,36 +97,14 @@ def _invariant(graph: Graph) -> set[int]:
     return found
 
 
-def order(
-    graph: Graph, actions: Sequence[Action], stale_after: int, large_bytes: int
-) -> tuple[Entry, ...]:
-    """Entries of both passes; see `order_backward` for the last two arguments."""
-    stored = stored_values(graph, actions, graph.residuals())
-    forward = order_forward(graph, stored)
-    return (*forward, *order_backward(graph, stored, stale_after, large_bytes))
-
-
-def issue(
-    graph: Graph,
-    entries: Sequence[Entry],
-    swaps: Sequence[Swap],
-    uses: Uses | None = None,
-) -> Schedule:
-    """Turn entries and the swaps between them into instructions.
-
-    Args:
-        graph: The traced program.
-        entries: In the order of issue.
-        swaps: What leaves the device, and when.
-        uses: What is known of the entries, if they are laid out more than once.
-    """
-    uses = uses or Uses(graph, entries)
-    ahead, behind = _Issue(graph, entries, swaps, uses).instructions()
-    device, host = free_values(graph, behind)
+def issue(order: Order, swaps: Sequence[Swap]) -> Schedule:
+    """Turn an order and the swaps over it into instructions."""
+    ahead, behind = _Issue(order, swaps).instructions()
+    device, host = free_values(order.graph, behind)
     return Schedule(ahead, behind, device, host, tuple(swaps))
 
 
-def _candidates(graph: Graph, actions: Sequence[Action], timing: Timing) -> list[int]:
+def _leaving(graph: Graph, actions: Sequence[Action], timing: Timing) -> list[int]:
     """Values that leave the device if their uses lie far enough apart."""
     found = []
     for eqn in graph.equations:
@@ -144,19 +120,13 @@ def _candidates(graph: Graph, actions: Sequence[Action], timing: Timing) -> list
 
 
 class _Issue:
-    """Turns entries and swaps into instructions."""
+    """Turns an order and swaps into instructions."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        entries: Sequence[Entry],
-        swaps: Sequence[Swap],
-        uses: Uses,
-    ) -> None:
-        self.graph = graph
-        self.entries = entries
-        self.uses = uses
-        self.producers = graph.producers()
+    def __init__(self, order: Order, swaps: Sequence[Swap]) -> None:
+        self.order = order
+        self.graph = order.graph
+        self.entries = order.entries
+        self.producers = order.graph.producers()
         self.leaves: dict[int, list[int]] = {}
         self.waits: dict[int, list[int]] = {}
         self.returns: dict[int, list[int]] = {}
@@ -181,44 +151,49 @@ class _Issue:
     def instructions(self) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
         """Instructions of the forward and of the backward pass."""
         passes: tuple[list[Instruction], list[Instruction]] = ([], [])
-        order = _Order(self.graph, self.uses)
+        sequencer = Sequencer(self.order)
         for at, entry in enumerate(self.entries):
             if self.graph.is_body and entry.is_backward and not passes[1]:
                 # Other iterations lie in between: nothing of this one is waited for.
-                order = _Order(self.graph, self.uses)
+                sequencer = Sequencer(self.order)
             issued = passes[entry.is_backward]
             if entry.is_heavy or at in self.busy:
-                self._issue(at, entry, order, issued)
+                self._issue(at, entry, sequencer, issued)
             else:
-                issued.extend(self.uses.runs[at])
-            order.add(at, entry)
+                issued.extend(self.order.runs[at])
+            sequencer.add(at, entry)
         return tuple(passes[0]), tuple(passes[1])
 
     def _issue(
-        self, at: int, entry: Entry, order: "_Order", issued: list[Instruction]
+        self, at: int, entry: Entry, sequencer: Sequencer, issued: list[Instruction]
     ) -> None:
         """Append an entry with the copies and the barriers around it."""
         returns, late = self.returns.get(at, []), self.late_returns.get(at, [])
         host = tuple(dict.fromkeys((*self.waits.get(at, []), *returns)))
         if at in self.held_back:
             inputs, awaited = self.held_back[at]
-            device = (*inputs, *(awaited or order.token(at) or self.graph.cotangents))
+            device = (
+                *inputs,
+                *(awaited or sequencer.token(at) or self.graph.cotangents),
+            )
             issued.append(Barrier(tuple(dict.fromkeys(device))))
-            order.tie(device)
+            sequencer.tie(device)
         if entry.is_heavy and self.is_ordered:
             anchors = tuple(v for v in self._anchors(entry) if v not in late)
-            token = () if order.is_next(entry.reads) else order.token(at)
+            token = () if sequencer.is_next(entry.reads) else sequencer.token(at)
             arrived = self.arrivals.get(at, [])
-            device = tuple(dict.fromkeys((*anchors, *token, *arrived, *order.due(at))))
+            device = tuple(
+                dict.fromkeys((*anchors, *token, *arrived, *sequencer.due(at)))
+            )
             if host or len(device) > len(anchors):
                 issued.append(Barrier(device, host))
-                order.tie(device)
+                sequencer.tie(device)
         if late:
             others = [v for v in entry.reads if v in self.producers]
             awaited = tuple(v for v in others if v not in late)
-            issued.append(Barrier(order.token(at) or awaited, tuple(late)))
+            issued.append(Barrier(sequencer.token(at) or awaited, tuple(late)))
         issued.extend(SwapIn(v) for v in (*returns, *late))
-        issued.extend(self.uses.runs[at])
+        issued.extend(self.order.runs[at])
         issued.extend(SwapOut(v) for v in self.leaves.get(at, []))
 
     def _anchors(self, entry: Entry) -> tuple[int, ...]:
@@ -241,7 +216,7 @@ class _Issue:
         """
         found: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         behind_heavy: int | None = None
-        is_replay = self.uses.is_replay
+        is_replay = self.order.is_replay
         start = 0
         for end in range(1, len(self.entries) + 1):
             is_end = end == len(self.entries)
@@ -290,88 +265,3 @@ class _Issue:
         if inputs:
             before = found.get(place, ((), ()))
             found[place] = ((*before[0], *inputs), (*before[1], *awaited))
-
-
-class _Order:
-    """Finds what a heavy operation must wait for to come after the one before it.
-
-    Data flow orders most of them. The rest (the gradient of a weight, one of two
-    branches) XLA would put off, with all that they read, or move out of the window of
-    the copy that they are to hide.
-    """
-
-    def __init__(self, graph: Graph, uses: Uses) -> None:
-        self.graph = graph
-        self.uses = uses
-        self.last_use = uses.last_use
-        self.heavy_count = 0
-        self.after: dict[int, int] = {}
-        self.recent: list[int] = []
-        self.pending: list[tuple[int, Entry]] = []
-
-    def add(self, at: int, entry: Entry) -> None:
-        """Note an entry that has been issued."""
-        if self.graph.equations[entry.parts[-1][0]].is_put_off:
-            return
-        if entry.is_backward:
-            self.pending.append((self.uses.quiet_until[at], entry))
-        after = self.after
-        latest = max([after.get(v, 0) for v in entry.reads], default=0)
-        if entry.is_heavy:
-            self.heavy_count += 1
-            latest = self.heavy_count
-            self.recent = []
-        for v in entry.makes:
-            after[v] = latest
-        if latest == self.heavy_count:
-            self.recent.extend(entry.makes)
-
-    def tie(self, values: tuple[int, ...]) -> None:
-        """Note that `values` passed a barrier together."""
-        latest = max((self.after.get(v, 0) for v in values), default=0)
-        self.after.update(dict.fromkeys(values, latest))
-        if latest == self.heavy_count:
-            self.recent.extend(values)
-
-    def is_next(self, reads: tuple[int, ...]) -> bool:
-        """Whether data flow puts the reader of `reads` after the last heavy entry.
-
-        The first one of all has none to come after, even if it reads nothing.
-        """
-        latest = self.heavy_count
-        return not latest or any(self.after.get(v, 0) == latest for v in reads)
-
-    def due(self, at: int) -> tuple[int, ...]:
-        """Values read at `at` or later, made from larger ones that are not.
-
-        Sums, mostly. XLA would rather make them later, and hold the larger ones.
-        """
-        values = self.graph.values
-        held_bytes: dict[int, int] = {}
-        due: list[int] = []
-        pending: list[tuple[int, Entry]] = []
-        for quiet_until, entry in self.pending:
-            if at <= quiet_until:
-                pending.append((quiet_until, entry))
-                continue
-            live = [v for v in entry.makes if self.last_use.get(v, -1) >= at]
-            dead = [v for v in entry.reads if self.last_use[v] < at]
-            held = sum(max(values[v].nbytes, held_bytes.get(v, 0)) for v in dead)
-            held_bytes.update(dict.fromkeys(entry.makes, held))
-            if live and held > 2 * sum(values[v].nbytes for v in live):
-                due.extend(live)
-            elif live and len(dead) < len(entry.reads):
-                pending.append((quiet_until, entry))
-        self.pending = pending
-        return tuple(due)
-
-    def token(self, at: int) -> tuple[int, ...]:
-        """The smallest value made of the last heavy entry's and read at `at` or later.
-
-        XLA drops what nobody reads from a barrier, so a value that is not read again
-        would order nothing. Without any, the cotangents must do.
-        """
-        live = [v for v in self.recent if self.last_use.get(v, -1) >= at]
-        if not live:
-            return self.graph.cotangents if not self.heavy_count else ()
-        return (min(live, key=lambda v: self.graph.values[v].nbytes),)

@@ -1,210 +1,106 @@
-"""Graph and actions -> the order in which equations are issued, replays included.
+"""Entries of both passes, and what is known of them whatever is swapped."""
 
-An `Entry` is one equation together with the views (reshapes, transposes) of its
-inputs: they are issued right before it, so that a barrier in front of the entry never
-stands between a view and the operation that XLA can fold it into.
-"""
+import bisect
+import functools
+import itertools
+from collections.abc import Sequence
 
-import dataclasses
-from collections.abc import Collection, Sequence
+from jaxswap._graph.graph import Action, Graph
+from jaxswap._schedule.entries import Entry, entries_of
+from jaxswap._schedule.instructions import Run
 
-from jaxswap._graph.graph import Action, Equation, Graph
 
+class Order:
+    """The order in which a program's entries are issued.
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """Equations issued together.
+    Positions are indices into the entries of both passes, forward first.
 
     Attributes:
-        parts: Equation indices, the main one last, each with whether it is a replay.
-        reads: Values read from outside the entry.
-        makes: Values made.
-        flops: Floating point operations of the main equation.
-        is_heavy: Whether the main equation is heavy.
-        is_backward: Whether the entry belongs to the backward pass.
-    """
-
-    parts: tuple[tuple[int, bool], ...]
-    reads: tuple[int, ...]
-    makes: tuple[int, ...]
-    flops: float
-    is_heavy: bool
-    is_backward: bool
-
-    @property
-    def is_replay(self) -> bool:
-        """Whether the main equation is a forward one issued in the backward pass."""
-        return self.parts[-1][1]
-
-
-def stored_values(
-    graph: Graph, actions: Sequence[Action], needed: Collection[int]
-) -> tuple[int, ...]:
-    """Values that must be stored so that the backward pass can have all `needed`.
-
-    A value that is to be recomputed is replaced by what its equation reads, again and
-    again, down to values that are stored and to arguments. A value whose equation has
-    side effects cannot be recomputed and is stored.
-    """
-    producers = graph.producers()
-    stored: set[int] = set()
-    seen: set[int] = set()
-    stack = list(needed)
-    while stack:
-        v = stack.pop()
-        if v in seen or v not in producers:
-            continue
-        seen.add(v)
-        if actions[v] is Action.RECOMPUTE and producers[v].is_pure:
-            stack.extend(producers[v].inputs)
-        else:
-            stored.add(v)
-    return tuple(sorted(stored))
-
-
-def order_forward(graph: Graph, stored: Collection[int]) -> tuple[Entry, ...]:
-    """Entries of the forward pass: what its results and the stored values need."""
-    fixed = {*graph.outputs, *stored}
-    wanted = graph.ancestors(tuple(fixed))
-    views = _views(graph, fixed)
-    entries = []
-    for eqn in graph.equations:
-        is_wanted = eqn.index in wanted or not eqn.is_pure
-        if eqn.is_backward or not is_wanted or eqn.outputs[0:1] in views:
-            continue
-        entries.append(_entry(graph, eqn, views, is_backward=False))
-    return tuple(entries)
-
-
-def order_backward(
-    graph: Graph,
-    stored: Collection[int],
-    stale_after: int,
-    large_bytes: int,
-) -> tuple[Entry, ...]:
-    """Entries of the backward pass, with replays right before their first use.
-
-    Args:
         graph: The traced program.
-        stored: Forward values that can be had without a replay.
-        stale_after: A cheap replayed value of at least `large_bytes` that was last
-            used more heavy operations ago than this is replayed once more rather
-            than held.
-        large_bytes: See above.
+        entries: What is issued, in order.
+        heavy: Positions of the heavy entries.
+        made: Position at which each value is made first.
+        uses: Positions at which each value is read.
     """
-    builder = _Backward(graph, stored, stale_after, large_bytes)
-    wanted = graph.ancestors(graph.gradients)
-    for eqn in graph.equations:
-        is_wanted = eqn.index in wanted or not eqn.is_pure
-        if eqn.is_backward and is_wanted:
-            builder.issue(eqn)
-    for v in graph.gradients:
-        if builder.is_missing(v):
-            builder.issue(builder.producers[v])
-    return tuple(builder.entries)
 
+    def __init__(self, graph: Graph, entries: Sequence[Entry]) -> None:
+        self.graph = graph
+        self.entries = tuple(entries)
+        self.heavy = [at for at, entry in enumerate(entries) if entry.is_heavy]
+        self.made: dict[int, int] = {}
+        self.uses: dict[int, list[int]] = {}
+        for at, entry in enumerate(entries):
+            for v in entry.reads:
+                self.uses.setdefault(v, []).append(at)
+            for v in entry.makes:
+                self.made.setdefault(v, at)
 
-class _Backward:
-    """Issues the backward pass entry by entry."""
-
-    def __init__(
-        self,
+    @classmethod
+    def of(
+        cls,
         graph: Graph,
-        stored: Collection[int],
+        actions: Sequence[Action],
         stale_after: int,
         large_bytes: int,
-    ) -> None:
-        self.graph = graph
-        self.producers = graph.producers()
-        self.ready = {*stored, *graph.arguments, *graph.cotangents}
-        self.views = _views(graph, {*graph.gradients, *self.ready})
-        self.stale_after = stale_after
-        self.large_bytes = large_bytes
-        self.last_use: dict[int, int] = {}
-        self.heavy_count = 0
-        self.entries: list[Entry] = []
+    ) -> "Order":
+        """Return the order for some actions; see `entries_of` for the arguments."""
+        return cls(graph, entries_of(graph, actions, stale_after, large_bytes))
 
-    def issue(self, eqn: Equation) -> None:
-        """Append the entry of `eqn`, replays of what it reads first."""
-        if eqn.outputs[0:1] in self.views:
-            return
-        stack = [eqn]
-        while stack:
-            entry = _entry(self.graph, stack[-1], self.views, is_backward=True)
-            missing = next((v for v in entry.reads if self.is_missing(v)), None)
-            if missing is None:
-                self._append(entry)
-                stack.pop()
-            else:
-                stack.append(self.producers[missing])
+    def gaps(self, v: int) -> list[tuple[int, int]]:
+        """Stretches without a use of a value in which something heavy runs."""
+        made = self.made.get(v)
+        if made is None:
+            return []
+        points = [made, *(use for use in self.uses.get(v, ()) if use > made)]
+        return [
+            (left, use)
+            for left, use in itertools.pairwise(points)
+            if self.heavy_between(left, use)
+        ]
 
-    def is_missing(self, v: int) -> bool:
-        """Whether the forward value `v` has to be replayed before it can be read."""
-        if v in self.ready or v not in self.producers:
-            return False
-        eqn = self.producers[v]
-        if eqn.is_backward:
-            return False
-        return v not in self.last_use or self._is_stale(v, eqn)
+    def heavy_between(self, left: int, right: int) -> int:
+        """How many heavy entries lie strictly between two positions."""
+        first = bisect.bisect_right(self.heavy, left)
+        return max(0, bisect.bisect_left(self.heavy, right) - first)
 
-    def _append(self, entry: Entry) -> None:
-        self.entries.append(entry)
-        self.heavy_count += entry.is_heavy
-        self.last_use.update(dict.fromkeys(entry.reads, self.heavy_count))
-        self.last_use.update(dict.fromkeys(entry.makes, self.heavy_count))
+    def heavy_after(self, position: int) -> int | None:
+        """The first heavy entry behind a position."""
+        at = bisect.bisect_right(self.heavy, position)
+        return self.heavy[at] if at < len(self.heavy) else None
 
-    def _is_stale(self, v: int, eqn: Equation) -> bool:
-        is_large = self.graph.values[v].nbytes >= self.large_bytes
-        idle = self.heavy_count - self.last_use[v]
-        return eqn.is_cheap and is_large and idle > self.stale_after
+    def heavy_before(self, position: int) -> int | None:
+        """The last heavy entry in front of a position."""
+        at = bisect.bisect_left(self.heavy, position)
+        return self.heavy[at - 1] if at else None
 
+    @functools.cached_property
+    def last_use(self) -> dict[int, int]:
+        """The last position at which each value is read; results are at the end."""
+        found = {v: uses[-1] for v, uses in self.uses.items()}
+        kept = (*self.graph.gradients, *self.graph.outputs)
+        found.update(dict.fromkeys(kept, len(self.entries)))
+        return found
 
-def _views(graph: Graph, fixed: Collection[int]) -> dict[tuple[int, ...], Equation]:
-    """View equations by their (only) output, those that make a `fixed` value apart."""
-    return {
-        eqn.outputs: eqn
-        for eqn in graph.equations
-        if eqn.is_view and not any(v in fixed for v in eqn.outputs)
-    }
+    @functools.cached_property
+    def quiet_until(self) -> list[int]:
+        """For each entry, the last position up to which it is needed.
 
+        Up to there all that it reads is read again, and something that it makes is.
 
-def _entry(
-    graph: Graph,
-    eqn: Equation,
-    views: dict[tuple[int, ...], Equation],
-    is_backward: bool,
-) -> Entry:
-    """The entry of `eqn` with the views that it reads, innermost first."""
-    if not any((v,) in views for v in eqn.inputs):
-        return Entry(
-            parts=((eqn.index, is_backward and not eqn.is_backward),),
-            reads=tuple(dict.fromkeys(eqn.inputs)),
-            makes=eqn.outputs,
-            flops=eqn.flops,
-            is_heavy=eqn.is_heavy,
-            is_backward=is_backward,
-        )
-    chain: dict[int, Equation] = {}
+        """
+        return [self._quiet_until(entry) for entry in self.entries]
 
-    def add(reader: Equation) -> None:
-        for v in reader.inputs:
-            view = views.get((v,))
-            if view is not None and view.index not in chain:
-                add(view)
-                chain[view.index] = view
-        chain[reader.index] = reader
+    def _quiet_until(self, entry: Entry) -> int:
+        read = min((self.last_use[v] for v in entry.reads), default=-1)
+        made = max((self.last_use.get(v, -1) for v in entry.makes), default=-1)
+        return min(read, made)
 
-    add(eqn)
-    makes = tuple(v for part in chain.values() for v in part.outputs)
-    reads = dict.fromkeys(v for part in chain.values() for v in part.inputs)
-    return Entry(
-        parts=tuple(
-            (part.index, is_backward and not part.is_backward)
-            for part in chain.values()
-        ),
-        reads=tuple(v for v in reads if v not in makes),
-        makes=makes,
-        flops=eqn.flops,
-        is_heavy=eqn.is_heavy,
-        is_backward=is_backward,
-    )
+    @functools.cached_property
+    def is_replay(self) -> list[bool]:
+        """Whether each entry is a forward one in the backward pass."""
+        return [entry.is_backward and entry.is_replay for entry in self.entries]
+
+    @functools.cached_property
+    def runs(self) -> list[tuple[Run, ...]]:
+        """The instructions that execute each entry."""
+        return [tuple(Run(*part) for part in entry.parts) for entry in self.entries]

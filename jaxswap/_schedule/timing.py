@@ -3,6 +3,10 @@
 import dataclasses
 import enum
 
+COPIES_IN_FLIGHT = 2
+"""Copies that may start at one point. XLA lets two asynchronous copies run at once
+(`xla_gpu_experimental_parallel_async_compute_limit`) and ends one before a third."""
+
 
 class Distance(enum.Enum):
     """How the distance between two points of the program is counted."""
@@ -28,9 +32,7 @@ class Timing:
         min_bytes: Smaller values of the backward pass are left alone.
         swap_cotangents: Whether cotangents that lie idle for longer than
             `swapout_threshold` are swapped as well.
-        copies_in_flight: How many swap-ins may start at one point. XLA lets two
-            asynchronous copies run at once (`xla_gpu_experimental_parallel_async_
-            compute_limit`) and finishes one before it starts a third.
+        copies_in_flight: How many swap-ins may start at one point.
         is_forced: Swap what the actions say even where no copy can be hidden.
     """
 
@@ -42,5 +44,10 @@ class Timing:
     sync_swapin: bool = False
     min_bytes: int = 1 << 20
     swap_cotangents: bool = True
-    copies_in_flight: int = 2
+    copies_in_flight: int = COPIES_IN_FLIGHT
     is_forced: bool = False
+
+    @property
+    def staleness(self) -> tuple[int, int]:
+        """Heavy operations, and bytes from which on they count; see `entries_of`."""
+        return 2 * self.swapout_threshold, self.min_bytes

@@ -13,7 +13,6 @@ import time
 from collections.abc import Collection, Sequence
 
 from jaxswap._graph.graph import Action
-from jaxswap._schedule.by_clock import Lives
 from jaxswap._search.candidates import Candidates
 from jaxswap._search.moves import PATIENCES, Best, LayOut
 from jaxswap._simulate.draft import Arranger, Draft
@@ -150,13 +149,12 @@ class Exact:
         return self._nodes
 
     def _swappable(self, draft: Draft) -> tuple[int, ...]:
-        lives = Lives(draft.entries)
         values = self.arranger.graph.values
         decided = (*self.candidates.forward, *self.candidates.backward)
         mine = [
             v
             for v in decided
-            if draft.actions[v] is not Action.RECOMPUTE and lives.gaps(v)
+            if draft.actions[v] is not Action.RECOMPUTE and draft.order.gaps(v)
         ]
         return tuple(sorted(mine, key=lambda v: -values[v].nbytes))
 

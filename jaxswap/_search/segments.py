@@ -11,7 +11,7 @@ import itertools
 import numpy as np
 
 from jaxswap._graph.graph import Action
-from jaxswap._schedule.order import Entry
+from jaxswap._schedule.entries import Entry
 from jaxswap._search.candidates import Candidates
 from jaxswap._search.linear_model import Item, Model
 from jaxswap._simulate.draft import Arranger, Draft, device_bytes_at, seconds_at

@@ -7,14 +7,13 @@ import numpy as np
 
 from jaxswap._gpu.rates import Rates
 from jaxswap._graph.graph import Action, Graph
-from jaxswap._schedule.by_clock import Clock, Lives, absences, place, tight
-from jaxswap._schedule.by_distance import Swap
-from jaxswap._schedule.instructions import Schedule
-from jaxswap._schedule.issue import issue, order
+from jaxswap._schedule.by_clock import Clock, absences, place, tight
+from jaxswap._schedule.entries import Entry
+from jaxswap._schedule.instructions import Schedule, Swap
+from jaxswap._schedule.issue import issue
 from jaxswap._schedule.issue import schedule as make_schedule
-from jaxswap._schedule.order import Entry
+from jaxswap._schedule.order import Order
 from jaxswap._schedule.policy import Decision
-from jaxswap._schedule.uses import Uses
 from jaxswap._simulate.kernels import Kernel
 from jaxswap._simulate.simulate import Simulator
 from jaxswap._simulate.timeline import Timeline
@@ -25,9 +24,6 @@ STALE_AFTER = 6
 
 ORDERS_KEPT = 64
 """How many orders of entries are remembered while a plan is searched for."""
-
-Ordered = tuple[tuple[Entry, ...], Lives, Uses]
-"""Entries, and what is known of them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,7 +36,7 @@ class Draft:
         swaps: When swapped values leave and return.
         staleness: Heavy operations after which a cheap large replay is made again
             rather than held, and the bytes from which on it is large.
-        entries: The order of issue.
+        order: The order of issue.
         schedule: The instructions.
         timeline: What they do when.
     """
@@ -49,9 +45,14 @@ class Draft:
     actions: tuple[Action, ...]
     swaps: tuple[Swap, ...]
     staleness: tuple[int, int]
-    entries: tuple[Entry, ...]
+    order: Order
     schedule: Schedule
     timeline: Timeline
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The entries of both passes."""
+        return self.order.entries
 
 
 class Arranger:
@@ -61,7 +62,7 @@ class Arranger:
         self.graph = graph
         self.simulator = Simulator(graph, rates)
         self.staleness = (STALE_AFTER, large_bytes)
-        self._ordered: dict[tuple[bool, ...], Ordered] = {}
+        self._orders: dict[tuple[bool, ...], Order] = {}
         self._seconds: dict[int, float] = {}
         self._seconds = self._equation_seconds()
 
@@ -74,9 +75,9 @@ class Arranger:
         eager: Collection[int] = (),
     ) -> Draft:
         """Lay out the copies that `actions` ask for below a limit of device memory."""
-        entries, lives, _ = self._order(actions)
+        order = self._order(actions)
         leaving = [
-            v for v in lives.made if actions[v] is Action.OFFLOAD and lives.gaps(v)
+            v for v in order.made if actions[v] is Action.OFFLOAD and order.gaps(v)
         ]
         if not leaving:
             return self.draft(actions, ())
@@ -84,14 +85,14 @@ class Arranger:
         out = {v: simulator.copy_seconds(v, is_inward=False) for v in leaving}
         back = {v: simulator.copy_seconds(v, is_inward=True) for v in leaving}
         both = {v: out[v] + back[v] for v in leaving}
-        gaps = absences(lives, leaving, self._starts(entries), both, patience)
-        first = self.draft(actions, tight(lives, gaps))
+        gaps = absences(order, leaving, self._starts(order.entries), both, patience)
+        first = self.draft(actions, tight(order, gaps))
         nbytes = {v: self.graph.values[v].nbytes for v in leaving}
-        device_bytes = device_bytes_at(entries, first.timeline)
-        ends = np.cumsum(seconds_at(entries, first.timeline))
+        device_bytes = device_bytes_at(order.entries, first.timeline)
+        ends = np.cumsum(seconds_at(order.entries, first.timeline))
         starts = np.concatenate([[0.0], ends[:-1]])
         clock = Clock(starts, ends, device_bytes, out, back, nbytes)
-        swaps = place(lives, gaps, clock, limit_bytes, eager)
+        swaps = place(order, gaps, clock, limit_bytes, eager)
         return self.draft(actions, swaps)
 
     def draft(
@@ -101,17 +102,18 @@ class Arranger:
         staleness: tuple[int, int] | None = None,
     ) -> Draft:
         """Simulate given swaps."""
-        if staleness in (None, self.staleness):
-            entries, _, uses = self._order(actions)
+        staleness = staleness or self.staleness
+        if staleness == self.staleness:
+            order = self._order(actions)
         else:
-            entries, uses = order(self.graph, actions, *staleness), None
-        schedule = issue(self.graph, entries, swaps, uses)
+            order = Order.of(self.graph, actions, *staleness)
+        schedule = issue(order, swaps)
         return Draft(
             graph=self.graph,
             actions=tuple(actions),
             swaps=tuple(swaps),
-            staleness=staleness or self.staleness,
-            entries=tuple(entries),
+            staleness=staleness,
+            order=order,
             schedule=schedule,
             timeline=self.simulator.play(schedule),
         )
@@ -120,19 +122,16 @@ class Arranger:
         """Lay out what a policy decided, by its own distances, and simulate."""
         timing = decision.timing
         schedule = make_schedule(self.graph, decision.actions, timing)
-        staleness = (2 * timing.swapout_threshold, timing.min_bytes)
-        return self.draft(decision.actions, schedule.swaps, staleness)
+        return self.draft(decision.actions, schedule.swaps, timing.staleness)
 
-    def _order(self, actions: Sequence[Action]) -> Ordered:
-        """Entries of both passes, which depend on what is recomputed alone."""
+    def _order(self, actions: Sequence[Action]) -> Order:
+        """The order of entries, which depends on what is recomputed alone."""
         key = tuple(action is Action.RECOMPUTE for action in actions)
-        if key not in self._ordered:
-            entries = order(self.graph, actions, *self.staleness)
-            if len(self._ordered) >= ORDERS_KEPT:
-                self._ordered.pop(next(iter(self._ordered)))
-            uses = Uses(self.graph, entries)
-            self._ordered[key] = (entries, Lives(entries), uses)
-        return self._ordered[key]
+        if key not in self._orders:
+            if len(self._orders) >= ORDERS_KEPT:
+                self._orders.pop(next(iter(self._orders)))
+            self._orders[key] = Order.of(self.graph, actions, *self.staleness)
+        return self._orders[key]
 
     def _equation_seconds(self) -> dict[int, float]:
         """Seconds of each equation when everything is kept."""

@@ -8,18 +8,19 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 import pytest
+from handmade import order_over
 
 from jaxswap._schedule.by_clock import (
-    IN_FLIGHT,
     Absence,
     Clock,
-    Lives,
     absences,
     place,
     tight,
 )
-from jaxswap._schedule.by_distance import Return, Swap
-from jaxswap._schedule.order import Entry
+from jaxswap._schedule.entries import Entry
+from jaxswap._schedule.instructions import Return, Swap
+from jaxswap._schedule.order import Order
+from jaxswap._schedule.timing import COPIES_IN_FLIGHT
 
 LIMIT = 1000
 COUNT = 12
@@ -30,9 +31,9 @@ def line(
     *,
     light: Collection[int] = (),
     count: int = COUNT,
-) -> Lives:
+) -> Order:
     """Heavy entries, but for the `light` ones; `uses` says which read which value."""
-    return Lives(
+    return order_over(
         [
             Entry(
                 parts=((i, False),),
@@ -72,11 +73,11 @@ def placed(
     eager: Collection[int] = (),
 ) -> dict[int, Swap]:
     """Every value away in each of its gaps."""
-    lives = line(uses, light=light)
-    gaps = absences(lives, uses, np.arange(float(COUNT)), dict.fromkeys(uses, 0.0))
+    order = line(uses, light=light)
+    gaps = absences(order, uses, np.arange(float(COUNT)), dict.fromkeys(uses, 0.0))
     outs = dict.fromkeys(uses, out) if isinstance(out, float | int) else out
     backs = dict.fromkeys(uses, back) if isinstance(back, float | int) else back
-    swaps = place(lives, gaps, clock(outs, backs, used, nbytes), LIMIT, eager)
+    swaps = place(order, gaps, clock(outs, backs, used, nbytes), LIMIT, eager)
     return {swap.value: swap for swap in swaps}
 
 
@@ -107,17 +108,17 @@ def test_longest_gap_is_taken_though_nothing_fits_into_it() -> None:
 
 
 def test_stretch_in_which_nothing_heavy_runs_is_no_gap() -> None:
-    lives = line({0: [1, 3, 6]}, light=[2])
-    assert lives.gaps(0) == [(3, 6)]
+    order = line({0: [1, 3, 6]}, light=[2])
+    assert order.gaps(0) == [(3, 6)]
     assert absences(line({0: [1]}), [0], np.arange(float(COUNT)), {0: 0.0}) == []
-    assert lives.gaps(COUNT) == []  # never made
+    assert order.gaps(COUNT) == []  # never made
 
 
 def test_tight_swaps_are_away_for_as_long_as_can_be() -> None:
-    lives = line({0: [4, 9]}, light=[1, 8])
+    order = line({0: [4, 9]}, light=[1, 8])
     gaps = [Absence(0, 0, 4, is_first=True), Absence(0, 4, 9, is_first=False)]
     returns = (Return(3, 4), Return(7, 9))
-    assert tight(lives, gaps) == (Swap(0, 0, 2, returns),)
+    assert tight(order, gaps) == (Swap(0, 0, 2, returns),)
 
 
 @pytest.mark.parametrize(
@@ -224,9 +225,9 @@ def test_values_on_their_way_out_fill_memory_for_each_other() -> None:
 
 
 def test_only_so_many_copies_back_start_at_one_entry() -> None:
-    values = range(IN_FLIGHT + 1)
+    values = range(COPIES_IN_FLIGHT + 1)
     swaps = placed(dict.fromkeys(values, (11,)), back=0.25)
-    assert [gate(swaps[v]) for v in values] == [10] * IN_FLIGHT + [9]
+    assert [gate(swaps[v]) for v in values] == [10] * COPIES_IN_FLIGHT + [9]
 
 
 def test_value_read_time_and_again_returns_each_time() -> None:
@@ -258,19 +259,19 @@ def test_only_heavy_entries_hold_up_copies() -> None:
 
 
 def test_value_without_a_heavy_entry_to_wait_for_it_returns_when_needed() -> None:
-    lives = line({0: [COUNT - 1]}, light=range(1, COUNT))
+    order = line({0: [COUNT - 1]}, light=range(1, COUNT))
     gap = Absence(0, 0, COUNT - 1, is_first=True)
-    (swap,) = place(lives, [gap], clock({0: 1.0}, {0: 1.0}), LIMIT)
+    (swap,) = place(order, [gap], clock({0: 1.0}, {0: 1.0}), LIMIT)
     assert swap == Swap(0, 0, None, (Return(None, COUNT - 1),))
 
 
 def test_placing_leaves_the_clock_as_it_was() -> None:
-    lives = line({0: [11]})
+    order = line({0: [11]})
     gaps = [Absence(0, 0, 11, is_first=True)]
     given = clock({0: 5.0}, {0: 3.0}, {4: 901})
     before = dataclasses.replace(
         given, starts=given.starts.copy(), device_bytes=given.device_bytes.copy()
     )
-    place(lives, gaps, given, LIMIT)
+    place(order, gaps, given, LIMIT)
     assert given.starts.tolist() == before.starts.tolist()
     assert given.device_bytes.tolist() == before.device_bytes.tolist()

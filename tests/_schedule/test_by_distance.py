@@ -3,11 +3,12 @@
 import dataclasses
 
 import pytest
-from handmade import MIB, chain, results_of
+from handmade import MIB, chain, order_over, results_of
 
 from jaxswap._graph.graph import Graph
-from jaxswap._schedule.by_distance import Lifetimes, Swap
-from jaxswap._schedule.order import Entry, order_backward, order_forward
+from jaxswap._schedule.by_distance import ByDistance
+from jaxswap._schedule.entries import Entry, backward_entries, forward_entries
+from jaxswap._schedule.instructions import Swap
 from jaxswap._schedule.timing import Distance, Timing
 
 
@@ -32,7 +33,8 @@ def heavy_line(count: int, value: int, reads_at: tuple[int, ...]) -> list[Entry]
 
 
 def swap(entries: list[Entry], **timing: object) -> Swap | None:
-    return Lifetimes(entries, Timing(**timing)).swap_of(0, 64 * MIB)  # type: ignore[arg-type]
+    layout = ByDistance(order_over(entries), Timing(**timing))  # type: ignore[arg-type]
+    return layout.swap_of(0, 64 * MIB)
 
 
 def test_value_used_soon_stays() -> None:
@@ -92,20 +94,18 @@ def test_forced_swap_happens_even_where_nothing_hides_it() -> None:
 
 def chained(graph: Graph) -> list[Entry]:
     stored = results_of(graph, "dot")
-    return [*order_forward(graph, stored), *order_backward(graph, stored, 9, MIB)]
+    return [*forward_entries(graph, stored), *backward_entries(graph, stored, 9, MIB)]
 
 
 @pytest.mark.parametrize("threshold", [1, 10, 1000])
 def test_lms_threshold_counts_levels_from_the_producer(threshold: int) -> None:
     graph = chain(8)
-    lifetimes = Lifetimes(
-        chained(graph),
+    layout = ByDistance(
+        order_over(chained(graph)),
         Timing(distance=Distance.LEVEL, swapout_threshold=threshold),
     )
     swapped = [
-        v
-        for v in results_of(graph, "dot")
-        if lifetimes.swap_of(v, 64 * MIB) is not None
+        v for v in results_of(graph, "dot") if layout.swap_of(v, 64 * MIB) is not None
     ]
     expected = {1: 6, 10: 6, 1000: 0}[threshold]
     assert len(swapped) <= expected + 1
@@ -121,12 +121,12 @@ def test_lms_swaps_in_that_many_levels_ahead() -> None:
         timing = Timing(
             distance=Distance.LEVEL, swapout_threshold=1, swapin_ahead=ahead
         )
-        lifetimes = Lifetimes(entries, timing)
-        found = lifetimes.swap_of(first, 64 * MIB)
+        layout = ByDistance(order_over(entries), timing)
+        found = layout.swap_of(first, 64 * MIB)
         assert found is not None
         back = found.returns[-1]
         assert back.gate is not None
-        return lifetimes.levels[back.use] - lifetimes.levels[back.gate]
+        return layout.levels[back.use] - layout.levels[back.gate]
 
     assert lead(1) >= 1
     assert lead(6) >= 6
@@ -136,10 +136,10 @@ def test_lms_swaps_in_that_many_levels_ahead() -> None:
 def test_no_more_copies_start_at_one_gate_than_run_at_once() -> None:
     line = [entry(v, is_heavy=True) for v in range(20)]
     line.append(entry(20, (0, 1, 2), is_heavy=True, back=True))
-    lifetimes = Lifetimes(line, Timing(copies_in_flight=2))
+    layout = ByDistance(order_over(line), Timing(copies_in_flight=2))
     nbytes = {0: 64 * MIB, 1: 32 * MIB, 2: 64 * MIB}
-    swaps = [lifetimes.swap_of(v, nbytes[v]) for v in nbytes]
-    spread = lifetimes.spread([s for s in swaps if s is not None], nbytes)
+    swaps = [layout.swap_of(v, nbytes[v]) for v in nbytes]
+    spread = layout.spread([s for s in swaps if s is not None], nbytes)
     gates = {s.value: s.returns[0].gate for s in spread}
     assert gates == {0: 19, 1: 18, 2: 19}
     moved = next(s for s in spread if s.value == 1)

@@ -1,108 +1,88 @@
-"""In which order equations are issued, replays included."""
+"""What is known of entries, whatever is swapped over them."""
 
-from handmade import MIB, Builder, chain, results_of
+from handmade import chain, order_over, results_of
 
-from jaxswap._graph.graph import Action, Graph
-from jaxswap._schedule.order import Entry, order_backward, order_forward, stored_values
+from jaxswap._graph.graph import Action
+from jaxswap._schedule.entries import Entry
+from jaxswap._schedule.instructions import Run
+from jaxswap._schedule.issue import issue
+from jaxswap._schedule.order import Order
 
-NEVER_STALE = 10**9
-
-
-def primitives(graph: Graph, entries: tuple[Entry, ...]) -> list[str]:
-    return [graph.equations[i].primitive for e in entries for i, _ in e.parts]
-
-
-def test_recomputed_value_is_replaced_by_what_it_is_made_from() -> None:
-    graph = chain(3)
-    actions = [Action.RECOMPUTE] * len(graph.values)
-    for v in results_of(graph, "dot"):
-        actions[v] = Action.OFFLOAD
-    stored = stored_values(graph, actions, graph.residuals())
-    assert stored == tuple(results_of(graph, "dot"))
+GRAPH = chain(4)
+REPLAYED = set(results_of(GRAPH, "tanh"))
+ACTIONS = [
+    Action.RECOMPUTE if v.index in REPLAYED else Action.KEEP for v in GRAPH.values
+]
+ORDER = Order.of(GRAPH, ACTIONS, 6, 1)
+ENTRIES = ORDER.entries
 
 
-def test_nothing_is_stored_if_all_is_recomputed() -> None:
-    graph = chain(3)
-    actions = [Action.RECOMPUTE] * len(graph.values)
-    assert stored_values(graph, actions, graph.residuals()) == ()
+def test_results_and_gradients_are_used_to_the_end() -> None:
+    for v in (*GRAPH.outputs, *GRAPH.gradients):
+        assert ORDER.last_use[v] == len(ENTRIES)
 
 
-def test_value_with_a_side_effect_is_stored_and_not_recomputed() -> None:
-    b = Builder()
-    x = b.argument()
-    drawn = b.run("print", [x], MIB, is_pure=False)
-    g = b.run("mul", [b.cotangent(), drawn], MIB, is_backward=True)
-    graph = b.graph([drawn], [g])
-    actions = [Action.RECOMPUTE] * len(graph.values)
-    assert stored_values(graph, actions, graph.residuals()) == (drawn,)
+def test_other_values_are_used_until_they_are_last_read() -> None:
+    for v, last in ORDER.last_use.items():
+        if last < len(ENTRIES):
+            assert v in ENTRIES[last].reads
+            assert all(v not in entry.reads for entry in ENTRIES[last + 1 :])
 
 
-def test_forward_pass_leaves_out_what_only_the_backward_pass_wants() -> None:
-    graph = chain(2)
-    entries = order_forward(graph, stored=())
-    assert primitives(graph, entries) == ["dot", "tanh", "dot", "tanh", "sum"]
+def test_an_entry_is_quiet_while_all_that_it_reads_is_read_again() -> None:
+    assert any(at >= 0 for at in ORDER.quiet_until)
+    for entry, until in zip(ENTRIES, ORDER.quiet_until, strict=True):
+        if until >= 0:
+            assert all(ORDER.last_use[v] >= until for v in entry.reads)
+            assert any(ORDER.last_use.get(v, -1) >= until for v in entry.makes)
 
 
-def test_forward_pass_makes_what_is_to_be_stored() -> None:
-    graph = chain(2)
-    slope = results_of(graph, "slope")[0]
-    assert "slope" in primitives(graph, order_forward(graph, stored=(slope,)))
-
-
-def test_replays_stand_right_before_their_first_use() -> None:
-    graph = chain(2)
-    stored = results_of(graph, "dot")
-    entries = order_backward(graph, stored, NEVER_STALE, 0)
-    assert (
-        primitives(graph, entries)
-        == [
-            *("broadcast", "tanh", "slope", "mul"),
-            *("tanh", "dot", "dot"),
-            *("slope", "mul", "dot", "dot"),
-        ][: len(entries)]
+def test_replays_are_forward_entries_in_the_backward_pass() -> None:
+    made = {
+        v
+        for e, is_r in zip(ENTRIES, ORDER.is_replay, strict=True)
+        if is_r
+        for v in e.makes
+    }
+    assert REPLAYED & made
+    assert not any(
+        is_replay and not entry.is_backward
+        for entry, is_replay in zip(ENTRIES, ORDER.is_replay, strict=True)
     )
-    replays = [e.is_replay for e in entries]
-    assert replays[1:4] == [True, True, False]
 
 
-def test_each_value_is_replayed_once_while_it_is_fresh() -> None:
-    graph = chain(4)
-    entries = order_backward(graph, results_of(graph, "dot"), NEVER_STALE, 0)
-    issued = primitives(graph, entries)
-    assert issued.count("tanh") == 4
-    assert issued.count("slope") == 4
+def test_runs_are_what_a_schedule_executes() -> None:
+    runs = [run for runs in ORDER.runs for run in runs]
+    schedule = issue(ORDER, ())
+    issued = (*schedule.forward, *schedule.backward)
+    assert [step for step in issued if isinstance(step, Run)] == runs
 
 
-def test_large_cheap_value_is_replayed_again_after_a_long_gap() -> None:
-    b = Builder()
-    x = b.argument()
-    kept = b.run("dot", [x, x], MIB)
-    replayed = b.run("tanh", [kept], MIB)
-    g = b.run("mul", [b.cotangent(), replayed], MIB, is_backward=True)
-    for _ in range(5):
-        g = b.run("dot", [g, x], MIB, is_backward=True)
-    g = b.run("mul", [g, replayed], MIB, is_backward=True)
-    graph = b.graph([replayed], [g])
-    for stale_after, times in ((3, 2), (9, 1)):
-        entries = order_backward(graph, [kept], stale_after, large_bytes=MIB)
-        assert primitives(graph, entries).count("tanh") == times
-    entries = order_backward(graph, [kept], 3, large_bytes=2 * MIB)
-    assert primitives(graph, entries).count("tanh") == 1
+def heavy(at: int, reads: tuple[int, ...] = (), *, is_heavy: bool = True) -> Entry:
+    return Entry(((at, False),), reads, (at,), 1e12, is_heavy, at > 3)
 
 
-def test_views_go_with_their_reader() -> None:
-    b = Builder()
-    x, w = b.argument(), b.argument()
-    turned = b.run("view", [w], MIB)
-    other = b.run("tanh", [x], MIB)
-    out = b.run("dot", [other, turned], MIB)
-    graph = b.graph([out])
-    entries = order_forward(graph, stored=())
-    assert [len(e.parts) for e in entries] == [1, 2]
-    assert entries[1].reads == (w, other) or entries[1].reads == (other, w)
+LINE = order_over(
+    [
+        heavy(0),
+        heavy(1, (0,)),
+        heavy(2),
+        heavy(3, is_heavy=False),
+        heavy(4),
+        heavy(5, (0,)),
+    ]
+)
 
 
-def test_long_chain_of_replays_needs_no_deep_recursion() -> None:
-    graph = chain(3000, nbytes=MIB)
-    entries = order_backward(graph, (), NEVER_STALE, 0)
-    assert primitives(graph, entries).count("tanh") == 3000
+def test_a_gap_is_a_stretch_without_a_use_in_which_something_heavy_runs() -> None:
+    assert LINE.gaps(0) == [(1, 5)]
+    assert LINE.gaps(1) == []
+    assert LINE.gaps(77) == []
+
+
+def test_heavy_entries_are_found_around_a_position() -> None:
+    assert LINE.heavy == [0, 1, 2, 4, 5]
+    assert LINE.heavy_between(1, 5) == 2
+    assert LINE.heavy_between(4, 4) == 0
+    assert (LINE.heavy_before(0), LINE.heavy_before(3)) == (None, 2)
+    assert (LINE.heavy_after(2), LINE.heavy_after(5)) == (4, None)

@@ -9,9 +9,9 @@ import pytest
 from handmade import GB, MIB, Builder, chain, products, rates
 
 from jaxswap._graph.graph import Action, Graph
-from jaxswap._schedule.by_distance import Return, Swap
-from jaxswap._schedule.instructions import Barrier
-from jaxswap._schedule.issue import order, schedule
+from jaxswap._schedule.entries import entries_of
+from jaxswap._schedule.instructions import Barrier, Return, Swap
+from jaxswap._schedule.issue import schedule
 from jaxswap._schedule.policy import LMS, Decision, Default
 from jaxswap._schedule.timing import Timing
 from jaxswap._simulate.draft import (
@@ -160,7 +160,7 @@ def test_draft_says_what_it_was_made_of() -> None:
     draft = arranger.arrange(actions, ROOMY)
     assert draft.actions == tuple(actions)
     assert draft.staleness == (STALE_AFTER, 2 * GB)
-    assert draft.entries == order(graph, actions, STALE_AFTER, 2 * GB)
+    assert draft.entries == entries_of(graph, actions, STALE_AFTER, 2 * GB)
     assert draft.schedule.swaps == draft.swaps
     assert draft.timeline.recompute_seconds == 1
     again = arranger.draft(draft.actions, draft.swaps, draft.staleness)
@@ -180,8 +180,8 @@ def test_orders_are_remembered_by_what_is_recomputed() -> None:
     for number in range(ORDERS_KEPT + 9):
         again = tuple(v for v in range(1, 8) if number >> (v - 1) & 1)
         entries((8,), again)
-    assert len(arranger._ordered) == ORDERS_KEPT
-    assert entries((), (3, 7)) == order(
+    assert len(arranger._orders) == ORDERS_KEPT
+    assert entries((), (3, 7)) == entries_of(
         graph, actions_of(graph, (), (3, 7)), STALE_AFTER, GB
     )
 

@@ -1,0 +1,226 @@
+"""Graph and actions -> the entries of both passes, in the order of issue.
+
+An `Entry` is one equation together with the views (reshapes, transposes) of its
+inputs: they are issued right before it, so that a barrier in front of the entry never
+stands between a view and the operation that XLA can fold it into.
+"""
+
+import dataclasses
+from collections.abc import Collection, Sequence
+
+from jaxswap._graph.graph import Action, Equation, Graph
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """Equations issued together.
+
+    Attributes:
+        parts: Equation indices, the main one last, each with whether it is a replay.
+        reads: Values read from outside the entry.
+        makes: Values made.
+        flops: Floating point operations of the main equation.
+        is_heavy: Whether the main equation is heavy.
+        is_backward: Whether the entry belongs to the backward pass.
+    """
+
+    parts: tuple[tuple[int, bool], ...]
+    reads: tuple[int, ...]
+    makes: tuple[int, ...]
+    flops: float
+    is_heavy: bool
+    is_backward: bool
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether the main equation is a forward one issued in the backward pass."""
+        return self.parts[-1][1]
+
+
+def stored_values(
+    graph: Graph, actions: Sequence[Action], needed: Collection[int]
+) -> tuple[int, ...]:
+    """Values that must be stored so that the backward pass can have all `needed`.
+
+    A value that is to be recomputed is replaced by what its equation reads, again and
+    again, down to values that are stored and to arguments. A value whose equation has
+    side effects cannot be recomputed and is stored.
+    """
+    producers = graph.producers()
+    stored: set[int] = set()
+    seen: set[int] = set()
+    stack = list(needed)
+    while stack:
+        v = stack.pop()
+        if v in seen or v not in producers:
+            continue
+        seen.add(v)
+        if actions[v] is Action.RECOMPUTE and producers[v].is_pure:
+            stack.extend(producers[v].inputs)
+        else:
+            stored.add(v)
+    return tuple(sorted(stored))
+
+
+def entries_of(
+    graph: Graph, actions: Sequence[Action], stale_after: int, large_bytes: int
+) -> tuple[Entry, ...]:
+    """List the entries of both passes.
+
+    Args:
+        graph: The traced program.
+        actions: One for each value.
+        stale_after: See `backward_entries`.
+        large_bytes: See `backward_entries`.
+    """
+    stored = stored_values(graph, actions, graph.residuals())
+    ahead = forward_entries(graph, stored)
+    return (*ahead, *backward_entries(graph, stored, stale_after, large_bytes))
+
+
+def forward_entries(graph: Graph, stored: Collection[int]) -> tuple[Entry, ...]:
+    """List what the results of the forward pass and the stored values need."""
+    fixed = {*graph.outputs, *stored}
+    wanted = graph.ancestors(tuple(fixed))
+    views = _views(graph, fixed)
+    entries = []
+    for eqn in graph.equations:
+        is_wanted = eqn.index in wanted or not eqn.is_pure
+        if eqn.is_backward or not is_wanted or eqn.outputs[0:1] in views:
+            continue
+        entries.append(_entry(graph, eqn, views, is_backward=False))
+    return tuple(entries)
+
+
+def backward_entries(
+    graph: Graph,
+    stored: Collection[int],
+    stale_after: int,
+    large_bytes: int,
+) -> tuple[Entry, ...]:
+    """List the entries of the backward pass, with replays right before their first use.
+
+    Args:
+        graph: The traced program.
+        stored: Forward values that can be had without a replay.
+        stale_after: A cheap replayed value of at least `large_bytes` that was last
+            used more heavy operations ago than this is replayed once more rather
+            than held.
+        large_bytes: See above.
+    """
+    builder = _Backward(graph, stored, stale_after, large_bytes)
+    wanted = graph.ancestors(graph.gradients)
+    for eqn in graph.equations:
+        is_wanted = eqn.index in wanted or not eqn.is_pure
+        if eqn.is_backward and is_wanted:
+            builder.issue(eqn)
+    for v in graph.gradients:
+        if builder.is_missing(v):
+            builder.issue(builder.producers[v])
+    return tuple(builder.entries)
+
+
+class _Backward:
+    """Issues the backward pass entry by entry."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        stored: Collection[int],
+        stale_after: int,
+        large_bytes: int,
+    ) -> None:
+        self.graph = graph
+        self.producers = graph.producers()
+        self.ready = {*stored, *graph.arguments, *graph.cotangents}
+        self.views = _views(graph, {*graph.gradients, *self.ready})
+        self.stale_after = stale_after
+        self.large_bytes = large_bytes
+        self.last_use: dict[int, int] = {}
+        self.heavy_count = 0
+        self.entries: list[Entry] = []
+
+    def issue(self, eqn: Equation) -> None:
+        """Append the entry of `eqn`, replays of what it reads first."""
+        if eqn.outputs[0:1] in self.views:
+            return
+        stack = [eqn]
+        while stack:
+            entry = _entry(self.graph, stack[-1], self.views, is_backward=True)
+            missing = next((v for v in entry.reads if self.is_missing(v)), None)
+            if missing is None:
+                self._append(entry)
+                stack.pop()
+            else:
+                stack.append(self.producers[missing])
+
+    def is_missing(self, v: int) -> bool:
+        """Whether the forward value `v` has to be replayed before it can be read."""
+        if v in self.ready or v not in self.producers:
+            return False
+        eqn = self.producers[v]
+        if eqn.is_backward:
+            return False
+        return v not in self.last_use or self._is_stale(v, eqn)
+
+    def _append(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        self.heavy_count += entry.is_heavy
+        self.last_use.update(dict.fromkeys(entry.reads, self.heavy_count))
+        self.last_use.update(dict.fromkeys(entry.makes, self.heavy_count))
+
+    def _is_stale(self, v: int, eqn: Equation) -> bool:
+        is_large = self.graph.values[v].nbytes >= self.large_bytes
+        idle = self.heavy_count - self.last_use[v]
+        return eqn.is_cheap and is_large and idle > self.stale_after
+
+
+def _views(graph: Graph, fixed: Collection[int]) -> dict[tuple[int, ...], Equation]:
+    """View equations by their (only) output, those that make a `fixed` value apart."""
+    return {
+        eqn.outputs: eqn
+        for eqn in graph.equations
+        if eqn.is_view and not any(v in fixed for v in eqn.outputs)
+    }
+
+
+def _entry(
+    graph: Graph,
+    eqn: Equation,
+    views: dict[tuple[int, ...], Equation],
+    is_backward: bool,
+) -> Entry:
+    """The entry of `eqn` with the views that it reads, innermost first."""
+    if not any((v,) in views for v in eqn.inputs):
+        return Entry(
+            parts=((eqn.index, is_backward and not eqn.is_backward),),
+            reads=tuple(dict.fromkeys(eqn.inputs)),
+            makes=eqn.outputs,
+            flops=eqn.flops,
+            is_heavy=eqn.is_heavy,
+            is_backward=is_backward,
+        )
+    chain: dict[int, Equation] = {}
+
+    def add(reader: Equation) -> None:
+        for v in reader.inputs:
+            view = views.get((v,))
+            if view is not None and view.index not in chain:
+                add(view)
+                chain[view.index] = view
+        chain[reader.index] = reader
+
+    add(eqn)
+    makes = tuple(v for part in chain.values() for v in part.outputs)
+    reads = dict.fromkeys(v for part in chain.values() for v in part.inputs)
+    return Entry(
+        parts=tuple(
+            (part.index, is_backward and not part.is_backward)
+            for part in chain.values()
+        ),
+        reads=tuple(v for v in reads if v not in makes),
+        makes=makes,
+        flops=eqn.flops,
+        is_heavy=eqn.is_heavy,
+        is_backward=is_backward,
+    )

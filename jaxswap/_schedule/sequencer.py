@@ -1,0 +1,89 @@
+"""What a heavy operation must wait for to come after the one before it."""
+
+from jaxswap._schedule.entries import Entry
+from jaxswap._schedule.order import Order
+
+
+class Sequencer:
+    """Finds what a heavy operation must wait for to come after the one before it.
+
+    Data flow orders most of them. The rest (the gradient of a weight, one of two
+    branches) XLA would put off, with all that they read, or move out of the window of
+    the copy that they are to hide.
+    """
+
+    def __init__(self, order: Order) -> None:
+        self.graph = order.graph
+        self.order = order
+        self.last_use = order.last_use
+        self.heavy_count = 0
+        self.after: dict[int, int] = {}
+        self.recent: list[int] = []
+        self.pending: list[tuple[int, Entry]] = []
+
+    def add(self, at: int, entry: Entry) -> None:
+        """Note an entry that has been issued."""
+        if self.graph.equations[entry.parts[-1][0]].is_put_off:
+            return
+        if entry.is_backward:
+            self.pending.append((self.order.quiet_until[at], entry))
+        after = self.after
+        latest = max([after.get(v, 0) for v in entry.reads], default=0)
+        if entry.is_heavy:
+            self.heavy_count += 1
+            latest = self.heavy_count
+            self.recent = []
+        for v in entry.makes:
+            after[v] = latest
+        if latest == self.heavy_count:
+            self.recent.extend(entry.makes)
+
+    def tie(self, values: tuple[int, ...]) -> None:
+        """Note that `values` passed a barrier together."""
+        latest = max((self.after.get(v, 0) for v in values), default=0)
+        self.after.update(dict.fromkeys(values, latest))
+        if latest == self.heavy_count:
+            self.recent.extend(values)
+
+    def is_next(self, reads: tuple[int, ...]) -> bool:
+        """Whether data flow puts the reader of `reads` after the last heavy entry.
+
+        The first one of all has none to come after, even if it reads nothing.
+        """
+        latest = self.heavy_count
+        return not latest or any(self.after.get(v, 0) == latest for v in reads)
+
+    def due(self, at: int) -> tuple[int, ...]:
+        """Values read at `at` or later, made from larger ones that are not.
+
+        Sums, mostly. XLA would rather make them later, and hold the larger ones.
+        """
+        values = self.graph.values
+        held_bytes: dict[int, int] = {}
+        due: list[int] = []
+        pending: list[tuple[int, Entry]] = []
+        for quiet_until, entry in self.pending:
+            if at <= quiet_until:
+                pending.append((quiet_until, entry))
+                continue
+            live = [v for v in entry.makes if self.last_use.get(v, -1) >= at]
+            dead = [v for v in entry.reads if self.last_use[v] < at]
+            held = sum(max(values[v].nbytes, held_bytes.get(v, 0)) for v in dead)
+            held_bytes.update(dict.fromkeys(entry.makes, held))
+            if live and held > 2 * sum(values[v].nbytes for v in live):
+                due.extend(live)
+            elif live and len(dead) < len(entry.reads):
+                pending.append((quiet_until, entry))
+        self.pending = pending
+        return tuple(due)
+
+    def token(self, at: int) -> tuple[int, ...]:
+        """The smallest value made of the last heavy entry's and read at `at` or later.
+
+        XLA drops what nobody reads from a barrier, so a value that is not read again
+        would order nothing. Without any, the cotangents must do.
+        """
+        live = [v for v in self.recent if self.last_use.get(v, -1) >= at]
+        if not live:
+            return self.graph.cotangents if not self.heavy_count else ()
+        return (min(live, key=lambda v: self.graph.values[v].nbytes),)
