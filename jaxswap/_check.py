@@ -13,9 +13,10 @@ from jaxswap._gpu.target import Target
 from jaxswap._graph.graph import Action, Value
 from jaxswap._offload import offload
 from jaxswap._plans.plan import Plan
-from jaxswap._run.reference import Reference, Row, has_gradient
+from jaxswap._run.loss import checked_argnums
+from jaxswap._run.reference import Reference, Row
 from jaxswap._schedule.policy import Policy
-from jaxswap._trace.program import has_tangent
+from jaxswap._trace.tangents import has_tangent
 
 INFORMATIVE = 0.1
 """Where rounding explains more than this share of an array, little was shown."""
@@ -203,7 +204,7 @@ class Problem:
         self._has_aux = has_aux
         paths, self._structure = jax.tree.flatten_with_path((args, kwargs))
         self._leaves = [leaf for _, leaf in paths]
-        wanted = _wanted(argnums, len(args))
+        wanted = None if argnums is None else checked_argnums(argnums, len(args))
         self._wanted: dict[str, int] = {}
         self._others: list[int] = []
         for i, (path, leaf) in enumerate(paths):
@@ -214,12 +215,12 @@ class Problem:
             if isinstance(leaf, jax.ShapeDtypeStruct):
                 raise TypeError(f"{name} is a type; jaxswap.check needs arrays.")
             if (is_named and (is_array or isinstance(leaf, (float, complex)))) or (
-                wanted is None and is_array and has_tangent(jnp.asarray(leaf))
+                wanted is None and is_array and has_tangent(leaf)
             ):
                 self._wanted[name] = i
             elif is_array:
                 self._others.append(i)
-            if name in self._wanted and not has_tangent(jnp.asarray(leaf)):
+            if name in self._wanted and not has_tangent(leaf):
                 raise TypeError(
                     f"`argnums` names {name}, which holds {jnp.asarray(leaf).dtype}; "
                     "only floating point and complex numbers have a gradient."
@@ -251,7 +252,7 @@ class Problem:
                 out, pullback, aux = jax.vjp(of_wanted, wanted, has_aux=True)
             else:
                 (out, pullback), aux = jax.vjp(of_wanted, wanted), None
-            if not any(map(has_gradient, jax.tree.leaves(out))):
+            if not any(map(has_tangent, jax.tree.leaves(out))):
                 raise TypeError(
                     "`fn` returns nothing that can be differentiated: no floating "
                     "point or complex numbers."
@@ -262,27 +263,13 @@ class Problem:
         return step
 
 
-def _wanted(argnums: int | Sequence[int] | None, count: int) -> set[int] | None:
-    """Check `argnums` and return it as a set of non-negative numbers."""
-    if argnums is None:
-        return None
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-    for number in numbers:
-        if not -count <= number < count:
-            raise ValueError(
-                f"`argnums` is {argnums!r}, but `fn` is given {count} positional "
-                "arguments."
-            )
-    return {number % count for number in numbers}
-
-
 def cotangent(leaf: Any) -> Any:
     """Where the backward pass starts: one for a scalar, else other numbers per entry.
 
     A mistake that swaps two entries must not cancel.
     """
     shape = jnp.shape(leaf)
-    if not has_gradient(leaf):
+    if not has_tangent(leaf):
         return np.zeros(shape, jax.dtypes.float0)
     numbers = np.cos(np.arange(np.prod(shape)).reshape(shape))
     return jnp.asarray(numbers, jnp.result_type(leaf))

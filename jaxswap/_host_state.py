@@ -14,12 +14,14 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jax.extend.core import Literal
+from jax.extend.core import JaxprEqn, Literal
 
 from jaxswap import _compat
 from jaxswap._base.units import parse_bytes
 from jaxswap._trace.function import flatten_function
-from jaxswap._trace.program import Operation, Program, program_of
+from jaxswap._trace.jaxpr import Interpreter
+from jaxswap._trace.program import Operation, Program
+from jaxswap._trace.tracing import program_of
 
 T = TypeVar("T")
 
@@ -198,8 +200,7 @@ def _stream(
     flat = flatten_function(fn, args, kwargs, _is_array)
 
     def call(*operands: Any) -> list[Any]:
-        env = dict(zip(flat.variables, operands, strict=True))
-        return _flattened(flat.jaxpr, env)
+        return _WithoutCalls().run(flat.jaxpr, operands)
 
     program = program_of(jax.make_jaxpr(call)(*flat.operands))
     arrays = dict(program.constants)
@@ -214,32 +215,22 @@ def _stream(
     return jax.tree.unflatten(flat.out_tree, results)
 
 
-def _flattened(jaxpr: Any, env: dict[Any, Any]) -> list[Any]:
-    """Execute (or trace) a jaxpr without calls, and without conditions that are known.
+class _WithoutCalls(Interpreter):
+    """Looks into every call, and into the branch that is taken where it is known.
 
     Either is one operation that may read the whole state at once. (The condition of
     `optax.MultiSteps` is known, unless it is told to skip some steps.)
     """
 
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else env[atom]
-
-    for eqn in jaxpr.eqns:
-        inputs = [read(atom) for atom in eqn.invars]
-        called = _compat.called_jaxpr(eqn)
+    def call(
+        self, eqn: JaxprEqn, inputs: Sequence[Any]
+    ) -> tuple[Any, Sequence[Any]] | None:
+        """Return what is called."""
         if eqn.primitive.name == "cond" and isinstance(eqn.invars[0], Literal):
-            index, *inputs = inputs
-            called = eqn.params["branches"][int(index)]
-        if called is None:
-            results = _compat.bind_equation(eqn, inputs)
-        else:
-            inner, consts = _compat.open_jaxpr(called)
-            variables = (*inner.constvars, *inner.invars)
-            with _compat.at_equation(eqn):
-                given = dict(zip(variables, (*consts, *inputs), strict=True))
-                results = _flattened(inner, given)
-        env.update(zip(eqn.outvars, results, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+            index, *operands = inputs
+            return eqn.params["branches"][int(index)], operands
+        called = _compat.called_jaxpr(eqn)
+        return None if called is None else (called, inputs)
 
 
 def _is_fetch(program: Program, operation: Operation) -> bool:

@@ -9,26 +9,21 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxswap import _compat
 from jaxswap._gpu.target import Target
-from jaxswap._graph.graph import Action, Graph, Value
+from jaxswap._graph.graph import Action, Value
 from jaxswap._graph.placement import Placement
-from jaxswap._planner import plan_program
+from jaxswap._planner import Request
 from jaxswap._plans.plan import Plan
-from jaxswap._run.loop import DecideLoop, Loops, Traced
-from jaxswap._run.machine import Residuals, run_backward, run_forward
-from jaxswap._schedule.instructions import Schedule
+from jaxswap._run.machine import Machine, Residuals
+from jaxswap._run.source import Source
 from jaxswap._schedule.issue import schedule
 from jaxswap._schedule.policy import Policy, as_policy
-from jaxswap._schedule.prune import without_zeros, zeros_from
-from jaxswap._trace.describe import graph_of
 from jaxswap._trace.function import FlatFunction, flatten_function
-from jaxswap._trace.partial_sums import placed
-from jaxswap._trace.program import Program, trace
 from jaxswap._trace.shardings import broadcast_prefix, placement_from, placement_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-Scheduler = Callable[[Traced], tuple[Program, Graph, Schedule]]
+Scheduler = Callable[[Source], Machine]
 
 
 @overload
@@ -187,7 +182,7 @@ def _scheduler(
     reserve: int | str,
     target: str | Target | None,
 ) -> Scheduler:
-    """Return what turns a traced program into a schedule."""
+    """Return what decides how a function runs."""
     given = {"policy": policy, "plan": plan, "budget": budget}
     named = [f"`{name}`" for name, value in given.items() if value is not None]
     if len(named) > 1:
@@ -201,26 +196,24 @@ def _scheduler(
                 f"`plan` is {plan!r}; it must be a plan from jaxswap.plan or "
                 "jaxswap.load_plan."
             )
-        return lambda traced: _followed(plan, traced)
+        return functools.partial(_followed, plan)
     if budget is not None:
-        planned = plan_program(budget=budget, reserve=reserve, target=target)
-        return lambda traced: _followed(planned(traced), traced)
-    chosen = as_policy(policy)
-
-    def by_policy(traced: Traced) -> tuple[Program, Graph, Schedule]:
-        program = traced(lambda body: chosen.decide(body).actions)
-        graph = graph_of(program)
-        decision = chosen.decide(graph)
-        return program, graph, schedule(graph, decision.actions, decision.timing)
-
-    return by_policy
+        request = Request(budget=budget, reserve=reserve, target=target)
+        return lambda source: _followed(request.plan(source), source)
+    return functools.partial(_by_policy, as_policy(policy))
 
 
-def _followed(plan: Plan, traced: Traced) -> tuple[Program, Graph, Schedule]:
-    """Trace a function as a plan has its loops run; return its schedule for that."""
-    program = traced(plan.actions_of_body)
-    graph = graph_of(program)
-    return program, graph, plan.schedule_of(graph)
+def _by_policy(policy: Policy, source: Source) -> Machine:
+    """Trace a function and lay it out as a policy says."""
+    traced = source.traced(lambda body: policy.decide(body).actions)
+    decision = policy.decide(traced.graph)
+    return Machine(traced, schedule(traced.graph, decision.actions, decision.timing))
+
+
+def _followed(plan: Plan, source: Source) -> Machine:
+    """Trace a function as a plan has its loops run, and lay it out as it says."""
+    traced = source.traced(plan.actions_of_body)
+    return Machine(traced, plan.schedule_of(traced.graph))
 
 
 def _is_array(leaf: Any) -> bool:
@@ -267,22 +260,12 @@ def _differentiable(
         operands = [p.value for p in primals]
         perturbed = [p.perturbed for p in primals]
 
-        def traced(decide_loop: DecideLoop) -> Program:
-            loops = Loops(decide_loop)
-            call = flat.scanned(loops)
-            found = trace(call, operands, perturbed, flat.out_avals, loops.found)
-            return placed(found, placement)
-
-        program, graph, plan = decide(traced)
-        outputs, residuals = run_forward(program, graph, plan, operands)
+        machine = decide(Source(flat, operands, perturbed, placement))
+        outputs, residuals = machine.forward(operands)
 
         def pullback(residuals: Residuals, cotangents: Sequence[Any]) -> Any:
             given = [None if isinstance(c, SymbolicZero) else c for c in cotangents]
-            pairs = zip(program.cotangents, given, strict=True)
-            absent = [v for v, c in pairs if v is not None and c is None]
-            zeros = zeros_from(graph, absent)
-            steps = without_zeros(graph, plan.backward, zeros)
-            return run_backward(program, graph, steps, residuals, given)
+            return machine.backward(residuals, given)
 
         return outputs, jax.tree_util.Partial(pullback, residuals)
 

@@ -1,21 +1,42 @@
 """Function, arguments and budget -> `Plan`."""
 
+import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxswap._base.units import parse_bytes
-from jaxswap._gpu.node import Node
-from jaxswap._gpu.target import Target
-from jaxswap._graph.graph import Action, Value
+import jax
+
+from jaxswap import policies
+from jaxswap._base.arguments import at_least_one, positive_seconds
+from jaxswap._base.errors import BudgetError
+from jaxswap._base.units import format_bytes, parse_bytes
+from jaxswap._calibrate import resolve_target
+from jaxswap._gpu.host_memory import check_host_memory
+from jaxswap._gpu.node import Node, find_node, is_node
+from jaxswap._gpu.options import compiler_options
+from jaxswap._gpu.target import Target, rates_of
+from jaxswap._graph.graph import Action, Graph, Value
+from jaxswap._graph.placement import Placement
+from jaxswap._graph.signature import signature_of
+from jaxswap._inspect import inspect
+from jaxswap._plans import cache as plan_cache
 from jaxswap._plans.plan import Plan
-from jaxswap._request import SMALLEST, Progress, Request
-from jaxswap._run.loop import DecideLoop, Loops, Traced
-from jaxswap._run.step import flatten_loss
-from jaxswap._schedule.policy import Policy, as_policy
-from jaxswap._search.search import SEARCH_SECONDS
-from jaxswap._trace.partial_sums import placed
-from jaxswap._trace.program import Program, trace
+from jaxswap._run.loop import DecideLoop
+from jaxswap._run.loss import loss_source
+from jaxswap._run.machine import Machine
+from jaxswap._run.source import Source
+from jaxswap._run.step import step_of, types_of
+from jaxswap._schedule.policy import ByValue, Policy, as_policy
+from jaxswap._search.candidates import find_candidates
+from jaxswap._search.limits import Limits
+from jaxswap._search.loops import WAYS, Programs, keep_all
+from jaxswap._search.measured import Measured
+from jaxswap._search.refine import Compile, Progress, Refined, Task, refine
+from jaxswap._search.search import SEARCH_SECONDS, Search
+from jaxswap._search.tuning import tune
+from jaxswap._simulate.draft import Arranger, Draft
+from jaxswap._trace.describe import Traced
 
 
 def plan(
@@ -105,15 +126,7 @@ def plan(
     """
     if not callable(fn):
         raise TypeError(f"`fn` is {fn!r}; jaxswap.plan needs a function.")
-    flat, perturbed, placement = flatten_loss(fn, args, kwargs, argnums, has_aux)
-
-    def traced(decide_loop: DecideLoop) -> Program:
-        loops = Loops(decide_loop)
-        call = flat.scanned(loops)
-        program = trace(call, flat.operands, perturbed, flat.out_avals, loops.found)
-        return placed(program, placement)
-
-    planned = plan_program(
+    request = Request(
         budget=budget,
         target=target,
         policy=policy,
@@ -124,58 +137,250 @@ def plan(
         search_seconds=search_seconds,
         progress=progress,
     )
-    return planned(traced)
+    return request.plan(loss_source(fn, args, kwargs, argnums, has_aux))
 
 
-def plan_program(
-    *,
-    budget: int | str | None = None,
-    target: str | Target | Node | None = None,
-    policy: Policy | Action | Callable[[Value], Action] | None = None,
-    reserve: int | str = 0,
-    host_budget: int | str | None = None,
-    compile: bool = True,
-    most_compiles: int = 4,
-    search_seconds: float = SEARCH_SECONDS,
-    progress: bool | Progress = True,
-) -> Callable[[Traced], Plan]:
-    """Check the arguments of `plan`; return what plans a program by them."""
-    request = Request(
-        budget_bytes=_budget_bytes(budget),
-        reserve_bytes=parse_bytes(reserve, "reserve"),
-        host_budget_bytes=(
-            None if host_budget is None else parse_bytes(host_budget, "host_budget")
-        ),
-        target=target,
-        policy=None if policy is None else as_policy(policy),
-        compile=compile,
-        most_compiles=_at_least_one(most_compiles, "most_compiles"),
-        search_seconds=search_seconds,
-        progress=_progress(progress),
-    )
-    return request.plan
+class Request:
+    """The arguments of `plan` that do not depend on the function, checked.
+
+    Args:
+        **options: As `plan` takes them; those left out are its defaults.
+
+    Raises:
+        ValueError: If one cannot be understood.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget: int | str | None = None,
+        target: str | Target | Node | None = None,
+        policy: Policy | Action | Callable[[Value], Action] | None = None,
+        reserve: int | str = 0,
+        host_budget: int | str | None = None,
+        compile: bool = True,
+        most_compiles: int = 4,
+        search_seconds: float = SEARCH_SECONDS,
+        progress: bool | Progress = True,
+    ) -> None:
+        self.is_for_smallest = _is_smallest(budget)
+        self.budget_bytes = _bytes(None if self.is_for_smallest else budget, "budget")
+        self.reserve_bytes = parse_bytes(reserve, "reserve")
+        self.host_budget_bytes = _bytes(host_budget, "host_budget")
+        self.target = target
+        self.policy = None if policy is None else as_policy(policy)
+        self.compile = compile
+        self.most_compiles = at_least_one(most_compiles, "most_compiles")
+        self.search_seconds = positive_seconds(search_seconds, "search_seconds")
+        self.progress = _progress(progress)
+
+    def plan(self, source: Source) -> Plan:
+        """Plan the programs of a function, or find their plan on disk."""
+        plain = source.traced(keep_all)
+        placement = plain.program.placement
+        target, host_bytes = self._gpu(placement)
+        # A function may answer otherwise the next time; nothing of it can be named.
+        is_named = not isinstance(self.policy, ByValue)
+        key = self._key(plain.graph, target, host_bytes, placement)
+
+        def again(decide_loop: DecideLoop) -> tuple[Graph, Graph | None]:
+            if not plain.graph.loops:
+                return plain.graph, None
+            return source.traced(decide_loop).graph, plain.graph
+
+        found = plan_cache.find(key, again) if is_named else None
+        if found is not None:
+            self.progress(f"found a plan of {format_bytes(found.device_bytes)} on disk")
+            return self._checked(found)
+        made = self._make(source, plain, target, host_bytes)
+        if made.compiled is not None and is_named:
+            plan_cache.keep(key, made)
+        return self._checked(made)
+
+    def _gpu(self, placement: Placement | None) -> tuple[Target, int | None]:
+        """The GPU to plan for, and the pinned host memory that it may use."""
+        if not is_node(self.target):
+            assert not isinstance(self.target, Node)
+            return resolve_target(self.target), self.host_budget_bytes
+        assert isinstance(self.target, str | Node)
+        node = find_node(self.target)
+        busy = node.busy(1 if placement is None else placement.device_count)
+        host_bytes = self.host_budget_bytes
+        if host_bytes is None:
+            host_bytes = node.host_bytes_each(busy)
+        return node.gpu_among(busy), host_bytes
+
+    def _make(
+        self, source: Source, plain: Traced, target: Target, host_bytes: int | None
+    ) -> Plan:
+        programs = self._programs(source, plain)
+        searches = [search_of(traced.graph, target) for traced in programs]
+        budget_bytes = self.budget_bytes
+        if budget_bytes is None:
+            budget_bytes = target.memory_bytes
+        limits = Limits(budget_bytes - self.reserve_bytes, host_bytes)
+        compile_ = self._compiler(programs, target) if self.compile else None
+        if self.policy is not None:
+            if self.is_for_smallest:
+                limits = Limits.smallest(host_bytes)
+            refined = tune(searches[0], self.policy, limits, compile_, self.progress)
+        elif self.is_for_smallest:
+            refined = self._smallest(Programs(searches), host_bytes, compile_)
+        else:
+            task = Task(limits, self.most_compiles, self.search_seconds)
+            refined = refine(Programs(searches), compile_, task, self.progress)
+        draft = refined.draft
+        arranger = next(s.arranger for s in searches if s.arranger.graph is draft.graph)
+        made = Plan(
+            graph=draft.graph,
+            target=target,
+            actions=draft.actions,
+            swaps=draft.swaps,
+            signature=signature_of(draft.graph),
+            plain_graph=plain.graph if plain.graph.loops else None,
+            budget_bytes=None if self.is_for_smallest else budget_bytes,
+            reserve_bytes=self.reserve_bytes,
+            staleness=draft.staleness,
+            host_budget_bytes=host_bytes,
+            bound_seconds=refined.bound_seconds,
+            correction_bytes=refined.correction_bytes,
+            compiled=refined.compiled,
+            policy="" if self.policy is None else repr(self.policy),
+            placement=plain.program.placement,
+        )
+        made.simulated_by(arranger, plain=searches[0].arranger)
+        if self.budget_bytes is not None and not refined.fits:
+            raise self._budget_error(made, budget_bytes)
+        return made
+
+    def _smallest(
+        self, programs: Programs, host_bytes: int | None, compile_: Compile | None
+    ) -> Refined:
+        """Find the least memory, then the fastest plan that needs no more."""
+        limits = Limits.smallest(host_bytes)
+        task = Task(limits, self.most_compiles, self.search_seconds)
+        smallest = refine(programs, compile_, task, self.progress)
+        used = smallest.compiled.compile_count if smallest.compiled else 0
+        if used >= self.most_compiles:
+            return smallest
+        least = smallest.draft.timeline.device_bytes + smallest.correction_bytes
+        task = Task(
+            Limits(least, host_bytes),
+            self.most_compiles - used,
+            self.search_seconds,
+            smallest.lasting_bytes,
+        )
+        faster = refine(programs, compile_, task, self.progress)
+        return faster if faster.fits else smallest
+
+    def _programs(self, source: Source, plain: Traced) -> list[Traced]:
+        """The programs among which the plan is to be found."""
+        if not plain.graph.loops:
+            return [plain]
+        if self.policy is not None:
+            policy = self.policy
+            return [source.traced(lambda body: policy.decide(body).actions)]
+        found = [plain]
+        seen = {tuple(loop.actions for loop in plain.graph.loops)}
+        for way in WAYS[1:]:
+            decided = tuple(way(loop.graph) for loop in plain.graph.loops)
+            if decided not in seen:
+                seen.add(decided)
+                found.append(source.traced(way))
+        return found
+
+    def _compiler(self, programs: Sequence[Traced], target: Target) -> Compile:
+        """Return what compiles a draft for the target."""
+        # XLA shares its tuning among the processes of a run; one of them alone would
+        # wait for the others, and so compiles for a GPU that is not there.
+        is_here = self.target is None and jax.process_count() == 1
+
+        def compile_(draft: Draft) -> Measured:
+            traced = next(t for t in programs if t.graph is draft.graph)
+            seen = inspect(
+                step_of(Machine(traced, draft.schedule)),
+                *types_of(traced.program),
+                target=None if is_here else target,
+                compiler_options=compiler_options(),
+            )
+            exposed = (c for c in seen.exposed_copies if c.direction == "to_device")
+            return Measured(
+                device_bytes=seen.device_bytes,
+                temp_bytes=seen.temp_bytes,
+                fragmented_bytes=seen.fragmented_bytes,
+                host_bytes=seen.host_bytes,
+                swapped_bytes=seen.swapped_bytes,
+                exposed_bytes=seen.exposed_bytes,
+                exposed_returns=tuple(copy.label for copy in exposed),
+            )
+
+        return compile_
+
+    def _budget_error(self, made: Plan, budget_bytes: int) -> BudgetError:
+        timeline, values = made.timeline, made.graph.values
+        at = int(timeline.device_bytes_at.argmax())
+        alive = [values[timeline.steps.values[b]] for b in timeline.alive(at)]
+        holders = [(v.label, v.nbytes) for v in alive]
+        holders.append(("arguments and results", timeline.caller_bytes))
+        return BudgetError(
+            budget_bytes,
+            made.device_bytes + self.reserve_bytes,
+            sorted(holders, key=lambda holder: -holder[1]),
+            is_compiled=made.compiled is not None,
+        )
+
+    def _checked(self, made: Plan) -> Plan:
+        """Return a plan that this machine's host memory can hold."""
+        device_count = 1 if made.placement is None else made.placement.device_count
+        check_host_memory(
+            made.host_bytes,
+            limit_bytes=made.host_budget_bytes,
+            is_local=self.target is None,
+            device_count=min(device_count, jax.local_device_count()),
+        )
+        return made
+
+    def _key(
+        self,
+        graph: Graph,
+        target: Target,
+        host_bytes: int | None,
+        placement: Placement | None,
+    ) -> str:
+        return plan_cache.key_of(
+            signature=dataclasses.asdict(signature_of(graph)),
+            target=dataclasses.asdict(target),
+            budget="smallest" if self.is_for_smallest else self.budget_bytes,
+            reserve=self.reserve_bytes,
+            host_budget=host_bytes,
+            policy=repr(self.policy),
+            most_compiles=self.most_compiles,
+            search_seconds=self.search_seconds,
+            **({} if placement is None else {"mesh": dataclasses.asdict(placement)}),
+        )
 
 
-def _budget_bytes(budget: int | str | None) -> int | None:
-    if budget is None:
-        return None
-    if isinstance(budget, str) and budget.strip().lower() == "smallest":
-        return SMALLEST
-    return parse_bytes(budget, "budget")
+def search_of(graph: Graph, target: Target) -> Search:
+    """Return the search for plans of a graph; policies' drafts take part in it."""
+    arranger = Arranger(graph, rates_of(target))
+    fusion = arranger.simulator.fusion
+    candidates = find_candidates(graph, fusion, arranger.large_bytes)
+    seeds = [getattr(policies, name)().decide for name in policies.UNTUNED]
+    return Search(arranger, candidates, seeds)
 
 
-def _at_least_one(count: int, name: str) -> int:
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise ValueError(f"`{name}` is {count!r}; an integer of at least 1 is needed.")
-    return count
+def _is_smallest(budget: int | str | None) -> bool:
+    return isinstance(budget, str) and budget.strip().lower() == "smallest"
+
+
+def _bytes(given: int | str | None, name: str) -> int | None:
+    return None if given is None else parse_bytes(given, name)
 
 
 def _progress(progress: bool | Progress) -> Progress:
     if callable(progress):
         return progress
-    if progress:
-        return _write
-    return lambda line: None
+    return _write if progress else lambda line: None
 
 
 def _write(line: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxswap._gpu.rates import Rates
+from jaxswap._gpu.work import Work
 from jaxswap._graph.graph import Equation, Graph, Value
 from jaxswap._schedule.entries import Entry
 from jaxswap._schedule.instructions import Instruction, Run, Schedule, Swap, SwapOut
@@ -82,7 +83,7 @@ class Builder:
                 is_pure=is_pure,
                 is_reduction=primitive == "sum",
                 is_known=primitive != "opaque",
-                work="bf16_matmul" if primitive == "dot" else "",
+                work=Work.BF16_MATMUL if primitive == "dot" else None,
                 inner_bytes=inner_bytes,
             )
         )

@@ -7,10 +7,13 @@ from typing import Any
 from handmade import MIB, Builder, chain, results_of
 
 from jaxswap._gpu.target import Target, find_target, rates_of
+from jaxswap._gpu.work import Work
 from jaxswap._graph.graph import Action, Graph
 from jaxswap._graph.signature import signature_of
-from jaxswap._plans.plan import Compiled, Plan
+from jaxswap._plans.plan import Plan
 from jaxswap._search.candidates import find_candidates
+from jaxswap._search.limits import Limits
+from jaxswap._search.measured import Compiled
 from jaxswap._search.search import Search
 from jaxswap._simulate.draft import Arranger
 
@@ -30,7 +33,7 @@ COMPILED = Compiled(
 def busy(graph: Graph) -> Graph:
     """Give heavy equations the arithmetic of bf16 products, so that they take time."""
     equations = [
-        dataclasses.replace(eqn, work="bf16_matmul") if eqn.is_heavy else eqn
+        dataclasses.replace(eqn, work=Work.BF16_MATMUL) if eqn.is_heavy else eqn
         for eqn in graph.equations
     ]
     return dataclasses.replace(graph, equations=tuple(equations))
@@ -57,8 +60,7 @@ def plan_of(
         actions=draft.actions,
         swaps=draft.swaps,
         signature=signature_of(graph),
-        large_bytes=MIB,
-        **more,
+        **{"staleness": draft.staleness, **more},
     )
 
 
@@ -75,7 +77,7 @@ def found_plan(budget_bytes: int) -> Plan:
     graph = busy(chain(3))
     arranger = Arranger(graph, rates_of(H100), MIB)
     candidates = find_candidates(graph, arranger.simulator.fusion, MIB)
-    found = Search(arranger, candidates).find(budget_bytes, seconds=5.0)
+    found = Search(arranger, candidates).find(Limits(budget_bytes))
     return Plan(
         graph=graph,
         target=H100,
@@ -83,7 +85,6 @@ def found_plan(budget_bytes: int) -> Plan:
         swaps=found.draft.swaps,
         signature=signature_of(graph),
         budget_bytes=budget_bytes,
-        large_bytes=MIB,
         staleness=found.draft.staleness,
         bound_seconds=found.bound_seconds,
     )

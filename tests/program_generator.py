@@ -24,8 +24,9 @@ from program_operations import OPERATIONS, WITH_BODY, Context, small
 import jaxswap
 from jaxswap import LMS, OFFLOAD, RECOMPUTE
 from jaxswap._check import INFORMATIVE, Problem, cotangent, random_mix
-from jaxswap._run.reference import UNDER_POLICY, Reference, has_gradient
+from jaxswap._run.reference import UNDER_POLICY, Reference
 from jaxswap._schedule.policy import Default
+from jaxswap._trace.tangents import has_tangent
 
 Array = jax.Array
 
@@ -532,7 +533,7 @@ def _is_rounding(program: Program) -> bool:
         program = dataclasses.replace(program, inputs=tuple(inputs))
         *both, operands = differentiated(program, {"policy": policy_of(program)})
         expected, actual = (jax.tree.leaves(jax.jit(f)(*operands)) for f in both)
-    numbers = [np.asarray(x) for x in expected if has_gradient(x)]
+    numbers = [np.asarray(x) for x in expected if has_tangent(x)]
     largest = max(np.max(np.abs(x[np.isfinite(x)]), initial=0.0) for x in numbers)
     return all(
         np.allclose(a, e, rtol=0.0, atol=1e-11 * largest, equal_nan=True)

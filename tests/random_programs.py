@@ -15,8 +15,9 @@ import numpy as np
 
 from jaxswap._gpu.rates import Rates
 from jaxswap._gpu.target import Target, find_target
+from jaxswap._gpu.work import Work
 from jaxswap._graph.graph import Action, Equation, Graph, Value
-from jaxswap._request import search_of
+from jaxswap._planner import search_of
 from jaxswap._search.candidates import Candidates
 from jaxswap._search.moves import PATIENCES
 from jaxswap._search.search import Search
@@ -110,7 +111,7 @@ class Network:
                 is_cheap=not (is_heavy or is_other),
                 is_pure=primitive != "opaque",
                 is_reduction=primitive in ("mean", "sum"),
-                work="tf32_matmul" if is_heavy else "",
+                work=Work.TF32_MATMUL if is_heavy else None,
             )
         )
         return output

@@ -18,14 +18,13 @@ from zoo import CASES, Case
 import jaxswap
 from jaxswap import KEEP, LMS, OFFLOAD, RECOMPUTE, Action, Value
 from jaxswap._gpu.target import find_target
-from jaxswap._graph.graph import Graph
 from jaxswap._offload import _wrap
-from jaxswap._request import search_of
-from jaxswap._run.loop import Traced
-from jaxswap._schedule.instructions import Schedule
-from jaxswap._search.loops import RUNGS
-from jaxswap._trace.describe import graph_of
-from jaxswap._trace.program import Program
+from jaxswap._planner import search_of
+from jaxswap._run.machine import Machine
+from jaxswap._run.source import Source
+from jaxswap._search.lessons import Lessons
+from jaxswap._search.limits import Limits
+from jaxswap._search.loops import WAYS
 
 ACTIONS = (OFFLOAD, RECOMPUTE, KEEP)
 
@@ -149,20 +148,20 @@ def planned(fn: Callable[..., Any], share: float) -> Callable[..., Any]:
     """The function with the best plan for a share of the memory of keeping all.
 
     Copies that can be early are, so that every form of a swap occurs. Loops take turns
-    with the rungs of the ladder.
+    with the ways to run them.
     """
-    rungs = itertools.cycle(RUNGS[-5:])
+    ways = itertools.cycle(WAYS[-5:])
 
-    def decide(traced: Traced) -> tuple[Program, Graph, Schedule]:
-        program = traced(lambda body: next(rungs)(body))
-        graph = graph_of(program)
-        search = search_of(graph, find_target("h100"))
+    def decide(source: Source) -> Machine:
+        traced = source.traced(lambda body: next(ways)(body))
+        search = search_of(traced.graph, find_target("h100"))
         kept = search.kept.timeline
         room = kept.device_bytes - kept.caller_bytes
-        limit = kept.caller_bytes + int(share * room)
-        draft = search.find(limit, seconds=0.1).draft
-        search.eager = frozenset(range(len(graph.values)))
-        return program, graph, search.find(limit, again=draft).draft.schedule
+        limits = Limits(kept.caller_bytes + int(share * room))
+        actions = search.find(limits, seconds=0.1).draft.actions
+        early = Lessons(eager=frozenset(range(len(traced.graph.values))))
+        draft = search.lay_out_again(actions, limits, early).draft
+        return Machine(traced, draft.schedule)
 
     return _wrap(fn, decide)
 

@@ -15,7 +15,7 @@ from test_gpu_programs import layers, mlp_arguments
 from zoo import normal, weight
 
 import jaxswap
-from jaxswap import KEEP, OFFLOAD, RECOMPUTE, BudgetError, Plan, _request
+from jaxswap import KEEP, OFFLOAD, RECOMPUTE, BudgetError, Plan, _planner
 
 Struct = jax.ShapeDtypeStruct
 W, X = weight(16, 16), normal(64, 16)
@@ -609,7 +609,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         found.append(tuple(t.shape for t in types))
         return Program(30000)
 
-    monkeypatch.setattr(_request, "inspect", inspect)
+    monkeypatch.setattr(_planner, "inspect", inspect)
     return found
 
 

@@ -1,6 +1,6 @@
 """Rates that a GPU sustains, and how they follow from the peaks that are published.
 
-Numbers in, numbers out; nothing of JAX and nothing else of jaxswap.
+Numbers in, numbers out; nothing of JAX.
 
 Sources of the shares. [mamf] and [c2c] are the tables "Maximum Achievable Matmul
 FLOPS" and "NVLink-C2C" of Stas Bekman's Machine Learning Engineering
@@ -16,6 +16,8 @@ Bottleneck in Agentic LLM Inference", section 5.2.
 import dataclasses
 import math
 from typing import Any
+
+from jaxswap._gpu.work import Work
 
 # Published, of the dense peak. bf16, best of many shapes [mamf]: A100 0.86, GH200 0.83,
 # H100 0.80, B200 0.78. H100 NVL at 4096 cubed [nvl]: tf32 0.64, fp32 0.75. The number
@@ -111,6 +113,10 @@ class Rates:
         for field in dataclasses.fields(self):
             if field.name not in ("is_measured", "source"):
                 _check(field.name, getattr(self, field.name))
+
+    def flops_per_second(self, work: Work) -> float:
+        """Floating point operations a second of one kind of arithmetic."""
+        return getattr(self, f"{work}_flops_per_second")
 
 
 def usual_rates(

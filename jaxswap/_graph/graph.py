@@ -19,6 +19,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jaxswap._gpu.work import Work
+
 
 class Action(enum.Enum):
     """What becomes of a forward value between the forward and the backward pass.
@@ -87,6 +89,11 @@ class Value:
         line = self.source.rsplit("/", 1)[-1].split(" ")[0]
         return f"{place} {line}".strip()
 
+    @property
+    def scope_label(self) -> str:
+        """The label in a form that compiled programs can hold."""
+        return self.label.replace("/", ".").replace(" ", ":")
+
 
 @dataclasses.dataclass(frozen=True)
 class Equation:
@@ -106,8 +113,7 @@ class Equation:
         is_pure: May be executed twice.
         is_reduction: Reads much, writes little (sums, maxima).
         is_known: Whether its cost is more than a guess from its bytes.
-        work: What limits a heavy equation: `"bf16_matmul"`, `"tf32_convolution"` and
-            the like, as `jaxswap.Target` names its rates.
+        work: The arithmetic that limits a heavy equation; `None`: bytes limit it.
         inner_bytes: Bytes moved by what a call holds inside, where that is more than
             its operands and results (loops).
         body: What a loop executes in each iteration, or a `jax.checkpoint` once, as a
@@ -130,7 +136,7 @@ class Equation:
     is_pure: bool = True
     is_reduction: bool = False
     is_known: bool = True
-    work: str = ""
+    work: Work | None = None
     inner_bytes: float = 0.0
     body: "Graph | None" = None
     trip_count: int = 1

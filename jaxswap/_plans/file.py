@@ -11,13 +11,15 @@ import numpy as np
 
 from jaxswap._gpu.rates import Rates
 from jaxswap._gpu.target import Target
+from jaxswap._gpu.work import Work
 from jaxswap._graph.graph import Action, Equation, Graph, Loop, Value
 from jaxswap._graph.placement import Placement
 from jaxswap._graph.signature import Signature, signature_of
-from jaxswap._plans.plan import Compiled, Plan
+from jaxswap._plans.plan import Plan
 from jaxswap._schedule.instructions import Return, Swap
+from jaxswap._search.measured import Compiled
 
-FORMAT = 2
+FORMAT = 3
 
 Retrace = Callable[[Callable[[Graph], Sequence[Action]]], tuple[Graph, Graph | None]]
 
@@ -125,11 +127,11 @@ def plan_from_json(text: str, traced: Retrace | None = None) -> Plan:
     fields["signature"] = Signature(tuple(signature["arguments"]), signature["program"])
     fields["swaps"] = tuple(_swap(swap) for swap in fields["swaps"])
     if fields["compiled"] is not None:
-        fields["compiled"] = Compiled(**fields["compiled"])
+        returns = tuple(fields["compiled"].pop("exposed_returns"))
+        fields["compiled"] = Compiled(**fields["compiled"], exposed_returns=returns)
     if fields["placement"] is not None:
         fields["placement"] = _placement(fields["placement"])
-    if fields["staleness"] is not None:
-        fields["staleness"] = tuple(fields["staleness"])
+    fields["staleness"] = tuple(fields["staleness"])
     if traced is not None:
         letters = fields.pop("loops")
         fields["graph"], fields["plain_graph"] = traced(
@@ -229,6 +231,7 @@ def _graph_from_json(stored: dict[str, Any]) -> Graph:
         fields = dict(zip(equation_names, row, strict=True))
         fields["inputs"] = tuple(fields["inputs"])
         fields["outputs"] = tuple(fields["outputs"])
+        fields["work"] = Work(fields["work"]) if fields["work"] else None
         if fields["body"] is not None:
             fields["body"] = _graph_from_json(fields["body"])
         equations.append(Equation(**fields))

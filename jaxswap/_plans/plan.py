@@ -17,31 +17,9 @@ from jaxswap._graph.graph import Action, Graph, Loop, Value
 from jaxswap._graph.placement import Placement
 from jaxswap._graph.signature import Signature, signature_of
 from jaxswap._schedule.instructions import Schedule, Swap
-from jaxswap._simulate.draft import Arranger, Draft
+from jaxswap._search.measured import Compiled
+from jaxswap._simulate.draft import STALE_AFTER, Arranger, Draft
 from jaxswap._simulate.timeline import Timeline
-
-
-@dataclasses.dataclass(frozen=True)
-class Compiled:
-    """What XLA made of a plan, read from the compiled program.
-
-    Attributes:
-        predicted_device_bytes: Device memory that was predicted before it compiled.
-        device_bytes: Arguments, results and temporaries.
-        temp_bytes: The temporaries among them.
-        host_bytes: Pinned host memory.
-        swapped_bytes: Bytes copied between device and host in one step, both ways.
-        exposed_bytes: Those of them that overlap no heavy operation.
-        compile_count: Programs compiled until the plan was found.
-    """
-
-    predicted_device_bytes: int
-    device_bytes: int
-    temp_bytes: int
-    host_bytes: int
-    swapped_bytes: int
-    exposed_bytes: int
-    compile_count: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +55,6 @@ class Plan:
         signature: The arguments and the program that it fits.
         budget_bytes: The device memory it was planned for; `None` for none.
         reserve_bytes: The part of the budget that was set aside.
-        large_bytes: Values smaller than this were not decided on one by one.
         staleness: When replays are made again; see `Draft`.
         host_budget_bytes: The pinned host memory it was planned for.
         bound_seconds: No plan is faster, as far as the planner's model can tell.
@@ -107,8 +84,7 @@ class Plan:
     signature: Signature
     budget_bytes: int | None = None
     reserve_bytes: int = 0
-    large_bytes: int = 1
-    staleness: tuple[int, int] | None = None
+    staleness: tuple[int, int] = (STALE_AFTER, 1)
     host_budget_bytes: int | None = None
     bound_seconds: float = 0.0
     correction_bytes: int = 0
@@ -117,10 +93,29 @@ class Plan:
     plain_graph: Graph | None = None
     placement: Placement | None = None
 
+    @property
+    def large_bytes(self) -> int:
+        """Values smaller than this were not decided on one by one."""
+        return self.staleness[1]
+
     @functools.cached_property
     def arranger(self) -> Arranger:
         """The simulator of this program on this GPU."""
         return Arranger(self.graph, rates_of(self.target), self.large_bytes)
+
+    def simulated_by(self, arranger: Arranger, plain: Arranger) -> "Plan":
+        """Share simulators that exist already, so that nothing is simulated twice.
+
+        Args:
+            arranger: Of the plan's program.
+            plain: Of the program with its loops left to JAX.
+
+        Returns:
+            The plan itself.
+        """
+        vars(self)["arranger"] = arranger
+        vars(self)["plain"] = plain.all_kept.timeline
+        return self
 
     @functools.cached_property
     def draft(self) -> Draft:
@@ -140,14 +135,14 @@ class Plan:
     @functools.cached_property
     def kept(self) -> Timeline:
         """The simulated step if every value outside of loops is kept."""
-        return _kept(self.arranger)
+        return self.arranger.all_kept.timeline
 
     @functools.cached_property
     def plain(self) -> Timeline:
         """The simulated step if every value that the backward pass reads is kept."""
         if self.plain_graph is None:
             return self.kept
-        return _kept(Arranger(self.plain_graph, rates_of(self.target), 1))
+        return Arranger(self.plain_graph, rates_of(self.target)).all_kept.timeline
 
     @property
     def device_bytes(self) -> int:
@@ -344,12 +339,6 @@ class Plan:
         from jaxswap._plans.file import save_plan
 
         return save_plan(self, path)
-
-
-def _kept(arranger: Arranger) -> Timeline:
-    """Simulate a program with everything kept."""
-    keep = [Action.KEEP] * len(arranger.graph.values)
-    return arranger.draft(keep, ()).timeline
 
 
 def _loops(graph: Graph) -> Iterator[Loop]:

@@ -16,7 +16,7 @@ never leaves. The cost is one more slice of device memory in either direction.
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -27,29 +27,15 @@ from jax.extend.core import JaxprEqn, Var
 
 from jaxswap import _compat
 from jaxswap._graph.graph import Action, Graph, Loop
-from jaxswap._run.machine import (
-    Residuals,
-    label_in_scope,
-    run_backward,
-    run_forward,
-)
-from jaxswap._schedule.instructions import Instruction, Schedule
+from jaxswap._run.machine import Machine, Residuals
 from jaxswap._schedule.issue import schedule_body
-from jaxswap._schedule.prune import without_zeros, zeros_from
-from jaxswap._trace.describe import graph_of
-from jaxswap._trace.program import (
-    Program,
-    differentiate,
-    evaluate,
-    has_tangent,
-    trace,
-    with_zeros,
-)
+from jaxswap._trace.describe import Traced, graph_of
+from jaxswap._trace.function import WithLoops
+from jaxswap._trace.tangents import differentiate, has_tangent, with_zeros
+from jaxswap._trace.tracing import trace
 
 DecideLoop = Callable[[Graph], Sequence[Action]]
 """Says what becomes of each value of a loop's body."""
-Traced = Callable[[DecideLoop], Program]
-"""Traces a function whose loops run as decided."""
 
 
 class Loops:
@@ -109,9 +95,7 @@ class Loops:
         inner = Loops(self.decide)
 
         def iteration(*operands: Any) -> Sequence[Any]:
-            variables = (*jaxpr.constvars, *jaxpr.invars)
-            env = dict(zip(variables, (*consts, *operands), strict=True))
-            return evaluate(jaxpr, env, inner)
+            return WithLoops(inner).run(jaxpr, (*consts, *operands))
 
         program = trace(
             iteration,
@@ -127,7 +111,8 @@ class Loops:
         self.found.append(Loop(graph, actions))
         if all(action is Action.KEEP for action in actions) and not inner.found:
             return None
-        return _Body(scan, program, graph, *schedule_body(graph, actions))
+        schedule, swapped = schedule_body(graph, actions)
+        return _Body(scan, Machine(Traced(program, graph), schedule), swapped)
 
 
 def _run_plain(
@@ -200,39 +185,34 @@ class _Body:
 
     Attributes:
         scan: The loop.
-        program: One iteration with its backward pass.
-        graph: Its description.
-        schedule: Both passes.
-        swapped: The values that the loop swaps between them.
+        machine: Runs one iteration, forward and backward.
+        swapped: The values that the loop swaps between both passes.
     """
 
     scan: _compat.Scan
-    program: Program
-    graph: Graph
-    schedule: Schedule
+    machine: Machine
     swapped: tuple[int, ...]
 
     def run_forward(self, operands: Sequence[Any]) -> tuple[list[Any], _Saved]:
         """Run the loop; return its results and what the backward loop needs."""
+        program, graph = self.machine.program, self.machine.graph
         consts, init, xs = self._groups(operands)
         count = len(init)
-        given = dict(zip(self.program.operands, operands, strict=True))
-        results = self.program.outputs[count:]
-        again = {v for v in given if v not in self.graph.carried}
+        given = dict(zip(program.operands, operands, strict=True))
+        results = program.outputs[count:]
+        again = {v for v in given if v not in graph.carried}
         again.update(v for v in results if isinstance(v, int))
 
         def iteration(state: Any, slices: Sequence[Any]) -> Any:
             carry, before = state
-            outputs, residuals = run_forward(
-                self.program, self.graph, self.schedule, (*consts, *carry, *slices)
-            )
+            outputs, residuals = self.machine.forward((*consts, *carry, *slices))
             device = residuals.device
             swapped = {v: device[v] for v in self.swapped}
             kept = {v: x for v, x in device.items() if v not in {*again, *swapped}}
             host = self._copied(before, "swap_out", _compat.to_host)
             return (tuple(outputs[:count]), swapped), (outputs[count:], kept, host)
 
-        nothing = {v: _zeros(self.program.avals[v]) for v in self.swapped}
+        nothing = {v: _zeros(program.avals[v]) for v in self.swapped}
         (end, last), (ys, stacked, host) = lax.scan(
             iteration,
             (tuple(init), nothing),
@@ -243,12 +223,12 @@ class _Body:
         made = {v: y for v, y in zip(results, ys, strict=True) if isinstance(v, int)}
         stored = [
             v
-            for v in self.schedule.device_residuals
+            for v in self.machine.schedule.device_residuals
             if v in again and v not in self.swapped
         ]
         fixed = {v: given[v] for v in stored if v in self.fixed}
         sliced = {
-            v: given[v] if v in self.graph.sliced else made[v]
+            v: given[v] if v in graph.sliced else made[v]
             for v in stored
             if v not in self.fixed
         }
@@ -258,7 +238,7 @@ class _Body:
         self, types: Sequence[Any], saved: _Saved, cotangents: Sequence[Any]
     ) -> list[Any]:
         """Run the loop backwards; return one gradient (or `None`) for each operand."""
-        wanted = [v is not None for v in self.program.gradients]
+        wanted = [v is not None for v in self.machine.program.gradients]
         const_wanted, carry_wanted, xs_wanted = self._groups(wanted)
         const_types, carry_types, _ = self._groups(types)
         given = dict(enumerate(cotangents))
@@ -271,7 +251,6 @@ class _Body:
             i: c for i, c in given.items() if i >= len(carry_types) and c is not None
         }
         sums = {i: _zeros(t) for i, t in enumerate(const_types) if const_wanted[i]}
-        steps = self._steps({*of_carry, *of_ys})
 
         def iteration(state: Any, slices: Any) -> Any:
             of_carry, sums, device = state
@@ -279,12 +258,8 @@ class _Body:
             before = self._copied(host, "swap_in", _compat.to_device)
             residuals = Residuals({**saved.fixed, **sliced, **stacked, **device}, {})
             now = {**of_carry, **of_ys}
-            gradients = run_backward(
-                self.program,
-                self.graph,
-                steps,
-                residuals,
-                [now.get(i) for i in range(len(cotangents))],
+            gradients = self.machine.backward(
+                residuals, [now.get(i) for i in range(len(cotangents))]
             )
             of_consts, of_carried, of_xs = self._groups(gradients)
             sums = {i: x + of_consts[i] for i, x in sums.items()}
@@ -305,17 +280,7 @@ class _Body:
     @property
     def fixed(self) -> tuple[int, ...]:
         """The loop's constants."""
-        return self.program.operands[: self.scan.const_count]
-
-    def _steps(self, present: Collection[int]) -> tuple[Instruction, ...]:
-        """The backward pass, with cotangents for the results `present` alone."""
-        absent = [
-            v
-            for i, v in enumerate(self.program.cotangents)
-            if v is not None and i not in present
-        ]
-        zeros = zeros_from(self.graph, absent)
-        return without_zeros(self.graph, self.schedule.backward, zeros)
+        return self.machine.program.operands[: self.scan.const_count]
 
     def _groups(self, of_operands: Sequence[Any]) -> tuple[Any, Any, Any]:
         """Split a sequence with one entry an operand: constants, carry, scanned."""
@@ -329,7 +294,8 @@ class _Body:
         """Copy slices between device and host, under names that evidence shows."""
         copied = {}
         for v, array in arrays.items():
-            with jax.named_scope(f"{name}({label_in_scope(self.graph.values[v])})"):
+            label = self.machine.graph.values[v].scope_label
+            with jax.named_scope(f"{name}({label})"):
                 copied[v] = copy(array)
         return copied
 

@@ -1,5 +1,6 @@
-"""Program and schedule -> functions that execute the forward and backward pass."""
+"""Traced program and schedule -> a machine that runs the forward and backward pass."""
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxswap import _compat
-from jaxswap._graph.graph import Graph, Value
 from jaxswap._graph.placement import axes_of
 from jaxswap._schedule.instructions import (
     Barrier,
@@ -19,8 +19,11 @@ from jaxswap._schedule.instructions import (
     SwapIn,
     SwapOut,
 )
-from jaxswap._trace.program import Program, has_tangent
+from jaxswap._schedule.prune import without_zeros, zeros_from
+from jaxswap._trace.describe import Traced
+from jaxswap._trace.program import Program
 from jaxswap._trace.shardings import sharding_of
+from jaxswap._trace.tangents import has_tangent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,54 +37,58 @@ class Residuals:
 jax.tree_util.register_dataclass(Residuals, ["device", "host"], [])
 
 
-def run_forward(
-    program: Program, graph: Graph, plan: Schedule, operands: Sequence[Any]
-) -> tuple[list[Any], Residuals]:
-    """Execute the forward pass.
+class Machine:
+    """A traced program that runs as a schedule says."""
 
-    Returns:
-        The function's flat results and what the backward pass needs.
-    """
-    machine = _Machine(program, graph)
-    machine.device.update(zip(program.operands, operands, strict=True))
-    outputs = [v for v in program.outputs if isinstance(v, int)]
-    machine.execute(plan.forward, {*outputs, *plan.device_residuals})
-    residuals = Residuals(
-        {v: machine.read(v) for v in plan.device_residuals if v not in machine.known},
-        {v: machine.host[v] for v in plan.host_residuals},
-    )
-    return [machine.read(atom) for atom in program.outputs], residuals
+    def __init__(self, traced: Traced, schedule: Schedule) -> None:
+        self.program = traced.program
+        self.graph = traced.graph
+        self.schedule = schedule
 
+    def forward(self, operands: Sequence[Any]) -> tuple[list[Any], Residuals]:
+        """Execute the forward pass.
 
-def run_backward(
-    program: Program,
-    graph: Graph,
-    steps: Sequence[Instruction],
-    residuals: Residuals,
-    cotangents: Sequence[Any],
-) -> list[Any]:
-    """Execute the backward pass.
+        Returns:
+            The function's flat results, and what the backward pass needs.
+        """
+        program, schedule = self.program, self.schedule
+        memory = _Memory(self)
+        memory.device.update(zip(program.operands, operands, strict=True))
+        outputs = [v for v in program.outputs if isinstance(v, int)]
+        memory.execute(schedule.forward, {*outputs, *schedule.device_residuals})
+        stored = (v for v in schedule.device_residuals if v not in program.constants)
+        residuals = Residuals(
+            {v: memory.read(v) for v in stored},
+            {v: memory.host[v] for v in schedule.host_residuals},
+        )
+        return [memory.read(atom) for atom in program.outputs], residuals
 
-    Args:
-        program: The traced program.
-        graph: Its description.
-        steps: The instructions of the backward pass.
-        residuals: From `run_forward`.
-        cotangents: One for each result of the function; `None` stands for zero.
+    def backward(self, residuals: Residuals, cotangents: Sequence[Any]) -> list[Any]:
+        """Execute the backward pass, as far as its cotangents are not zero.
 
-    Returns:
-        One gradient for each operand; `None` where none was asked for or it is zero.
-    """
-    machine = _Machine(program, graph)
-    machine.device.update(residuals.device)
-    machine.host.update(residuals.host)
-    for v, cotangent in zip(program.cotangents, cotangents, strict=True):
-        if v is not None and cotangent is not None:
-            machine.device[v] = cotangent
-    wanted = {v for v in program.gradients if isinstance(v, int)}
-    machine.execute(steps, wanted)
-    gradients = [None if v is None else machine.read(v) for v in program.gradients]
-    return like_operands(program, gradients)
+        Args:
+            residuals: From `forward`.
+            cotangents: One for each result of the function; `None` stands for zero.
+
+        Returns:
+            One gradient for each operand; `None` where none was asked for or it is
+            zero.
+        """
+        program = self.program
+        memory = _Memory(self)
+        memory.device.update(residuals.device)
+        memory.host.update(residuals.host)
+        absent = []
+        for v, cotangent in zip(program.cotangents, cotangents, strict=True):
+            if v is not None and cotangent is None:
+                absent.append(v)
+            elif v is not None:
+                memory.device[v] = cotangent
+        zeros = zeros_from(self.graph, absent)
+        steps = without_zeros(self.graph, self.schedule.backward, zeros)
+        memory.execute(steps, {v for v in program.gradients if isinstance(v, int)})
+        gradients = [None if v is None else memory.read(v) for v in program.gradients]
+        return like_operands(program, gradients)
 
 
 def like_operands(program: Program, gradients: Sequence[Any]) -> list[Any]:
@@ -102,14 +109,14 @@ def like_operands(program: Program, gradients: Sequence[Any]) -> list[Any]:
     return found
 
 
-class _Machine:
+class _Memory:
     """Executes instructions; forgets each array after its last use."""
 
-    def __init__(self, program: Program, graph: Graph) -> None:
-        self.program = program
-        self.graph = graph
-        self.known = program.constants
-        self.device: dict[int, Any] = dict(program.constants)
+    def __init__(self, machine: Machine) -> None:
+        self.program = machine.program
+        self.graph = machine.graph
+        self.known = machine.program.constants
+        self.device: dict[int, Any] = dict(self.known)
         self.host: dict[int, Any] = {}
 
     def read(self, atom: Any) -> Any:
@@ -129,10 +136,10 @@ class _Machine:
                 case Run(equation):
                     self._run(equation)
                 case SwapOut(value):
-                    with jax.named_scope(f"swap_out({self._label(value)})"):
+                    with self._named("swap_out", value):
                         self.host[value] = _compat.to_host(self.device[value])
                 case SwapIn(value):
-                    with jax.named_scope(f"swap_in({self._label(value)})"):
+                    with self._named("swap_in", value):
                         self.device[value] = _compat.to_device(self.host[value])
                 case Barrier(device, host):
                     self._barrier(device, host)
@@ -182,10 +189,6 @@ class _Machine:
             seen.update(reads)
         return last
 
-    def _label(self, value: int) -> str:
-        return label_in_scope(self.graph.values[value])
-
-
-def label_in_scope(value: Value) -> str:
-    """A value's label in a form that a name stack can hold."""
-    return value.label.replace("/", ".").replace(" ", ":")
+    def _named(self, act: str, value: int) -> contextlib.AbstractContextManager[Any]:
+        """Put a copy under a name that evidence shows."""
+        return jax.named_scope(f"{act}({self.graph.values[value].scope_label})")

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from jaxswap._trace.tangents import has_tangent
+
 RTOL = {"bfloat16": 3e-2, "float16": 4e-3, "float32": 1e-5, "float64": 1e-12}
 """Differences that need no explanation, by the coarsest type that is computed in."""
 NUDGES = 4
@@ -99,11 +101,6 @@ class Row:
     widest: float
 
 
-def has_gradient(leaf: Any) -> bool:
-    """Whether an array or number can be differentiated."""
-    return bool(jnp.issubdtype(jnp.result_type(leaf), np.inexact))
-
-
 class Reference:
     """What plain JAX computes, and how far rounding alone moves it.
 
@@ -177,7 +174,7 @@ class Reference:
 
     def _difference(self, i: int, name: str, actual: Any, expected: Any) -> Difference:
         error = distance(actual, expected)
-        allowed = self._rtol if has_gradient(expected) else 0.0
+        allowed = self._rtol if has_tangent(expected) else 0.0
         # Each way to see what rounding does takes longer than the one before.
         for way in ("_nudged", "_otherwise"):
             if error > allowed:
@@ -192,7 +189,7 @@ class Reference:
         random = np.random.default_rng(0)
 
         def nudge(leaf: Any) -> Any:
-            if not has_gradient(leaf):
+            if not has_tangent(leaf):
                 return leaf
             signs = random.choice([-self._epsilon, self._epsilon], jnp.shape(leaf))
             wide = np.complex128 if jnp.iscomplexobj(leaf) else np.float64

@@ -86,7 +86,6 @@ class Order:
         """For each entry, the last position up to which it is needed.
 
         Up to there all that it reads is read again, and something that it makes is.
-
         """
         return [self._quiet_until(entry) for entry in self.entries]
 

@@ -10,9 +10,6 @@ import dataclasses
 from jaxswap._graph.graph import Action, Equation, Graph
 from jaxswap._simulate.kernels import Fusion, is_alias, is_fusible
 
-SMALL_SHARE = 1 / 4096
-"""Values below this share of the program's peak are small."""
-
 CAST_SHARE = 1 / 64
 """Share of a large value's bytes from which on what is made of arguments alone, by
 operations that fuse, is made again rather than stored."""
@@ -55,10 +52,10 @@ def find_candidates(graph: Graph, fusion: Fusion, large_bytes: int) -> Candidate
             if eqn.is_backward:
                 if is_large and is_buffer and not is_alias(eqn):
                     backward.append(v)
-            elif is_large and is_buffer and _is_stored(eqn):
+            elif is_large and is_buffer and not is_alias(eqn):
                 forward.append(v)
                 derived.add(v)
-            elif _is_remade(eqn, is_large, eqn.index in executed, derived):
+            elif _is_recomputed(eqn, is_large, eqn.index in executed, derived):
                 actions[v] = Action.RECOMPUTE
             elif (
                 is_fusible(eqn)
@@ -73,12 +70,7 @@ def find_candidates(graph: Graph, fusion: Fusion, large_bytes: int) -> Candidate
     return Candidates(tuple(forward), tuple(backward), tuple(actions), pure)
 
 
-def _is_stored(eqn: Equation) -> bool:
-    """Whether the results of an equation can be stored as they are."""
-    return not is_alias(eqn)
-
-
-def _is_remade(
+def _is_recomputed(
     eqn: Equation, is_large: bool, is_executed: bool, derived: set[int]
 ) -> bool:
     """Whether a value that is no candidate is made anew by whoever reads it.
@@ -86,7 +78,7 @@ def _is_remade(
     Views and large values that fuse always; small ones if the forward pass itself
     has no use for them and nothing large is needed to make them.
     """
-    if is_alias(eqn) and eqn.is_view:
+    if eqn.is_view:
         return True
     if not is_fusible(eqn):
         return False

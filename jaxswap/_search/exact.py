@@ -9,12 +9,12 @@ where something fits, for more copies would not be faster.
 
 import dataclasses
 import itertools
-import time
 from collections.abc import Collection, Sequence
 
 from jaxswap._graph.graph import Action
+from jaxswap._search.best import PATIENCES, Best, LayOut
 from jaxswap._search.candidates import Candidates
-from jaxswap._search.moves import PATIENCES, Best, LayOut
+from jaxswap._search.clock import Deadline
 from jaxswap._simulate.draft import Arranger, Draft
 
 MOST_SETS = 1 << 12
@@ -26,7 +26,7 @@ seldom takes memory (a buffer where there was none), but it can."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Node:
+class RecomputedSet:
     """A set of recomputed values.
 
     Attributes:
@@ -44,18 +44,18 @@ class Exact:
     def __init__(self, arranger: Arranger, candidates: Candidates) -> None:
         self.arranger = arranger
         self.candidates = candidates
-        self._nodes: tuple[Node, ...] | None = None
+        self._nodes: tuple[RecomputedSet, ...] | None = None
 
     @property
     def is_small(self) -> bool:
         """Whether the program is small enough."""
         return 1 << len(self.candidates.recomputable) <= MOST_SETS
 
-    def improve(
+    def solve(
         self,
         best: Best,
         lay_out: LayOut,
-        deadline: float,
+        deadline: Deadline,
         grounded: Collection[int] = (),
     ) -> float:
         """Offer all drafts that may be best; return a bound on the seconds of any.
@@ -70,7 +70,7 @@ class Exact:
             seconds = node.draft.timeline.seconds
             if best.fits and seconds >= best.draft.timeline.seconds:
                 break
-            if time.thread_time() > deadline:
+            if deadline.is_over:
                 return seconds
             best.offer(node.draft)
             free = tuple(v for v in node.swappable if v not in grounded)
@@ -83,15 +83,15 @@ class Exact:
 
     def _branch(
         self,
-        node: Node,
+        node: RecomputedSet,
         at: int,
         leaving: tuple[int, ...],
         best: Best,
         lay_out: LayOut,
-        deadline: float,
+        deadline: Deadline,
     ) -> bool:
         """Decide on the swappable values from `at` on; whether there was time."""
-        if time.thread_time() > deadline:
+        if deadline.is_over:
             return False
         possible = (*leaving, *node.swappable[at:])
         is_many = len(node.swappable) > FEW
@@ -120,20 +120,20 @@ class Exact:
                 return True
         return False
 
-    def _actions(self, node: Node, leaving: Sequence[int]) -> list[Action]:
+    def _actions(self, node: RecomputedSet, leaving: Sequence[int]) -> list[Action]:
         actions = list(node.draft.actions)
         for v in leaving:
             actions[v] = Action.OFFLOAD
         return actions
 
-    def _all_nodes(self, deadline: float) -> tuple[Node, ...] | None:
+    def _all_nodes(self, deadline: Deadline) -> tuple[RecomputedSet, ...] | None:
         """One node for each order of entries, or `None` if time does not suffice."""
         if self._nodes is not None:
             return self._nodes
         free = [v for v in self.candidates.forward if v in self.candidates.recomputable]
-        found: dict[tuple[object, ...], Node] = {}
+        found: dict[tuple[object, ...], RecomputedSet] = {}
         for choice in itertools.product((False, True), repeat=len(free)):
-            if time.thread_time() > deadline:
+            if deadline.is_over:
                 return None
             actions = list(self.candidates.fixed)
             for v, is_replayed in zip(free, choice, strict=True):
@@ -142,7 +142,7 @@ class Exact:
             draft = self.arranger.draft(actions, ())
             key = tuple(entry.parts for entry in draft.entries)
             if key not in found:
-                found[key] = Node(draft, self._swappable(draft))
+                found[key] = RecomputedSet(draft, self._swappable(draft))
         self._nodes = tuple(
             sorted(found.values(), key=lambda node: node.draft.timeline.seconds)
         )

@@ -1,22 +1,22 @@
-"""Loops and a budget -> what each iteration keeps, swaps and computes again.
+"""Loops and limits -> what each iteration keeps, swaps and recomputes.
 
 What becomes of a loop's values is decided for all iterations at once, and decides
-which program there is to plan outside of the loop. So a few ways to run loops, the
-rungs of a ladder, are tried: each gives a program, which is searched like any other,
-and the fastest that fits is taken.
+which program there is to plan outside of the loop. So a few ways to run loops are
+tried: each gives a program, which is searched like any other, and the fastest that fits
+is taken.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
 
 from jaxswap._graph.graph import Action, Graph
+from jaxswap._search.lessons import NO_LESSONS, Lessons
+from jaxswap._search.limits import Limits
 from jaxswap._search.search import SEARCH_SECONDS, Found, Search
-from jaxswap._simulate.draft import Draft
 
 
 @dataclasses.dataclass(frozen=True)
-class Rung:
+class WayToRun:
     """One way to run loops.
 
     Attributes:
@@ -68,125 +68,55 @@ def keep_all(body: Graph) -> tuple[Action, ...]:
 
 
 _SHARES = (1.0, 0.75, 0.5, 0.25)
-RUNGS: tuple[Callable[[Graph], tuple[Action, ...]], ...] = (
+WAYS: tuple[Callable[[Graph], tuple[Action, ...]], ...] = (
     keep_all,
-    *(Rung(Action.KEEP, Action.KEEP, share).decide for share in _SHARES),
-    *(Rung(Action.OFFLOAD, Action.KEEP, share).decide for share in _SHARES),
-    *(Rung(Action.OFFLOAD, Action.OFFLOAD, share).decide for share in _SHARES),
-    Rung(Action.KEEP, Action.RECOMPUTE, 0.0).decide,
-    Rung(Action.OFFLOAD, Action.RECOMPUTE, 0.0).decide,
+    *(WayToRun(Action.KEEP, Action.KEEP, share).decide for share in _SHARES),
+    *(WayToRun(Action.OFFLOAD, Action.KEEP, share).decide for share in _SHARES),
+    *(WayToRun(Action.OFFLOAD, Action.OFFLOAD, share).decide for share in _SHARES),
+    WayToRun(Action.KEEP, Action.RECOMPUTE, 0.0).decide,
+    WayToRun(Action.OFFLOAD, Action.RECOMPUTE, 0.0).decide,
 )
-"""The ladder: from what JAX does to what needs least memory."""
+"""From what JAX does to what needs least memory."""
 
 
-class Finder(Protocol):
-    """What finds drafts: a search, or several."""
-
-    @property
-    def eager(self) -> frozenset[int]:
-        """Values whose copies back must be done early."""
-        ...
-
-    @eager.setter
-    def eager(self, values: frozenset[int]) -> None:
-        """Note more of them."""
-        ...
-
-    @property
-    def grounded(self) -> frozenset[int]:
-        """Values that may not leave the device."""
-        ...
-
-    @grounded.setter
-    def grounded(self, values: frozenset[int]) -> None:
-        """Note more of them."""
-        ...
-
-    @property
-    def refused(self) -> frozenset[tuple[Action, ...]]:
-        """Actions of drafts whose programs were seen not to fit."""
-        ...
-
-    @refused.setter
-    def refused(self, actions: frozenset[tuple[Action, ...]]) -> None:
-        """Note more of them."""
-        ...
-
-    def find(
-        self,
-        limit_bytes: int,
-        host_limit_bytes: int | None = None,
-        seconds: float = SEARCH_SECONDS,
-        again: Draft | None = None,
-    ) -> Found:
-        """See `Search.find`."""
-        ...
-
-    def forget(self) -> None:
-        """See `Search.forget`."""
-        ...
+NOTHING: Mapping[int, Lessons] = {}
+"""No lessons of any program."""
 
 
-class Ladder:
-    """Searches the programs that the rungs give; see `Search`.
+class Programs:
+    """Searches the programs that the ways to run loops give; see `Search`.
 
     Attributes:
-        searches: One for each program.
-        current: The one that found the last draft.
+        searches: One for each program, the fastest first.
     """
 
     def __init__(self, searches: Sequence[Search]) -> None:
         self.searches = sorted(searches, key=lambda s: s.kept.timeline.seconds)
-        self.current = self.searches[0]
-
-    @property
-    def eager(self) -> frozenset[int]:
-        """As in `Search`, of the last draft's program."""
-        return self.current.eager
-
-    @eager.setter
-    def eager(self, values: frozenset[int]) -> None:
-        """Note more of them."""
-        self.current.eager = values
-
-    @property
-    def grounded(self) -> frozenset[int]:
-        """As in `Search`, of the last draft's program."""
-        return self.current.grounded
-
-    @grounded.setter
-    def grounded(self, values: frozenset[int]) -> None:
-        """Note more of them."""
-        self.current.grounded = values
-
-    @property
-    def refused(self) -> frozenset[tuple[Action, ...]]:
-        """As in `Search`, of the last draft's program."""
-        return self.current.refused
-
-    @refused.setter
-    def refused(self, actions: frozenset[tuple[Action, ...]]) -> None:
-        """Note more of them."""
-        self.current.refused = actions
 
     def find(
         self,
-        limit_bytes: int,
-        host_limit_bytes: int | None = None,
+        limits: Limits,
+        lessons: Mapping[int, Lessons] = NOTHING,
         seconds: float = SEARCH_SECONDS,
-        again: Draft | None = None,
     ) -> Found:
-        """Find the fastest draft of any program that fits, else the smallest.
+        """Find the best draft of any program.
 
         Programs that take longer with everything kept than the best draft so far are
-        not searched. The bound is that of all programs.
+        not searched.
+
+        Args:
+            limits: What the draft may use.
+            lessons: What is known of each program, by its position in `searches`.
+            seconds: Time to search, all programs together.
+
+        Returns:
+            The best draft, with the program that it is of. The bound is that of all
+            programs.
         """
-        if again is not None:
-            return self.current.find(limit_bytes, host_limit_bytes, seconds, again)
         best: Found | None = None
-        bound = self.searches[0].kept.timeline.seconds
+        bounds: list[float] = []
         share = seconds / len(self.searches)
-        for search in self.searches:
+        for at, search in enumerate(self.searches):
             is_hopeless = (
                 best is not None
                 and best.fits
@@ -194,12 +124,23 @@ class Ladder:
             )
             if is_hopeless:
                 break
-            found = search.find(limit_bytes, host_limit_bytes, share)
+            found = search.find(limits, lessons.get(at, NO_LESSONS), share)
+            bounds.append(found.bound_seconds)
             if best is None or _rank(found) < _rank(best):
-                best, self.current = found, search
+                best = dataclasses.replace(found, program=at)
         assert best is not None
-        bound = min(bound, best.draft.timeline.seconds)
-        return Found(best.draft, bound, best.fits)
+        bound = min(*bounds, best.draft.timeline.seconds)
+        return dataclasses.replace(best, bound_seconds=bound)
+
+    def lay_out_again(
+        self, found: Found, limits: Limits, lessons: Mapping[int, Lessons]
+    ) -> Found:
+        """Lay the actions of a draft out once more, with what was learnt since."""
+        search = self.searches[found.program]
+        again = search.lay_out_again(
+            found.draft.actions, limits, lessons.get(found.program, NO_LESSONS)
+        )
+        return dataclasses.replace(again, program=found.program)
 
     def forget(self) -> None:
         """Have all searches begin anew."""

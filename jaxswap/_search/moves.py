@@ -1,86 +1,20 @@
-"""Starting points of the search, and the steps that it tries from a draft."""
+"""Starting points of a search, and the steps that it tries from a draft."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from jaxswap._graph.graph import Action, Graph
 from jaxswap._schedule.policy import Default
 from jaxswap._search.candidates import Candidates
-from jaxswap._search.front import Front
 from jaxswap._simulate.draft import Draft
 from jaxswap._simulate.kernels import Copy, Kernel
 
 REACHES = (2, 4, 8, 16, 32, 64)
 """How far, in candidates, the cuts of the starting points are apart."""
-PATIENCES = (1.0, 0.3)
-"""How willingly short gaps are spent on the host; see `absences`."""
 MOST_FOR_PAIRS = 32
 """Up to so many candidates, two changes at once are tried when one does not help."""
 TRIES = 60
 """How many steps are tried from one draft."""
-
-
-LayOut = Callable[[Sequence[Action]], Sequence[Draft]]
-"""Lays actions out, in one or several ways, and offers the drafts to a `Best`."""
-
-
-class Best:
-    """The best draft so far: the fastest that fits, else the smallest.
-
-    Drafts with `refused` actions never fit, whatever the simulation says. All that is
-    offered is offered to a `front` too. What was `tried` a step away from another
-    draft is not laid out again.
-    """
-
-    def __init__(
-        self,
-        limit_bytes: int,
-        host_limit_bytes: int | None = None,
-        refused: frozenset[tuple[Action, ...]] = frozenset(),
-        front: Front | None = None,
-    ) -> None:
-        self.limit_bytes = limit_bytes
-        self.host_limit_bytes = host_limit_bytes
-        self.refused = refused
-        self.front = front or Front()
-        self.tried: set[tuple[Action, ...]] = set()
-        self._draft: Draft | None = None
-
-    @property
-    def draft(self) -> Draft:
-        """The best draft; something was offered before."""
-        assert self._draft is not None
-        return self._draft
-
-    @property
-    def fits(self) -> bool:
-        """Whether it stays within both limits."""
-        return not self._rank(self.draft)[0]
-
-    def is_within(self, draft: Draft) -> bool:
-        """Whether a draft stays within both limits."""
-        return not self._rank(draft)[0]
-
-    def offer(self, draft: Draft) -> None:
-        """Take a draft if it is better than the best."""
-        self.front.offer(draft)
-        if self._draft is None or self._rank(draft) < self._rank(self._draft):
-            self._draft = draft
-
-    def cost_seconds(self, draft: Draft, seconds_per_byte: float) -> float:
-        """Seconds of a draft, with a price for what does not fit."""
-        excess, seconds = self._rank(draft)
-        return seconds + seconds_per_byte * excess
-
-    def _rank(self, draft: Draft) -> tuple[int, float]:
-        """What does not fit, in bytes, then seconds."""
-        timeline = draft.timeline
-        excess = max(0, timeline.device_bytes - self.limit_bytes)
-        if self.host_limit_bytes is not None:
-            excess += max(0, timeline.host_bytes - self.host_limit_bytes)
-        if draft.actions in self.refused:
-            excess += timeline.device_bytes
-        return excess, timeline.seconds
 
 
 def checkpoints(graph: Graph, candidates: Candidates) -> Iterator[list[Action]]:

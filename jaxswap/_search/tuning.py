@@ -6,9 +6,16 @@ from typing import Protocol, runtime_checkable
 from jaxswap._base.units import format_bytes
 from jaxswap._graph.graph import Graph
 from jaxswap._schedule.policy import Decision, Policy
-from jaxswap._search.refine import Compile, Progress, Refined, compiled_of, refined_of
-from jaxswap._search.search import Search
-from jaxswap._simulate.draft import Draft
+from jaxswap._search.limits import Limits
+from jaxswap._search.refine import (
+    Compile,
+    Progress,
+    Refined,
+    Tried,
+    compiled_of,
+    is_within,
+)
+from jaxswap._search.search import Found, Search
 
 
 @runtime_checkable
@@ -23,7 +30,7 @@ class Tunable(Protocol):
 def tune(
     search: Search,
     policy: Policy,
-    limit_bytes: int,
+    limits: Limits,
     compile_: Compile | None,
     progress: Progress,
 ) -> Refined:
@@ -31,21 +38,20 @@ def tune(
     graph, arranger = search.arranger.graph, search.arranger
 
     def fits(decision: Decision) -> bool:
-        return arranger.follow(decision).timeline.device_bytes <= limit_bytes
+        return arranger.follow(decision).timeline.device_bytes <= limits.device_bytes
 
     if isinstance(policy, Tunable):
         decision = policy.tune(graph, fits)
     else:
         decision = policy.decide(graph)
-    draft: Draft = arranger.follow(decision)
+    draft = arranger.follow(decision)
     device_bytes = draft.timeline.device_bytes
-    bound = search.kept.timeline.seconds
+    bound = min(search.kept.timeline.seconds, draft.timeline.seconds)
+    found = Found(draft, bound, device_bytes <= limits.device_bytes)
     if compile_ is None:
-        is_fit = device_bytes <= limit_bytes
-        return Refined(draft, min(bound, draft.timeline.seconds), 0, 0, None, is_fit)
+        return Refined(draft, bound, 0, 0, None, found.fits)
     progress(f"compiling a plan of {format_bytes(device_bytes)} predicted")
-    seen = compile_(draft)
-    compiled = compiled_of(seen, device_bytes, 1)
-    is_fit = seen.device_bytes <= limit_bytes
-    bound = min(bound, draft.timeline.seconds)
-    return refined_of(draft, bound, seen, compiled, fits=is_fit)
+    measured = compile_(draft)
+    compiled = compiled_of(measured, device_bytes, 1)
+    is_fit = is_within(measured, Limits(limits.device_bytes))
+    return Tried(found, compiled, is_fit).refined

@@ -1,6 +1,7 @@
 """Graph, rates and actions -> a `Draft`: a schedule by the clock, simulated."""
 
 import dataclasses
+import functools
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -21,6 +22,8 @@ from jaxswap._simulate.timeline import Timeline
 STALE_AFTER = 6
 """Heavy operations after which a cheap large replay is made again, not held."""
 
+SMALL_SHARE = 1 / 4096
+"""Values below this share of what a program holds with everything kept are small."""
 
 ORDERS_KEPT = 64
 """How many orders of entries are remembered while a plan is searched for."""
@@ -56,15 +59,47 @@ class Draft:
 
 
 class Arranger:
-    """Lays out and simulates sets of actions for one graph and one GPU."""
+    """Lays out and simulates sets of actions for one graph and one GPU.
 
-    def __init__(self, graph: Graph, rates: Rates, large_bytes: int) -> None:
+    Attributes:
+        graph: The program.
+        simulator: Plays its schedules at the GPU's rates.
+        draft_count: How many drafts were laid out so far.
+    """
+
+    def __init__(
+        self, graph: Graph, rates: Rates, large_bytes: int | None = None
+    ) -> None:
         self.graph = graph
         self.simulator = Simulator(graph, rates)
-        self.staleness = (STALE_AFTER, large_bytes)
+        self.draft_count = 0
+        self._large_bytes = large_bytes
         self._orders: dict[tuple[bool, ...], Order] = {}
-        self._seconds: dict[int, float] = {}
-        self._seconds = self._equation_seconds()
+
+    @functools.cached_property
+    def large_bytes(self) -> int:
+        """Bytes from which on a value is worth a decision of its own."""
+        if self._large_bytes is not None:
+            return self._large_bytes
+        timeline = self._all_kept.timeline
+        peak = timeline.device_bytes - timeline.caller_bytes
+        return max(1, int(peak * SMALL_SHARE))
+
+    @property
+    def staleness(self) -> tuple[int, int]:
+        """See `Draft`."""
+        return STALE_AFTER, self.large_bytes
+
+    @functools.cached_property
+    def all_kept(self) -> Draft:
+        """The draft in which every value stays on the device."""
+        return dataclasses.replace(self._all_kept, staleness=self.staleness)
+
+    @functools.cached_property
+    def _all_kept(self) -> Draft:
+        # Nothing is recomputed, so it does not matter what is large or stale.
+        keep, staleness = (Action.KEEP,) * len(self.graph.values), (STALE_AFTER, 1)
+        return self._draft(keep, (), Order.of(self.graph, keep, *staleness), staleness)
 
     def arrange(
         self,
@@ -107,6 +142,16 @@ class Arranger:
             order = self._order(actions)
         else:
             order = Order.of(self.graph, actions, *staleness)
+        return self._draft(actions, swaps, order, staleness)
+
+    def _draft(
+        self,
+        actions: Sequence[Action],
+        swaps: Sequence[Swap],
+        order: Order,
+        staleness: tuple[int, int],
+    ) -> Draft:
+        self.draft_count += 1
         schedule = issue(order, swaps)
         return Draft(
             graph=self.graph,
@@ -133,9 +178,10 @@ class Arranger:
             self._orders[key] = Order.of(self.graph, actions, *self.staleness)
         return self._orders[key]
 
-    def _equation_seconds(self) -> dict[int, float]:
+    @functools.cached_property
+    def _seconds(self) -> dict[int, float]:
         """Seconds of each equation when everything is kept."""
-        timeline = self.draft([Action.KEEP] * len(self.graph.values), ()).timeline
+        timeline = self.all_kept.timeline
         pairs = zip(timeline.steps.steps, timeline.seconds_of, strict=True)
         return {s.equation: t for s, t in pairs if isinstance(s, Kernel)}
 

@@ -97,8 +97,9 @@ class Simulator:
 
     def _product_seconds(self, eqn: Equation) -> float:
         """Seconds of arithmetic, for those equations that it can limit."""
-        rate = getattr(self.rates, f"{eqn.work}_flops_per_second", 0.0)
-        return max(eqn.flops, eqn.tile_flops) / rate if rate else 0.0
+        if eqn.work is None:
+            return 0.0
+        return max(eqn.flops, eqn.tile_flops) / self.rates.flops_per_second(eqn.work)
 
     def _caller_bytes(self) -> int:
         """Arguments, cotangents (a scalar's is a constant), results, gradients."""

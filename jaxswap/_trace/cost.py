@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from jaxswap._gpu.work import Work
+
 PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
 """Primitives that are heavy by themselves."""
 
@@ -43,9 +45,13 @@ REDUCTIONS = frozenset(
 
 CHEAP = VIEWS | ELEMENTWISE | MOVES | REDUCTIONS
 
-CLEAR = frozenset(
-    "cumsum cumprod cummax cummin cumlogsumexp sort top_k scatter scatter_add "
-    "scatter_mul scatter_min scatter_max scatter-add dynamic_update_slice "
+SCATTERS = frozenset(
+    "scatter scatter-add scatter-sub scatter-mul scatter-min scatter-max".split()
+)
+"""Primitives that write into their first operand."""
+
+CLEAR = SCATTERS | frozenset(
+    "cumsum cumprod cummax cummin cumlogsumexp sort top_k dynamic_update_slice "
     "reduce_window reduce_window_sum reduce_window_max reduce_window_min "
     "select_and_scatter_add select_and_gather_add reduce fft device_put".split()
 )
@@ -149,8 +155,8 @@ def is_known(eqn: Any) -> bool:
     return eqn.primitive.name in PRODUCTS | CHEAP | CLEAR
 
 
-def work(eqn: Any) -> str:
-    """What limits a heavy equation: the kind of product, after its operands' type.
+def work(eqn: Any) -> Work | None:
+    """What limits a heavy equation: the kind of product and its operands' type.
 
     Of a call, the kind of the product in it that needs most operations. Products of
     32-bit operands run as TF32, XLA's default, unless they ask for more precision.
@@ -160,12 +166,12 @@ def work(eqn: Any) -> str:
         return work(max(inner, key=flops))
     name = eqn.primitive.name
     if name not in PRODUCTS:
-        return ""
+        return None
     product = "matmul" if name == "dot_general" else "convolution"
     itemsize = max(v.aval.dtype.itemsize for v in eqn.invars[:2])
     is_exact = "HIGH" in str(eqn.params.get("precision"))
     wide = "fp32" if is_exact or itemsize > 4 else "tf32"
-    return f"{wide if itemsize > 2 else 'bf16'}_{product}"
+    return Work(f"{wide if itemsize > 2 else 'bf16'}_{product}")
 
 
 def inner_bytes(eqn: Any) -> float:
@@ -177,7 +183,7 @@ def inner_bytes(eqn: Any) -> float:
 
 
 def _touched(eqn: Any) -> float:
-    """Operand and result bytes of what does not fuse; half of what does."""
+    """Operand and result bytes of a product; a quarter of them where XLA fuses."""
     avals = [v.aval for v in (*eqn.invars, *eqn.outvars)]
     nbytes = sum(
         math.prod(a.shape) * getattr(a.dtype, "itemsize", 0)

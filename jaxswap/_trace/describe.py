@@ -11,8 +11,27 @@ from jaxswap import _compat
 from jaxswap._graph.graph import Equation, Graph, Value
 from jaxswap._graph.placement import Spec, axes_of
 from jaxswap._trace import cost
-from jaxswap._trace.program import Operation, Program, program_of
+from jaxswap._trace.program import Operation, Program
 from jaxswap._trace.propagation import body_specs, specs_of
+from jaxswap._trace.tracing import program_of
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Traced:
+    """A traced program, and its description.
+
+    Attributes:
+        program: What is executed.
+        graph: The same in numbers and names, for everything that decides.
+    """
+
+    program: Program
+    graph: Graph
+
+    @classmethod
+    def of(cls, program: Program) -> "Traced":
+        """Describe a program."""
+        return cls(program, graph_of(program))
 
 
 def graph_of(

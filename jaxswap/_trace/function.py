@@ -9,9 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+from jax.extend.core import JaxprEqn
 
 from jaxswap import _compat
-from jaxswap._trace.program import Scanned, evaluate
+from jaxswap._trace.jaxpr import Interpreter
+
+RunLoop = Callable[[JaxprEqn, Sequence[Any]], Sequence[Any]]
+"""Executes (or traces) a `lax.scan` equation on its operands."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +24,6 @@ class FlatFunction:
 
     Attributes:
         jaxpr: Its equations.
-        variables: The jaxpr's variables for the operands.
         operands: The arrays that the function closed over, then its arguments'.
         closed_over_count: How many of the operands it closed over.
         out_avals: Types of the flat results.
@@ -28,7 +31,6 @@ class FlatFunction:
     """
 
     jaxpr: Any
-    variables: tuple[Any, ...]
     operands: tuple[Any, ...]
     closed_over_count: int
     out_avals: tuple[Any, ...]
@@ -36,16 +38,45 @@ class FlatFunction:
 
     def call(self, *operands: Any) -> Sequence[Any]:
         """Return the flat results."""
-        return self.scanned(None)(*operands)
+        return Interpreter().run(self.jaxpr, operands)
 
-    def scanned(self, scanned: Scanned | None) -> Callable[..., Sequence[Any]]:
-        """Return `call` with its loops executed by `scanned`."""
+    def with_loops(self, run_loop: RunLoop) -> Callable[..., Sequence[Any]]:
+        """Return `call` with its loops, in calls of `jit` too, run by a function."""
 
         def call(*operands: Any) -> Sequence[Any]:
-            env = dict(zip(self.variables, operands, strict=True))
-            return evaluate(self.jaxpr, env, scanned)
+            return WithLoops(run_loop).run(self.jaxpr, operands)
 
         return call
+
+
+class WithLoops(Interpreter):
+    """Has each `lax.scan` run by a function; looks into calls that hold one."""
+
+    def __init__(self, run_loop: RunLoop) -> None:
+        self.run_loop = run_loop
+
+    def execute(self, eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
+        """Run a loop, or execute an equation as it is."""
+        if _compat.scan_of(eqn) is None:
+            return super().execute(eqn, inputs)
+        with self.within(eqn):
+            return self.run_loop(eqn, inputs)
+
+    def call(
+        self, eqn: JaxprEqn, inputs: Sequence[Any]
+    ) -> tuple[Any, Sequence[Any]] | None:
+        """Look into calls of `jit` that hold a loop."""
+        called = _compat.called_jaxpr(eqn)
+        return (called, inputs) if called is not None and _has_loop(called) else None
+
+
+def _has_loop(called: Any) -> bool:
+    """Whether a called jaxpr holds a loop, directly or within further calls."""
+    jaxpr, _ = _compat.open_jaxpr(called)
+    inner = [_compat.called_jaxpr(eqn) for eqn in jaxpr.eqns]
+    return any(_compat.scan_of(eqn) is not None for eqn in jaxpr.eqns) or any(
+        _has_loop(closed) for closed in inner if closed is not None
+    )
 
 
 def flatten_function(
@@ -78,22 +109,21 @@ def flatten_function(
 
     arrays = [leaves[i] for i in places]
     try:
-        traced, out_shape = jax.make_jaxpr(of_arrays, return_shape=True)(*arrays)
+        closed, out_shape = jax.make_jaxpr(of_arrays, return_shape=True)(*arrays)
     except jax.errors.ConcretizationTypeError as error:
         error.add_note(
             "jaxswap traces the function, as jax.jit does: it cannot branch on the "
             "value of an array. Use jnp.where or jax.lax.cond."
         )
         raise
-    if _compat.uses_references(traced):
+    if _compat.uses_references(closed):
         raise NotImplementedError(
             "jaxswap cannot swap around mutable arrays (jax.new_ref): `fn` reads or "
             "writes one. Return the new value instead of writing it."
         )
-    jaxpr, closed_over = _compat.open_jaxpr(traced)
+    jaxpr, closed_over = _compat.open_jaxpr(closed)
     return FlatFunction(
         jaxpr=jaxpr,
-        variables=(*jaxpr.constvars, *jaxpr.invars),
         operands=(*closed_over, *arrays),
         closed_over_count=len(closed_over),
         out_avals=tuple(atom.aval for atom in jaxpr.outvars),

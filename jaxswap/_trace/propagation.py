@@ -15,8 +15,10 @@ from jax.extend.core import Literal
 
 from jaxswap import _compat
 from jaxswap._graph.placement import Placement, Spec
-from jaxswap._trace.program import Program, program_of
+from jaxswap._trace import cost
+from jaxswap._trace.program import Program
 from jaxswap._trace.shardings import dimensions_of
+from jaxswap._trace.tracing import program_of
 
 Dimensions = Sequence[Sequence[str]]
 Rule = Callable[[Any, Sequence[Spec]], list[Dimensions]]
@@ -235,9 +237,7 @@ _RULES: dict[str, Rule] = {
     "conv_general_dilated": _convolved,
     "concatenate": _joined,
     "gather": _gathered,
-    "scatter": _like_first,
-    "scatter-add": _like_first,
-    "scatter_add": _like_first,
+    **dict.fromkeys(cost.SCATTERS, _like_first),
     "dynamic_update_slice": _like_first,
     "optimization_barrier": _place_by_place,
     "sharding_constraint": _constrained,

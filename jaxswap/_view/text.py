@@ -13,6 +13,7 @@ from typing import Any
 from jaxswap._base.units import format_bytes, format_seconds
 from jaxswap._gpu.target import rates_of
 from jaxswap._plans.plan import Plan, Row
+from jaxswap._search.measured import Compiled
 from jaxswap._simulate.kernels import is_alias, is_fusible
 from jaxswap._simulate.timeline import Timeline
 from jaxswap._view.loop_rows import loop_data, loop_lines, loop_rows_of
@@ -100,9 +101,7 @@ def summary(plan: Plan) -> dict[str, Any]:
             "in": _copied(plan, is_inward=True),
         },
         "plain": _times(plan.plain),
-        "compiled": None
-        if plan.compiled is None
-        else dataclasses.asdict(plan.compiled),
+        "compiled": None if plan.compiled is None else _compiled(plan.compiled),
         "guessed_primitives": _guessed(plan),
         "fused": dict(zip(("count", "bytes"), _fused(plan), strict=True)),
         "outcomes": {
@@ -112,6 +111,11 @@ def summary(plan: Plan) -> dict[str, Any]:
         "rows": [_row_data(row, outcomes[row.value.index]) for row in rows],
         "loops": [loop_data(row) for row in loop_rows_of(plan)],
     }
+
+
+def _compiled(compiled: Compiled) -> dict[str, Any]:
+    fields = dataclasses.asdict(compiled)
+    return {**fields, "exposed_returns": list(compiled.exposed_returns)}
 
 
 def _guessed(plan: Plan) -> list[str]:

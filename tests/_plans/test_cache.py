@@ -14,7 +14,7 @@ from handmade import MIB
 from handmade_plans import COMPILED, H100, mixed_plan
 
 import jaxswap
-from jaxswap import Plan, _request
+from jaxswap import Plan, _planner
 from jaxswap._plans import cache as plan_cache
 from jaxswap._plans.file import plan_to_json
 
@@ -54,7 +54,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         targets.append(target)
         return Program()
 
-    monkeypatch.setattr(_request, "inspect", inspect)
+    monkeypatch.setattr(_planner, "inspect", inspect)
     return targets
 
 
@@ -271,17 +271,9 @@ def test_a_disk_that_is_full_is_done_without(
 def test_a_plan_on_disk_is_checked_against_the_host_budget() -> None:
     made = mixed_plan(compiled=COMPILED)
     with pytest.raises(jaxswap.HostMemoryError, match=r"host budget is 1\.00 MiB"):
-        _request.Request(
-            budget_bytes=None,
-            reserve_bytes=0,
-            host_budget_bytes=MIB,
-            target="h100",
-            policy=None,
-            compile=True,
-            most_compiles=1,
-            search_seconds=1.0,
-            progress=lambda line: None,
-        )._checked(made)
+        _planner.Request(target="h100")._checked(
+            dataclasses.replace(made, host_budget_bytes=MIB)
+        )
 
 
 def test_the_folder_follows_the_environment(

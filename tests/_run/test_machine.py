@@ -56,7 +56,7 @@ def test_copies_carry_the_label_of_their_value() -> None:
     for space, word in (("Host", "swap_out"), ("Device", "swap_in")):
         for eqn in copies(eqns, getattr(jax.memory.Space, space)):
             stack = str(eqn.source_info.name_stack)
-            assert f"{word}(dot_general:test_rewrite.py:" in stack
+            assert f"{word}(dot_general:test_machine.py:" in stack
 
 
 def test_each_copy_back_waits_behind_a_barrier() -> None:

@@ -10,7 +10,7 @@ from handmade import chain
 from handmade_plans import H100, busy
 
 from jaxswap._graph.graph import Action
-from jaxswap._request import search_of
+from jaxswap._planner import search_of
 from jaxswap._search import descent
 from jaxswap._search.moves import Best, swaps_of_products
 from jaxswap._simulate.draft import Draft

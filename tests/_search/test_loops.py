@@ -12,7 +12,7 @@ from handmade_plans import H100, busy
 import jaxswap
 from jaxswap._base.units import parse_bytes
 from jaxswap._graph.graph import Action, Graph
-from jaxswap._request import search_of
+from jaxswap._planner import search_of
 from jaxswap._search.loops import RUNGS, Ladder, Rung, keep_all
 from jaxswap._search.search import Search
 from jaxswap._view.loop_rows import loop_rows_of

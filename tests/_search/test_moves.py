@@ -7,7 +7,7 @@ from handmade import MIB, chain, results_of
 
 from jaxswap._gpu.target import find_target
 from jaxswap._graph.graph import Action
-from jaxswap._request import search_of
+from jaxswap._planner import search_of
 from jaxswap._search.moves import Best, checkpoints, neighbours, swaps_of_products
 
 GRAPH = chain(12)

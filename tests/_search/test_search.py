@@ -10,7 +10,7 @@ from handmade_plans import H100, SLOW_LINK, busy
 from random_programs import LIMITS, Case, brute_force, random_case
 
 from jaxswap._graph.graph import Action
-from jaxswap._request import search_of
+from jaxswap._planner import search_of
 from jaxswap._search import exact
 from jaxswap._search.moves import Best
 from jaxswap._search.search import (

@@ -9,7 +9,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from jaxswap._graph.graph import Graph, Value
 from jaxswap._trace.describe import graph_of
-from jaxswap._trace.program import trace
+from jaxswap._trace.tracing import trace
 
 
 def graph(fn: Any, *operands: Any) -> Graph:
@@ -36,7 +36,7 @@ def test_values_carry_size_place_and_name() -> None:
     assert product.dtype == np.dtype(jnp.bfloat16)
     assert product.scope == "first"
     assert product.name == "product"
-    assert "test_values.py" in product.source
+    assert "test_describe.py" in product.source
     assert not product.is_argument
 
 

@@ -12,7 +12,8 @@ from jax import lax
 from jaxswap._graph.placement import Placement
 from jaxswap._trace.describe import graph_of
 from jaxswap._trace.partial_sums import placed, window_of
-from jaxswap._trace.program import Program, trace
+from jaxswap._trace.program import Program
+from jaxswap._trace.tracing import trace
 
 F32 = jnp.float32
 MESH = Placement((("data", 4),), (), ())

@@ -9,8 +9,8 @@ import pytest
 from jax import lax
 
 from jaxswap._graph.placement import Placement, Spec
-from jaxswap._trace.program import program_of
 from jaxswap._trace.propagation import specs_of
+from jaxswap._trace.tracing import program_of
 
 MESH = Placement((("d", 2), ("h", 4)), (), ())
 D, H = ("d",), ("h",)

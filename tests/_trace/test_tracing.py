@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxswap._trace.program import Program, evaluate, trace
+from jaxswap._trace.program import Program
+from jaxswap._trace.tracing import trace
 
 X = jnp.ones((4, 4))
 
@@ -88,9 +89,3 @@ def test_constants_are_kept_apart() -> None:
     program = traced(lambda x: x @ table, X)
     reads = {v for op in program.operations for v in op.reads}
     assert any(v in program.constants for v in reads)
-
-
-def test_evaluate_executes_a_jaxpr() -> None:
-    jaxpr = jax.make_jaxpr(lambda x, y: (x + y, 3.0))(1.0, 2.0).jaxpr
-    env = dict(zip(jaxpr.invars, (1.0, 2.0), strict=True))
-    assert [float(v) for v in evaluate(jaxpr, env)] == [3.0, 3.0]

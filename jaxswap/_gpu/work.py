@@ -1,0 +1,17 @@
+"""The kinds of arithmetic whose speed differs on a GPU."""
+
+import enum
+
+
+class Work(enum.StrEnum):
+    """A kind of product, and the type in which it is computed.
+
+    `jaxswap.Rates` has a rate for each.
+    """
+
+    BF16_MATMUL = "bf16_matmul"
+    TF32_MATMUL = "tf32_matmul"
+    FP32_MATMUL = "fp32_matmul"
+    BF16_CONVOLUTION = "bf16_convolution"
+    TF32_CONVOLUTION = "tf32_convolution"
+    FP32_CONVOLUTION = "fp32_convolution"

@@ -1,0 +1,36 @@
+"""A function that can be traced again and again, its loops run in any way."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from jaxswap._graph.placement import Placement
+from jaxswap._run.loop import DecideLoop, Loops
+from jaxswap._trace.describe import Traced
+from jaxswap._trace.function import FlatFunction
+from jaxswap._trace.partial_sums import placed
+from jaxswap._trace.tracing import trace
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """What programs are traced from.
+
+    Attributes:
+        flat: The function, of flat operands.
+        operands: Arrays, tracers or types to trace it with.
+        perturbed: For each operand whether its gradient is wanted.
+        placement: How the operands are split over a mesh; `None` for one device.
+    """
+
+    flat: FlatFunction
+    operands: Sequence[Any]
+    perturbed: Sequence[bool]
+    placement: Placement | None = None
+
+    def traced(self, decide_loop: DecideLoop) -> Traced:
+        """Trace function and gradient, with loops that run as is decided of them."""
+        loops = Loops(decide_loop)
+        call, types = self.flat.with_loops(loops), self.flat.out_avals
+        program = trace(call, self.operands, self.perturbed, types, loops.found)
+        return Traced.of(placed(program, self.placement))

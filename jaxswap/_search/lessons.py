@@ -1,0 +1,36 @@
+"""What compiled programs taught about the drafts of one program."""
+
+import dataclasses
+
+from jaxswap._graph.graph import Action
+
+
+@dataclasses.dataclass(frozen=True)
+class Lessons:
+    """What the next draft has to keep to.
+
+    Attributes:
+        eager: Values whose copies back were seen to start too late: they must be done
+            one heavy operation earlier.
+        grounded: Values that stay on the device, since that did not help.
+        refused: Actions of drafts whose programs were seen not to fit.
+    """
+
+    eager: frozenset[int] = frozenset()
+    grounded: frozenset[int] = frozenset()
+    refused: frozenset[tuple[Action, ...]] = frozenset()
+
+    def exposed(self, values: frozenset[int]) -> "Lessons":
+        """Note copies back that nothing hides: asked for earlier, then given up."""
+        return dataclasses.replace(
+            self,
+            eager=self.eager | values,
+            grounded=self.grounded | (values & self.eager),
+        )
+
+    def without(self, actions: tuple[Action, ...]) -> "Lessons":
+        """Note a draft whose program does not fit."""
+        return dataclasses.replace(self, refused=self.refused | {actions})
+
+
+NO_LESSONS = Lessons()

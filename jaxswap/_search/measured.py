@@ -1,0 +1,39 @@
+"""What was read from the compiled program of a draft."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Bytes of a compiled program.
+
+    Attributes:
+        device_bytes: Arguments, results and temporaries.
+        temp_bytes: The temporaries among them.
+        fragmented_bytes: Gaps between arrays among the temporaries, at the peak.
+        host_bytes: Pinned host memory.
+        swapped_bytes: Bytes copied between device and host in one step, both ways.
+        exposed_bytes: Those of them that overlap no heavy operation.
+        exposed_returns: Labels of the copies back to the device among these.
+    """
+
+    device_bytes: int
+    temp_bytes: int
+    host_bytes: int
+    swapped_bytes: int
+    exposed_bytes: int
+    fragmented_bytes: int = 0
+    exposed_returns: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compiled(Measured):
+    """What XLA made of a plan, beside what was predicted.
+
+    Attributes:
+        predicted_device_bytes: Device memory that was predicted before it compiled.
+        compile_count: Programs compiled until the plan was found.
+    """
+
+    predicted_device_bytes: int
+    compile_count: int

@@ -1,0 +1,74 @@
+"""Jaxpr -> the results of its equations: the one place that goes through them.
+
+What stands for a value is left to the interpreter: an array or a tracer where the
+equations are executed or traced, a number where they are listed.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from jax.extend.core import JaxprEqn, Literal, Var
+
+from jaxswap import _compat
+
+
+class Interpreter:
+    """Executes (or traces) equations one by one, every call as a whole.
+
+    A subclass changes what an equation becomes, and which calls are looked into.
+    """
+
+    def run(self, jaxpr: Any, values: Sequence[Any]) -> list[Any]:
+        """Go through the equations of an open jaxpr; return its results.
+
+        Args:
+            jaxpr: The equations.
+            values: One for each constant of the jaxpr, then one for each argument.
+        """
+        variables = (*jaxpr.constvars, *jaxpr.invars)
+        env: dict[Var, Any] = dict(zip(variables, values, strict=True))
+
+        def read(atom: Any) -> Any:
+            return self.literal(atom) if isinstance(atom, Literal) else env[atom]
+
+        for eqn in jaxpr.eqns:
+            results = self.results(eqn, [read(atom) for atom in eqn.invars])
+            env.update(zip(eqn.outvars, results, strict=True))
+        return [read(atom) for atom in jaxpr.outvars]
+
+    def run_closed(self, closed: Any, inputs: Sequence[Any]) -> list[Any]:
+        """Go through the equations of a closed jaxpr, given its arguments alone."""
+        jaxpr, constants = _compat.open_jaxpr(closed)
+        pairs = zip(jaxpr.constvars, constants, strict=True)
+        return self.run(jaxpr, [*(self.constant(v, c) for v, c in pairs), *inputs])
+
+    def results(self, eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
+        """Return what an equation makes of its inputs."""
+        call = self.call(eqn, inputs)
+        if call is None:
+            return self.execute(eqn, inputs)
+        with self.within(eqn):
+            return self.run_closed(*call)
+
+    def call(
+        self, eqn: JaxprEqn, inputs: Sequence[Any]
+    ) -> tuple[Any, Sequence[Any]] | None:
+        """Return what an equation calls, and with what, if that is looked into."""
+        return None
+
+    def execute(self, eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
+        """Return the results of an equation that is not looked into."""
+        return _compat.bind_equation(eqn, inputs)
+
+    def within(self, eqn: JaxprEqn) -> contextlib.AbstractContextManager[None]:
+        """Return the context in which the inside of a call is gone through."""
+        return _compat.at_equation(eqn)
+
+    def literal(self, atom: Literal) -> Any:
+        """Return what stands for a literal."""
+        return atom.val
+
+    def constant(self, variable: Var, value: Any) -> Any:
+        """Return what stands for a constant of a closed jaxpr."""
+        return value

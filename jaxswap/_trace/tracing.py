@@ -1,0 +1,182 @@
+"""Function and arguments -> `Program`: forward and backward pass as one list.
+
+`jax.vjp` is traced together with the call of its result, so the list holds the
+forward pass, whatever the backward pass wants from it, and the backward pass, in an
+order that can be executed. Calls of `jit` are inlined, and what no result needs is
+dropped. An operation belongs to the backward pass if and only if it depends on a
+cotangent; all others can run in the forward pass *or* wait until the backward pass
+asks for them.
+"""
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+from jax.extend.core import JaxprEqn, Literal, Var
+
+from jaxswap import _compat
+from jaxswap._graph.graph import Loop
+from jaxswap._trace.jaxpr import Interpreter
+from jaxswap._trace.program import Operation, Program
+from jaxswap._trace.tangents import differentiate, has_tangent, with_zeros
+
+
+def trace(
+    function: Callable[..., Sequence[Any]],
+    operands: Sequence[Any],
+    perturbed: Sequence[bool],
+    out_avals: Sequence[Any],
+    loops: Sequence[Loop] = (),
+) -> Program:
+    """Trace `function` and its vector-Jacobian product into one `Program`.
+
+    Args:
+        function: Takes the operands as positional arrays, returns a flat sequence.
+        operands: Arrays or tracers to call it with.
+        perturbed: For each operand whether its gradient is wanted.
+        out_avals: Abstract values of the results.
+        loops: A list that `function` adds loops to while it is traced.
+    """
+    wanted = [i for i, p in enumerate(perturbed) if p and has_tangent(operands[i])]
+
+    def joint(operands: Sequence[Any], cotangents: Sequence[Any]) -> Any:
+        outputs, pullback = differentiate(function, operands, wanted)
+        given = iter(cotangents)
+        dense = [next(given) if has_tangent(x) else None for x in out_avals]
+        return outputs, pullback(with_zeros(dense, out_avals))
+
+    closed = jax.make_jaxpr(joint)(
+        list(operands), [x for x in out_avals if has_tangent(x)]
+    )
+    program = _number(closed, len(operands), out_avals, wanted)
+    return dataclasses.replace(program, loops=tuple(loops))
+
+
+def program_of(closed: Any) -> Program:
+    """Describe a traced function that is not differentiated: forward pass alone."""
+    listing = _Listing()
+    operands, outputs = listing.take(closed)
+    return Program(
+        operations=_without_dead(listing.operations, outputs),
+        avals=tuple(listing.avals),
+        constants=listing.constants,
+        operands=tuple(operands),
+        outputs=tuple(outputs),
+        cotangents=(None,) * len(outputs),
+        gradients=(None,) * len(operands),
+        backward=frozenset(),
+    )
+
+
+def _number(
+    closed: Any, operand_count: int, out_avals: Sequence[Any], wanted: Sequence[int]
+) -> Program:
+    """Turn the jaxpr of `joint` into a `Program`."""
+    listing = _Listing()
+    inputs, results = listing.take(closed)
+    operands, given = inputs[:operand_count], iter(inputs[operand_count:])
+    outputs, gradients = results[: len(out_avals)], results[len(out_avals) :]
+    gradient_of = dict(zip(wanted, gradients, strict=True))
+    operations = _without_dead(listing.operations, results)
+    return Program(
+        operations=operations,
+        avals=tuple(listing.avals),
+        constants=listing.constants,
+        operands=tuple(operands),
+        outputs=tuple(outputs),
+        cotangents=tuple(next(given) if has_tangent(x) else None for x in out_avals),
+        gradients=tuple(gradient_of.get(i) for i in range(operand_count)),
+        backward=_dependent(operations, inputs[operand_count:]),
+    )
+
+
+class _Listing(Interpreter):
+    """Numbers values and collects operations; calls of `jit` are looked into."""
+
+    def __init__(self) -> None:
+        self.avals: list[Any] = []
+        self.operations: list[Operation] = []
+        self.constants: dict[int, Any] = {}
+        self.scope = ""
+
+    def take(self, closed: Any) -> tuple[list[int], list[int | Literal]]:
+        """List a closed jaxpr; return the numbers of its arguments and results."""
+        jaxpr, constants = _compat.open_jaxpr(closed)
+        pairs = zip(jaxpr.constvars, constants, strict=True)
+        known = [self.constant(v, c) for v, c in pairs]
+        inputs = [self.new(v) for v in jaxpr.invars]
+        return inputs, self.run(jaxpr, [*known, *inputs])
+
+    def new(self, variable: Var) -> int:
+        """Number one more value."""
+        self.avals.append(variable.aval)
+        return len(self.avals) - 1
+
+    def call(
+        self, eqn: JaxprEqn, inputs: Sequence[Any]
+    ) -> tuple[Any, Sequence[Any]] | None:
+        """Look into calls of `jit`."""
+        called = _compat.called_jaxpr(eqn)
+        return None if called is None else (called, inputs)
+
+    def execute(self, eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
+        """Append an operation."""
+        if _compat.is_idle_reshard(eqn):
+            return inputs
+        outputs = tuple(self.new(v) for v in eqn.outvars)
+        scope = _plain_scope(self._scope_of(eqn))
+        self.operations.append(Operation(eqn, tuple(inputs), outputs, scope))
+        return outputs
+
+    @contextlib.contextmanager
+    def within(self, eqn: JaxprEqn) -> Iterator[None]:
+        """Let what a call holds be in the scope of the call."""
+        before, self.scope = self.scope, self._scope_of(eqn)
+        yield
+        self.scope = before
+
+    def literal(self, atom: Literal) -> Literal:
+        """A literal stands for itself."""
+        return atom
+
+    def constant(self, variable: Var, value: Any) -> int:
+        """Number a constant."""
+        index = self.new(variable)
+        self.constants[index] = value
+        return index
+
+    def _scope_of(self, eqn: JaxprEqn) -> str:
+        stack = str(eqn.source_info.name_stack)
+        return "/".join(part for part in (self.scope, stack) if part)
+
+
+def _plain_scope(stack: str) -> str:
+    """Strip `jvp(...)`, `transpose(...)` and the like from a name stack."""
+    return re.sub(r"\b(?:jvp|transpose|vmap|remat\w*|checkpoint)\(|\)", "", stack)
+
+
+def _without_dead(
+    operations: Sequence[Operation], results: Sequence[int | Literal]
+) -> tuple[Operation, ...]:
+    """Drop what neither a result nor a side effect needs."""
+    live = {v for v in results if isinstance(v, int)}
+    kept: list[Operation] = []
+    for operation in reversed(operations):
+        if operation.eqn.effects or not live.isdisjoint(operation.outputs):
+            live.update(operation.reads)
+            kept.append(operation)
+    return tuple(reversed(kept))
+
+
+def _dependent(operations: Sequence[Operation], roots: Sequence[int]) -> frozenset[int]:
+    """Indices of the operations that depend on one of the values `roots`."""
+    reached = set(roots)
+    found = set()
+    for index, operation in enumerate(operations):
+        if not reached.isdisjoint(operation.reads):
+            reached.update(operation.outputs)
+            found.add(index)
+    return frozenset(found)
