@@ -64,7 +64,7 @@ def compare(seed: int, layers: int) -> dict[str, Any] | None:
     ):
         if optimum.draft is None:
             continue
-        found = search.find(limit)
+        found = random_programs.find(search, limit)
         best = optimum.draft.timeline.seconds
         rows.append(
             {

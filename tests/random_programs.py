@@ -12,15 +12,17 @@ import random
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from handmade_plans import counted
 
 from jaxswap._gpu.rates import Rates
 from jaxswap._gpu.target import Target, find_target
 from jaxswap._gpu.work import Work
 from jaxswap._graph.graph import Action, Equation, Graph, Value
 from jaxswap._planner import search_of
+from jaxswap._search.best import PATIENCES
 from jaxswap._search.candidates import Candidates
-from jaxswap._search.moves import PATIENCES
-from jaxswap._search.search import Search
+from jaxswap._search.limits import Limits
+from jaxswap._search.search import Found, Search
 from jaxswap._simulate.draft import Arranger, Draft
 
 MIB = 1 << 20
@@ -267,7 +269,7 @@ class Case:
 
     def search(self) -> Search:
         """A search that knows nothing yet."""
-        return search_of(self.graph, self.target)
+        return counted(search_of(self.graph, self.target))
 
     def limit(self, share: float) -> int:
         """A share of what the program needs if everything is kept."""
@@ -290,6 +292,11 @@ def random_case(seed: int, layers: int) -> Case:
         swappable=tuple(v for v in search.candidates.backward if order.gaps(v)),
         kept_bytes=search.kept.timeline.device_bytes,
     )
+
+
+def find(search: Search, limit_bytes: int) -> Found:
+    """Search for the best draft below a limit of device memory."""
+    return search.find(Limits(limit_bytes))
 
 
 @dataclasses.dataclass(frozen=True)

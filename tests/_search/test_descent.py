@@ -2,30 +2,33 @@
 
 import contextlib
 import functools
-import time
 from collections.abc import Sequence
 
 import pytest
 from handmade import chain
-from handmade_plans import H100, busy
+from handmade_plans import H100, busy, counted
 
 from jaxswap._graph.graph import Action
 from jaxswap._planner import search_of
 from jaxswap._search import descent
-from jaxswap._search.moves import Best, swaps_of_products
+from jaxswap._search.best import Best
+from jaxswap._search.clock import Deadline
+from jaxswap._search.lessons import NO_LESSONS
+from jaxswap._search.limits import Limits
+from jaxswap._search.moves import swaps_of_products
 from jaxswap._simulate.draft import Draft
 
-SEARCH = search_of(busy(chain(6)), H100)
+SEARCH = counted(search_of(busy(chain(6)), H100))
 KEPT = SEARCH.kept
-PLENTY = 0.7
+PLENTY = 3.0
 
 
 class EnoughError(Exception):
     """Raised to end a search after some drafts."""
 
 
-def improve(best: Best, *drafts: Draft, seconds: float = PLENTY, most: int = 0) -> None:
-    """Improve some drafts, for some time or until `most` were laid out."""
+def descend(best: Best, *drafts: Draft, seconds: float = PLENTY, most: int = 0) -> None:
+    """Go on from some drafts, for some time or until `most` were laid out."""
     count = 0
 
     def lay_out(actions: Sequence[Action]) -> list[Draft]:
@@ -33,19 +36,19 @@ def improve(best: Best, *drafts: Draft, seconds: float = PLENTY, most: int = 0) 
         count += 1
         if count > most > 0:
             raise EnoughError
-        return SEARCH._lay_out(actions, best)
+        return SEARCH._lay_out(actions, best=best, lessons=NO_LESSONS)
 
     for draft in drafts:
         best.offer(draft)
-    deadline = time.thread_time() + seconds
+    deadline = Deadline.after(seconds, SEARCH.clock)
     with contextlib.suppress(EnoughError):
-        descent.improve(best, SEARCH.arranger, SEARCH.candidates, lay_out, deadline)
+        descent.descend(best, SEARCH.arranger, SEARCH.candidates, lay_out, deadline)
 
 
 @functools.cache
 def smallest() -> Draft:
-    best = Best(0)
-    improve(best, KEPT, seconds=2.0)
+    best = Best(Limits.smallest(None))
+    descend(best, KEPT, seconds=2.0)
     return best.draft
 
 
@@ -59,8 +62,8 @@ def slow_draft() -> Draft:
 def test_from_what_keeps_all_it_comes_below_the_limit(share: float) -> None:
     least = smallest().timeline.device_bytes
     limit = int(least + share * (KEPT.timeline.device_bytes - least))
-    best = Best(limit)
-    improve(best, KEPT)
+    best = Best(Limits(limit))
+    descend(best, KEPT)
     assert best.fits
     assert best.draft.timeline.seconds < 1.5 * KEPT.timeline.seconds
 
@@ -72,9 +75,9 @@ def test_a_fast_draft_that_nearly_fits_is_worth_more_than_a_slow_one_that_fits()
     limit = int(0.95 * KEPT.timeline.device_bytes)
     assert slow.timeline.device_bytes <= limit
     assert slow.timeline.seconds > 1.5 * KEPT.timeline.seconds
-    best = Best(limit)
+    best = Best(Limits(limit))
     # One change makes it fit; from the slow one it is a long way.
-    improve(best, slow, KEPT, most=1)
+    descend(best, slow, KEPT, most=1)
     assert best.fits
     assert best.draft.timeline.seconds < 1.1 * KEPT.timeline.seconds
 
@@ -85,19 +88,19 @@ def test_the_smallest_is_found_without_a_limit() -> None:
 
 def test_no_actions_are_laid_out_twice() -> None:
     seen: list[tuple[Action, ...]] = []
-    best = Best(int(0.6 * KEPT.timeline.device_bytes))
+    best = Best(Limits(int(0.6 * KEPT.timeline.device_bytes)))
     best.offer(KEPT)
 
     def lay_out(actions: Sequence[Action]) -> list[Draft]:
         seen.append(tuple(actions))
-        return SEARCH._lay_out(actions, best)
+        return SEARCH._lay_out(actions, best=best, lessons=NO_LESSONS)
 
-    step = functools.partial(descent.improve, best, SEARCH.arranger)
-    step(SEARCH.candidates, lay_out, time.thread_time() + PLENTY)
+    step = functools.partial(descent.descend, best, SEARCH.arranger)
+    step(SEARCH.candidates, lay_out, Deadline.after(PLENTY, SEARCH.clock))
     assert len(seen) == len(set(seen)) > 10
 
 
 def test_time_is_kept_to() -> None:
-    start = time.thread_time()
-    improve(Best(0), KEPT, seconds=0.2)
-    assert time.thread_time() - start < 0.5
+    start = SEARCH.clock()
+    descend(Best(Limits.smallest(None)), KEPT, seconds=0.2)
+    assert SEARCH.clock() - start < 0.3

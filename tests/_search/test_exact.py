@@ -1,6 +1,5 @@
 """Branch and bound over what is recomputed and what leaves."""
 
-import time
 from collections.abc import Sequence
 
 import pytest
@@ -8,45 +7,50 @@ from random_programs import random_case
 
 from jaxswap._graph.graph import Action
 from jaxswap._search import exact as exact_search
+from jaxswap._search.best import Best
+from jaxswap._search.clock import Deadline
 from jaxswap._search.exact import Exact
-from jaxswap._search.moves import Best
+from jaxswap._search.limits import Limits
 from jaxswap._simulate.draft import Draft
 
 
-def improve(seed: int, layers: int, share: float) -> tuple[Best, float]:
+def solve(seed: int, layers: int, share: float) -> tuple[Best, float]:
     case = random_case(seed, layers)
     exact = Exact(case.arranger, case.candidates)
-    best = Best(case.limit(share))
+    best = Best(Limits(case.limit(share)))
 
     def lay_out(actions: Sequence[Action]) -> list[Draft]:
-        draft = case.arranger.arrange(actions, best.limit_bytes)
+        draft = case.arranger.arrange(actions, best.limits.device_bytes)
         best.offer(draft)
         return [draft]
 
     best.offer(case.arranger.draft(case.candidates.fixed, ()))
-    bound = exact.improve(best, lay_out, time.thread_time() + 20)
+    bound = exact.solve(best, lay_out, Deadline.after(20.0, lambda: 0.0))
     return best, bound
 
 
 def test_bound_is_the_optimum_once_all_is_tried() -> None:
-    best, bound = improve(1, 4, 0.9)
+    best, bound = solve(1, 4, 0.9)
     assert best.fits
     assert bound == best.draft.timeline.seconds
 
 
 def test_nothing_is_claimed_where_nothing_fits() -> None:
-    best, bound = improve(1, 4, 0.01)
+    best, bound = solve(1, 4, 0.01)
     assert not best.fits
     assert bound == 0.0
 
 
+OVER = Deadline.after(-1.0, lambda: 0.0)
+
+
 def test_time_up_leaves_the_best_as_it_was() -> None:
     case = random_case(1, 4)
-    best = Best(case.limit(0.5))
+    best = Best(Limits(case.limit(0.5)))
     best.offer(case.arranger.draft(case.candidates.fixed, ()))
     before = best.draft
     exact = Exact(case.arranger, case.candidates)
-    assert exact.improve(best, lambda actions: [before], time.thread_time() - 1) == 0.0
+    assert exact.solve(best, lambda actions: [before], OVER) == 0.0
     assert best.draft is before
 
 

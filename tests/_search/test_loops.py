@@ -7,13 +7,15 @@ import jax
 import jax.numpy as jnp
 import pytest
 from handmade import MIB, chain
-from handmade_plans import H100, busy
+from handmade_plans import H100, SLOW_LINK, busy, counted
 
 import jaxswap
 from jaxswap._base.units import parse_bytes
 from jaxswap._graph.graph import Action, Graph
 from jaxswap._planner import search_of
-from jaxswap._search.loops import RUNGS, Ladder, Rung, keep_all
+from jaxswap._search.lessons import Lessons
+from jaxswap._search.limits import Limits
+from jaxswap._search.loops import WAYS, Programs, WayToRun, keep_all
 from jaxswap._search.search import Search
 from jaxswap._view.loop_rows import loop_rows_of
 
@@ -31,10 +33,10 @@ def of_heavy(graph: Graph, actions: Any) -> list[Action]:
     return [actions[v] for eqn in forward for v in eqn.outputs]
 
 
-def test_a_rung_decides_on_the_carry_and_a_share_of_the_heavy_results() -> None:
+def test_a_way_to_run_decides_on_the_carry_and_a_share_of_the_heavy_results() -> None:
     graph = body(4)
     for share, count in ((1.0, 4), (0.5, 2), (0.25, 1), (0.0, 0)):
-        actions = Rung(OFFLOAD, KEEP, share).decide(graph)
+        actions = WayToRun(OFFLOAD, KEEP, share).decide(graph)
         assert [actions[v] for v in graph.carried] == [OFFLOAD]
         assert of_heavy(graph, actions).count(KEEP) == count
         assert of_heavy(graph, actions).count(RECOMPUTE) == 4 - count
@@ -46,7 +48,7 @@ def test_those_that_take_longest_for_their_size_come_first() -> None:
     equations = list(graph.equations)
     equations[heavy[1]] = dataclasses.replace(equations[heavy[1]], flops=9e12)
     graph = dataclasses.replace(graph, equations=tuple(equations))
-    actions = Rung(KEEP, OFFLOAD, 0.3).decide(graph)
+    actions = WayToRun(KEEP, OFFLOAD, 0.3).decide(graph)
     assert of_heavy(graph, actions) == [RECOMPUTE, OFFLOAD, RECOMPUTE]
 
 
@@ -60,59 +62,83 @@ def test_results_that_no_backward_pass_reads_are_not_stored() -> None:
         for e in graph.equations
     ]
     graph = dataclasses.replace(graph, equations=tuple(readers))
-    actions = Rung(OFFLOAD, KEEP, 1.0).decide(graph)
+    actions = WayToRun(OFFLOAD, KEEP, 1.0).decide(graph)
     assert set(graph.residuals()).isdisjoint(last.outputs)
     needed = [v for v, a in enumerate(actions) if a is KEEP]
     assert set(needed) <= {v for e in graph.equations for v in e.outputs}
 
 
-def test_the_first_rung_leaves_loops_to_jax() -> None:
+def test_the_first_way_leaves_loops_to_jax() -> None:
     graph = body()
-    assert RUNGS[0](graph) == keep_all(graph) == (KEEP,) * len(graph.values)
+    assert WAYS[0](graph) == keep_all(graph) == (KEEP,) * len(graph.values)
 
 
-def ladder() -> tuple[Ladder, list[Search]]:
+LEAST = Limits.smallest(None)
+
+
+def programs() -> tuple[Programs, list[Search]]:
     """Programs of three sizes; the smaller, the slower."""
     graphs = [busy(chain(4, nbytes)) for nbytes in (128 * MIB, 64 * MIB, 16 * MIB)]
-    searches = [search_of(graph, H100) for graph in graphs]
+    searches = [counted(search_of(graph, H100)) for graph in graphs]
     for factor, search in enumerate(searches):
         timeline = search.kept.timeline
         slower = dataclasses.replace(timeline, seconds=timeline.seconds * 3**factor)
         search.kept = dataclasses.replace(search.kept, timeline=slower)
-    return Ladder(searches), searches
+    return Programs(searches), searches
 
 
 def test_the_fastest_program_that_fits_is_taken() -> None:
-    found, searches = ladder()
+    found, searches = programs()
     enough = max(s.kept.timeline.device_bytes for s in searches)
-    draft = found.find(enough, seconds=0.5)
-    assert draft.fits
-    assert found.current is found.searches[0]
-    assert draft.draft.graph is found.current.arranger.graph
+    best = found.find(Limits(enough), seconds=0.5)
+    assert best.fits
+    assert best.program == 0
+    assert best.draft.graph is found.searches[0].arranger.graph
 
 
 def test_the_smallest_is_returned_if_nothing_fits() -> None:
-    found, searches = ladder()
-    draft = found.find(1, seconds=0.5)
-    assert not draft.fits
-    smallest = min(s.find(1, seconds=0.2).draft.timeline.device_bytes for s in searches)
-    assert draft.draft.timeline.device_bytes <= 1.1 * smallest
+    found, searches = programs()
+    best = found.find(LEAST, seconds=0.5)
+    assert not best.fits
+    sizes = [s.find(LEAST, seconds=0.2).draft.timeline.device_bytes for s in searches]
+    assert best.draft.timeline.device_bytes <= 1.1 * min(sizes)
+    assert best.draft.graph is found.searches[best.program].arranger.graph
 
 
-def test_what_is_learnt_goes_to_the_program_of_the_last_draft() -> None:
-    found, _ = ladder()
-    found.find(1, seconds=0.5)
-    found.eager |= {3}
-    found.grounded |= {4}
-    assert found.current.eager == found.eager == {3}
-    assert found.current.grounded == {4}
-    others = [s for s in found.searches if s is not found.current]
-    assert all(not s.eager and not s.grounded for s in others)
+def test_a_draft_is_laid_out_again_in_its_own_program() -> None:
+    found, _ = programs()
+    best = found.find(LEAST, seconds=0.5)
+    again = found.lay_out_again(best, LEAST, {})
+    assert again.program == best.program
+    assert again.draft.actions == best.draft.actions
+    assert again.draft.graph is best.draft.graph
+
+
+def test_lessons_reach_the_program_that_taught_them() -> None:
+    found, searches = programs()
+    everything = frozenset(range(len(searches[0].arranger.graph.values)))
+    half = Limits(searches[0].kept.timeline.device_bytes // 2)
+    free = found.find(half, seconds=0.5)
+    assert free.draft.swaps
+    bound = found.find(half, {free.program: Lessons(grounded=everything)}, seconds=0.5)
+    assert bound.program != free.program or not bound.draft.swaps
+
+
+def test_the_bound_is_that_of_the_programs_that_were_searched() -> None:
+    """Not the seconds of keeping everything, which no plan below a limit reaches."""
+    search = counted(search_of(busy(chain(8)), SLOW_LINK))
+    kept = search.kept.timeline
+    room = kept.device_bytes - kept.caller_bytes
+    limits = Limits(kept.caller_bytes + room // 3)
+    alone = search.find(limits, seconds=1.0)
+    assert alone.bound_seconds > 1.01 * kept.seconds
+    together = Programs([search]).find(limits, seconds=1.0)
+    assert together.bound_seconds == pytest.approx(alone.bound_seconds)
 
 
 def test_all_programs_are_searched_anew_when_asked_for() -> None:
-    found, searches = ladder()
-    found.find(searches[0].kept.timeline.device_bytes // 2, seconds=0.3)
+    found, searches = programs()
+    found.find(Limits(searches[0].kept.timeline.device_bytes // 2), seconds=0.3)
     assert any(list(search.front) for search in searches)
     found.forget()
     assert not any(list(search.front) for search in searches)

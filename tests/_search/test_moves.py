@@ -8,7 +8,9 @@ from handmade import MIB, chain, results_of
 from jaxswap._gpu.target import find_target
 from jaxswap._graph.graph import Action
 from jaxswap._planner import search_of
-from jaxswap._search.moves import Best, checkpoints, neighbours, swaps_of_products
+from jaxswap._search.best import Best
+from jaxswap._search.limits import Limits
+from jaxswap._search.moves import checkpoints, neighbours, swaps_of_products
 
 GRAPH = chain(12)
 SEARCH = search_of(GRAPH, find_target("h100"))
@@ -46,7 +48,7 @@ def test_products_are_swapped_and_the_rest_computed_again() -> None:
 def test_faster_wins_among_what_fits_and_smaller_among_what_does_not() -> None:
     kept = SEARCH.kept
     small = SEARCH.arranger.arrange(next(iter(swaps_of_products(GRAPH, CANDIDATES))), 0)
-    wide, narrow = Best(kept.timeline.device_bytes), Best(0)
+    wide, narrow = Best(Limits(kept.timeline.device_bytes)), Best(Limits(0))
     for best in (wide, narrow):
         best.offer(kept)
         best.offer(small)
@@ -59,14 +61,14 @@ def test_faster_wins_among_what_fits_and_smaller_among_what_does_not() -> None:
 def test_bytes_over_the_limit_have_a_price() -> None:
     kept = SEARCH.kept
     nbytes, seconds = kept.timeline.device_bytes, kept.timeline.seconds
-    assert Best(nbytes).cost_seconds(kept, 1.0) == seconds
-    assert Best(nbytes - 3).cost_seconds(kept, 0.5) == seconds + 1.5
+    assert Best(Limits(nbytes)).cost_seconds(kept, 1.0) == seconds
+    assert Best(Limits(nbytes - 3)).cost_seconds(kept, 0.5) == seconds + 1.5
 
 
 def test_refused_actions_never_fit() -> None:
     kept = SEARCH.kept
     small = SEARCH.arranger.arrange(next(iter(swaps_of_products(GRAPH, CANDIDATES))), 0)
-    best = Best(kept.timeline.device_bytes, refused=frozenset({kept.actions}))
+    best = Best(Limits(kept.timeline.device_bytes), refused=frozenset({kept.actions}))
     best.offer(kept)
     assert not best.fits
     best.offer(small)
@@ -77,10 +79,10 @@ def test_refused_actions_never_fit() -> None:
 def test_host_memory_over_its_limit_does_not_fit() -> None:
     small = SEARCH.arranger.arrange(next(iter(swaps_of_products(GRAPH, CANDIDATES))), 0)
     assert small.timeline.host_bytes > 128 * MIB
-    best = Best(small.timeline.device_bytes, 128 * MIB)
+    best = Best(Limits(small.timeline.device_bytes, 128 * MIB))
     best.offer(small)
     assert not best.fits
-    assert Best(small.timeline.device_bytes, None).is_within(small)
+    assert Best(Limits(small.timeline.device_bytes)).is_within(small)
 
 
 def test_steps_to_save_memory_begin_with_what_is_alive_at_the_peak() -> None:

@@ -10,13 +10,17 @@ from typing import Any
 
 import pytest
 from handmade import MIB, chain, rates, results_of
-from handmade_plans import H100, busy
+from handmade_plans import H100, busy, counted
 
 from jaxswap._gpu.target import rates_of
 from jaxswap._graph.graph import Action, Graph
 from jaxswap._search.candidates import find_candidates
-from jaxswap._search.refine import ENOUGH, Refined, likeness, refine
-from jaxswap._search.search import Search
+from jaxswap._search.lessons import Lessons
+from jaxswap._search.limits import Aim, Limits
+from jaxswap._search.loops import Programs
+from jaxswap._search.measured import Measured
+from jaxswap._search.refine import ENOUGH, Refined, Task, likeness, refine
+from jaxswap._search.search import Found, Search
 from jaxswap._simulate.draft import Arranger
 
 CHAIN = chain(2)
@@ -53,85 +57,70 @@ class FakeDraft:
 
 
 @dataclasses.dataclass(frozen=True)
-class FakeFound:
-    """What the scripted search answers."""
-
-    draft: FakeDraft
-    bound_seconds: float
-    fits: bool
-
-
-@dataclasses.dataclass(frozen=True)
 class Call:
-    """One question to the search, with what it knew of copies then."""
+    """One question to the search, with what was known then."""
 
-    room: int
-    host: int | None
-    seconds: float
-    again: Any
-    eager: frozenset[int]
-    grounded: frozenset[int]
+    limits: Limits
+    lessons: Lessons
+    seconds: float = 0.0
+    again: Any = None
 
-
-@dataclasses.dataclass(frozen=True)
-class FakeCopy:
-    """A copy by label."""
-
-    label: str
-    direction: str = "to_device"
-
-
-@dataclasses.dataclass(frozen=True)
-class FakeSeen:
-    """What is read from a scripted program."""
-
-    device_bytes: int
-    temp_bytes: int = 5
-    fragmented_bytes: int = 0
-    host_bytes: int = 0
-    swapped_bytes: int = 0
-    exposed_bytes: int = 0
-    exposed_copies: tuple[FakeCopy, ...] = ()
+    @property
+    def room(self) -> int:
+        return self.limits.device_bytes
 
 
 class FakeSearch:
     """Fills the room it is given, or does what a script says."""
 
-    def __init__(self, answers: Callable[[int], FakeDraft] | None = None) -> None:
-        self.answers = answers or (lambda room: FakeDraft(Line(room, 1.0)))
-        self.eager: frozenset[int] = frozenset()
-        self.grounded: frozenset[int] = frozenset()
-        self.refused: frozenset[Any] = frozenset()
+    def __init__(self, answers: Callable[[Limits], FakeDraft] | None = None) -> None:
+        self.answers = answers or (lambda limits: draft_of(limits.device_bytes))
         self.calls: list[Call] = []
         self.forgotten_after: int | None = None
 
-    def find(
-        self, room: int, host: int | None, seconds: float, again: Any = None
-    ) -> FakeFound:
-        self.calls.append(Call(room, host, seconds, again, self.eager, self.grounded))
-        draft = self.answers(room)
-        return FakeFound(draft, 0.5, draft.timeline.device_bytes <= room)
+    def find(self, limits: Limits, lessons: Any, seconds: float) -> Found:
+        self.calls.append(Call(limits, lessons.get(0, Lessons()), seconds))
+        return self.answer(limits)
+
+    def lay_out_again(self, found: Found, limits: Limits, lessons: Any) -> Found:
+        known = lessons.get(0, Lessons())
+        self.calls.append(Call(limits, known, again=found.draft))
+        return self.answer(limits)
+
+    def answer(self, limits: Limits) -> Found:
+        draft: Any = self.answers(limits)
+        fits = draft.timeline.device_bytes <= limits.device_bytes
+        return Found(draft, 0.5, fits)
 
     def forget(self) -> None:
-        self.grounded = frozenset()
         self.forgotten_after = len(self.calls)
 
 
 class FakeCompiler:
     """Compiles drafts to programs, counting them."""
 
-    def __init__(self, program: Callable[[int, FakeDraft], FakeSeen]) -> None:
+    def __init__(self, program: Callable[[int, FakeDraft], Measured]) -> None:
         self.program = program
         self.drafts: list[FakeDraft] = []
 
-    def __call__(self, draft: Any) -> FakeSeen:
+    def __call__(self, draft: Any) -> Measured:
         self.drafts.append(draft)
         return self.program(len(self.drafts), draft)
 
 
-def adds(nbytes: int, **more: Any) -> Callable[[int, FakeDraft], FakeSeen]:
+def draft_of(nbytes: int, seconds: float = 1.0) -> FakeDraft:
+    return FakeDraft(Line(nbytes, seconds))
+
+
+def measured(device_bytes: int, **more: Any) -> Measured:
+    """What is read from a scripted program."""
+    sizes = {"temp_bytes": 5, "host_bytes": 0, "swapped_bytes": 0, "exposed_bytes": 0}
+    return Measured(device_bytes=device_bytes, **(sizes | more))
+
+
+def adds(nbytes: int, **more: Any) -> Callable[[int, FakeDraft], Measured]:
     """Programs need so many bytes more than simulated."""
-    return lambda count, draft: FakeSeen(draft.timeline.device_bytes + nbytes, **more)
+    return lambda count, draft: measured(draft.timeline.device_bytes + nbytes, **more)
 
 
 def run(
@@ -144,20 +133,22 @@ def run(
     known: int = 0,
     lines: list[str] | None = None,
 ) -> Refined:
+    """Refine; without a limit, for the smallest program."""
     told = [] if lines is None else lines
-    return refine(search, limit, host, compiler, most, 2.5, told.append, known)
+    limits = Limits(limit, host) if limit else Limits.smallest(host)
+    return refine(search, compiler, Task(limits, most, 2.5, known), told.append)
 
 
 @pytest.mark.parametrize("fits", [True, False])
 def test_without_a_compiler_the_simulation_is_believed(fits: bool) -> None:
     size = LIMIT if fits else LIMIT + 1
-    search = FakeSearch(lambda room: FakeDraft(Line(size, 1.0)))
+    search = FakeSearch(lambda limits: draft_of(size))
     refined = run(search, None, host=7)
     assert refined.fits is fits
     assert refined.compiled is None
     assert refined.correction_bytes == 0
     assert refined.bound_seconds == 0.5
-    assert [(c.room, c.host, c.seconds) for c in search.calls] == [(LIMIT, 7, 2.5)]
+    assert search.calls == [Call(Limits(LIMIT, 7), Lessons(), 2.5)]
 
 
 def test_good_prediction_needs_one_program() -> None:
@@ -201,8 +192,13 @@ def test_a_known_correction_counts_from_the_first_search_on() -> None:
     assert believed.correction_bytes == 100 * MIB
 
 
+def inverse(limits: Limits) -> FakeDraft:
+    """The more room, the faster."""
+    return draft_of(limits.device_bytes, LIMIT / limits.device_bytes)
+
+
 def test_memory_that_was_left_unused_is_planned_for_again() -> None:
-    search = FakeSearch(lambda room: FakeDraft(Line(room, LIMIT / room)))
+    search = FakeSearch(inverse)
     compiler = FakeCompiler(adds(-200 * MIB))
     refined = run(search, compiler)
     assert [call.room for call in search.calls] == [LIMIT, LIMIT + 200 * MIB]
@@ -212,8 +208,8 @@ def test_memory_that_was_left_unused_is_planned_for_again() -> None:
 
 def test_a_faster_plan_that_does_not_fit_is_not_taken() -> None:
     sizes = {1: LIMIT // 2, 2: LIMIT + 1}
-    search = FakeSearch(lambda room: FakeDraft(Line(room, LIMIT / room)))
-    compiler = FakeCompiler(lambda count, draft: FakeSeen(sizes[count]))
+    search = FakeSearch(inverse)
+    compiler = FakeCompiler(lambda count, draft: measured(sizes[count]))
     refined = run(search, compiler, most=2)
     assert refined.fits
     assert refined.draft is compiler.drafts[0]
@@ -221,7 +217,7 @@ def test_a_faster_plan_that_does_not_fit_is_not_taken() -> None:
 
 def test_where_nothing_fits_the_smallest_is_returned() -> None:
     sizes = [1300 * MIB, 1100 * MIB, 1200 * MIB, 1150 * MIB]
-    compiler = FakeCompiler(lambda count, draft: FakeSeen(sizes[count - 1]))
+    compiler = FakeCompiler(lambda count, draft: measured(sizes[count - 1]))
     refined = run(FakeSearch(), compiler)
     assert not refined.fits
     assert len(compiler.drafts) == 4
@@ -232,10 +228,12 @@ def test_where_nothing_fits_the_smallest_is_returned() -> None:
 
 def test_where_nothing_fits_the_least_without_policies_is_compiled_too() -> None:
     """A policy's draft is the smallest by the simulation, not by its program."""
-    policy, least = FakeDraft(Line(1050 * MIB, 1.0)), FakeDraft(Line(1100 * MIB, 1.0))
-    search = FakeSearch(lambda room: policy if room > 0 else least)
+    policy, least = draft_of(1050 * MIB), draft_of(1100 * MIB)
+    search = FakeSearch(
+        lambda limits: least if limits.aim is Aim.SMALLEST_OWN else policy
+    )
     sizes = [1300 * MIB, 1110 * MIB]
-    compiler = FakeCompiler(lambda count, draft: FakeSeen(sizes[count - 1]))
+    compiler = FakeCompiler(lambda count, draft: measured(sizes[count - 1]))
     refined = run(search, compiler)
     assert not refined.fits
     assert compiler.drafts == [policy, least]
@@ -247,10 +245,7 @@ def test_where_nothing_fits_the_least_without_policies_is_compiled_too() -> None
 def test_what_was_seen_not_to_fit_is_not_planned_again() -> None:
     search, compiler = FakeSearch(), FakeCompiler(adds(100 * MIB))
     assert run(search, compiler).fits
-    assert search.refused == {compiler.drafts[0].actions}
-    other = FakeSearch()
-    run(other, FakeCompiler(adds(0)))
-    assert not other.refused
+    assert search.calls[1].lessons.refused == {compiler.drafts[0].actions}
 
 
 def test_gaps_between_arrays_are_not_expected_of_the_next_program() -> None:
@@ -290,9 +285,9 @@ def test_no_more_is_left_free_than_was_missing() -> None:
 
 def test_the_last_program_is_the_smallest_where_corrections_never_suffice() -> None:
     """Each program needs more than the one before it said it would."""
-    search = FakeSearch(lambda room: FakeDraft(Line(max(room, 300 * MIB), 1.0)))
+    search = FakeSearch(lambda limits: draft_of(max(limits.device_bytes, 300 * MIB)))
     compiler = FakeCompiler(
-        lambda count, draft: FakeSeen(draft.timeline.device_bytes + 40 * MIB * count)
+        lambda count, draft: measured(draft.timeline.device_bytes + 40 * MIB * count)
     )
     refined = run(search, compiler, most=3)
     assert refined.fits
@@ -306,16 +301,15 @@ def test_the_last_program_is_the_smallest_where_corrections_never_suffice() -> N
 
 
 def test_for_the_smallest_program_the_last_may_be_a_policys() -> None:
-    search = FakeSearch(
-        lambda room: FakeDraft(Line(300 * MIB - len(search.calls), 1.0))
-    )
+    search = FakeSearch(lambda limits: draft_of(300 * MIB - len(search.calls)))
     run(search, FakeCompiler(adds(100 * MIB)), limit=0, most=3)
-    assert [call.room > 0 for call in search.calls] == [False, False, True]
+    own, policies = Aim.SMALLEST_OWN, Aim.SMALLEST
+    assert [call.limits.aim for call in search.calls] == [own, own, policies]
     assert search.forgotten_after is None
 
 
 def test_the_last_program_is_the_smallest_where_no_other_can_fit() -> None:
-    search = FakeSearch(lambda room: FakeDraft(Line(max(room, 780 * MIB), 1.0)))
+    search = FakeSearch(lambda limits: draft_of(max(limits.device_bytes, 780 * MIB)))
     compiler = FakeCompiler(adds(100 * MIB))
     refined = run(search, compiler, most=3)
     assert not refined.fits
@@ -327,33 +321,33 @@ def test_the_last_program_is_the_smallest_where_no_other_can_fit() -> None:
 
 @pytest.mark.parametrize("most", [1, 2, 4])
 def test_no_more_programs_are_compiled_than_allowed(most: int) -> None:
-    compiler = FakeCompiler(lambda count, draft: FakeSeen(2 * LIMIT + count))
+    compiler = FakeCompiler(lambda count, draft: measured(2 * LIMIT + count))
     refined = run(FakeSearch(), compiler, most=most)
     assert len(compiler.drafts) == most
     assert not refined.fits
 
 
 def test_the_same_draft_is_not_compiled_twice() -> None:
-    only = FakeDraft(Line(LIMIT, 1.0))
+    only = draft_of(LIMIT)
     compiler = FakeCompiler(adds(100 * MIB))
-    refined = run(FakeSearch(lambda room: only), compiler)
+    refined = run(FakeSearch(lambda limits: only), compiler)
     assert len(compiler.drafts) == 1
     assert not refined.fits
     assert refined.draft is only
 
 
 def exposes(
-    seen: Sequence[bool], copies: Sequence[FakeCopy], **more: Any
-) -> Callable[[int, FakeDraft], FakeSeen]:
-    """Programs in which, by their number, the copies are exposed or not."""
+    seen: Sequence[bool], labels: Sequence[str], **more: Any
+) -> Callable[[int, FakeDraft], Measured]:
+    """Programs in which, by their number, the copies back are exposed or not."""
 
-    def program(count: int, draft: FakeDraft) -> FakeSeen:
+    def program(count: int, draft: FakeDraft) -> Measured:
         is_exposed = seen[min(count, len(seen)) - 1]
-        return FakeSeen(
+        return measured(
             draft.timeline.device_bytes,
             swapped_bytes=100,
             exposed_bytes=50 if is_exposed else 0,
-            exposed_copies=tuple(copies) if is_exposed else (),
+            exposed_returns=tuple(labels) if is_exposed else (),
             **more,
         )
 
@@ -362,14 +356,14 @@ def exposes(
 
 def test_an_exposed_copy_is_asked_for_earlier_in_the_same_plan() -> None:
     search = FakeSearch()
-    compiler = FakeCompiler(exposes([True, False], [FakeCopy(LABEL)]))
+    compiler = FakeCompiler(exposes([True, False], [LABEL]))
     refined = run(search, compiler)
     first, second = search.calls
-    assert (first.eager, first.again) == (frozenset(), None)
-    assert VALUE.index in second.eager
+    assert (first.lessons.eager, first.again) == (frozenset(), None)
+    assert VALUE.index in second.lessons.eager
     labelled = {v.index for v in GRAPH.values if v.label == VALUE.label}
-    assert second.eager == labelled
-    assert second.grounded == frozenset()
+    assert second.lessons.eager == labelled
+    assert second.lessons.grounded == frozenset()
     assert second.again is compiler.drafts[0]
     assert refined.draft is compiler.drafts[1]
     assert refined.compiled is not None
@@ -378,38 +372,37 @@ def test_an_exposed_copy_is_asked_for_earlier_in_the_same_plan() -> None:
 
 def test_a_copy_that_stays_exposed_keeps_its_value_on_the_device() -> None:
     search = FakeSearch()
-    compiler = FakeCompiler(exposes([True, True, False], [FakeCopy(LABEL)]))
+    compiler = FakeCompiler(exposes([True, True, False], [LABEL]))
     refined = run(search, compiler)
     first, second, third = search.calls
-    assert not first.grounded
-    assert not second.grounded
-    assert VALUE.index in third.grounded
+    assert not first.lessons.grounded
+    assert not second.lessons.grounded
+    assert VALUE.index in third.lessons.grounded
     assert third.again is None  # what leaves is chosen anew
     assert refined.draft is compiler.drafts[2]
 
 
 def test_copies_of_a_plan_that_does_not_fit_are_not_asked_for_earlier() -> None:
     """To fit comes first, and drafts with copies that may be late are most of all."""
-    copies = (FakeCopy(LABEL),)
-    exposed = adds(100 * MIB, swapped_bytes=9, exposed_bytes=9, exposed_copies=copies)
+    labels = (LABEL,)
+    exposed = adds(100 * MIB, swapped_bytes=9, exposed_bytes=9, exposed_returns=labels)
     search = FakeSearch()
     assert run(search, FakeCompiler(exposed), most=2).fits
     assert search.calls[1].again is None
-    assert not search.calls[1].eager
+    assert not search.calls[1].lessons.eager
     assert search.calls[1].room < LIMIT - 100 * MIB
 
 
-def test_copies_to_the_host_are_not_asked_for_earlier() -> None:
+def test_labels_that_no_value_has_are_passed_over() -> None:
     search = FakeSearch()
-    copies = [FakeCopy(LABEL, "to_host"), FakeCopy("no value's label")]
-    run(search, FakeCompiler(exposes([True], copies)), most=2)
-    assert not search.eager
-    assert not search.grounded
+    run(search, FakeCompiler(exposes([True], ["no value's label"])), most=2)
+    assert not search.calls[1].lessons.eager
+    assert not search.calls[1].lessons.grounded
 
 
 def test_few_exposed_bytes_are_put_up_with() -> None:
-    copies = (FakeCopy(LABEL),)
-    few = adds(0, swapped_bytes=100, exposed_bytes=5, exposed_copies=copies)
+    labels = (LABEL,)
+    few = adds(0, swapped_bytes=100, exposed_bytes=5, exposed_returns=labels)
     compiler = FakeCompiler(few)
     assert run(FakeSearch(), compiler).fits
     assert len(compiler.drafts) == 1
@@ -417,21 +410,21 @@ def test_few_exposed_bytes_are_put_up_with() -> None:
 
 def test_a_plan_that_means_to_wait_may_expose_its_copies() -> None:
     waiting = Line(LIMIT, 1.0, stall_seconds=0.5)
-    compiler = FakeCompiler(exposes([True], [FakeCopy(LABEL)]))
-    run(FakeSearch(lambda room: FakeDraft(waiting)), compiler)
+    compiler = FakeCompiler(exposes([True], [LABEL]))
+    run(FakeSearch(lambda limits: FakeDraft(waiting)), compiler)
     assert len(compiler.drafts) == 1
 
 
 def test_hidden_copies_are_better_than_speed_on_paper() -> None:
     seconds = iter([1.0, 2.0, 3.0])
-    search = FakeSearch(lambda room: FakeDraft(Line(room, next(seconds))))
-    compiler = FakeCompiler(exposes([True, False], [FakeCopy(LABEL)]))
+    search = FakeSearch(lambda limits: draft_of(limits.device_bytes, next(seconds)))
+    compiler = FakeCompiler(exposes([True, False], [LABEL]))
     assert run(search, compiler).draft is compiler.drafts[1]
 
 
 def test_pinned_host_memory_is_limited_too() -> None:
-    def program(count: int, draft: FakeDraft) -> FakeSeen:
-        return FakeSeen(draft.timeline.device_bytes, host_bytes=20 - 6 * count)
+    def program(count: int, draft: FakeDraft) -> Measured:
+        return measured(draft.timeline.device_bytes, host_bytes=20 - 6 * count)
 
     # The first program holds 14 bytes on the host, the second 8.
     once = run(FakeSearch(), FakeCompiler(program), host=10, most=1)
@@ -454,19 +447,20 @@ def test_progress_is_told_line_by_line() -> None:
     assert len(lines) == 6
     lines.clear()
     run(FakeSearch(), FakeCompiler(adds(0)), limit=0, known=5, most=1, lines=lines)
-    assert lines[0] == "planning for 0 B"
+    assert lines[0] == "planning for the least"
 
 
 def test_a_real_search_leaves_room_for_what_the_compiler_adds() -> None:
     graph = chain(3)
     arranger = Arranger(graph, rates(link=1e12), MIB)
     fusion = arranger.simulator.fusion
-    search = Search(arranger, find_candidates(graph, fusion, MIB))
+    search = counted(Search(arranger, find_candidates(graph, fusion, MIB)))
     kept = search.kept.timeline.device_bytes
     limit = int(0.9 * kept)
     added = int(0.08 * kept)
     compiler = FakeCompiler(adds(added))
-    refined = refine(search, limit, None, compiler, 4, 2.0, lambda line: None)
+    task = Task(Limits(limit), most_compiles=4, search_seconds=2.0)
+    refined = refine(Programs([search]), compiler, task, lambda line: None)
     assert refined.fits
     assert refined.compiled is not None
     assert refined.compiled.device_bytes <= limit

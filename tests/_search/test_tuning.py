@@ -12,6 +12,8 @@ from jaxswap._gpu.target import rates_of
 from jaxswap._graph.graph import Action, Graph
 from jaxswap._schedule.policy import LMS, Decision
 from jaxswap._schedule.timing import Timing
+from jaxswap._search.limits import Limits
+from jaxswap._search.measured import Measured
 from jaxswap._search.refine import Refined
 from jaxswap._search.tuning import Tunable, tune
 from jaxswap._simulate.draft import Arranger, Draft
@@ -33,17 +35,16 @@ SEARCH: Any = Simulated()
 KEPT_BYTES = SEARCH.kept.timeline.device_bytes
 
 
-@dataclasses.dataclass(frozen=True)
-class Program:
+def program(device_bytes: int) -> Measured:
     """What is read from a compiled program."""
-
-    device_bytes: int
-    temp_bytes: int = 1
-    host_bytes: int = 2
-    fragmented_bytes: int = 2
-    swapped_bytes: int = 3
-    exposed_bytes: int = 3
-    exposed_copies: tuple[Any, ...] = ()
+    return Measured(
+        device_bytes=device_bytes,
+        temp_bytes=1,
+        host_bytes=2,
+        fragmented_bytes=2,
+        swapped_bytes=3,
+        exposed_bytes=3,
+    )
 
 
 def bytes_of(decision: Decision) -> int:
@@ -52,7 +53,7 @@ def bytes_of(decision: Decision) -> int:
 
 def run(policy: Any, limit: int, compile_: Any = None) -> tuple[Refined, list[str]]:
     lines: list[str] = []
-    return tune(SEARCH, policy, limit, compile_, lines.append), lines
+    return tune(SEARCH, policy, Limits(limit), compile_, lines.append), lines
 
 
 def test_policy_without_dials_is_followed() -> None:
@@ -125,9 +126,9 @@ def test_plan_of_a_policy_is_compiled_once_and_the_program_decides() -> None:
     needed = bytes_of(SwapEverything().decide(GRAPH))
     compiled: list[Draft] = []
 
-    def compile_(draft: Draft) -> Program:
+    def compile_(draft: Draft) -> Measured:
         compiled.append(draft)
-        return Program(needed + 9)
+        return program(needed + 9)
 
     for limit, fits in ((needed + 9, True), (needed + 8, False)):
         compiled.clear()
