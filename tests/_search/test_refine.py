@@ -114,7 +114,8 @@ def draft_of(nbytes: int, seconds: float = 1.0) -> FakeDraft:
 
 def measured(device_bytes: int, **more: Any) -> Measured:
     """What is read from a scripted program."""
-    sizes = {"temp_bytes": 5, "host_bytes": 0, "swapped_bytes": 0, "exposed_bytes": 0}
+    sizes: dict[str, Any] = {"temp_bytes": 5, "host_bytes": 0}
+    sizes |= {"swapped_bytes": 0, "exposed_bytes": 0}
     return Measured(device_bytes=device_bytes, **(sizes | more))
 
 
