@@ -87,7 +87,8 @@ class Step:
 
     Attributes:
         seconds: The whole step.
-        compute_seconds: Computation, replays included; the rest waits for copies.
+        compute_seconds: Computation, recomputed values included; the rest is
+            waiting for copies.
         device_bytes: Its device memory.
         host_bytes: Its host memory.
     """

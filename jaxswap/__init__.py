@@ -31,7 +31,7 @@ from jaxswap._plans.cache import clear_plans as clear_plans
 from jaxswap._plans.file import load_plan as load_plan
 from jaxswap._plans.plan import Plan as Plan
 from jaxswap._run.reference import GradientError as GradientError
-from jaxswap._schedule.policy import LMS as LMS
+from jaxswap._schedule.lms import LMS as LMS
 
 KEEP = Action.KEEP
 OFFLOAD = Action.OFFLOAD

@@ -14,8 +14,8 @@ from jaxswap._graph.graph import Action, Value
 from jaxswap._offload import offload
 from jaxswap._plans.plan import Plan
 from jaxswap._run.loss import checked_argnums
-from jaxswap._run.reference import Reference, Row
-from jaxswap._schedule.policy import Policy
+from jaxswap._run.reference import ComparedPolicy, Reference
+from jaxswap._schedule.decision import Policy
 from jaxswap._trace.tangents import has_tangent
 
 INFORMATIVE = 0.1
@@ -42,7 +42,7 @@ class Check:
     """
 
     function: str
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedPolicy, ...]
     arrays: int
     numbers: int
     nonzero: int

@@ -15,8 +15,9 @@ from jaxswap._planner import Request
 from jaxswap._plans.plan import Plan
 from jaxswap._run.machine import Machine, Residuals
 from jaxswap._run.source import Source
+from jaxswap._schedule.decision import Policy
 from jaxswap._schedule.issue import schedule
-from jaxswap._schedule.policy import Policy, as_policy
+from jaxswap._schedule.policy import as_policy
 from jaxswap._trace.function import FlatFunction, flatten_function
 from jaxswap._trace.shardings import broadcast_prefix, placement_from, placement_of
 

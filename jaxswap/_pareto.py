@@ -11,7 +11,7 @@ from jaxswap._gpu.target import Target
 from jaxswap._graph.graph import Action, Value
 from jaxswap._planner import plan
 from jaxswap._plans.plan import Plan
-from jaxswap._schedule.policy import Policy
+from jaxswap._schedule.decision import Policy
 
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Budgets, as shares of what plain needs."""

@@ -27,7 +27,8 @@ from jaxswap._run.loss import loss_source
 from jaxswap._run.machine import Machine
 from jaxswap._run.source import Source
 from jaxswap._run.step import step_of, types_of
-from jaxswap._schedule.policy import ByValue, Policy, as_policy
+from jaxswap._schedule.decision import Policy
+from jaxswap._schedule.policy import ByValue, as_policy
 from jaxswap._search.candidates import find_candidates
 from jaxswap._search.limits import Limits
 from jaxswap._search.loops import WAYS, Programs, keep_all

@@ -33,10 +33,10 @@ from jaxswap._graph.graph import Equation as Equation
 from jaxswap._graph.graph import Graph as Graph
 from jaxswap._graph.graph import Loop as Loop
 from jaxswap._graph.graph import Value as Value
+from jaxswap._schedule.decision import Decision as Decision
+from jaxswap._schedule.decision import Policy as Policy
 from jaxswap._schedule.instructions import Return as Return
 from jaxswap._schedule.instructions import Swap as Swap
-from jaxswap._schedule.policy import Decision as Decision
-from jaxswap._schedule.policy import Policy as Policy
 from jaxswap._schedule.timing import Distance as Distance
 from jaxswap._schedule.timing import Timing as Timing
 from jaxswap._search.tuning import Tunable as Tunable

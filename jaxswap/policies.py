@@ -17,7 +17,8 @@ import dataclasses
 from collections.abc import Callable
 
 from jaxswap._graph.graph import Action, Graph
-from jaxswap._schedule.policy import LMS, Decision
+from jaxswap._schedule.decision import Decision
+from jaxswap._schedule.lms import LMS
 from jaxswap._schedule.timing import Distance, Timing
 
 PUBLISHED = ("TFLMSv2", "Imai2018", "FullRemat", "SwapEverything", "SaveOnCpu")
@@ -300,7 +301,7 @@ def _of_executed(
 
 
 def _by_weight(graph: Graph, of_heavy: Action) -> tuple[Action, ...]:
-    """One action for results of heavy operations, replays for everything else."""
+    """One action for results of heavy operations; recompute everything else."""
     heavy = {
         v
         for eqn in graph.equations

@@ -142,14 +142,15 @@ def by_hand(
 ) -> Schedule:
     """A schedule written out; a number runs the equation of that index.
 
-    Equations of the forward pass that `backward` runs once more are replays.
+    Equations of the forward pass that `backward` runs once more are recomputations.
     """
     ran = {step for step in forward if isinstance(step, int)}
     swaps = [s for s in (*forward, *backward) if isinstance(s, SwapOut)]
     return Schedule(
         forward=tuple(Run(s) if isinstance(s, int) else s for s in forward),
         backward=tuple(
-            Run(s, is_replay=s in ran) if isinstance(s, int) else s for s in backward
+            Run(s, is_recomputed=s in ran) if isinstance(s, int) else s
+            for s in backward
         ),
         device_residuals=(),
         host_residuals=(),

@@ -25,7 +25,7 @@ import jaxswap
 from jaxswap import LMS, OFFLOAD, RECOMPUTE
 from jaxswap._check import INFORMATIVE, Problem, cotangent, random_mix
 from jaxswap._run.reference import UNDER_POLICY, Reference
-from jaxswap._schedule.policy import Default
+from jaxswap._schedule.default import Default
 from jaxswap._trace.tangents import has_tangent
 
 Array = jax.Array

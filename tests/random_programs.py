@@ -328,8 +328,8 @@ def distinct_choices(case: Case) -> Iterator[tuple[list[Action], tuple[float, ..
     seen: set[tuple[object, ...]] = set()
     for choice in itertools.product((False, True), repeat=len(free)):
         actions = list(candidates.fixed)
-        for v, is_replayed in zip(free, choice, strict=True):
-            if is_replayed:
+        for v, is_recomputed in zip(free, choice, strict=True):
+            if is_recomputed:
                 actions[v] = Action.RECOMPUTE
         order = case.arranger.arrange(actions, 0).order
         gaps = {

@@ -12,7 +12,7 @@ import pytest
 
 import jaxswap
 from jaxswap import Action, GradientError, check
-from jaxswap._run.reference import Difference, Reference, Row, distance
+from jaxswap._run.reference import ComparedPolicy, Difference, Reference, distance
 
 module = importlib.import_module("jaxswap._check")
 
@@ -205,7 +205,7 @@ def test_rounding_is_no_mistake() -> None:
 
 
 def test_report_says_where_rounding_hides_everything() -> None:
-    row = Row("default", 0, Difference("value", 0.1, 0.5), 0.5)
+    row = ComparedPolicy("default", 0, Difference("value", 0.1, 0.5), 0.5)
     report = module.Check("loss", (row,), 1, 1, 1)
     assert "little was shown for default" in str(report)
     tight = dataclasses.replace(row, widest=1e-5)

@@ -16,8 +16,8 @@ import jaxswap
 from jaxswap import policies
 from jaxswap._gpu.target import rates_of
 from jaxswap._graph.graph import Action, Graph
+from jaxswap._schedule.decision import Decision, Policy
 from jaxswap._schedule.instructions import Run
-from jaxswap._schedule.policy import Decision, Policy
 from jaxswap._simulate.draft import Arranger, Draft
 from jaxswap._simulate.kernels import Kernel
 
@@ -51,11 +51,11 @@ def offloaded(policy: Policy, graph: Graph = GRAPH) -> set[int]:
     return {v for v, action in enumerate(actions) if action is Action.OFFLOAD}
 
 
-def replayed(draft: Draft) -> set[str]:
+def recomputed(draft: Draft) -> set[str]:
     return {
         GRAPH.equations[step.equation].primitive
         for step in draft.schedule.backward
-        if isinstance(step, Run) and step.is_replay
+        if isinstance(step, Run) and step.is_recomputed
     }
 
 
@@ -152,7 +152,7 @@ def test_tflms_stops_at_the_first_groupby_that_fits() -> None:
 
 
 def test_tflms_puts_off_and_never_recomputes() -> None:
-    assert replayed(follow(policies.TFLMSv2())) == {"slope"}
+    assert recomputed(follow(policies.TFLMSv2())) == {"slope"}
     assert offloaded(policies.TFLMSv2(min_bytes=65 * MIB)) == set()
 
 
@@ -162,7 +162,7 @@ def test_imai_swaps_the_first_part_of_the_forward_pass_alone() -> None:
     assert offloaded(policies.Imai2018(share=1.0)) == offloaded(jaxswap.LMS())
     assert offloaded(policies.Imai2018(share=0.0)) == set()
     assert {swap.value for swap in follow(policies.Imai2018()).swaps} == {*tanh[:3]}
-    assert replayed(follow(policies.Imai2018())) == {"slope"}
+    assert recomputed(follow(policies.Imai2018())) == {"slope"}
 
 
 def test_imai_leaves_cotangents_alone_and_starts_copies_ahead() -> None:
@@ -178,7 +178,7 @@ def test_full_remat_stores_the_arguments_alone() -> None:
     assert set(large) <= set(GRAPH.arguments)
     assert not draft.schedule.host_residuals
     assert not draft.swaps
-    assert replayed(draft) >= {"dot", "tanh", "slope"}
+    assert recomputed(draft) >= {"dot", "tanh", "slope"}
     assert draft.timeline.seconds > kept().timeline.seconds
 
 
@@ -187,7 +187,7 @@ def test_swap_everything_swaps_each_large_residual_that_lies_idle() -> None:
     tanh = results_of(GRAPH, "tanh")
     # The last two are read before a copy could be hidden behind a product.
     assert {swap.value for swap in draft.swaps} == set(tanh[:-2])
-    assert replayed(draft) == {"slope"}
+    assert recomputed(draft) == {"slope"}
     assert all(back.gate is not None for swap in draft.swaps for back in swap.returns)
     assert draft.timeline.device_bytes < kept().timeline.device_bytes
     assert offloaded(policies.SwapEverything(min_bytes=65 * MIB)) == set()
@@ -238,7 +238,7 @@ def test_dots_saveable_keeps_products_and_recomputes_the_rest() -> None:
     stored = {v for v in draft.schedule.device_residuals if GRAPH.values[v].nbytes > 4}
     assert stored - set(GRAPH.arguments) == set(results_of(GRAPH, "dot"))
     assert not draft.swaps
-    assert replayed(draft) == {"tanh", "slope"}
+    assert recomputed(draft) == {"tanh", "slope"}
 
 
 def test_offload_dots_swaps_products_and_recomputes_the_rest() -> None:
@@ -246,7 +246,7 @@ def test_offload_dots_swaps_products_and_recomputes_the_rest() -> None:
     assert offloaded(policies.OffloadDots()) == set(dots)
     draft = follow(policies.OffloadDots())
     assert {swap.value for swap in draft.swaps} >= set(dots[:-2])
-    assert replayed(draft) == {"tanh", "slope"}
+    assert recomputed(draft) == {"tanh", "slope"}
 
 
 @pytest.mark.parametrize("name", NAMES)

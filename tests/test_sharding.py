@@ -267,9 +267,9 @@ def test_a_plan_counts_the_bytes_of_one_device(name: str) -> None:
     alone = jaxswap.plan(loss, PARAMS, X, **options)
     spread = jaxswap.plan(loss, *structs(MESHES[name]), **options)
     batch, params = X.nbytes, sum(p.nbytes for p in PARAMS.values())
-    assert alone.kept.caller_bytes >= batch + params
-    assert spread.kept.caller_bytes == alone.kept.caller_bytes - 3 * batch // 4
-    temp = [p.kept.device_bytes - p.kept.caller_bytes for p in (alone, spread)]
+    assert alone.all_kept.caller_bytes >= batch + params
+    assert spread.all_kept.caller_bytes == alone.all_kept.caller_bytes - 3 * batch // 4
+    temp = [p.all_kept.device_bytes - p.all_kept.caller_bytes for p in (alone, spread)]
     assert 0.2 * temp[0] < temp[1] < 0.4 * temp[0]
     assert spread.placement is not None
     assert spread.placement.sizes == MESHES[name]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxswap._compiled.copies import swap_label
-from jaxswap._compiled.hlo import HOST_SPACE, Instruction, Module
+from jaxswap._compiled.hlo import HOST_SPACE, HloInstruction, Module
 
 _Slot = tuple[str, int]
 
@@ -213,7 +213,7 @@ def _owner(sharing: list[AssignedValue]) -> AssignedValue:
 
 
 def _describe(
-    value: AssignedValue, maker: Instruction | None, labels: Mapping[str, str]
+    value: AssignedValue, maker: HloInstruction | None, labels: Mapping[str, str]
 ) -> Buffer:
     if maker is None:
         return Buffer(value.name, value.nbytes, "", "", value.name, value.array)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jaxswap._compiled.copies import runs_of
-from jaxswap._compiled.hlo import Instruction, Module
+from jaxswap._compiled.hlo import HloInstruction, Module
 
 KINDS = frozenset(
     "all-reduce all-gather reduce-scatter all-to-all collective-permute "
@@ -55,7 +55,7 @@ def find_collectives(module: Module) -> tuple[Collective, ...]:
     )
 
 
-def _sent(instruction: Instruction, module: Module) -> Iterator[tuple[str, int]]:
+def _sent(instruction: HloInstruction, module: Module) -> Iterator[tuple[str, int]]:
     """Kind and bytes of the results of a collective; nothing for other instructions."""
     kind = instruction.opcode.removesuffix("-start")
     if kind == "async":

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxswap._compiled.hlo import Array, Computation, Instruction, Module
+from jaxswap._compiled.hlo import Array, Computation, HloInstruction, Module
 
 Direction = Literal["to_host", "to_device"]
 
@@ -113,7 +113,7 @@ class _Heaviness:
         self._module = module
         self._known: dict[str, bool] = {}
 
-    def is_heavy(self, instruction: Instruction) -> bool:
+    def is_heavy(self, instruction: HloInstruction) -> bool:
         if instruction.opcode in ("dot", "convolution", "ragged-dot"):
             return True
         if instruction.opcode == "custom-call":
@@ -147,7 +147,7 @@ def runs_of(module: Module) -> dict[str, tuple[int, bool]]:
 
 
 def _movement(
-    instruction: Instruction, computation: Computation, module: Module
+    instruction: HloInstruction, computation: Computation, module: Module
 ) -> tuple[Direction, int] | None:
     """Direction and bytes, if the instruction copies between device and host."""
     opcode = instruction.opcode
@@ -164,7 +164,7 @@ def _movement(
 
 
 def _plain_movement(
-    instruction: Instruction, computation: Computation
+    instruction: HloInstruction, computation: Computation
 ) -> tuple[Direction, int] | None:
     # A slice is read from operand 0; an update is operand 1, written into operand 0.
     position = 1 if instruction.opcode == "dynamic-update-slice" else 0
@@ -201,8 +201,8 @@ def _between(source: Array, destination: Array) -> tuple[Direction, int] | None:
 
 
 def _window(
-    instructions: Sequence[Instruction], position: int
-) -> Sequence[Instruction]:
+    instructions: Sequence[HloInstruction], position: int
+) -> Sequence[HloInstruction]:
     """Instructions between a start and its done; none for a synchronous copy."""
     start = instructions[position]
     if not start.opcode.endswith("-start"):
@@ -215,7 +215,7 @@ def _window(
 
 
 def _label(
-    copy: Instruction,
+    copy: HloInstruction,
     computation: Computation,
     module: Module,
     labels: Mapping[str, str],
@@ -259,7 +259,7 @@ def swap_label(op_name: str) -> str:
     return ""
 
 
-def _origin(copy: Instruction, computation: Computation) -> Instruction:
+def _origin(copy: HloInstruction, computation: Computation) -> HloInstruction:
     """The instruction that made the copied value, looking through copies."""
     is_update = "update" in copy.name or copy.opcode == "dynamic-update-slice"
     operand = copy.operands[1 if is_update else 0] if copy.operands else ""

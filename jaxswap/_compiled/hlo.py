@@ -39,7 +39,7 @@ class Array:
 
 
 @dataclass(frozen=True)
-class Instruction:
+class HloInstruction:
     """One line of a computation.
 
     Attributes:
@@ -79,20 +79,20 @@ class Computation:
     """A named list of instructions, in execution order when it is scheduled."""
 
     name: str
-    instructions: tuple[Instruction, ...]
+    instructions: tuple[HloInstruction, ...]
     is_entry: bool = False
 
     @cached_property
-    def by_name(self) -> Mapping[str, Instruction]:
+    def by_name(self) -> Mapping[str, HloInstruction]:
         """Instructions by name."""
         return {instruction.name: instruction for instruction in self.instructions}
 
-    def producer(self, operand: str) -> Instruction | None:
+    def producer(self, operand: str) -> HloInstruction | None:
         """Return the instruction that makes an operand, None if it is not here."""
         return self.by_name.get(operand.partition("#")[0])
 
     @property
-    def root(self) -> Instruction:
+    def root(self) -> HloInstruction:
         """The instruction whose result is the computation's result."""
         marked = [one for one in self.instructions if one.is_root]
         return marked[0] if marked else self.instructions[-1]
@@ -116,7 +116,7 @@ class Module:
         """The computation that runs first."""
         return next(one for one in self.computations if one.is_entry)
 
-    def instructions(self) -> Iterator[Instruction]:
+    def instructions(self) -> Iterator[HloInstruction]:
         """Go over all instructions of all computations."""
         for computation in self.computations:
             yield from computation.instructions
@@ -201,7 +201,7 @@ def parse_arrays(text: str) -> tuple[Array, ...]:
     )
 
 
-def _parse_instruction(line: str, frames: Mapping[str, str]) -> Instruction | None:
+def _parse_instruction(line: str, frames: Mapping[str, str]) -> HloInstruction | None:
     assignment = _ASSIGNMENT.match(line)
     if assignment is None:
         return None
@@ -214,7 +214,7 @@ def _parse_instruction(line: str, frames: Mapping[str, str]) -> Instruction | No
     called = [braced or single for braced, single in _CALLED.findall(attributes)]
     trips = _TRIP_COUNT.search(attributes)
     index = _TUPLE_INDEX.match(attributes)
-    return Instruction(
+    return HloInstruction(
         name=assignment["name"],
         opcode=line[shape_end:operands_start].strip(),
         arrays=parse_arrays(line[assignment.end() : shape_end]),

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jaxswap._compiled.copies import swap_label
-from jaxswap._compiled.hlo import Computation, Instruction, Module, parse_module
+from jaxswap._compiled.hlo import Computation, HloInstruction, Module, parse_module
 
 DUMPED_PASSES = (
     "convert-memory-placement-to-internal-annotations|host-offloader"
@@ -72,7 +72,7 @@ def _labelled_moves(traced: Module) -> dict[_Move, str]:
     return moves
 
 
-def _moves(module: Module) -> Iterator[tuple[Computation, Instruction, str]]:
+def _moves(module: Module) -> Iterator[tuple[Computation, HloInstruction, str]]:
     for computation in module.computations:
         for instruction in computation.instructions:
             direction = _DIRECTION.get(instruction.custom_call_target)
@@ -134,11 +134,11 @@ def _labels_of_copies(
 
 
 def _slice_beside(
-    computation: Computation, move: Instruction, direction: str
-) -> Instruction | None:
+    computation: Computation, move: HloInstruction, direction: str
+) -> HloInstruction | None:
     """The update that stores a moved value, or the slice that a move reads."""
     wanted = "dynamic-update-slice" if direction == "to_host" else "dynamic-slice"
-    value: Instruction | None = move
+    value: HloInstruction | None = move
     while value is not None:
         if direction == "to_host":
             value = _only_reader(computation, value)
@@ -151,7 +151,9 @@ def _slice_beside(
     return None
 
 
-def _only_reader(computation: Computation, value: Instruction) -> Instruction | None:
+def _only_reader(
+    computation: Computation, value: HloInstruction
+) -> HloInstruction | None:
     readers = [one for one in computation.instructions if value.name in one.operands]
     return readers[0] if len(readers) == 1 else None
 

@@ -29,7 +29,8 @@ class Row:
     Attributes:
         value: What it is about.
         action: What becomes of it.
-        seconds: What that costs by itself: the replay, or both copies, hidden or not.
+        seconds: What that costs by itself: to recompute it, or both copies, hidden or
+            not.
         stall_seconds: How long computation waits for its copies.
         why: The reason in words.
     """
@@ -55,7 +56,7 @@ class Plan:
         signature: The arguments and the program that it fits.
         budget_bytes: The device memory it was planned for; `None` for none.
         reserve_bytes: The part of the budget that was set aside.
-        staleness: When replays are made again; see `Draft`.
+        staleness: When recomputations are made again; see `Draft`.
         host_budget_bytes: The pinned host memory it was planned for.
         bound_seconds: No plan is faster, as far as the planner's model can tell.
         correction_bytes: What compiled programs needed beyond the simulation.
@@ -132,8 +133,8 @@ class Plan:
         """Bodies of loops, those within loops included, and their values' actions."""
         return tuple(_loops(self.graph))
 
-    @functools.cached_property
-    def kept(self) -> Timeline:
+    @property
+    def all_kept(self) -> Timeline:
         """The simulated step if every value outside of loops is kept."""
         return self.arranger.all_kept.timeline
 
@@ -141,7 +142,7 @@ class Plan:
     def plain(self) -> Timeline:
         """The simulated step if every value that the backward pass reads is kept."""
         if self.plain_graph is None:
-            return self.kept
+            return self.all_kept
         return Arranger(self.plain_graph, rates_of(self.target)).all_kept.timeline
 
     @property

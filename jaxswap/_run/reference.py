@@ -85,7 +85,7 @@ class Difference:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class ComparedPolicy:
     """One policy that was compared with plain JAX.
 
     Attributes:
@@ -136,7 +136,7 @@ class Reference:
 
     def compare(
         self, policy: str, function: Callable[..., Any], options: dict[str, Any]
-    ) -> Row:
+    ) -> ComparedPolicy:
         """Run another function on the operands.
 
         Args:
@@ -159,7 +159,7 @@ class Reference:
         if worst.share > 1:
             raise GradientError(worst, policy, options)
         widest = max(difference.allowed for difference in found)
-        return Row(policy, _swaps(traced.jaxpr), worst, widest)
+        return ComparedPolicy(policy, _swaps(traced.jaxpr), worst, widest)
 
     def differences(self, actual: Any) -> list[Difference]:
         """Compare each array of a result with the plain one's."""

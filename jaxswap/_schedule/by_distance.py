@@ -195,15 +195,15 @@ class ByDistance:
 def _levels(entries: Sequence[Entry]) -> list[int]:
     """Longest-path level of each entry, as TFLMSv2's categorised sort assigns it.
 
-    A replay has no such level of its own, for data flow alone does not put it into
-    the backward pass: it counts as being on the level that the pass has reached.
+    A recomputation has no such level of its own, for data flow alone does not put it
+    into the backward pass: it counts as being on the level that the pass has reached.
     """
     level_of: dict[int, int] = {}
     levels = []
     reached = 0
     for entry in entries:
         level = 1 + max((level_of.get(v, 0) for v in entry.reads), default=0)
-        if entry.is_backward and entry.is_replay:
+        if entry.is_backward and entry.is_recomputed:
             level = max(level, reached)
         elif entry.is_backward:
             reached = max(level, reached)

@@ -16,7 +16,8 @@ class Entry:
     """Equations issued together.
 
     Attributes:
-        parts: Equation indices, the main one last, each with whether it is a replay.
+        parts: Equation indices, the main one last, each with whether it is
+            recomputed.
         reads: Values read from outside the entry.
         makes: Values made.
         flops: Floating point operations of the main equation.
@@ -32,7 +33,7 @@ class Entry:
     is_backward: bool
 
     @property
-    def is_replay(self) -> bool:
+    def is_recomputed(self) -> bool:
         """Whether the main equation is a forward one issued in the backward pass."""
         return self.parts[-1][1]
 
@@ -98,13 +99,13 @@ def backward_entries(
     stale_after: int,
     large_bytes: int,
 ) -> tuple[Entry, ...]:
-    """List the entries of the backward pass, with replays right before their first use.
+    """List the entries of the backward pass; values are recomputed right before use.
 
     Args:
         graph: The traced program.
-        stored: Forward values that can be had without a replay.
-        stale_after: A cheap replayed value of at least `large_bytes` that was last
-            used more heavy operations ago than this is replayed once more rather
+        stored: Forward values that can be had without a recomputation.
+        stale_after: A cheap recomputed value of at least `large_bytes` that was last
+            used more heavy operations ago than this is recomputed once more rather
             than held.
         large_bytes: See above.
     """
@@ -141,7 +142,7 @@ class _Backward:
         self.entries: list[Entry] = []
 
     def issue(self, eqn: Equation) -> None:
-        """Append the entry of `eqn`, replays of what it reads first."""
+        """Append the entry of `eqn`, recomputations of what it reads first."""
         if eqn.outputs[0:1] in self.views:
             return
         stack = [eqn]
@@ -155,7 +156,7 @@ class _Backward:
                 stack.append(self.producers[missing])
 
     def is_missing(self, v: int) -> bool:
-        """Whether the forward value `v` has to be replayed before it can be read."""
+        """Whether the forward value `v` has to be recomputed before it can be read."""
         if v in self.ready or v not in self.producers:
             return False
         eqn = self.producers[v]

@@ -8,10 +8,13 @@ from jaxswap._graph.graph import Graph
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Execute an equation; `is_replay` if it is a forward one in the backward pass."""
+    """Execute an equation.
+
+    It `is_recomputed` if it is one of the forward pass, in the backward pass.
+    """
 
     equation: int
-    is_replay: bool = False
+    is_recomputed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -203,25 +203,25 @@ class _Issue:
         return tuple(v for v in made if 8 * self.graph.values[v].nbytes >= largest)
 
     def _held_back(self) -> dict[int, tuple[tuple[int, ...], tuple[int, ...]]]:
-        """Inputs of replays and what they wait for, by the position of the barrier.
+        """Inputs of recomputations and what these wait for, by position of the barrier.
 
         The inputs wait for a value that the backward pass has just made. So the
-        replays do not run (and take memory) early; and XLA, which merges equal
+        recomputations do not run (and take memory) early; and XLA, which merges equal
         operations, does not find in them the forward operations again, whose results
         it would then hold all the way.
 
-        Replays for a heavy entry wait for its other inputs. Others are fused with
-        what surrounds them; they wait for the heavy entry before, in a barrier right
-        behind it, so that no barrier stands within a chain that XLA fuses.
+        Recomputations for a heavy entry wait for its other inputs. Others are fused
+        with what surrounds them; they wait for the heavy entry before, in a barrier
+        right behind it, so that no barrier stands within a chain that XLA fuses.
         """
         found: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         behind_heavy: int | None = None
-        is_replay = self.order.is_replay
+        is_recomputed = self.order.is_recomputed
         start = 0
         for end in range(1, len(self.entries) + 1):
             is_end = end == len(self.entries)
-            if is_end or is_replay[end] != is_replay[start]:
-                if is_replay[start] and self._is_to_be_held(start, end):
+            if is_end or is_recomputed[end] != is_recomputed[start]:
+                if is_recomputed[start] and self._is_to_be_held(start, end):
                     user = None if is_end else self.entries[end]
                     self._hold(found, start, end, user, behind_heavy)
                 start = end
@@ -232,7 +232,7 @@ class _Issue:
         return found
 
     def _is_to_be_held(self, start: int, end: int) -> bool:
-        """Whether replays would run early, or be found to be forward operations.
+        """Whether recomputations would run early, or be found to be forward operations.
 
         The body of a loop holds one pass alone, so there only heavy ones matter.
         """
@@ -248,7 +248,7 @@ class _Issue:
         user: Entry | None,
         behind_heavy: int | None,
     ) -> None:
-        """Add the barrier of the replays at `start:end`, which `user` reads."""
+        """Add the barrier of the recomputations at `start:end`, which `user` reads."""
         made = {v for entry in self.entries[start:end] for v in entry.makes}
         reads = dict.fromkeys(v for e in self.entries[start:end] for v in e.reads)
         inputs = tuple(v for v in reads if v not in made)

@@ -95,9 +95,9 @@ class Order:
         return min(read, made)
 
     @functools.cached_property
-    def is_replay(self) -> list[bool]:
+    def is_recomputed(self) -> list[bool]:
         """Whether each entry is a forward one in the backward pass."""
-        return [entry.is_backward and entry.is_replay for entry in self.entries]
+        return [entry.is_backward and entry.is_recomputed for entry in self.entries]
 
     @functools.cached_property
     def runs(self) -> list[tuple[Run, ...]]:

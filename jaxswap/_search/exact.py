@@ -136,8 +136,8 @@ class Exact:
             if deadline.is_over:
                 return None
             actions = list(self.candidates.fixed)
-            for v, is_replayed in zip(free, choice, strict=True):
-                if is_replayed:
+            for v, is_recomputed in zip(free, choice, strict=True):
+                if is_recomputed:
                     actions[v] = Action.RECOMPUTE
             draft = self.arranger.draft(actions, ())
             key = tuple(entry.parts for entry in draft.entries)

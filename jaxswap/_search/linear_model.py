@@ -3,11 +3,11 @@
 The program is cut into segments. For each candidate there are three shares (integers
 in the end): it stays, it leaves, it is computed again. Between the segments two
 fluids flow over the link, as fast as its bandwidth allows, and computation may be
-drawn out (stall) to give them time. The objective is the seconds of replays and
+drawn out (stall) to give them time. The objective is the seconds of recomputations and
 stalls; device memory is bounded in each segment.
 
-The chain rule of recomputation: what a replay reads must be stored or replayed. What
-it needs earlier than the backward pass itself would is held from then on.
+The chain rule of recomputation: what a recomputation reads must be stored or recomputed
+itself. What it needs earlier than the backward pass itself would is held from then on.
 
 The form follows Checkmate (Jain et al. 2020), with the time lanes of a swap system
 in place of its stages; HiGHS (Huangfu and Hall 2018) solves it through SciPy.
@@ -31,10 +31,11 @@ class Item:
         gap: The first and last of the segments between its last use before and its
             first use after which it may be away.
         away: More such gaps, spent on the host as well if it leaves at all.
-        use: The segment of its first use after the gap, or of a replay that reads it.
+        use: The segment of its first use after the gap, recomputations that read it
+            included.
         is_needed: Whether the backward pass itself reads it.
-        replay_seconds: Time to compute it again; `None` if that cannot be.
-        roots: Positions of the items that a replay reads.
+        recompute_seconds: Time to compute it again; `None` if that cannot be.
+        roots: Positions of the items that a recomputation reads.
         can_leave: Whether it may go to the host.
     """
 
@@ -44,7 +45,7 @@ class Item:
     away: tuple[tuple[int, int], ...]
     use: int
     is_needed: bool
-    replay_seconds: float | None
+    recompute_seconds: float | None
     roots: tuple[int, ...]
     can_leave: bool = True
 
@@ -77,16 +78,16 @@ class Answer:
 
     Attributes:
         leaves: Share of each item that goes to the host.
-        replays: Share of each item that is computed again.
+        recomputations: Share of each item that is computed again.
         stays: Share of each item that the backward pass does not read and that stays
-            for the sake of replays.
-        extra_seconds: Replays and stalls.
+            for the sake of recomputations.
+        extra_seconds: Recomputations and stalls.
         excess_bytes: Device memory over the limit.
         device_bytes: Modelled memory of each segment.
     """
 
     leaves: np.ndarray
-    replays: np.ndarray
+    recomputations: np.ndarray
     stays: np.ndarray
     extra_seconds: float
     excess_bytes: float
@@ -110,8 +111,8 @@ def solve(
         model: The problem.
         limit_bytes: Device memory for every segment.
         host_limit_bytes: Pinned host memory; `None`: any amount.
-        depth: How many replays may depend on one another. What a long run of them
-            needs at once the model underrates.
+        depth: How many recomputations may depend on one another. The model underrates
+            what a long run of them needs at once.
         time_limit_seconds: The best solution after this time is returned.
         relative_gap: A solution this close to the bound is good enough.
     """
@@ -134,7 +135,7 @@ def solve(
     excess = float(result.x[rows.over])
     return Answer(
         leaves=result.x[:count],
-        replays=result.x[count : 2 * count],
+        recomputations=result.x[count : 2 * count],
         stays=result.x[2 * count : 3 * count],
         extra_seconds=float(result.fun) * rows.tick,
         excess_bytes=excess * rows.unit,
@@ -143,7 +144,7 @@ def solve(
 
 
 def bound_seconds(model: Model, limit_bytes: int) -> float:
-    """Seconds that replays and stalls add at least; 0 if the model cannot say.
+    """Seconds that recomputations and stalls add at least; 0 if the model cannot say.
 
     Everything that the model overstates for the sake of a good proposal is left out:
     memory of copies under way, gaps narrowed by the entries that hide a copy, values
@@ -170,10 +171,11 @@ Term = tuple[int, float]
 class _Rows:
     """`matrix @ x <= bounds`, with bytes in units and seconds in ticks near one.
 
-    x holds, in this order: what leaves, what is replayed, what stays for replays; for
-    each segment the bytes sent and landed by its end, the bytes that wait to be sent,
-    and the stall; what is held early for replays; the bytes over the limit; and, where
-    runs of replays are limited, the level of each.
+    x holds, in this order: what leaves, what is recomputed, what stays for
+    recomputations; for each segment the bytes sent and landed by its end, the bytes
+    that wait to be sent, and the stall; what is held early for recomputations; the
+    bytes over the limit; and, where runs of recomputations are limited, the level of
+    each.
     """
 
     def __init__(
@@ -191,7 +193,7 @@ class _Rows:
         count = len(model.items)
         self.unit = float(max((item.nbytes for item in model.items), default=1))
         self.tick = max(float(model.seconds.sum()), 1e-9) / self.length
-        self.leave, self.replay, self.stay = 0, count, 2 * count
+        self.leave, self.recompute, self.stay = 0, count, 2 * count
         self.sent = 3 * count
         self.landed = self.sent + self.length
         self.pending = self.landed + self.length
@@ -235,11 +237,11 @@ class _Rows:
         self.bounds.append(bound)
 
     def _early_holds(self) -> list[tuple[int, int, int]]:
-        """(item, first segment, end) of stretches in which replays need it early."""
+        """(item, first segment, end) where recomputations need an item early."""
         items = self.model.items
         early: dict[int, set[int]] = {}
         for item in items:
-            for j in item.roots if item.replay_seconds is not None else ():
+            for j in item.roots if item.recompute_seconds is not None else ():
                 if item.use < items[j].use:
                     early.setdefault(j, set()).add(item.use)
         found = []
@@ -259,11 +261,13 @@ class _Rows:
         # Bytes over the limit, at a price that outweighs every second.
         self.objective[self.over] = 10.0 * self.length
         for i, item in enumerate(model.items):
-            if item.replay_seconds is None:
-                self.upper[self.replay + i] = 0
+            if item.recompute_seconds is None:
+                self.upper[self.recompute + i] = 0
             if item.is_needed:
                 self.upper[self.stay + i] = 0
-            self.objective[self.replay + i] = (item.replay_seconds or 0) / self.tick
+            self.objective[self.recompute + i] = (
+                item.recompute_seconds or 0
+            ) / self.tick
             if not item.can_leave:
                 self.upper[self.leave + i] = 0
             # Between equals, less traffic is better.
@@ -273,50 +277,56 @@ class _Rows:
         self.objective[self.stall : self.hold] = 1
 
     def _choices(self) -> None:
-        """One action each; what a replay reads is stored or replayed, and in time."""
+        """One action each; what a recomputation reads is there, and in time."""
         items = self.model.items
         for i, item in enumerate(items):
-            mine = [self.leave + i, self.replay + i, self.stay + i]
+            mine = [self.leave + i, self.recompute + i, self.stay + i]
             self._row([(v, 1.0) for v in mine], 1)
-            for j in item.roots if item.replay_seconds is not None else ():
+            for j in item.roots if item.recompute_seconds is not None else ():
                 if not items[j].is_needed:
-                    stored = (self.leave + j, self.replay + j, self.stay + j)
+                    stored = (self.leave + j, self.recompute + j, self.stay + j)
                     terms = [(v, -1.0) for v in stored]
-                    self._row([(self.replay + i, 1.0), *terms], 0)
+                    self._row([(self.recompute + i, 1.0), *terms], 0)
         for h, (j, start, _) in enumerate(self.holds):
-            moved = [(self.leave + j, 1.0), (self.replay + j, 1.0)]
+            moved = [(self.leave + j, 1.0), (self.recompute + j, 1.0)]
             for i, item in enumerate(items):
                 if item.use == start and j in item.roots:
                     if items[j].is_needed:
-                        terms = [(self.replay + i, 1.0), *moved, (self.hold + h, -1.0)]
+                        terms = [
+                            (self.recompute + i, 1.0),
+                            *moved,
+                            (self.hold + h, -1.0),
+                        ]
                         self._row(terms, 1)
                     else:
-                        terms = [(self.replay + i, 1.0), (self.hold + h, -1.0)]
+                        terms = [(self.recompute + i, 1.0), (self.hold + h, -1.0)]
                         self._row(terms, 0)
             if h and self.holds[h - 1][0] == j:
                 self._row([(self.hold + h - 1, 1.0), (self.hold + h, -1.0)], 0)
 
     def _limit_runs(self, depth: int) -> None:
-        """A replay is one level above the replays that it reads; levels end."""
+        """A recomputation is one level above those that it reads; levels end."""
         self.upper[self.level :] = depth
         for i, item in enumerate(self.model.items):
-            for j in item.roots if item.replay_seconds is not None else ():
+            for j in item.roots if item.recompute_seconds is not None else ():
                 levels = [(self.level + j, 1.0), (self.level + i, -1.0)]
-                self._row([*levels, (self.replay + i, depth + 1.0)], float(depth))
+                self._row([*levels, (self.recompute + i, depth + 1.0)], float(depth))
 
     def _lanes(self) -> None:
         """Copy take time; what is sent was made; what is used has landed."""
         model, unit = self.model, self.unit
         self.due = self._due()
-        replays: list[list[tuple[int, float]]] = [[] for _ in range(self.length)]
+        recomputed: list[list[tuple[int, float]]] = [[] for _ in range(self.length)]
         made: list[list[Term]] = [[] for _ in range(self.length)]
         left: list[list[Term]] = [[] for _ in range(self.length)]
         for i, item in enumerate(model.items):
             share = (self.leave + i, item.nbytes / unit)
             made[item.made].append(share)
             left[max(item.gap[0] - 1, item.made)].append(share)
-            if item.replay_seconds:
-                replays[item.use].append((self.replay + i, item.replay_seconds))
+            if item.recompute_seconds:
+                recomputed[item.use].append(
+                    (self.recompute + i, item.recompute_seconds)
+                )
         all_made: list[Term] = []
         all_left: list[Term] = []
         all_due: list[Term] = []
@@ -329,7 +339,7 @@ class _Rows:
             ):
                 flow = [(fluid + t, 1.0), *([(fluid + t - 1, -1.0)] if t else [])]
                 flow.append((self.stall + t, -rate * self.tick / unit))
-                flow += [(v, -seconds * rate / unit) for v, seconds in replays[t]]
+                flow += [(v, -seconds * rate / unit) for v, seconds in recomputed[t]]
                 self._row(flow, rate * model.seconds[t] / unit)
                 if t:
                     self._row([(fluid + t - 1, 1.0), (fluid + t, -1.0)], 0)
@@ -360,7 +370,7 @@ class _Rows:
             for t in range(first, last + 1):
                 is_inner = self.is_bound or first < t < last
                 if item.is_needed:
-                    terms[t].append((self.replay + i, -size))
+                    terms[t].append((self.recompute + i, -size))
                     if is_inner:
                         terms[t].append((self.leave + i, -size))
                 else:

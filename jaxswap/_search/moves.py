@@ -4,10 +4,10 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from jaxswap._graph.graph import Action, Graph
-from jaxswap._schedule.policy import Default
+from jaxswap._schedule.default import Default
 from jaxswap._search.candidates import Candidates
 from jaxswap._simulate.draft import Draft
-from jaxswap._simulate.kernels import Copy, Kernel
+from jaxswap._simulate.kernels import Kernel, PlannedCopy
 
 REACHES = (2, 4, 8, 16, 32, 64)
 """How far, in candidates, the cuts of the starting points are apart."""
@@ -138,22 +138,22 @@ def _single_changes(graph: Graph, candidates: Candidates, draft: Draft) -> list[
 def _to_save_memory(
     graph: Graph, candidates: Candidates, draft: Draft
 ) -> Iterable[Change]:
-    """Changes to what is alive at the peak; runs of replays are cut in pieces."""
+    """Changes to what is alive at the peak; long recomputations are cut in pieces."""
     timeline = draft.timeline
     at = int(timeline.device_bytes_at.argmax())
     alive = {timeline.steps.values[b] for b in timeline.alive(at)}
     decided = {*candidates.forward, *candidates.backward}
     mine = sorted(alive & decided, key=lambda v: -graph.values[v].nbytes)
-    replayed = [
+    recomputed = [
         v
         for v in candidates.forward
         if v in alive and draft.actions[v] is Action.RECOMPUTE
     ]
     for action in (Action.OFFLOAD, Action.KEEP):
         for pieces in (2, 3, 4, 6):
-            step = len(replayed) // pieces
+            step = len(recomputed) // pieces
             if step:
-                yield dict.fromkeys(replayed[step - 1 :: step], action)
+                yield dict.fromkeys(recomputed[step - 1 :: step], action)
     for v in mine:
         for action in (Action.OFFLOAD, Action.RECOMPUTE, Action.KEEP):
             if action is not Action.RECOMPUTE or v in candidates.recomputable:
@@ -168,14 +168,14 @@ def _to_save_time(candidates: Candidates, draft: Draft) -> Iterable[Change]:
         timeline.steps.steps, timeline.seconds_of, timeline.stalls, strict=True
     ):
         if isinstance(step, Kernel):
-            if step.is_replay:
+            if step.is_recomputed:
                 for b in step.makes:
                     v = timeline.steps.values[b]
                     cost[v] = cost.get(v, 0.0) + float(seconds)
             for b in step.reads if stall else ():
                 v = timeline.steps.values[b]
                 cost[v] = cost.get(v, 0.0) + float(stall)
-        elif isinstance(step, Copy):
+        elif isinstance(step, PlannedCopy):
             cost.setdefault(step.value, 0.0)
     decided = {*candidates.forward, *candidates.backward}
     dearest = sorted(cost.keys() & decided, key=lambda v: -cost[v])

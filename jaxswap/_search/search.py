@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from jaxswap._graph.graph import Action, Graph
-from jaxswap._schedule.policy import Decision
+from jaxswap._schedule.decision import Decision
 from jaxswap._search.best import PATIENCES, Best, LayOut
 from jaxswap._search.candidates import Candidates
 from jaxswap._search.clock import Clock, Deadline, Instant
@@ -34,7 +34,7 @@ ROUNDS = 3
 VARIANTS = ((0.0, None), (1.0, None), (0.5, 4), (1.0, 4), (0.0, 2))
 """Forms of the model: the room that it leaves for buffers in flight, in sizes of the
 largest item (its fluids need none: they land byte by byte where they are used), and
-how many replays may depend on one another."""
+how many recomputations may depend on one another."""
 GOOD = 1.15
 """A draft that takes so many times as long as keeping all is good enough to start."""
 MODEL_SECONDS = 1.0
@@ -333,7 +333,7 @@ class Search:
             self.candidates,
             self.values,
             answer.leaves,
-            answer.replays,
+            answer.recomputations,
             answer.stays,
             needed,
         )

@@ -2,7 +2,7 @@
 
 Segments are cut at heavy entries of the draft in which everything is kept, and are
 joined where there would be too many. Another draft of the same program has the same
-segments: its replays belong to the segment of what they are made for.
+segments: its recomputations belong to the segment of what they are made for.
 """
 
 import dataclasses
@@ -34,12 +34,12 @@ class Segments:
     count: int
 
     def of_entries(self, entries: tuple[Entry, ...]) -> np.ndarray:
-        """Segment of each entry; replays count to what follows them."""
+        """Segment of each entry; recomputations count to what follows them."""
         found = np.zeros(len(entries), np.int64)
         current = self.count - 1
         for at in range(len(entries) - 1, -1, -1):
-            equation, is_replay = entries[at].parts[-1]
-            if not is_replay:
+            equation, is_recomputed = entries[at].parts[-1]
+            if not is_recomputed:
                 current = min(self.of_equation.get(equation, current), current)
             found[at] = current
         return found
@@ -88,7 +88,7 @@ def build_model(
     return model, values
 
 
-Span = tuple[int, list[tuple[int, int]], bool]
+Presence = tuple[int, list[tuple[int, int]], bool]
 """Segment of making, gaps, and whether the backward pass reads the value."""
 
 
@@ -122,12 +122,12 @@ class _Items:
     def _item(
         self,
         v: int,
-        span: Span,
+        span: Presence,
         position: dict[int, int],
     ) -> Item:
         made, gaps, is_needed = span
         main = self._main(v, gaps)
-        can_replay = v in self.candidates.recomputable and all(
+        can_recompute = v in self.candidates.recomputable and all(
             root in position or self._is_small(root) for root in self.roots.get(v, ())
         )
         is_bridged = main[1] - main[0] >= 2
@@ -138,14 +138,14 @@ class _Items:
             away=tuple((a + 1, b - 1) for a, b in gaps if (a, b) != main),
             use=main[1],
             is_needed=is_needed,
-            replay_seconds=(
-                self.seconds.get(v, 0.0) if can_replay and is_bridged else None
+            recompute_seconds=(
+                self.seconds.get(v, 0.0) if can_recompute and is_bridged else None
             ),
             roots=tuple(position[r] for r in self.roots.get(v, ()) if r in position),
         )
 
     def _main(self, v: int, gaps: list[tuple[int, int]]) -> tuple[int, int]:
-        """The gap that a replay can bridge: from the forward to the backward pass."""
+        """The gap from forward to backward pass, which recomputing can bridge."""
         if v in self.candidates.backward:
             return max(gaps, key=lambda gap: gap[1] - gap[0])
         last = max(s for s in self.reads[v] if s <= self.forward_end)
@@ -184,16 +184,16 @@ class _Items:
         points = sorted(set(self.reads.get(v, ())))
         return [(a, b) for a, b in itertools.pairwise(points) if b - a >= 2]
 
-    def _span(self, v: int) -> Span | None:
+    def _span(self, v: int) -> Presence | None:
         """Making and gaps of a value that the backward pass reads."""
         points, gaps = self.reads.get(v, ()), self._gaps(v)
         if not gaps or max(points) <= self.forward_end:
             return None
         return min(points), gaps, True
 
-    def _unneeded(self, spans: dict[int, Span]) -> dict[int, Span]:
-        """Candidates that only replays would read: their gap ends with the first."""
-        found: dict[int, Span] = {}
+    def _unneeded(self, spans: dict[int, Presence]) -> dict[int, Presence]:
+        """Candidates that only recomputations read: their gap ends with the first."""
+        found: dict[int, Presence] = {}
         dependents: dict[int, list[int]] = {}
         for v in self.candidates.forward:
             for root in self.roots.get(v, ()):
@@ -218,7 +218,7 @@ def actions_of(
     candidates: Candidates,
     values: tuple[int, ...],
     leaves: np.ndarray,
-    replays: np.ndarray,
+    recomputations: np.ndarray,
     stays: np.ndarray,
     is_needed: list[bool],
 ) -> list[Action]:
@@ -227,8 +227,10 @@ def actions_of(
     for i, v in enumerate(values):
         shares = {
             Action.OFFLOAD: leaves[i],
-            Action.RECOMPUTE: replays[i],
-            Action.KEEP: 1 - leaves[i] - replays[i] if is_needed[i] else stays[i],
+            Action.RECOMPUTE: recomputations[i],
+            Action.KEEP: 1 - leaves[i] - recomputations[i]
+            if is_needed[i]
+            else stays[i],
         }
         if not is_needed[i] and max(shares.values()) < 0.5:
             actions[v] = Action.RECOMPUTE

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from jaxswap._base.units import format_bytes
 from jaxswap._graph.graph import Graph
-from jaxswap._schedule.policy import Decision, Policy
+from jaxswap._schedule.decision import Decision, Policy
 from jaxswap._search.limits import Limits
 from jaxswap._search.refine import (
     Compile,

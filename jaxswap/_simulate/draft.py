@@ -9,18 +9,18 @@ import numpy as np
 from jaxswap._gpu.rates import Rates
 from jaxswap._graph.graph import Action, Graph
 from jaxswap._schedule.by_clock import Clock, absences, place, tight
+from jaxswap._schedule.decision import Decision
 from jaxswap._schedule.entries import Entry
 from jaxswap._schedule.instructions import Schedule, Swap
 from jaxswap._schedule.issue import issue
 from jaxswap._schedule.issue import schedule as make_schedule
 from jaxswap._schedule.order import Order
-from jaxswap._schedule.policy import Decision
 from jaxswap._simulate.kernels import Kernel
 from jaxswap._simulate.simulate import Simulator
 from jaxswap._simulate.timeline import Timeline
 
 STALE_AFTER = 6
-"""Heavy operations after which a cheap large replay is made again, not held."""
+"""Heavy operations after which a cheap large value is recomputed again, not held."""
 
 SMALL_SHARE = 1 / 4096
 """Values below this share of what a program holds with everything kept are small."""
@@ -37,7 +37,7 @@ class Draft:
         graph: The program.
         actions: One for each value.
         swaps: When swapped values leave and return.
-        staleness: Heavy operations after which a cheap large replay is made again
+        staleness: Heavy operations after which a cheap large value is recomputed again
             rather than held, and the bytes from which on it is large.
         order: The order of issue.
         schedule: The instructions.

@@ -34,7 +34,7 @@ class Kernel:
 
     Attributes:
         equation: Index of the last equation in it.
-        is_replay: Whether that is a forward equation run in the backward pass.
+        is_recomputed: Whether that is a forward equation run in the backward pass.
         reads: Buffers read.
         makes: Buffers made.
         arguments: Arguments read, which are no buffers of the program's own.
@@ -43,7 +43,7 @@ class Kernel:
     """
 
     equation: int
-    is_replay: bool
+    is_recomputed: bool
     reads: tuple[int, ...]
     makes: tuple[int, ...]
     is_shared: bool = False
@@ -51,7 +51,7 @@ class Kernel:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Copy:
+class PlannedCopy:
     """One copy between device and host, where it is issued.
 
     Attributes:
@@ -73,7 +73,7 @@ class Wait:
     values: tuple[int, ...]
 
 
-Step = Kernel | Copy | Wait
+Step = Kernel | PlannedCopy | Wait
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,7 +247,7 @@ class _Lowering:
         for step in instructions:
             match step:
                 case Run():
-                    self._run(self.equations[step.equation], step.is_replay)
+                    self._run(self.equations[step.equation], step.is_recomputed)
                     self.run_count += 1
                 case SwapOut(value):
                     self._copy(value, is_inward=False)
@@ -256,7 +256,7 @@ class _Lowering:
                 case Barrier(_, host):
                     self._wait(host)
 
-    def _run(self, eqn: Equation, is_replay: bool) -> None:
+    def _run(self, eqn: Equation, is_recomputed: bool) -> None:
         if self.fusion.is_alias[eqn.index]:
             for v, source in zip(eqn.outputs, eqn.inputs, strict=False):
                 self.roots[v] = self.roots.get(source, frozenset())
@@ -280,7 +280,7 @@ class _Lowering:
             self.family.clear()
         shared = eqn.is_cheap and self._joins_family(roots, at)
         read = (tuple(roots), buffers, shared, tuple(given))
-        self._append(Kernel(eqn.index, is_replay, *read))
+        self._append(Kernel(eqn.index, is_recomputed, *read))
 
     def _append(self, step: Step) -> None:
         self.steps.append(step)
@@ -314,7 +314,7 @@ class _Lowering:
             if buffer != NO_BUFFER:
                 self.last_reads[buffer] = len(self.steps)
             self.at_host.add(v)
-        self._append(Copy(v, buffer, is_inward))
+        self._append(PlannedCopy(v, buffer, is_inward))
 
     def _wait(self, host: Sequence[int]) -> None:
         values = tuple(v for v in host if v in self.at_host)

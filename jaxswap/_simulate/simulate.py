@@ -19,9 +19,9 @@ from jaxswap._graph.graph import Equation, Graph
 from jaxswap._schedule.instructions import Run, Schedule
 from jaxswap._simulate.kernels import (
     NO_BUFFER,
-    Copy,
     Fusion,
     Kernel,
+    PlannedCopy,
     Steps,
     Wait,
     is_fusible,
@@ -192,7 +192,7 @@ class _Play:
                     self.clock = begin + self.seconds[at]
                     self.stalls[at] = begin - started
                     self.starts[at] = begin
-                case Copy():
+                case PlannedCopy():
                     self.starts[at] = self.clock
                     self.seconds[at] = self.simulator.rates.launch_seconds
                     self.clock += self.seconds[at]
@@ -217,7 +217,7 @@ class _Play:
             seconds=float(max(self.clock, *self.lanes)),
         )
 
-    def _copy(self, at: int, copy: Copy) -> None:
+    def _copy(self, at: int, copy: PlannedCopy) -> None:
         lane = int(copy.is_inward)
         begin = max(self.clock, self.lanes[lane])
         if copy.is_inward:
@@ -245,7 +245,7 @@ class _Play:
         freed = np.array(self.steps.last_reads, np.int64)
         leaving: dict[int, tuple[int, int]] = {}
         for at, step in enumerate(self.steps.steps):
-            if isinstance(step, Copy) and not step.is_inward:
+            if isinstance(step, PlannedCopy) and not step.is_inward:
                 is_forward = at < self.steps.forward_count
                 end = self.steps.forward_count if is_forward else len(self.starts)
                 leaving[step.value] = (step.buffer, end - 1)
@@ -262,7 +262,7 @@ class _Play:
         change = np.zeros(len(self.steps.steps) + 1, np.int64)
         for at, step in enumerate(self.steps.steps):
             made = step.makes if isinstance(step, Kernel) else ()
-            if isinstance(step, Copy) and step.is_inward:
+            if isinstance(step, PlannedCopy) and step.is_inward:
                 made = (step.buffer,)
             for b in made:
                 if not self.steps.is_fixed[b]:

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from jaxswap._simulate.kernels import Copy, Kernel, Steps
+from jaxswap._simulate.kernels import Kernel, PlannedCopy, Steps
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,17 +76,17 @@ class Timeline:
 
     @property
     def compute_seconds(self) -> float:
-        """Seconds of computation, replays included."""
+        """Seconds of computation, recomputations included."""
         return float(self.seconds_of.sum())
 
     @property
     def recompute_seconds(self) -> float:
-        """Seconds of replays."""
+        """Seconds of recomputations."""
         return float(
             sum(
                 seconds
                 for step, seconds in zip(self.steps.steps, self.seconds_of, strict=True)
-                if isinstance(step, Kernel) and step.is_replay
+                if isinstance(step, Kernel) and step.is_recomputed
             )
         )
 
@@ -106,6 +106,6 @@ class Timeline:
             if isinstance(step, Kernel):
                 for b in step.makes:
                     made[b] = at
-            elif isinstance(step, Copy) and step.is_inward:
+            elif isinstance(step, PlannedCopy) and step.is_inward:
                 made[step.buffer] = at
         return made

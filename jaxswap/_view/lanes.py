@@ -77,7 +77,7 @@ def spans_of(timeline: Timeline) -> list[Span]:
             is_forward = at < timeline.steps.forward_count
             kind = "forward" if is_forward else "backward"
             took = float(timeline.seconds_of[at])
-            kind = "recompute" if step.is_replay else kind
+            kind = "recompute" if step.is_recomputed else kind
             _append(found, Span(kind, begin, took), least)
     for copy in timeline.transfers:
         kind = "in" if copy.is_inward else "out"

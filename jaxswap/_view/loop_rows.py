@@ -64,10 +64,10 @@ def _rows_of_loop(at: int, loop: Loop) -> Iterator[LoopRow]:
     schedule, swapped = schedule_body(graph, loop.actions)
     given = {*graph.arguments} - {*graph.carried}
     stored = {v for v in schedule.device_residuals if v not in given}
-    replays = {
+    recomputations = {
         v
         for step in schedule.backward
-        if getattr(step, "is_replay", False)
+        if getattr(step, "is_recomputed", False)
         for eqn in (graph.equations[step.equation],)  # type: ignore[union-attr]
         if eqn.is_heavy
         for v in eqn.outputs
@@ -79,7 +79,7 @@ def _rows_of_loop(at: int, loop: Loop) -> Iterator[LoopRow]:
             action = Action.OFFLOAD
         elif value.index in stored and value.nbytes:
             action = Action.KEEP
-        elif value.index in replays:
+        elif value.index in recomputations:
             action = Action.RECOMPUTE
         else:
             continue

@@ -35,7 +35,7 @@ _GRAY = "#7f7f7f"
 _METHODS = "#0072b2 #e69f00 #009e73 #cc79a7 #56b4e9 #d55e00 #000000 #8c6d31".split()
 _MARKERS = "osD^vPXd"
 
-Point = tuple[float, float]
+Mark = tuple[float, float]
 
 
 def plot_plan(plan: Plan, path: str | os.PathLike[str] | None = None) -> Figure:
@@ -73,11 +73,11 @@ def plot_plan(plan: Plan, path: str | os.PathLike[str] | None = None) -> Figure:
 
 
 def plot_pareto(
-    plans_or_points: Iterable[Plan] | Mapping[str, Sequence[Point | Plan]],
+    plans_or_points: Iterable[Plan] | Mapping[str, Sequence[Mark | Plan]],
     path: str | os.PathLike[str] | None = None,
     *,
-    plain: Point | None = None,
-    bound: Sequence[Point] = (),
+    plain: Mark | None = None,
+    bound: Sequence[Mark] = (),
 ) -> Figure:
     """Draw step time against device memory, one line for each method.
 
@@ -122,7 +122,7 @@ def plot_pareto(
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     ax = figure.subplots()
 
-    def draw(points: Sequence[Point], style: str, **more: Any) -> None:
+    def draw(points: Sequence[Mark], style: str, **more: Any) -> None:
         xs, ys = [b / nbytes for b, _ in points], [s / seconds for _, s in points]
         ax.plot(xs, ys, style, **more)
 
@@ -228,9 +228,9 @@ def _draw_lanes(ax: Axes, legend: Axes, plan: Plan, seconds: float) -> None:
     legend.legend(handles=handles, loc="center left", frameon=False, fontsize=9)
 
 
-def _feasible(found: Iterable[Point | Plan]) -> list[Point]:
+def _feasible(found: Iterable[Mark | Plan]) -> list[Mark]:
     """Points that can be drawn, by memory."""
-    points: list[Point] = []
+    points: list[Mark] = []
     for item in found:
         if not isinstance(item, Plan):
             points.append((float(item[0]), float(item[1])))

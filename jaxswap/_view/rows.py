@@ -16,7 +16,7 @@ from jaxswap._base.units import format_bytes, format_seconds
 from jaxswap._graph.graph import Value
 from jaxswap._plans.plan import Plan, Row
 from jaxswap._search.candidates import find_candidates
-from jaxswap._simulate.kernels import NO_BUFFER, Copy, Kernel, Wait
+from jaxswap._simulate.kernels import NO_BUFFER, Kernel, PlannedCopy, Wait
 from jaxswap._simulate.timeline import Timeline, Transfer
 
 AT_ONCE = 0.01
@@ -45,7 +45,7 @@ def rows_of(plan: Plan) -> tuple[Row, ...]:
     Returns:
         One row for each large buffer of the forward pass and for each other value
         that is swapped, in the order of the program. An equation with several results
-        has its whole replay in the row of each.
+        has its whole recomputation in the row of each.
     """
     facts = _Facts(plan)
     return tuple(facts.row(v) for v in _decided(plan))
@@ -109,7 +109,7 @@ class _Facts:
         self.buffers: dict[int, list[int]] = {}
         for b, v in enumerate(self.steps.values):
             self.buffers.setdefault(v, []).append(b)
-        self.reads, self.replays = self._kernels()
+        self.reads, self.recomputations = self._kernels()
         self.transfers: dict[int, list[Transfer]] = {}
         for transfer in self.timeline.transfers:
             self.transfers.setdefault(transfer.value, []).append(transfer)
@@ -118,9 +118,11 @@ class _Facts:
     @functools.cached_property
     def alone(self) -> dict[int, tuple[float, tuple[int, ...]]]:
         """Seconds of each equation and the values it is made of, all kept."""
-        steps = self.plan.kept.steps
+        steps = self.plan.all_kept.steps
         found: dict[int, tuple[float, tuple[int, ...]]] = {}
-        for step, seconds in zip(steps.steps, self.plan.kept.seconds_of, strict=True):
+        for step, seconds in zip(
+            steps.steps, self.plan.all_kept.seconds_of, strict=True
+        ):
             if isinstance(step, Kernel):
                 sources = tuple(steps.values[b] for b in step.reads)
                 found.setdefault(step.equation, (float(seconds), sources))
@@ -132,8 +134,8 @@ class _Facts:
         if outcome is Outcome.OFFLOAD:
             seconds = sum(t.seconds for t in self.transfers[v])
         elif outcome is Outcome.RECOMPUTE:
-            replays = self.replays[self.producers[v].index]
-            seconds = self.timeline.seconds_of[replays].sum()
+            recomputations = self.recomputations[self.producers[v].index]
+            seconds = self.timeline.seconds_of[recomputations].sum()
         return Row(
             value=self.plan.graph.values[v],
             action=self.plan.actions[v],
@@ -145,7 +147,7 @@ class _Facts:
     def outcome(self, v: int) -> Outcome:
         if v in self.transfers:
             return Outcome.OFFLOAD
-        if v in self.producers and self.producers[v].index in self.replays:
+        if v in self.producers and self.producers[v].index in self.recomputations:
             return Outcome.RECOMPUTE
         boundary = self.steps.forward_count
         for b in self.buffers.get(v, ()):
@@ -155,23 +157,23 @@ class _Facts:
         return Outcome.DROP
 
     def _kernels(self) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
-        """Step that read each value, and those that replay each equation."""
+        """Step that read each value, and those that recompute each equation."""
         reads: dict[int, list[int]] = {}
-        replays: dict[int, list[int]] = {}
+        recomputations: dict[int, list[int]] = {}
         for at, step in enumerate(self.steps.steps):
             if isinstance(step, Kernel):
                 for b in step.reads:
                     reads.setdefault(self.steps.values[b], []).append(at)
-                if step.is_replay:
-                    replays.setdefault(step.equation, []).append(at)
-        return reads, replays
+                if step.is_recomputed:
+                    recomputations.setdefault(step.equation, []).append(at)
+        return reads, recomputations
 
     def _why(self, v: int, outcome: Outcome, seconds: float) -> str:
         match outcome:
             case Outcome.OFFLOAD:
                 return self._why_swapped(v)
             case Outcome.RECOMPUTE:
-                return self._why_replayed(v, seconds)
+                return self._why_recomputed(v, seconds)
             case Outcome.KEEP:
                 return self._why_kept(v)
         return self._why_dropped(v)
@@ -191,16 +193,16 @@ class _Facts:
         return f"copies ({took}) run beside {work} of work"
 
     def _instead(self, v: int) -> str:
-        """What the replay of a swapped value would cost."""
+        """What the recomputation of a swapped value would cost."""
         eqn = self.producers[v]
         if eqn.is_backward:
-            return "no replay of backward values"
+            return "no recomputation of backward values"
         if not eqn.is_pure:
             return "its operation must not run twice"
         seconds, sources = self.alone.get(eqn.index, (0.0, ()))
         more = len(self._missing(sources))
         others = f" + {more} more" if more else ""
-        return f"a replay takes {format_seconds(seconds)}{others}"
+        return f"a recomputation takes {format_seconds(seconds)}{others}"
 
     def _missing(self, values: Iterable[int]) -> set[int]:
         """Equations to be run again before the backward pass can read some values."""
@@ -217,19 +219,19 @@ class _Facts:
         return found
 
     def _is_at_hand(self, v: int) -> bool:
-        """Whether the backward pass has a value without a replay."""
+        """Whether the backward pass has a value without a recomputation."""
         if self.plan.graph.values[v].is_argument:
             return True
         return self.outcome(v) in (Outcome.KEEP, Outcome.OFFLOAD)
 
-    def _why_replayed(self, v: int, seconds: float) -> str:
-        replays = self.replays[self.producers[v].index]
+    def _why_recomputed(self, v: int, seconds: float) -> str:
+        recomputations = self.recomputations[self.producers[v].index]
         took = format_seconds(seconds)
         boundary = self.steps.forward_count
         if all(self.made[b] >= boundary for b in self.buffers.get(v, ())):
             return f"made in the backward pass alone, in {took}"
         copies = f"copies would take {_sum(self._both_copies(v))}"
-        times = f" {len(replays)} times" if len(replays) > 1 else ""
+        times = f" {len(recomputations)} times" if len(recomputations) > 1 else ""
         return f"again{times} in {took}; {copies}"
 
     def _why_kept(self, v: int) -> str:
@@ -296,7 +298,7 @@ def stalls_of(timeline: Timeline) -> dict[int, float]:
         end = (transfer.end_seconds, transfer.value)
         if not transfer.is_inward:
             left[transfer.value] = end
-        elif isinstance(step, Copy) and step.buffer != NO_BUFFER:
+        elif isinstance(step, PlannedCopy) and step.buffer != NO_BUFFER:
             arrived[step.buffer] = end
     found: dict[int, float] = {}
     for at in np.flatnonzero(timeline.stalls):

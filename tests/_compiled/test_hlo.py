@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxswap._compiled.hlo import Instruction, Module, parse_arrays, parse_module
+from jaxswap._compiled.hlo import HloInstruction, Module, parse_arrays, parse_module
 
 # As JAX 0.10 and newer print it: tables of stack frames, then computations.
 TEXT = """\
@@ -63,7 +63,7 @@ def module() -> Module:
     return parse_module(TEXT)
 
 
-def instruction(module: Module, name: str) -> Instruction:
+def instruction(module: Module, name: str) -> HloInstruction:
     return module.entry.by_name[name]
 
 

@@ -14,7 +14,7 @@ from zoo import integers, normal, weight
 
 import jaxswap
 from jaxswap import KEEP, OFFLOAD, RECOMPUTE, Action, Value
-from jaxswap._schedule.policy import Default
+from jaxswap._schedule.default import Default
 
 Array = jax.Array
 

@@ -1,4 +1,4 @@
-"""In which order equations are issued, replays included."""
+"""In which order equations are issued, recomputations included."""
 
 from handmade import MIB, Builder, chain, results_of
 
@@ -54,7 +54,7 @@ def test_forward_pass_makes_what_is_to_be_stored() -> None:
     assert "slope" in primitives(graph, forward_entries(graph, stored=(slope,)))
 
 
-def test_replays_stand_right_before_their_first_use() -> None:
+def test_recomputations_stand_right_before_their_first_use() -> None:
     graph = chain(2)
     stored = results_of(graph, "dot")
     entries = backward_entries(graph, stored, NEVER_STALE, 0)
@@ -66,11 +66,11 @@ def test_replays_stand_right_before_their_first_use() -> None:
             *("slope", "mul", "dot", "dot"),
         ][: len(entries)]
     )
-    replays = [e.is_replay for e in entries]
-    assert replays[1:4] == [True, True, False]
+    recomputed = [e.is_recomputed for e in entries]
+    assert recomputed[1:4] == [True, True, False]
 
 
-def test_each_value_is_replayed_once_while_it_is_fresh() -> None:
+def test_each_value_is_recomputed_once_while_it_is_fresh() -> None:
     graph = chain(4)
     entries = backward_entries(graph, results_of(graph, "dot"), NEVER_STALE, 0)
     issued = primitives(graph, entries)
@@ -78,16 +78,16 @@ def test_each_value_is_replayed_once_while_it_is_fresh() -> None:
     assert issued.count("slope") == 4
 
 
-def test_large_cheap_value_is_replayed_again_after_a_long_gap() -> None:
+def test_large_cheap_value_is_recomputed_again_after_a_long_gap() -> None:
     b = Builder()
     x = b.argument()
     kept = b.run("dot", [x, x], MIB)
-    replayed = b.run("tanh", [kept], MIB)
-    g = b.run("mul", [b.cotangent(), replayed], MIB, is_backward=True)
+    recomputed = b.run("tanh", [kept], MIB)
+    g = b.run("mul", [b.cotangent(), recomputed], MIB, is_backward=True)
     for _ in range(5):
         g = b.run("dot", [g, x], MIB, is_backward=True)
-    g = b.run("mul", [g, replayed], MIB, is_backward=True)
-    graph = b.graph([replayed], [g])
+    g = b.run("mul", [g, recomputed], MIB, is_backward=True)
+    graph = b.graph([recomputed], [g])
     for stale_after, times in ((3, 2), (9, 1)):
         entries = backward_entries(graph, [kept], stale_after, large_bytes=MIB)
         assert primitives(graph, entries).count("tanh") == times
@@ -107,7 +107,7 @@ def test_views_go_with_their_reader() -> None:
     assert entries[1].reads == (w, other) or entries[1].reads == (other, w)
 
 
-def test_long_chain_of_replays_needs_no_deep_recursion() -> None:
+def test_long_chain_of_recomputations_needs_no_deep_recursion() -> None:
     graph = chain(3000, nbytes=MIB)
     entries = backward_entries(graph, (), NEVER_STALE, 0)
     assert primitives(graph, entries).count("tanh") == 3000

@@ -5,9 +5,10 @@ import itertools
 from handmade import MIB, Builder, chain, results_of
 
 from jaxswap._graph.graph import Action, Graph
+from jaxswap._schedule.default import Default
 from jaxswap._schedule.instructions import Barrier, Run, Schedule, SwapIn, SwapOut
 from jaxswap._schedule.issue import schedule
-from jaxswap._schedule.policy import LMS, Default
+from jaxswap._schedule.lms import LMS
 from jaxswap._schedule.timing import Timing
 
 
@@ -74,13 +75,13 @@ def test_weight_gradients_are_awaited_by_the_next_heavy_operation() -> None:
     graph = chain(6)
     actions = [Action.OFFLOAD] * len(graph.values)
     plan = schedule(graph, actions, Timing())
-    assert not [s for s in plan.backward if isinstance(s, Run) and s.is_replay]
+    assert not [s for s in plan.backward if isinstance(s, Run) and s.is_recomputed]
     barriers = [set(s.device) for s in plan.backward if isinstance(s, Barrier)]
     for gradient in graph.gradients[:-1]:
         assert any(gradient in device for device in barriers)
 
 
-def test_replay_inputs_pass_a_barrier_with_something_of_the_backward_pass() -> None:
+def test_recomputations_wait_in_a_barrier_for_the_backward_pass() -> None:
     b = Builder()
     x = b.argument(MIB)
     kept = b.run("dot", [x, x], MIB)
@@ -91,7 +92,7 @@ def test_replay_inputs_pass_a_barrier_with_something_of_the_backward_pass() -> N
     actions = [Action.KEEP] * len(graph.values)
     actions[again] = Action.RECOMPUTE
     plan = schedule(graph, actions, Timing())
-    at = next(i for i, s in enumerate(plan.backward) if s == Run(1, is_replay=True))
+    at = next(i for i, s in enumerate(plan.backward) if s == Run(1, is_recomputed=True))
     before = [s for s in plan.backward[:at] if isinstance(s, Barrier)]
     made_backward = {v for e in graph.equations if e.is_backward for v in e.outputs}
     assert any(kept in s.device and made_backward & set(s.device) for s in before)
@@ -149,12 +150,12 @@ def test_lms_never_recomputes_what_the_forward_pass_made() -> None:
     graph = chain(8)
     decision = LMS(1, 1).decide(graph)
     plan = schedule(graph, decision.actions, decision.timing)
-    replayed = {
+    recomputed = {
         graph.equations[s.equation].primitive
         for s in plan.backward
-        if isinstance(s, Run) and s.is_replay
+        if isinstance(s, Run) and s.is_recomputed
     }
-    assert replayed == {"slope"}
+    assert recomputed == {"slope"}
     assert swapped(plan) & set(results_of(graph, "tanh"))
 
 

@@ -9,9 +9,9 @@ from jaxswap._schedule.issue import issue
 from jaxswap._schedule.order import Order
 
 GRAPH = chain(4)
-REPLAYED = set(results_of(GRAPH, "tanh"))
+RECOMPUTED = set(results_of(GRAPH, "tanh"))
 ACTIONS = [
-    Action.RECOMPUTE if v.index in REPLAYED else Action.KEEP for v in GRAPH.values
+    Action.RECOMPUTE if v.index in RECOMPUTED else Action.KEEP for v in GRAPH.values
 ]
 ORDER = Order.of(GRAPH, ACTIONS, 6, 1)
 ENTRIES = ORDER.entries
@@ -37,17 +37,17 @@ def test_an_entry_is_quiet_while_all_that_it_reads_is_read_again() -> None:
             assert any(ORDER.last_use.get(v, -1) >= until for v in entry.makes)
 
 
-def test_replays_are_forward_entries_in_the_backward_pass() -> None:
+def test_recomputations_are_forward_entries_in_the_backward_pass() -> None:
     made = {
         v
-        for e, is_r in zip(ENTRIES, ORDER.is_replay, strict=True)
+        for e, is_r in zip(ENTRIES, ORDER.is_recomputed, strict=True)
         if is_r
         for v in e.makes
     }
-    assert REPLAYED & made
+    assert RECOMPUTED & made
     assert not any(
-        is_replay and not entry.is_backward
-        for entry, is_replay in zip(ENTRIES, ORDER.is_replay, strict=True)
+        is_recomputed and not entry.is_backward
+        for entry, is_recomputed in zip(ENTRIES, ORDER.is_recomputed, strict=True)
     )
 
 

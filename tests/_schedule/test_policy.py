@@ -9,7 +9,8 @@ from handmade import MIB, Builder, chain, results_of
 
 import jaxswap
 from jaxswap._graph.graph import Action, Graph, Value
-from jaxswap._schedule.policy import Default, as_policy
+from jaxswap._schedule.default import Default
+from jaxswap._schedule.policy import as_policy
 from jaxswap._schedule.timing import Distance
 
 

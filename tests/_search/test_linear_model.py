@@ -18,7 +18,7 @@ ITEM = Item(
     away=(),
     use=5,
     is_needed=True,
-    replay_seconds=None,
+    recompute_seconds=None,
     roots=(),
 )
 
@@ -33,7 +33,7 @@ def test_what_fits_stays() -> None:
     answer = solve(model(ITEM), 10)
     assert answer is not None
     assert answer.leaves.tolist() == [0]
-    assert answer.replays.tolist() == [0]
+    assert answer.recomputations.tolist() == [0]
     assert answer.extra_seconds == pytest.approx(0)
 
 
@@ -52,10 +52,10 @@ def test_value_leaves_for_nothing_where_the_link_is_fast() -> None:
 
 
 def test_value_is_computed_again_where_the_link_is_slow() -> None:
-    item = dataclasses.replace(ITEM, replay_seconds=0.5)
+    item = dataclasses.replace(ITEM, recompute_seconds=0.5)
     answer = solve(gap_only(0.0, item, rate=0.1), 5)
     assert answer is not None
-    assert answer.replays.tolist() == [1]
+    assert answer.recomputations.tolist() == [1]
     assert answer.extra_seconds == pytest.approx(0.5)
 
 
@@ -66,18 +66,18 @@ def test_computation_waits_where_nothing_else_helps() -> None:
     assert answer.extra_seconds > 5
 
 
-def test_replay_needs_its_root() -> None:
+def test_a_recomputation_needs_its_root() -> None:
     root = dataclasses.replace(ITEM, is_needed=False, use=5)
-    user = dataclasses.replace(ITEM, nbytes=20, replay_seconds=0.1, roots=(0,))
+    user = dataclasses.replace(ITEM, nbytes=20, recompute_seconds=0.1, roots=(0,))
     answer = solve(gap_only(0.0, root, user, rate=1e-3), 15)
     assert answer is not None
-    assert answer.replays.tolist() == [0, 1]
+    assert answer.recomputations.tolist() == [0, 1]
     assert answer.stays.tolist() == [1, 0]
 
 
-def test_runs_of_replays_can_be_limited() -> None:
+def test_runs_of_recomputations_can_be_limited() -> None:
     run = [
-        dataclasses.replace(ITEM, replay_seconds=0.1, roots=roots)
+        dataclasses.replace(ITEM, recompute_seconds=0.1, roots=roots)
         for roots in ((), (0,), (1,))
     ]
     tight = gap_only(0.0, *run, rate=1e-3)
@@ -85,16 +85,16 @@ def test_runs_of_replays_can_be_limited() -> None:
     limited = solve(tight, 5, depth=1)
     assert free is not None
     assert limited is not None
-    assert free.replays.tolist() == [1, 1, 1]
+    assert free.recomputations.tolist() == [1, 1, 1]
     assert limited.excess_bytes > 1
 
 
 def test_host_memory_limits_what_leaves() -> None:
-    items = (ITEM, dataclasses.replace(ITEM, replay_seconds=0.2))
+    items = (ITEM, dataclasses.replace(ITEM, recompute_seconds=0.2))
     answer = solve(gap_only(0.0, *items, rate=100.0), 5, host_limit_bytes=10)
     assert answer is not None
     assert answer.leaves.tolist() == [1, 0]
-    assert answer.replays.tolist() == [0, 1]
+    assert answer.recomputations.tolist() == [0, 1]
 
 
 def test_grounded_item_stays() -> None:
@@ -112,7 +112,7 @@ def test_excess_is_told_where_nothing_fits() -> None:
 
 
 def test_bound_is_below_what_was_found() -> None:
-    item = dataclasses.replace(ITEM, replay_seconds=0.5)
+    item = dataclasses.replace(ITEM, recompute_seconds=0.5)
     tight = gap_only(0.0, item, item, rate=0.1)
     answer = solve(tight, 15)
     assert answer is not None

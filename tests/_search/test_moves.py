@@ -96,7 +96,7 @@ def test_steps_to_save_memory_begin_with_what_is_alive_at_the_peak() -> None:
     assert set(changed) <= alive
 
 
-def test_steps_to_save_time_undo_replays() -> None:
+def test_steps_to_save_time_undo_recomputations() -> None:
     actions = list(CANDIDATES.fixed)
     tanh = results_of(GRAPH, "tanh")[3]
     dot = results_of(GRAPH, "dot")[3]

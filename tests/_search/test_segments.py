@@ -20,14 +20,14 @@ def test_each_heavy_entry_begins_a_segment() -> None:
     assert list(at) == sorted(at)
 
 
-def test_replays_belong_to_what_they_are_made_for() -> None:
+def test_recomputations_belong_to_what_they_are_made_for() -> None:
     actions = [Action.RECOMPUTE] * len(GRAPH.values)
     draft = SEARCH.arranger.arrange(actions, 0)
     at = SEARCH.segments.of_entries(draft.entries)
     behind = [i for i, e in enumerate(draft.entries) if e.is_backward]
     first = next(i for i in behind if draft.entries[i].is_heavy)
-    assert draft.entries[first].is_replay
-    own = next(i for i in behind if not draft.entries[i].is_replay)
+    assert draft.entries[first].is_recomputed
+    own = next(i for i in behind if not draft.entries[i].is_recomputed)
     assert at[first] >= at[own]
     assert list(at) == sorted(at)
 
@@ -41,7 +41,7 @@ def test_items_lie_idle_from_their_last_use_to_the_backward_pass() -> None:
     assert [last for _, last in gaps] == sorted((e for _, e in gaps), reverse=True)
 
 
-def test_items_know_what_their_replay_reads() -> None:
+def test_items_know_what_their_recomputation_reads() -> None:
     z, h = results_of(GRAPH, "dot")[2], results_of(GRAPH, "tanh")[2]
     position = {v: i for i, v in enumerate(SEARCH.values)}
     item = SEARCH.model.items[position[h]]
@@ -53,11 +53,11 @@ def test_items_know_what_their_replay_reads() -> None:
 def test_shares_are_rounded_to_actions() -> None:
     count = len(SEARCH.values)
     needed = [item.is_needed for item in SEARCH.model.items]
-    leaves, replays, stays = np.zeros(count), np.zeros(count), np.zeros(count)
+    leaves, recomputations, stays = np.zeros(count), np.zeros(count), np.zeros(count)
     first, second, third = [i for i in range(count) if needed[i]][:3]
-    leaves[first], replays[second] = 0.9, 0.8
+    leaves[first], recomputations[second] = 0.9, 0.8
     actions = actions_of(
-        SEARCH.candidates, SEARCH.values, leaves, replays, stays, needed
+        SEARCH.candidates, SEARCH.values, leaves, recomputations, stays, needed
     )
     assert actions[SEARCH.values[first]] is Action.OFFLOAD
     assert actions[SEARCH.values[second]] is Action.RECOMPUTE

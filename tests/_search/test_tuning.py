@@ -10,7 +10,8 @@ from handmade_plans import H100, busy
 
 from jaxswap._gpu.target import rates_of
 from jaxswap._graph.graph import Action, Graph
-from jaxswap._schedule.policy import LMS, Decision
+from jaxswap._schedule.decision import Decision
+from jaxswap._schedule.lms import LMS
 from jaxswap._schedule.timing import Timing
 from jaxswap._search.limits import Limits
 from jaxswap._search.measured import Measured

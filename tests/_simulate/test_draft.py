@@ -9,10 +9,12 @@ import pytest
 from handmade import GB, MIB, Builder, chain, products, rates
 
 from jaxswap._graph.graph import Action, Graph
+from jaxswap._schedule.decision import Decision
+from jaxswap._schedule.default import Default
 from jaxswap._schedule.entries import entries_of
 from jaxswap._schedule.instructions import Barrier, Return, Swap
 from jaxswap._schedule.issue import schedule
-from jaxswap._schedule.policy import LMS, Decision, Default
+from jaxswap._schedule.lms import LMS
 from jaxswap._schedule.timing import Timing
 from jaxswap._simulate.draft import (
     ORDERS_KEPT,
@@ -212,15 +214,19 @@ def test_following_a_policy_keeps_its_staleness() -> None:
     graph = b.graph([made], [g])
     arranger = Arranger(graph, rates(), GB)
 
-    def replays(threshold: int, min_bytes: int = GB) -> int:
+    def recomputations(threshold: int, min_bytes: int = GB) -> int:
         timing = Timing(swapout_threshold=threshold, min_bytes=min_bytes)
         actions = tuple(actions_of(graph, again=(fused,)))
         draft = arranger.follow(Decision(actions, timing))
         assert draft.staleness == (2 * threshold, min_bytes)
-        return sum(entry.is_replay for entry in draft.entries)
+        return sum(entry.is_recomputed for entry in draft.entries)
 
     # Four products lie between the uses of `tanh`.
-    assert [replays(1), replays(2), replays(1, GB + 1)] == [2, 1, 1]
+    assert [recomputations(1), recomputations(2), recomputations(1, GB + 1)] == [
+        2,
+        1,
+        1,
+    ]
 
 
 def test_steps_belong_to_the_entry_that_issues_next() -> None:

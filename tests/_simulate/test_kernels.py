@@ -7,9 +7,9 @@ from jaxswap._graph.graph import Graph
 from jaxswap._schedule.instructions import Barrier, Schedule, SwapIn, SwapOut
 from jaxswap._simulate.kernels import (
     NO_BUFFER,
-    Copy,
     Fusion,
     Kernel,
+    PlannedCopy,
     Steps,
     Wait,
     lower,
@@ -140,8 +140,8 @@ def test_swapped_value_is_a_buffer_and_returns_as_another() -> None:
     total, g, gradient = 3, 5, 7
     steps = lowered(graph, by_hand([0, 1, SwapOut(fused), 2], [3, SwapIn(fused), 4, 5]))
     assert steps.values == (made, fused, total, g, fused, gradient)
-    copies = [step for step in steps.steps if isinstance(step, Copy)]
-    assert copies == [Copy(fused, 1, False), Copy(fused, 4, True)]
+    copies = [step for step in steps.steps if isinstance(step, PlannedCopy)]
+    assert copies == [PlannedCopy(fused, 1, False), PlannedCopy(fused, 4, True)]
     assert kernels(steps)[2] == (2, (1,), (2,))
     assert kernels(steps)[-1] == (5, (3, 4), (5,))
     unswapped = lowered(graph, by_hand([0, 1, 2], [3, 4, 5]))
@@ -158,12 +158,12 @@ def test_value_behind_a_barrier_is_a_buffer_in_that_pass_alone() -> None:
     assert kernels(behind)[-1] == (5, (2, 3), (4,))
 
 
-def test_replayed_value_has_a_buffer_of_its_own() -> None:
+def test_recomputed_value_has_a_buffer_of_its_own() -> None:
     graph = products(2)
     steps = lowered(graph, by_hand([0, 1], [2, 0, 3]))
     assert steps.values == (1, 2, 4, 1, 5)
-    replays = [s.is_replay for s in steps.steps if isinstance(s, Kernel)]
-    assert replays == [False, False, False, True, False]
+    recomputations = [s.is_recomputed for s in steps.steps if isinstance(s, Kernel)]
+    assert recomputations == [False, False, False, True, False]
     assert kernels(steps)[-1] == (3, (2, 3), (4,))
 
 
@@ -261,8 +261,8 @@ def test_view_of_an_argument_is_copied_from_no_buffer() -> None:
     graph = b.graph([product], [g])
     steps = lowered(graph, by_hand([0, SwapOut(view), 1], [SwapIn(view), 2]))
     assert steps.values == (product, view, g)
-    assert steps.steps[0] == Copy(view, NO_BUFFER, False)
-    assert steps.steps[2] == Copy(view, 1, True)
+    assert steps.steps[0] == PlannedCopy(view, NO_BUFFER, False)
+    assert steps.steps[2] == PlannedCopy(view, 1, True)
     assert kernels(steps)[-1] == (2, (1,), (2,))
 
 
@@ -275,7 +275,7 @@ def test_swapped_view_makes_a_buffer_of_what_it_looks_at() -> None:
     graph = b.graph([total])
     steps = lowered(graph, by_hand([0, 1, 2, SwapOut(view), 3]))
     assert steps.values == (made, fused, total)
-    assert steps.steps[2] == Copy(view, 1, False)
+    assert steps.steps[2] == PlannedCopy(view, 1, False)
 
 
 def test_copy_is_awaited_once_and_only_after_it_began() -> None:

@@ -24,7 +24,7 @@ from jaxswap._schedule.instructions import (
 from jaxswap._schedule.issue import schedule
 from jaxswap._schedule.timing import Timing
 from jaxswap._simulate.draft import Arranger
-from jaxswap._simulate.kernels import NO_BUFFER, Copy, Kernel, Wait
+from jaxswap._simulate.kernels import NO_BUFFER, Kernel, PlannedCopy, Wait
 from jaxswap._simulate.simulate import Simulator
 from jaxswap._simulate.timeline import Timeline
 
@@ -209,24 +209,24 @@ def test_fused_kernel_is_charged_for_the_buffers_that_it_is_made_of() -> None:
     assert seconds(b, launch_seconds=1.0) == pytest.approx(expected + launches)
 
 
-def test_replays_of_a_chain_are_charged_as_a_chain() -> None:
+def test_recomputations_of_a_chain_are_charged_as_a_chain() -> None:
     graph = products(4)
 
-    def replayed(*values: int) -> tuple[float, float]:
+    def recomputed(*values: int) -> tuple[float, float]:
         actions = [Action.KEEP] * len(graph.values)
         for v in values:
             actions[v] = Action.RECOMPUTE
         timeline = play(graph, schedule(graph, actions, Timing()))
         return timeline.recompute_seconds, timeline.seconds
 
-    assert replayed() == (0, 8)
-    assert replayed(2) == (1, 9)
-    assert replayed(1, 2, 3) == (3, 11)
+    assert recomputed() == (0, 8)
+    assert recomputed(2) == (1, 9)
+    assert recomputed(1, 2, 3) == (3, 11)
     # The fourth value, which the backward pass reads first, needs the three before.
-    assert replayed(1, 2, 3, 4) == (4, 12)
+    assert recomputed(1, 2, 3, 4) == (4, 12)
 
 
-def test_replayed_chain_holds_all_its_values() -> None:
+def test_recomputed_chain_holds_all_its_values() -> None:
     graph = products(3)
     kept = play(graph, by_hand([0, 1, 2], [3, 4, 5]))
     # Value 1 is held up to the end, value 2 up to step 4, which reads it and makes one
@@ -281,7 +281,7 @@ def recount(graph: Graph, timeline: Timeline) -> list[int]:
         if isinstance(step, Kernel):
             for buffer in (*step.reads, *step.makes):
                 held[buffer].add(at)
-        elif isinstance(step, Copy):
+        elif isinstance(step, PlannedCopy):
             if step.buffer != NO_BUFFER:
                 held[step.buffer].add(at)
             if not step.is_inward:

@@ -4,18 +4,18 @@ import dataclasses
 
 import numpy as np
 
-from jaxswap._simulate.kernels import Copy, Kernel, Steps, Wait
+from jaxswap._simulate.kernels import Kernel, PlannedCopy, Steps, Wait
 from jaxswap._simulate.timeline import Timeline, Transfer
 
 STEPS = Steps(
     steps=(
-        Kernel(0, is_replay=False, reads=(), makes=(0,)),
-        Copy(0, 0, is_inward=False),
-        Kernel(1, is_replay=False, reads=(0,), makes=(1,)),
+        Kernel(0, is_recomputed=False, reads=(), makes=(0,)),
+        PlannedCopy(0, 0, is_inward=False),
+        Kernel(1, is_recomputed=False, reads=(0,), makes=(1,)),
         Wait((0,)),
-        Copy(0, 2, is_inward=True),
-        Kernel(1, is_replay=True, reads=(), makes=(3,)),
-        Kernel(2, is_replay=False, reads=(2, 3), makes=(4,)),
+        PlannedCopy(0, 2, is_inward=True),
+        Kernel(1, is_recomputed=True, reads=(), makes=(3,)),
+        Kernel(2, is_recomputed=False, reads=(2, 3), makes=(4,)),
     ),
     forward_count=4,
     values=(0, 1, 0, 1, 2),
@@ -60,7 +60,7 @@ def test_program_without_steps_holds_what_the_caller_holds() -> None:
     assert (empty.compute_seconds, empty.stall_seconds) == (0, 0)
 
 
-def test_time_is_computation_replays_among_it_and_stalls() -> None:
+def test_time_is_computation_recomputations_among_it_and_stalls() -> None:
     assert TIMELINE.compute_seconds == 2 + 3 + 1 + 4
     assert TIMELINE.recompute_seconds == 1
     assert TIMELINE.stall_seconds == 13 - 10

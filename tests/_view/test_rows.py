@@ -83,14 +83,16 @@ def test_swapped_value_costs_its_copies_and_tells_what_hides_them() -> None:
     assert row.why == work
 
 
-def test_swapped_value_that_is_waited_for_tells_what_a_replay_would_take() -> None:
+def test_swapped_value_that_is_waited_for_tells_what_a_recomputation_would_take() -> (
+    None
+):
     plan = mixed_plan(SLOW_LINK)
     v = results_of(plan.graph, "tanh")[1]
     row = row_of(plan, v)
     assert row.stall_seconds == pytest.approx(plan.timeline.stall_seconds)
     assert row.stall_seconds > 0
     alone = row_of(mixed_plan(), results_of(plan.graph, "tanh")[2]).seconds
-    waited = f"waited {format_seconds(row.stall_seconds)}; a replay takes "
+    waited = f"waited {format_seconds(row.stall_seconds)}; a recomputation takes "
     assert row.why == f"{waited}{format_seconds(alone)} + 1 more"
 
 
@@ -113,7 +115,7 @@ def test_stalls_count_for_the_value_that_is_waited_for() -> None:
     assert stalls_of(mixed_plan().timeline) == {}
 
 
-def test_recomputed_value_costs_its_replay() -> None:
+def test_recomputed_value_costs_its_recomputation() -> None:
     plan = mixed_plan()
     row = row_of(plan, results_of(plan.graph, "tanh")[2])
     assert row.seconds == pytest.approx(plan.timeline.recompute_seconds)
@@ -168,17 +170,19 @@ def test_swapped_value_of_the_backward_pass_has_a_row() -> None:
     assert [row.value.index for row in rows_of(plan)] == [first]
     assert outcomes_of(plan)[first] is Outcome.OFFLOAD
     slow = plan_of(graph, {first: Action.OFFLOAD}, target=SLOW_LINK)
-    assert row_of(slow, first).why.endswith("no replay of backward values")
+    assert row_of(slow, first).why.endswith("no recomputation of backward values")
 
 
 def test_rows_of_a_found_plan_add_up() -> None:
     plan = found_plan(220 * MIB)
     rows, timeline = rows_of(plan), plan.timeline
     outcomes = outcomes_of(plan)
-    replays = [r for r in rows if outcomes[r.value.index] is Outcome.RECOMPUTE]
+    recomputations = [r for r in rows if outcomes[r.value.index] is Outcome.RECOMPUTE]
     swaps = [r for r in rows if outcomes[r.value.index] is Outcome.OFFLOAD]
-    assert replays or swaps
-    assert sum(r.seconds for r in replays) <= timeline.recompute_seconds * (1 + 1e-9)
+    assert recomputations or swaps
+    assert sum(r.seconds for r in recomputations) <= timeline.recompute_seconds * (
+        1 + 1e-9
+    )
     copied = sum(t.seconds for t in timeline.transfers)
     assert sum(r.seconds for r in swaps) == pytest.approx(copied)
 

@@ -1,0 +1,29 @@
+"""What a policy is, and what it says of a program."""
+
+import dataclasses
+from typing import Protocol, runtime_checkable
+
+from jaxswap._graph.graph import Action, Graph
+from jaxswap._schedule.timing import Timing
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """What a policy says of one traced program.
+
+    Attributes:
+        actions: One for each value of the graph, by index.
+        timing: When copies start.
+    """
+
+    actions: tuple[Action, ...]
+    timing: Timing
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Anything that decides on a graph."""
+
+    def decide(self, graph: Graph) -> Decision:
+        """Return the action of each value, and when copies start."""
+        ...

@@ -1,0 +1,114 @@
+"""The policy that `jaxswap.offload` follows where nothing else is asked for."""
+
+import dataclasses
+
+from jaxswap._graph.graph import Action, Graph
+from jaxswap._schedule.decision import Decision
+from jaxswap._schedule.timing import Timing
+
+SHORT_COPY_BYTES = 1 << 14
+"""Copies below this are all latency: such a carry stays on the device."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Default:
+    """Swap results of heavy operations, recompute what is cheap, keep what is small.
+
+    A cheap value is recomputed if everything large that it needs is there for the
+    backward pass anyway, or if it needs no more than one large value. Otherwise (the
+    sum of a residual connection, say) it is swapped itself. A value that lies idle
+    inside the forward pass (a skip connection) is swapped too and serves both passes
+    from one host copy: Imai et al. 2018, "swapping inside forward propagation".
+
+    Small values stay on the device, but for those that the forward pass itself has
+    no use for: these are put off until the backward pass asks for them.
+
+    Of a loop, the carry is swapped in each iteration and the rest of the body is
+    computed again, so that device memory does not grow with the trip count.
+
+    Attributes:
+        min_bytes: Values smaller than this are small.
+        min_share: So are values smaller than this share of the largest heavy result.
+        skip_distance: A value used in the forward pass more than this many heavy
+            operations after it is made counts as a skip connection.
+    """
+
+    min_bytes: int = 1 << 20
+    min_share: float = 1 / 32
+    skip_distance: int = 6
+
+    def decide(self, graph: Graph) -> Decision:
+        """See the class."""
+        if graph.is_body:
+            return Decision(self._of_body(graph), Timing())
+        actions = [Action.KEEP] * len(graph.values)
+        roots: dict[int, frozenset[int]] = {}
+        executed = graph.ancestors(graph.outputs)
+        needed = self._needed_anyway(graph)
+        skips = self._skips(graph)
+        min_bytes = self._min_bytes(graph)
+        for eqn in graph.equations:
+            if eqn.is_backward:
+                continue
+            large = frozenset().union(*(roots.get(v, frozenset()) for v in eqn.inputs))
+            is_worth_recomputing = eqn.is_cheap and (len(large) <= 1 or large <= needed)
+            for v in eqn.outputs:
+                if graph.values[v].nbytes < min_bytes:
+                    if eqn.index not in executed and eqn.is_cheap and not large:
+                        actions[v] = Action.RECOMPUTE
+                    continue
+                if is_worth_recomputing and v not in skips:
+                    actions[v], roots[v] = Action.RECOMPUTE, large
+                else:
+                    actions[v], roots[v] = Action.OFFLOAD, frozenset({v})
+        return Decision(tuple(actions), Timing(min_bytes=min_bytes))
+
+    def _of_body(self, graph: Graph) -> tuple[Action, ...]:
+        """Swap the carry, compute the rest again; keep it all if it is small."""
+        values = graph.values
+        producers = graph.producers()
+        stacked = sum(
+            values[v].nbytes
+            for v in graph.residuals()
+            if v in producers or v in graph.carried
+        )
+        if stacked * graph.trip_count < self.min_bytes:
+            return (Action.KEEP,) * len(values)
+        least = max(SHORT_COPY_BYTES, self.min_bytes // graph.trip_count)
+        actions = [Action.RECOMPUTE] * len(values)
+        for v in graph.carried:
+            is_large = values[v].nbytes >= least
+            actions[v] = Action.OFFLOAD if is_large else Action.KEEP
+        return tuple(actions)
+
+    def _min_bytes(self, graph: Graph) -> int:
+        sizes = (
+            graph.values[v].nbytes
+            for eqn in graph.equations
+            if eqn.is_heavy and not eqn.is_backward
+            for v in eqn.outputs
+        )
+        return max(self.min_bytes, int(self.min_share * max(sizes, default=0)))
+
+    def _needed_anyway(self, graph: Graph) -> set[int]:
+        """Large results of dear operations that the backward pass reads directly."""
+        producers = graph.producers()
+        return {
+            v for v in graph.residuals() if v in producers and not producers[v].is_cheap
+        }
+
+    def _skips(self, graph: Graph) -> set[int]:
+        """Forward values with a forward use far behind the point of their making."""
+        made: dict[int, int] = {}
+        found = set()
+        heavy_count = 0
+        live = graph.ancestors(graph.outputs)
+        for eqn in graph.equations:
+            if eqn.index not in live:
+                continue
+            heavy_count += eqn.is_heavy
+            for v in eqn.inputs:
+                if heavy_count - made.get(v, heavy_count) > self.skip_distance:
+                    found.add(v)
+            made.update(dict.fromkeys(eqn.outputs, heavy_count))
+        return found
