@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import gc
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from zoo import normal, weight
 
 import jaxswap
 from jaxswap import KEEP, OFFLOAD, RECOMPUTE, BudgetError, Plan, _planner
+from jaxswap._simulate.simulate import Simulator
 
 Struct = jax.ShapeDtypeStruct
 W, X = weight(16, 16), normal(64, 16)
@@ -711,3 +714,62 @@ def test_half_the_memory_of_a_deep_mlp_fits_as_predicted() -> None:
     assert abs(error) <= 0.05 * seen.device_bytes
     assert seen.exposed_bytes <= 0.05 * seen.swapped_bytes
     assert made.device_bytes == seen.device_bytes
+
+
+# --- what is done once ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [0, -3.0, float("nan"), "x", None, True])
+def test_search_seconds_that_cannot_be_meant_are_refused(seconds: Any) -> None:
+    with pytest.raises(ValueError, match=f"`search_seconds` is {seconds!r}"):
+        plan(loss, W, X, search_seconds=seconds)
+
+
+def test_keeping_everything_is_simulated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    play = Simulator.play
+
+    def noted(simulator: Simulator, schedule: Any) -> Any:
+        seen.append(schedule)
+        return play(simulator, schedule)
+
+    monkeypatch.setattr(Simulator, "play", noted)
+    first = plan(loss, W, X)
+    seen.clear()
+    made = plan(loss, W, X, budget=between(first, 0.9))
+    assert made.seconds >= made.plain.seconds
+    assert made.all_kept is made.plain
+    everything = made.arranger.all_kept.schedule
+    assert seen.count(everything) == 1
+
+
+def test_the_bound_of_the_search_reaches_the_plan() -> None:
+    """It lies above the seconds of keeping everything where that does not fit."""
+    layers = [Struct((1024, 1024), jnp.float32)] * 16
+    rows = Struct((16384, 1024), jnp.float32)
+
+    def deep(weights: Any, x: jax.Array) -> jax.Array:
+        for w in weights:
+            x = jnp.tanh(x @ w)
+        return jnp.sum(x**2)
+
+    free = plan(deep, layers, rows)
+    made = plan(deep, layers, rows, budget=between(free, 0.6), search_seconds=1.0)
+    assert made.plain.seconds < made.bound_seconds <= made.seconds
+
+
+def test_garbage_collection_and_the_environment_stay_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They belong to the whole process, in which other threads go on meanwhile."""
+    seen: set[tuple[bool, int]] = set()
+    play = Simulator.play
+
+    def noted(simulator: Simulator, schedule: Any) -> Any:
+        seen.add((gc.isenabled(), hash(tuple(sorted(os.environ.items())))))
+        return play(simulator, schedule)
+
+    monkeypatch.setattr(Simulator, "play", noted)
+    before = (gc.isenabled(), hash(tuple(sorted(os.environ.items()))))
+    plan(loss, W, X, budget=between(plan(loss, W, X), 0.9), search_seconds=0.3)
+    assert seen == {before}
