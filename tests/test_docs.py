@@ -7,7 +7,7 @@ import io
 import pathlib
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxswap
+import jaxswap.extend
 from jaxswap._cli.main import main
 from jaxswap._compat import refuse_wrong_jaxlib
 
@@ -113,6 +114,52 @@ def test_commands_exist(page: pathlib.Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_page_uses_no_riddle(page: pathlib.Path) -> None:
     assert not RIDDLES.findall(page.read_text())
+
+
+def terms() -> set[str]:
+    """Words that the glossary explains, in the singular."""
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    bold = " ".join(re.findall(r"^\* \*\*(.+?)\*\*:", text, re.MULTILINE))
+    return {word.removesuffix("s") for word in re.findall(r"\w+", bold.lower())}
+
+
+def classes(folder: str) -> Iterator[str]:
+    for path in sorted((ROOT / "jaxswap" / folder).glob("*.py")):
+        yield from re.findall(r"^class ([A-Z]\w+)", path.read_text(), re.MULTILINE)
+
+
+def unexplained(names: Iterable[str], explained: set[str]) -> list[str]:
+    """Names of classes of which the glossary has no word."""
+    split = {name: re.findall(r"[A-Z][a-z]+", name) for name in names}
+    return [
+        name
+        for name, words in split.items()
+        if not {word.lower().removesuffix("s") for word in words} & explained
+    ]
+
+
+# Words of everyday English, or of the library whose text is read.
+PLAIN = {"Answer", "Arranger", "Best", "Default", "Exact", "Found", "Refined", "Task"}
+PLAIN |= {"RecomputedSet", "Search", "Simulator"}
+PLAIN |= {"Absence", "Deadline", "Instant", "LMS", "Outcome", "Tried", "Fusion", "Wait"}
+
+
+@pytest.mark.parametrize(
+    "folder", ["_graph", "_schedule", "_simulate", "_search", "_plans", "_view"]
+)
+def test_glossary_explains_what_classes_are_called(folder: str) -> None:
+    assert not unexplained(set(classes(folder)) - PLAIN, terms())
+
+
+def test_glossary_explains_public_types() -> None:
+    public = vars(jaxswap) | vars(jaxswap.extend)
+    types = {name for name, value in public.items() if isinstance(value, type)}
+    names = {name for name in types if not name.endswith("Error")}
+    assert not unexplained(names - PLAIN, terms())
+
+
+def test_a_name_that_the_glossary_lacks_is_found() -> None:
+    assert unexplained(["Swap", "SwapIn", "Zebra"], {"swap"}) == ["Zebra"]
 
 
 WITH_CODE = [page for page in PAGES if code_blocks(page.read_text(), "python")]
