@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 import jax
 from jax.custom_derivatives import SymbolicZero
@@ -27,29 +27,30 @@ R = TypeVar("R")
 Scheduler = Callable[[Source], Machine]
 
 
+class OffloadOptions(TypedDict, total=False):
+    """The keywords that `jaxswap.offload` and its versions for Flax share.
+
+    For functions that pass them on: `**options: Unpack[OffloadOptions]`.
+    """
+
+    policy: Policy | Action | Callable[[Value], Action] | None
+    plan: Plan | None
+    budget: int | str | None
+    reserve: int | str
+    target: str | Target | None
+
+
+class _Options(OffloadOptions, total=False):
+    in_shardings: Any
+
+
 @overload
-def offload(
-    fn: Callable[P, R],
-    *,
-    policy: Policy | Action | Callable[[Value], Action] | None = None,
-    plan: Plan | None = None,
-    budget: int | str | None = None,
-    reserve: int | str = 0,
-    target: str | Target | None = None,
-    in_shardings: Any = None,
-) -> Callable[P, R]: ...
+def offload(fn: Callable[P, R], **options: Unpack[_Options]) -> Callable[P, R]: ...
 
 
 @overload
 def offload(
-    fn: None = None,
-    *,
-    policy: Policy | Action | Callable[[Value], Action] | None = None,
-    plan: Plan | None = None,
-    budget: int | str | None = None,
-    reserve: int | str = 0,
-    target: str | Target | None = None,
-    in_shardings: Any = None,
+    fn: None = None, **options: Unpack[_Options]
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 

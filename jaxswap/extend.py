@@ -33,6 +33,7 @@ from jaxswap._graph.graph import Equation as Equation
 from jaxswap._graph.graph import Graph as Graph
 from jaxswap._graph.graph import Loop as Loop
 from jaxswap._graph.graph import Value as Value
+from jaxswap._offload import OffloadOptions as OffloadOptions
 from jaxswap._schedule.decision import Decision as Decision
 from jaxswap._schedule.decision import Policy as Policy
 from jaxswap._schedule.instructions import Return as Return

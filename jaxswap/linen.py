@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, Unpack, overload
 
 import flax.linen as nn
 import jax
@@ -12,6 +12,7 @@ from flax.core.scope import CollectionFilter, PRNGSequenceFilter
 from flax.linen import transforms
 
 import jaxswap
+from jaxswap.extend import OffloadOptions
 
 # A module class, `functools.partial` of one, or a function of a module.
 Target = TypeVar("Target", bound=Callable[..., Any])
@@ -19,37 +20,20 @@ Target = TypeVar("Target", bound=Callable[..., Any])
 Policy = Any
 
 
+class _Options(OffloadOptions, total=False):
+    variables: CollectionFilter
+    rngs: PRNGSequenceFilter
+    static_argnums: int | Sequence[int]
+    methods: Sequence[str] | None
+
+
 @overload
-def offload(
-    module: Target,
-    /,
-    *,
-    policy: Policy = None,
-    plan: jaxswap.Plan | None = None,
-    budget: int | str | None = None,
-    reserve: int | str = 0,
-    target: str | jaxswap.Target | None = None,
-    variables: CollectionFilter = True,
-    rngs: PRNGSequenceFilter = True,
-    static_argnums: int | Sequence[int] = (),
-    methods: Sequence[str] | None = None,
-) -> Target: ...
+def offload(module: Target, /, **options: Unpack[_Options]) -> Target: ...
 
 
 @overload
 def offload(
-    module: None = None,
-    /,
-    *,
-    policy: Policy = None,
-    plan: jaxswap.Plan | None = None,
-    budget: int | str | None = None,
-    reserve: int | str = 0,
-    target: str | jaxswap.Target | None = None,
-    variables: CollectionFilter = True,
-    rngs: PRNGSequenceFilter = True,
-    static_argnums: int | Sequence[int] = (),
-    methods: Sequence[str] | None = None,
+    module: None = None, /, **options: Unpack[_Options]
 ) -> Callable[[Target], Target]: ...
 
 

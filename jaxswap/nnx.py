@@ -3,12 +3,13 @@
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 import jax
 from flax import nnx
 
 import jaxswap
+from jaxswap.extend import OffloadOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,29 +20,17 @@ Policy = Any
 _CONTEXT = "jaxswap.nnx.offload"
 
 
+class _Options(OffloadOptions, total=False):
+    static_argnums: int | Sequence[int]
+
+
 @overload
-def offload(
-    f: Callable[P, R],
-    *,
-    policy: Policy = None,
-    plan: jaxswap.Plan | None = None,
-    budget: int | str | None = None,
-    reserve: int | str = 0,
-    target: str | jaxswap.Target | None = None,
-    static_argnums: int | Sequence[int] = (),
-) -> Callable[P, R]: ...
+def offload(f: Callable[P, R], **options: Unpack[_Options]) -> Callable[P, R]: ...
 
 
 @overload
 def offload(
-    f: None = None,
-    *,
-    policy: Policy = None,
-    plan: jaxswap.Plan | None = None,
-    budget: int | str | None = None,
-    reserve: int | str = 0,
-    target: str | jaxswap.Target | None = None,
-    static_argnums: int | Sequence[int] = (),
+    f: None = None, **options: Unpack[_Options]
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 

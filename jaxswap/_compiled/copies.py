@@ -66,7 +66,16 @@ def find_copies(
     Returns:
         The copies of each computation in its execution order, the entry's last, as in
         the text.
+
+    Raises:
+        ValueError: If the module is not scheduled: what runs beside a copy is read off
+            the order of its instructions.
     """
+    if not module.is_scheduled:
+        raise ValueError(
+            f"`{module.name}` is not scheduled, so that nothing can be said of what "
+            "runs beside its copies: take the text of a compiled program."
+        )
     runs = runs_of(module)
     heaviness = _Heaviness(module)
     copies = []

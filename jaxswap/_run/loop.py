@@ -66,10 +66,10 @@ class Loops:
                 return _run_plain(plain, operands, perturbed)
             if scan.unroll != 1:
                 warnings.warn(
-                    f"a loop with unroll={scan.unroll} swaps or recomputes in its "
-                    "body, so it is not unrolled: XLA cannot compile unrolled loops "
-                    "that copy to the host.",
-                    stacklevel=2,
+                    f"the loop at {_compat.source_line(eqn)} with unroll={scan.unroll} "
+                    "swaps or recomputes in its body, so it is not unrolled: XLA "
+                    "cannot compile unrolled loops that copy to the host.",
+                    stacklevel=1,
                 )
             outputs, saved = body.run_forward(operands)
             types = [jax.typeof(x) for x in operands]

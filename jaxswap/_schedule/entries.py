@@ -89,7 +89,7 @@ def forward_entries(graph: Graph, stored: Collection[int]) -> tuple[Entry, ...]:
         is_wanted = eqn.index in wanted or not eqn.is_pure
         if eqn.is_backward or not is_wanted or eqn.outputs[0:1] in views:
             continue
-        entries.append(_entry(graph, eqn, views, is_backward=False))
+        entries.append(_entry(eqn, views, is_backward=False))
     return tuple(entries)
 
 
@@ -147,7 +147,7 @@ class _Backward:
             return
         stack = [eqn]
         while stack:
-            entry = _entry(self.graph, stack[-1], self.views, is_backward=True)
+            entry = _entry(stack[-1], self.views, is_backward=True)
             missing = next((v for v in entry.reads if self.is_missing(v)), None)
             if missing is None:
                 self._append(entry)
@@ -186,7 +186,6 @@ def _views(graph: Graph, fixed: Collection[int]) -> dict[tuple[int, ...], Equati
 
 
 def _entry(
-    graph: Graph,
     eqn: Equation,
     views: dict[tuple[int, ...], Equation],
     is_backward: bool,

@@ -152,7 +152,6 @@ def _table(plan: Plan) -> str:
     return (
         '<p class="quiet">Seconds are simulated.<span id="hint" hidden> '
         "Click a heading to sort.</span></p>"
-        ""
         '<input id="filter" type="search" placeholder="filter" aria-label="filter" '
         f'hidden><div class="wide"><table id="rows"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"

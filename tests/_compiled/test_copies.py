@@ -205,3 +205,9 @@ def test_given_labels_come_first() -> None:
     )
     (copy,) = find_copies(parse_module(text), {"s1": "given"})
     assert copy.label == "given"
+
+
+def test_of_a_program_that_is_not_scheduled_nothing_is_claimed() -> None:
+    module = parse_module(HEAD.replace(", is_scheduled=true", ""))
+    with pytest.raises(ValueError, match="`jit_f` is not scheduled"):
+        find_copies(module)
