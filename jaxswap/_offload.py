@@ -68,7 +68,7 @@ def offload(
 
     The backward pass reads values of the forward pass, and they hold device memory
     from one to the other. Here each of them is kept on the device, swapped to pinned
-    host memory, or computed again. Value and gradient stay the same. The copies are
+    host memory, or recomputed. Value and gradient stay the same. The copies are
     laid out between heavy operations (matrix products, convolutions), with barriers
     that make XLA start them early and finish them late enough to overlap.
 

@@ -59,7 +59,7 @@ def plan(
     """Decide what becomes of each forward value so that a training step fits a budget.
 
     Every large forward value is kept on the device, swapped to pinned host memory, or
-    computed again, so that the simulated step is as fast as can be while its device
+    recomputed, so that the simulated step is as fast as can be while its device
     memory stays within the budget at every point. The plan is then compiled for the
     GPU, which need not be there, and corrected by what the compiled program needs.
 

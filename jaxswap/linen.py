@@ -54,7 +54,7 @@ def offload(
     """Lifted version of `jaxswap.offload`, for a module where `nn.remat` would go.
 
     What the backward pass needs of the module's values is kept on the device, swapped
-    to host memory, or computed again. Parameters, their names, random numbers, mutable
+    to host memory, or recomputed. Parameters, their names, random numbers, mutable
     collections, values and gradients are those of the module as it was, so weights can
     be exchanged with it. (`nn.remat(Block)` names its instances `CheckpointBlock_0`;
     to go on with such weights, give the instances that name.)

@@ -139,7 +139,7 @@ class Imai2018:
 
 @dataclasses.dataclass(frozen=True)
 class FullRemat:
-    """Keep the arguments alone and compute everything again.
+    """Keep the arguments alone and recompute everything.
 
     `jax.checkpoint` around the whole function. Saves little: the values come alive
     again all at once, when the backward pass begins.
@@ -228,7 +228,7 @@ class SaveOnCpu:
 
 @dataclasses.dataclass(frozen=True)
 class DotsSaveable:
-    """Keep the results of heavy operations, compute the rest again.
+    """Keep the results of heavy operations, recompute the rest.
 
     `jax.checkpoint_policies.dots_saveable`, which does not count convolutions among
     them; here they are.
@@ -250,7 +250,7 @@ class DotsSaveable:
 
 @dataclasses.dataclass(frozen=True)
 class OffloadDots:
-    """Swap the results of heavy operations, compute the rest again, reload early.
+    """Swap the results of heavy operations, recompute the rest, swap in early.
 
     `jax.checkpoint_policies.offload_dot_with_no_batch_dims`. With it the compiler may
     start all copies back when the backward pass begins; here they start a few heavy
@@ -288,7 +288,7 @@ def _is_large(graph: Graph, v: int, min_bytes: int) -> bool:
 def _of_executed(
     graph: Graph, is_offloaded: Callable[[int], bool]
 ) -> tuple[Action, ...]:
-    """Offload some values; put off what the forward pass itself does not need."""
+    """Offload some values; recompute what the forward pass itself does not need."""
     executed = graph.ancestors(graph.outputs)
     actions = [Action.KEEP] * len(graph.values)
     for eqn in graph.equations:

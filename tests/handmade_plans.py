@@ -76,7 +76,7 @@ def plan_of(
 
 
 def mixed_plan(target: Target = H100, **more: Any) -> Plan:
-    """Eight layers: one result swapped, one computed again, the others kept."""
+    """Eight layers: one result swapped, one recomputed, the others kept."""
     graph = busy(chain(8))
     tanh = results_of(graph, "tanh")
     actions = {tanh[1]: Action.OFFLOAD, tanh[2]: Action.RECOMPUTE}

@@ -39,7 +39,7 @@ class Action(enum.Enum):
     OFFLOAD = "offload"
     """Moves to pinned host memory and comes back before the backward pass needs it."""
     RECOMPUTE = "recompute"
-    """Is thrown away and computed again from the values that were stored."""
+    """Is dropped and recomputed from the values that were stored."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,8 +119,8 @@ class Equation:
         body: What a loop executes in each iteration, or a `jax.checkpoint` once, as a
             program of its own.
         trip_count: How often.
-        is_put_off: Made of sums over a mesh of devices: it waits for the other devices,
-            so nothing else is to wait for it.
+        is_deferred: Made of sums over a mesh of devices. It waits for the other
+            devices, so nothing else should wait for it.
     """
 
     index: int
@@ -140,7 +140,7 @@ class Equation:
     inner_bytes: float = 0.0
     body: "Graph | None" = None
     trip_count: int = 1
-    is_put_off: bool = False
+    is_deferred: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """`Plan`: what becomes of each value of a program, and what that costs.
 
 A plan holds the traced program as plain data, so it can be shown, edited and simulated
-again where neither JAX nor the GPU is at hand.
+again without JAX and without the GPU.
 """
 
 import dataclasses
@@ -56,7 +56,7 @@ class Plan:
         signature: The arguments and the program that it fits.
         budget_bytes: The device memory it was planned for; `None` for none.
         reserve_bytes: The part of the budget that was set aside.
-        staleness: When recomputations are made again; see `Draft`.
+        staleness: When a recomputed value is recomputed once more; see `Draft`.
         host_budget_bytes: The pinned host memory it was planned for.
         bound_seconds: No plan is faster, as far as the planner's model can tell.
         correction_bytes: What compiled programs needed beyond the simulation.

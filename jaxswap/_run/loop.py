@@ -3,7 +3,7 @@
 `jax.lax.scan` keeps what its backward pass reads as one large array for each value,
 with a slice for every iteration. Swapping such an array when the loop has ended comes
 too late. So the body is traced as a program of its own, each of its values is kept,
-swapped or computed again in each iteration, and both passes become loops of ours:
+swapped or recomputed in each iteration, and both passes become loops of ours:
 
     forward     carry, what is to be swapped of the iteration before
                 -> start the copies to the host; run the body

@@ -47,7 +47,7 @@ class ByDistance:
         self.levels = _levels(order.entries)
 
     def swap_of(self, value: int, nbytes: int) -> Swap | None:
-        """Lay out the swap of one value, or `None` if it had better stay."""
+        """Lay out the swap of one value; `None` if that would not free memory."""
         order = self.order
         made = order.made.get(value)
         uses = [use for use in order.uses.get(value, ()) if made is None or use > made]

@@ -21,10 +21,10 @@ class Default:
     from one host copy: Imai et al. 2018, "swapping inside forward propagation".
 
     Small values stay on the device, but for those that the forward pass itself has
-    no use for: these are put off until the backward pass asks for them.
+    no use for: these are computed when the backward pass asks for them.
 
     Of a loop, the carry is swapped in each iteration and the rest of the body is
-    computed again, so that device memory does not grow with the trip count.
+    recomputed, so that device memory does not grow with the trip count.
 
     Attributes:
         min_bytes: Values smaller than this are small.
@@ -64,7 +64,7 @@ class Default:
         return Decision(tuple(actions), Timing(min_bytes=min_bytes))
 
     def _of_body(self, graph: Graph) -> tuple[Action, ...]:
-        """Swap the carry, compute the rest again; keep it all if it is small."""
+        """Swap the carry, recompute the rest; keep it all if it is small."""
         values = graph.values
         producers = graph.producers()
         stacked = sum(

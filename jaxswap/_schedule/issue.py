@@ -58,7 +58,7 @@ def schedule_body(
 
     Between its two passes lie other iterations. The loop itself swaps, and has brought
     back what the backward pass reads before that begins. What is the same in each
-    iteration is computed again rather than stored each time; so is what a loop inside
+    iteration is recomputed rather than stored each time; so is what a loop inside
     has swapped.
 
     Args:

@@ -8,7 +8,7 @@ class Sequencer:
     """Finds what a heavy operation must wait for to come after the one before it.
 
     Data flow orders most of them. The rest (the gradient of a weight, one of two
-    branches) XLA would put off, with all that they read, or move out of the window of
+    branches) XLA would delay, with all that they read, or move out of the window of
     the copy that they are to hide.
     """
 
@@ -23,7 +23,7 @@ class Sequencer:
 
     def add(self, at: int, entry: Entry) -> None:
         """Note an entry that has been issued."""
-        if self.graph.equations[entry.parts[-1][0]].is_put_off:
+        if self.graph.equations[entry.parts[-1][0]].is_deferred:
             return
         if entry.is_backward:
             self.pending.append((self.order.quiet_until[at], entry))

@@ -12,7 +12,7 @@ from jaxswap._simulate.kernels import Fusion, is_alias, is_fusible
 
 CAST_SHARE = 1 / 64
 """Share of a large value's bytes from which on what is made of arguments alone, by
-operations that fuse, is made again rather than stored."""
+operations that fuse, is recomputed rather than stored."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ def find_candidates(graph: Graph, fusion: Fusion, large_bytes: int) -> Candidate
 def _is_recomputed(
     eqn: Equation, is_large: bool, is_executed: bool, derived: set[int]
 ) -> bool:
-    """Whether a value that is no candidate is made anew by whoever reads it.
+    """Whether a value that is no candidate is recomputed by whoever reads it.
 
     Views and large values that fuse always; small ones if the forward pass itself
     has no use for them and nothing large is needed to make them.

@@ -1,7 +1,7 @@
 """A mixed-integer linear model of the choice between keep, offload and recompute.
 
 The program is cut into segments. For each candidate there are three shares (integers
-in the end): it stays, it leaves, it is computed again. Between the segments two
+in the end): it stays, it leaves, it is recomputed. Between the segments two
 fluids flow over the link, as fast as its bandwidth allows, and computation may be
 drawn out (stall) to give them time. The objective is the seconds of recomputations and
 stalls; device memory is bounded in each segment.
@@ -34,7 +34,7 @@ class Item:
         use: The segment of its first use after the gap, recomputations that read it
             included.
         is_needed: Whether the backward pass itself reads it.
-        recompute_seconds: Time to compute it again; `None` if that cannot be.
+        recompute_seconds: Time to recompute it; `None` if that cannot be.
         roots: Positions of the items that a recomputation reads.
         can_leave: Whether it may go to the host.
     """
@@ -78,7 +78,7 @@ class Answer:
 
     Attributes:
         leaves: Share of each item that goes to the host.
-        recomputations: Share of each item that is computed again.
+        recomputations: Share of each item that is recomputed.
         stays: Share of each item that the backward pass does not read and that stays
             for the sake of recomputations.
         extra_seconds: Recomputations and stalls.

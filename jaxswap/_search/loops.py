@@ -22,8 +22,8 @@ class WayToRun:
     Attributes:
         carry: What becomes of what one iteration hands to the next.
         heavy: What becomes of results of heavy operations, of a share of them.
-        share: The share, in bytes, those first that take longest to compute again for
-            their size. All else is computed again.
+        share: The share, in bytes, those first that take longest to recompute for
+            their size. All else is recomputed.
     """
 
     carry: Action

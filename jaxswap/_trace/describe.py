@@ -135,7 +135,7 @@ def _equation(program: Program, index: int, op: Operation) -> Equation:
         inner_bytes=cost.inner_bytes(op.eqn) / shards,
         body=_checkpointed(program, op) if scan is None else _body(program, op, scan),
         trip_count=1 if scan is None else scan.length,
-        is_put_off=index in program.put_off,
+        is_deferred=index in program.deferred,
     )
 
 

@@ -31,7 +31,7 @@ COLLECTIVES = frozenset(
 """Collectives of `jax.shard_map` that a gradient can end in."""
 
 SLACK = 4
-"""What is put off may be so many times as large as the largest result, not more: it
+"""What is deferred may be so many times as large as the largest result, not more: it
 holds memory until the end."""
 
 
@@ -53,17 +53,17 @@ def placed(program: Program, placement: Placement | None) -> Program:
 def split_sums(program: Program) -> Program:
     """Split the sums over a mesh that only results depend on; put the rest off.
 
-    Collectives of `jax.shard_map` that only results depend on are put off as well.
+    Collectives of `jax.shard_map` that only results depend on are deferred as well.
     """
     last = _Results(program)
     avals, specs = list(program.avals), list(program.specs)
     now: list[tuple[Operation, bool]] = []
     late: list[tuple[Operation, bool]] = []
-    put_off: set[int] = set()
+    deferred: set[int] = set()
     for index, operation in enumerate(program.operations):
         is_backward = index in program.backward
         is_collective = operation.eqn.primitive.name in COLLECTIVES
-        if not put_off.isdisjoint(operation.reads):
+        if not deferred.isdisjoint(operation.reads):
             late.append((operation, is_backward))
         elif not last.are_only(operation):
             now.append((operation, is_backward))
@@ -80,7 +80,7 @@ def split_sums(program: Program) -> Program:
             specs.append(spec)
             now.append((parts, is_backward))
             late.append((total, is_backward))
-        put_off.update(operation.outputs)
+        deferred.update(operation.outputs)
     operations = [*now, *late]
     return dataclasses.replace(
         program,
@@ -88,7 +88,7 @@ def split_sums(program: Program) -> Program:
         avals=tuple(avals),
         specs=tuple(specs),
         backward=frozenset(i for i, (_, behind) in enumerate(operations) if behind),
-        put_off=frozenset(range(len(now), len(operations))),
+        deferred=frozenset(range(len(now), len(operations))),
     )
 
 

@@ -40,7 +40,7 @@ class Program:
         loops: Bodies of loops that swap inside.
         placement: The mesh over which its values are split; `None` for one device.
         specs: How each value is split; empty for one device.
-        put_off: Indices into `operations` of sums over a mesh that only results wait
+        deferred: Indices into `operations` of sums over a mesh that only results wait
             for, and of what is made of them.
     """
 
@@ -55,4 +55,4 @@ class Program:
     loops: tuple[Loop, ...] = ()
     placement: Placement | None = None
     specs: tuple[Spec, ...] = ()
-    put_off: frozenset[int] = frozenset()
+    deferred: frozenset[int] = frozenset()

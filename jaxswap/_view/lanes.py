@@ -18,7 +18,7 @@ LEAST_SHARE = 1 / 1500
 LANES = {
     "forward": ("compute", "forward pass", "#56b4e9"),
     "backward": ("compute", "backward pass", "#0072b2"),
-    "recompute": ("compute", "computed again", "#e69f00"),
+    "recompute": ("compute", "recomputed", "#e69f00"),
     "wait": ("compute", "waiting for copies", "#d55e00"),
     "out": ("swap-out", "copy to the host", "#009e73"),
     "in": ("swap-in", "copy to the device", "#cc79a7"),

@@ -32,7 +32,7 @@ _HATCH = (
     'patternTransform="rotate(45)"><rect class="waiting" width="7" height="7"/>'
     '<line class="stripe" y2="7"/></pattern></defs>'
 )
-"""Time that passes in vain is striped, so that colour is not all that tells it."""
+"""Waiting time is striped, so that colour is not the only sign."""
 
 
 def memory_chart(plan: Plan) -> str:

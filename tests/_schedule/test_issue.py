@@ -159,7 +159,7 @@ def test_lms_never_recomputes_what_the_forward_pass_made() -> None:
     assert swapped(plan) & set(results_of(graph, "tanh"))
 
 
-def test_small_sum_of_a_large_dead_value_is_not_put_off() -> None:
+def test_small_sum_of_a_large_dead_value_is_not_deferred() -> None:
     b = Builder()
     x = b.argument(64 * MIB)
     out = b.run("dot", [x, x], 64 * MIB)

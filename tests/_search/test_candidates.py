@@ -114,16 +114,16 @@ def test_small_value_for_the_backward_pass_alone_is_made_there() -> None:
     x = b.argument(GB)
     made = b.run("dot", [x], GB)
     step = b.argument(4)
-    put_off = b.run("mul", [step], 4)  # nobody but the backward pass reads it
+    deferred = b.run("mul", [step], 4)  # nobody but the backward pass reads it
     mean = b.run("sum", [made], 4)
     of_large = b.run("mul", [mean], 4)  # would need the product again
     used = b.run("mul", [step], 4)  # the forward pass makes it anyway
     result = b.run("dot", [made, used], GB)
-    backward = [b.cotangent(), put_off, of_large, used]
+    backward = [b.cotangent(), deferred, of_large, used]
     gradient = b.run("dot", backward, GB, is_backward=True)
     found = candidates_of(b.graph([result], [gradient]))
     expected = [RECOMPUTE, KEEP, KEEP, KEEP]
-    assert [found.fixed[v] for v in (put_off, mean, of_large, used)] == expected
+    assert [found.fixed[v] for v in (deferred, mean, of_large, used)] == expected
 
 
 def test_value_made_with_a_side_effect_is_never_computed_twice() -> None:

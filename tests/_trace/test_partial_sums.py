@@ -50,13 +50,13 @@ def test_gradients_are_made_in_parts_and_summed_at_the_end() -> None:
     found = names(program)
     # The gradients of two uses of `w`, that of `b`, and the loss.
     assert found.count("shard_map") == 2 * 4
-    put_off = [found[i] for i in sorted(program.put_off)]
-    assert set(put_off) == {"shard_map", "add_any", "transpose"}
-    assert min(program.put_off) == len(found) - len(put_off)
+    deferred = [found[i] for i in sorted(program.deferred)]
+    assert set(deferred) == {"shard_map", "add_any", "transpose"}
+    assert min(program.deferred) == len(found) - len(deferred)
     stacked = [
         program.specs[operation.outputs[0]]
         for i, operation in enumerate(program.operations)
-        if operation.eqn.primitive.name == "shard_map" and i not in program.put_off
+        if operation.eqn.primitive.name == "shard_map" and i not in program.deferred
     ]
     assert all(spec[0] == DATA for spec in stacked)
 
@@ -108,9 +108,9 @@ def test_collectives_of_shard_map_come_last_too() -> None:
         )
     )(jnp.ones((32, 16)), *(jnp.ones(shape) for shape in SHAPES[1:]))
     (program,) = found
-    late = [names(program)[i] for i in sorted(program.put_off)]
+    late = [names(program)[i] for i in sorted(program.deferred)]
     assert sum("psum" in name for name in late) >= 2
-    assert not any("psum" in n for n in names(program)[: min(program.put_off)])
+    assert not any("psum" in n for n in names(program)[: min(program.deferred)])
 
 
 def window(fn: Callable[..., Any], shapes: list[Any], specs: list[Any]) -> Any:

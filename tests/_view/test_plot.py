@@ -159,7 +159,7 @@ def test_lanes_share_the_axis_of_time_and_are_explained() -> None:
     assert lanes.get_xlabel() == "time in one step, simulated (ms)"
     explained = explained_in(legend)
     assert "waiting for copies" in explained
-    assert "computed again" in explained
+    assert "recomputed" in explained
     peak = format_bytes(plan.timeline.device_bytes)
     assert f"peak of {peak}" in beside.texts[0].get_text()
 
