@@ -90,7 +90,7 @@ pytest: $(VENV)/.installed-test
 # A second run installs nothing unless pyproject.toml changed.
 $(VENV)/.installed-demo: pyproject.toml | $(VENV)/bin/python
 	@echo "== install jaxswap with sample data and GPU targets"
-	@$(INSTALL) '.[data,gpu-targets]'
+	@$(INSTALL) '.[medical,data,gpu-targets]'
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python

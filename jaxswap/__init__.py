@@ -8,10 +8,15 @@ that need not be there and tells what it needs.
 
 from jaxswap import policies as policies
 from jaxswap._base.errors import BudgetError as BudgetError
+from jaxswap._base.errors import GradientError as GradientError
+from jaxswap._base.errors import HostMemoryError as HostMemoryError
+from jaxswap._base.errors import JaxswapError as JaxswapError
+from jaxswap._base.errors import MissingExtraError as MissingExtraError
+from jaxswap._base.version import __version__ as __version__
 from jaxswap._calibrate import calibrate as calibrate
 from jaxswap._check import Check as Check
 from jaxswap._check import check as check
-from jaxswap._gpu.host_memory import HostMemoryError as HostMemoryError
+from jaxswap._device.resolve import find_target as find_target
 from jaxswap._gpu.node import Node as Node
 from jaxswap._gpu.node import find_node as find_node
 from jaxswap._gpu.options import compiler_options as compiler_options
@@ -30,7 +35,6 @@ from jaxswap._planner import plan as plan
 from jaxswap._plans.cache import clear_plans as clear_plans
 from jaxswap._plans.file import load_plan as load_plan
 from jaxswap._plans.plan import Plan as Plan
-from jaxswap._run.reference import GradientError as GradientError
 from jaxswap._schedule.lms import LMS as LMS
 
 KEEP = Action.KEEP

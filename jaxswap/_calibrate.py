@@ -13,13 +13,14 @@ from typing import Any
 import jax
 
 from jaxswap._device.measure import Stopwatch, measure_rates, sizes_for
-from jaxswap._gpu.saved import (
-    load_calibrated,
-    load_target,
-    save_target,
-    targets_folder,
+from jaxswap._device.resolve import (
+    HOW_TO_DESCRIBE,
+    default_device,
+    describe_device,
+    find_target,
 )
-from jaxswap._gpu.target import Target, find_device, find_target, target_names
+from jaxswap._gpu.saved import save_target, saved_target, targets_folder
+from jaxswap._gpu.target import Target, find_device
 
 
 def calibrate(
@@ -39,8 +40,8 @@ def calibrate(
     Args:
         device: A `jax.Device`; by default JAX's default device.
         like: The GPU whose other numbers (memory, multiprocessors, clock) are right for
-            this one: a name that `jaxswap` knows or a `jaxswap.Target`. Needed for a
-            GPU that is neither built in nor saved.
+            this one, as `jaxswap.find_target` finds it. Needed for a GPU that is
+            neither built in nor saved.
         quick: Measure with smaller programs and fewer repeats.
         save: Write the result to the user's folder (`$JAXSWAP_HOME/targets`, else
             `$XDG_CONFIG_HOME/jaxswap/targets`, else `~/.config/jaxswap/targets`), where
@@ -65,7 +66,7 @@ def calibrate(
     device = default_device() if device is None else device
     if device.platform != "gpu":
         raise RuntimeError(
-            f"calibrate needs a GPU, and the device is {_describe(device)}. On a "
+            f"calibrate needs a GPU, and the device is {describe_device(device)}. On a "
             "machine without one, name the GPU that you mean, such as "
             "target='h100': its published numbers are used."
         )
@@ -88,88 +89,21 @@ def calibrate(
     return target
 
 
-def resolve_target(target: str | Target | None) -> Target:
-    """Find the GPU that a user means.
-
-    Args:
-        target: A `Target`, which is returned as it is; a name, looked up among the
-            saved targets first and the built-in ones then; a path that ends in `.json`;
-            or None for JAX's default device, saved or built in.
-
-    Returns:
-        The GPU's numbers.
-
-    Raises:
-        ValueError: If the name is not known, if a file is no saved target, or if None
-            is given and the default device is no GPU or an unknown one.
-        OSError: If a file cannot be read.
-
-    Example:
-        >>> resolve_target("H100").name
-        'h100'
-    """
-    if isinstance(target, Target):
-        return target
-    if target is None:
-        return _target_of(default_device())
-    if isinstance(target, str) and target.endswith(".json"):
-        return load_target(target)
-    saved = load_calibrated(target) if isinstance(target, str) else None
-    return find_target(target) if saved is None else saved
-
-
-def default_device() -> Any:
-    """Return the device that JAX puts new arrays on.
-
-    Returns:
-        The `jax.Device` that `jax.default_device` names, else the first of this
-        process.
-    """
-    chosen: Any = getattr(jax.config, "jax_default_device", None)
-    if chosen is None:
-        return jax.local_devices()[0]
-    if isinstance(chosen, str):
-        return jax.local_devices(backend=chosen)[0]
-    return chosen
-
-
-def _target_of(device: Any) -> Target:
-    if device.platform != "gpu":
-        raise ValueError(
-            f"`target` is None and there is no GPU here, only {_describe(device)}: "
-            "name the GPU to plan for, such as target='h100' "
-            f"({', '.join(target_names())})."
-        )
-    found = load_calibrated(device.device_kind) or find_device(device.device_kind)
-    if found is None:
-        raise ValueError(
-            f"`target` is None and the GPU here, {device.device_kind!r}, is not known: "
-            f"{_HOW_TO_DESCRIBE}."
-        )
-    return found
-
-
-_HOW_TO_DESCRIBE = (
-    "describe it once with `jaxswap.calibrate(like=...)`, where `like` is a "
-    "`jaxswap.Target` with its numbers or the name of a GPU of the same kind"
-)
-
-
 def _like_device(device_kind: str, like: str | Target | None) -> Target:
     """The target to put the rates in."""
     if isinstance(like, Target):
         return dataclasses.replace(like, device_name=device_kind)
     if like is not None:
-        known = resolve_target(like)
+        known = find_target(like)
         is_same = known.device_name == device_kind
         return dataclasses.replace(
             known,
             name=known.name if is_same else device_kind,
             device_name=device_kind,
         )
-    known = find_device(device_kind) or load_calibrated(device_kind)
+    known = find_device(device_kind) or saved_target(device_kind)
     if known is None:
-        raise ValueError(f"{device_kind!r} is not a known GPU: {_HOW_TO_DESCRIBE}.")
+        raise ValueError(f"{device_kind!r} is not a known GPU: {HOW_TO_DESCRIBE}.")
     return known
 
 
@@ -179,7 +113,3 @@ def _free_bytes(device: Any) -> int:
     if "bytes_limit" not in stats:
         return 2 * 2**30
     return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-
-
-def _describe(device: Any) -> str:
-    return f"`{device}` ({device.platform})"

@@ -18,6 +18,8 @@ import jax
 from jax.experimental import topologies
 from jax.extend import core, source_info_util
 
+from jaxswap._base.errors import MissingExtraError
+
 
 def refuse_wrong_jaxlib(version: str) -> None:
     """Raise where XLA is known to compute wrong gradients without a word.
@@ -288,7 +290,7 @@ def _cuda_plugin() -> Any:
             return importlib.import_module(name)
     # JAX 0.11 dropped Python 3.11, and of JAX 0.10 the CUDA 12 plugin is the tried one.
     cuda = 12 if sys.version_info < (3, 12) else 13
-    raise ImportError(
+    raise MissingExtraError(
         "compiling for a GPU needs JAX's CUDA plugin, which is not installed: "
         'pip install "jaxswap[gpu-targets]", or install '
         f"jax-cuda{cuda}-plugin=={jax.__version__} and "

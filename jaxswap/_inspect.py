@@ -5,6 +5,7 @@ program. Bytes are XLA's own; overlap is read off the schedule, which is not the
 as hidden time; nothing is run.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -25,8 +26,9 @@ from jaxswap._compiled.collectives import Collective, find_collectives, summariz
 from jaxswap._compiled.copies import Copy, find_copies
 from jaxswap._compiled.hlo import parse_module
 from jaxswap._compiled.labels import DUMPED_PASSES, trace_labels
+from jaxswap._device.resolve import find_target
 from jaxswap._device.topology import is_array, memory_kind, place_on, target_mesh
-from jaxswap._gpu.target import Target, find_target
+from jaxswap._gpu.target import Target
 
 _STRICT_OPTION = "xla_disable_automatic_host_compute_offload"
 
@@ -127,7 +129,7 @@ class Evidence:
 def inspect(
     fn: Callable[..., Any],
     *args: Any,
-    target: str | Target | None = None,
+    target: str | os.PathLike[str] | Target | None = None,
     compiler_options: Mapping[str, Any] | None = None,
     strict: bool = False,
     **kwargs: Any,
@@ -141,9 +143,9 @@ def inspect(
             that are no arrays are static, unless `fn` is jitted. An array sharded over
             a mesh is sharded in the same way over as many imitated GPUs, and the
             numbers are those of one of them.
-        target: A GPU by name, or its numbers; it need not be there. None compiles for
-            JAX's default device. On CPU, where host and device memory are one, a
-            program shows no copies.
+        target: The GPU, as `jaxswap.find_target` finds it; it need not be there. None
+            compiles for JAX's default device. On CPU, where host and device memory are
+            one, a program shows no copies.
         compiler_options: Options for XLA, as `jax.stages.Lowered.compile` takes them.
             For GPUs older than Hopper, XLA overlaps no copy with computation unless
             `{"xla_gpu_enable_latency_hiding_scheduler": True}` is given, here as in

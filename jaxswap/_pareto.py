@@ -132,7 +132,7 @@ def pareto(
     Args:
         fn: The loss, as `jaxswap.plan` takes it.
         *args: Its arguments: arrays or their types.
-        target: The GPU; `None`: JAX's default device.
+        target: The GPU or machine, as in `jaxswap.plan`.
         budgets: Device memory to plan for; `None`: from nine to three tenths of what
             the function needs if everything is kept, and the smallest that works.
         policies: Methods to compare with, by name, such as those of

@@ -11,7 +11,7 @@ from jaxswap import policies
 from jaxswap._base.arguments import at_least_one, positive_seconds
 from jaxswap._base.errors import BudgetError
 from jaxswap._base.units import format_bytes, parse_bytes
-from jaxswap._calibrate import resolve_target
+from jaxswap._device.resolve import find_target
 from jaxswap._gpu.host_memory import check_host_memory
 from jaxswap._gpu.node import Node, find_node, is_node
 from jaxswap._gpu.options import compiler_options
@@ -28,7 +28,7 @@ from jaxswap._run.machine import Machine
 from jaxswap._run.source import Source
 from jaxswap._run.step import step_of, types_of
 from jaxswap._schedule.decision import Policy
-from jaxswap._schedule.policy import ByValue, as_policy
+from jaxswap._schedule.policy import as_policy
 from jaxswap._search.candidates import find_candidates
 from jaxswap._search.limits import Limits
 from jaxswap._search.loops import WAYS, Programs, keep_all
@@ -180,8 +180,7 @@ class Request:
         plain = source.traced(keep_all)
         placement = plain.program.placement
         target, host_bytes = self._gpu(placement)
-        # A function may answer otherwise the next time; nothing of it can be named.
-        is_named = not isinstance(self.policy, ByValue)
+        is_named = plan_cache.can_name(self.policy)
         key = self._key(plain.graph, target, host_bytes, placement)
 
         def again(decide_loop: DecideLoop) -> tuple[Graph, Graph | None]:
@@ -202,7 +201,7 @@ class Request:
         """The GPU to plan for, and the pinned host memory that it may use."""
         if not is_node(self.target):
             assert not isinstance(self.target, Node)
-            return resolve_target(self.target), self.host_budget_bytes
+            return find_target(self.target), self.host_budget_bytes
         assert isinstance(self.target, str | Node)
         node = find_node(self.target)
         busy = node.busy(1 if placement is None else placement.device_count)

@@ -6,7 +6,7 @@ from typing import Any
 
 from handmade import MIB, Builder, chain, results_of
 
-from jaxswap._gpu.target import Target, find_target, rates_of
+from jaxswap._gpu.target import Target, built_in_target, rates_of
 from jaxswap._gpu.work import Work
 from jaxswap._graph.graph import Action, Graph
 from jaxswap._graph.signature import signature_of
@@ -17,7 +17,7 @@ from jaxswap._search.measured import Compiled
 from jaxswap._search.search import Search
 from jaxswap._simulate.draft import Arranger
 
-H100 = find_target("h100")
+H100 = built_in_target("h100")
 SLOW_LINK = dataclasses.replace(H100, name="slow", host_link_bytes_per_second=5e9)
 COMPILED = Compiled(
     predicted_device_bytes=600 * MIB,

@@ -15,7 +15,7 @@ import numpy as np
 from handmade_plans import counted
 
 from jaxswap._gpu.rates import Rates
-from jaxswap._gpu.target import Target, find_target
+from jaxswap._gpu.target import Target, built_in_target
 from jaxswap._gpu.work import Work
 from jaxswap._graph.graph import Action, Equation, Graph, Value
 from jaxswap._planner import search_of
@@ -279,7 +279,7 @@ class Case:
 def random_case(seed: int, layers: int) -> Case:
     """A random program on a random GPU."""
     rng = random.Random(seed)
-    target = dataclasses.replace(find_target("h100"), rates=draw_rates(rng))
+    target = dataclasses.replace(built_in_target("h100"), rates=draw_rates(rng))
     graph = random_graph(rng, layers)
     search = search_of(graph, target)
     order = search.kept.order

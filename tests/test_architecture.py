@@ -27,7 +27,8 @@ TOP = "the top of the package"
 FLOORS = (*PURE, "_compat", "_trace", "_run", "_device", TOP)
 NEVER_IN_CORE = {"flax", "optax", "nibabel", "nilearn", "scipy", "matplotlib", "rich"}
 # Libraries that one file is there for, imported when it is used.
-LIBRARIES = {"_search.linear_model": {"scipy"}, "_view.plot": {"matplotlib"}}
+LIBRARIES = {"_search.linear_model": {"scipy"}, "_search.solver": {"scipy"}}
+LIBRARIES["_view.plot"] = {"matplotlib"}
 # A plan can be printed, drawn and saved: methods that import what does it.
 DEFERRED = {"_plans.plan": {"_view", "_plans.file"}}
 # To be mended: what was read from a program belongs to the search.

@@ -14,7 +14,7 @@ import pytest
 from jax import lax
 
 from jaxswap import _calibrate
-from jaxswap._calibrate import calibrate, default_device, resolve_target
+from jaxswap._calibrate import calibrate
 from jaxswap._device import measure
 from jaxswap._device.measure import (
     Convolution,
@@ -24,10 +24,11 @@ from jaxswap._device.measure import (
     measure_rates,
     sizes_for,
 )
+from jaxswap._device.resolve import find_target
 from jaxswap._device.topology import place_on
 from jaxswap._gpu.rates import Rates
-from jaxswap._gpu.saved import save_target, saved_targets
-from jaxswap._gpu.target import Target, find_target, rates_of
+from jaxswap._gpu.saved import saved_targets
+from jaxswap._gpu.target import built_in_target, rates_of
 from jaxswap._trace.cost import flops_of
 
 GIB = 2**30
@@ -37,7 +38,7 @@ TINY = Sizes(
     array_bytes=2**16,
     copy_bytes=2**14,
 )
-H100 = find_target("h100")
+H100 = built_in_target("h100")
 MEASURED = dataclasses.replace(rates_of(H100), is_measured=True, source="a test")
 
 
@@ -268,7 +269,7 @@ def test_rates_are_work_by_time() -> None:
 
 def entry(program: Callable[[jax.Array], Any], target: str) -> str:
     """What a GPU would run, in order."""
-    x = place_on(find_target(target), jax.ShapeDtypeStruct((1024,), jnp.float32))
+    x = place_on(built_in_target(target), jax.ShapeDtypeStruct((1024,), jnp.float32))
     compiled = jax.jit(program).lower(x).compile(measure.OVERLAPPED)
     text = compiled.as_text() or ""
     return text[text.index("ENTRY") :]
@@ -320,9 +321,9 @@ def test_what_was_measured_is_saved_and_found(
     path = home / "targets" / "h100.json"
     assert path.exists()
     assert lines == ["bf16 matmul: fast", f"saved as h100 in {path}"]
-    assert resolve_target("H100") == mine
-    assert resolve_target(str(path)) == mine
-    assert find_target("h100") == H100
+    assert find_target("H100") == mine
+    assert find_target(str(path)) == mine
+    assert built_in_target("h100") == H100
 
 
 def test_quick_takes_less(measured: list[tuple[Any, ...]]) -> None:
@@ -341,7 +342,7 @@ def test_saving_can_be_left_out(
     assert mine.rates is not None
     assert len(measured) == 1
     assert not (home / "targets").exists()
-    assert resolve_target("h100") == H100
+    assert find_target("h100") == H100
 
 
 def test_a_folder_that_cannot_be_made_is_noticed_before_measuring(
@@ -371,59 +372,12 @@ def test_an_unknown_gpu_like_a_known_one_gets_its_own_name(
 ) -> None:
     mine = calibrate(device=FakeGpu("NVIDIA X"), like="a100-80")
     assert (mine.name, mine.device_name) == ("NVIDIA X", "NVIDIA X")
-    assert mine.core_count == find_target("a100-80").core_count
+    assert mine.core_count == built_in_target("a100-80").core_count
     assert set(saved_targets()) == {"NVIDIA X"}
     assert calibrate(device=FakeGpu(), like="h100").name == "h100"
     with pytest.raises(ValueError, match="`target` is 'v100'"):
         calibrate(device=FakeGpu("NVIDIA X"), like="v100")
     assert len(measured) == 2
-
-
-def test_a_target_resolves_to_itself() -> None:
-    assert resolve_target(H100) is H100
-
-
-def test_saved_targets_go_before_built_in_ones(home: pathlib.Path) -> None:
-    assert resolve_target("h100") == H100
-    mine = dataclasses.replace(H100, rates=MEASURED)
-    save_target(mine)
-    assert resolve_target("H-100") == mine
-    assert resolve_target("h200") == find_target("h200")
-    with pytest.raises(ValueError, match="`target` is 'v100'"):
-        resolve_target("v100")
-
-
-def test_a_path_resolves_to_what_is_in_it(tmp_path: pathlib.Path) -> None:
-    mine = dataclasses.replace(H100, name="mine", rates=MEASURED)
-    path = save_target(mine, tmp_path / "elsewhere")
-    assert resolve_target(str(path)) == mine
-    with pytest.raises(FileNotFoundError):
-        resolve_target(str(tmp_path / "h100.json"))
-
-
-def test_none_is_the_gpu_that_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    use(FakeGpu(), monkeypatch)
-    assert resolve_target(None) == H100
-    mine: Target = dataclasses.replace(H100, name="lab", rates=MEASURED)
-    save_target(mine)
-    assert resolve_target(None) == mine
-    use(FakeGpu("NVIDIA X"), monkeypatch)
-    with pytest.raises(ValueError, match=r"GPU here, 'NVIDIA X', is not known.*like="):
-        resolve_target(None)
-
-
-def test_none_on_a_machine_without_gpu_asks_for_a_name() -> None:
-    with pytest.raises(ValueError, match=r"no GPU here, only .* target='h100'"):
-        resolve_target(None)
-
-
-def test_default_device_is_that_of_jax() -> None:
-    first, second, *_ = jax.devices()
-    assert default_device() == first
-    with jax.default_device(second):
-        assert default_device() == second
-    with jax.default_device("cpu"):
-        assert default_device() == first
 
 
 @pytest.mark.parametrize("stats", [None, {}, {"bytes_in_use": 5}])

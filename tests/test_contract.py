@@ -17,7 +17,7 @@ from zoo import CASES, Case
 
 import jaxswap
 from jaxswap import KEEP, LMS, OFFLOAD, RECOMPUTE, Action, Value
-from jaxswap._gpu.target import find_target
+from jaxswap._gpu.target import built_in_target
 from jaxswap._offload import _wrap
 from jaxswap._planner import search_of
 from jaxswap._run.machine import Machine
@@ -154,7 +154,7 @@ def planned(fn: Callable[..., Any], share: float) -> Callable[..., Any]:
 
     def decide(source: Source) -> Machine:
         traced = source.traced(lambda body: next(ways)(body))
-        search = search_of(traced.graph, find_target("h100"))
+        search = search_of(traced.graph, built_in_target("h100"))
         kept = search.kept.timeline
         room = kept.device_bytes - kept.caller_bytes
         limits = Limits(kept.caller_bytes + int(share * room))

@@ -18,6 +18,7 @@ PUBLIC_NAMES = [
     "offload",
     "plan",
     "Plan",
+    "JaxswapError",
     "BudgetError",
     "HostMemoryError",
     "load_plan",
@@ -37,12 +38,14 @@ PUBLIC_NAMES = [
     "host_state",
     "inspect",
     "Target",
+    "find_target",
     "Node",
     "find_node",
     "Evidence",
     "check",
     "Check",
     "GradientError",
+    "MissingExtraError",
 ]
 HEAVY = {"flax", "optax", "nibabel", "nilearn", "scipy", "matplotlib", "rich"}
 ROOT = pathlib.Path(__file__).parent.parent

@@ -1,11 +1,27 @@
-"""A budget of device memory that nothing fits into, and how to say so."""
+"""What jaxswap raises for its callers to catch: one family with one base class.
+
+Each error also has the built-in class that fits it, so that `except ValueError` works.
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
 from jaxswap._base.units import format_bytes
 
 
-class BudgetError(ValueError):
+class JaxswapError(Exception):
+    """The base class of every error that jaxswap defines.
+
+    Wrong arguments raise the built-in `ValueError` and `TypeError`, as everywhere.
+
+    Example:
+        >>> import jaxswap
+        >>> issubclass(jaxswap.BudgetError, jaxswap.JaxswapError)
+        True
+    """
+
+
+class BudgetError(JaxswapError, ValueError):
     """No plan fits into the budget.
 
     Attributes:
@@ -45,3 +61,76 @@ class BudgetError(ValueError):
             f"work is {format_bytes(smallest_bytes)} ({smallest_bytes} bytes, {how}). "
             f"At its peak are alive: {shown}."
         )
+
+
+class HostMemoryError(JaxswapError, ValueError):
+    """A plan needs more pinned host memory than it may have.
+
+    `jaxswap.plan` raises it for more than `host_budget`, than this machine has free,
+    or than XLA's pool holds; the text says which, and what to do.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxswap
+        >>> w = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
+        >>> try:
+        ...     jaxswap.plan(lambda w: jnp.sum(jnp.tanh(w @ w) @ w), w,
+        ...                  policy=jaxswap.OFFLOAD, host_budget="1MiB",
+        ...                  target="h100", compile=False, progress=False)
+        ... except jaxswap.HostMemoryError as error:
+        ...     print(str(error).split(":")[0])
+        the plan needs 8.00 MiB of pinned host memory and the host budget is 1.00 MiB
+    """
+
+
+class GradientError(JaxswapError, AssertionError):
+    """The value or the gradient of an offloaded function is not the plain one's.
+
+    Attributes:
+        leaf: The array that differs, such as `"gradient of args[0]['w']"`.
+        difference: Largest difference, as a share of the array's largest entry.
+        allowed: The largest difference that rounding explains.
+        policy: Name of the policy under which it happens.
+        options: What `jaxswap.offload` takes to repeat it.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxswap
+        >>> try:
+        ...     report = jaxswap.check(lambda x: jnp.sum(jnp.tanh(x)), jnp.ones(3))
+        ... except jaxswap.GradientError as error:
+        ...     print(error.leaf, error.policy, error.options)
+    """
+
+    def __init__(
+        self,
+        leaf: str,
+        difference: float,
+        allowed: float,
+        *,
+        policy: str,
+        options: dict[str, Any],
+    ) -> None:
+        self.leaf = leaf
+        self.difference = difference
+        self.allowed = allowed
+        self.policy = policy
+        self.options = options
+        super().__init__(
+            f"the {leaf} is not that of plain JAX under the policy `{policy}`: it "
+            f"differs by {difference:.2g} of its largest entry, and rounding explains "
+            f"{allowed:.2g}. To repeat it: jaxswap.offload(fn, **error.options)."
+        )
+
+
+class MissingExtraError(JaxswapError, ModuleNotFoundError):
+    """A library is not installed that one of jaxswap's extras brings.
+
+    Its text has the command that installs it, such as `pip install "jaxswap[plots]"`.
+
+    Example:
+        >>> import jaxswap
+        >>> try:
+        ...     raise jaxswap.MissingExtraError('pip install "jaxswap[plots]"')
+        ... except ImportError as error:
+        ...     print(error)
+        pip install "jaxswap[plots]"
+    """

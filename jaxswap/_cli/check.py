@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-_CLEAN, _FAULTY = 0, 1
+from jaxswap._cli.command import Commands, ExitCode, bad_input, write
 
 
-def add_check(commands: Any) -> None:
+def add_check(commands: Commands) -> None:
     """Add `jaxswap check` to what `add_subparsers` returned."""
     check = commands.add_parser(
         "check",
@@ -38,7 +37,7 @@ def add_check(commands: Any) -> None:
         "--workers", type=int, default=4, help="cases read side by side (%(default)s)"
     )
     check.add_argument("--json", action="store_true", help="write JSON to stdout")
-    check.set_defaults(run=run_check)
+    check.set_defaults(run=run_check, extra="medical")
 
 
 def run_check(parsed: argparse.Namespace) -> int:
@@ -51,8 +50,7 @@ def run_check(parsed: argparse.Namespace) -> int:
         0 if every case can be used, 1 if some cannot.
 
     Raises:
-        ValueError: If there is no data set, or an option is wrong.
-        FileNotFoundError: If there is no such folder.
+        BadInputError: If an option or the data do not fit.
     """
     # Imported here so that the core needs neither nibabel nor rich.
     from rich.console import Console
@@ -60,13 +58,16 @@ def run_check(parsed: argparse.Namespace) -> int:
     from jaxswap.medical.data.datasets import find_dataset
     from jaxswap.medical.preparing.audit_summary import show, summarize
 
-    dataset = find_dataset(parsed.data, layout=parsed.layout, edition=parsed.edition)
-    found = _survey(dataset, parsed.workers)
+    with bad_input():
+        dataset = find_dataset(
+            parsed.data, layout=parsed.layout, edition=parsed.edition
+        )
+        found = _survey(dataset, parsed.workers)
     if parsed.json:
-        sys.stdout.write(json.dumps(summarize(found), indent=2) + "\n")
+        write(json.dumps(summarize(found), indent=2))
     else:
         show(found, Console())
-    return _FAULTY if found.errors else _CLEAN
+    return ExitCode.FAILED if found.errors else ExitCode.DONE
 
 
 def _survey(dataset: Any, workers: int) -> Any:

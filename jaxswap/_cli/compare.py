@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-_DONE = 0
+from jaxswap._cli.command import Commands, ExitCode, bad_input
+
 _ARMS = ("glioma", "multifocal", "parcellation")
 
 
-def add_compare(commands: Any) -> None:
+def add_compare(commands: Commands) -> None:
     """Add `jaxswap compare` to what `add_subparsers` returned."""
     compare = commands.add_parser(
         "compare",
@@ -58,44 +58,50 @@ def add_compare(commands: Any) -> None:
         metavar="NAME=VALUE",
         help="any other setting of the runs, as for jaxswap train",
     )
-    compare.set_defaults(run=run_compare)
+    compare.set_defaults(run=run_compare, extra="medical")
 
 
 def run_compare(parsed: argparse.Namespace) -> int:
     """Run `jaxswap compare`.
 
     Raises:
-        ValueError: If a setting does not fit or the folder holds something else.
+        BadInputError: If an option or the data do not fit.
     """
     # Imported here so that the core needs neither flax nor orbax.
     from rich.console import Console
 
     from jaxswap._compat import start_without_gpu
-    from jaxswap.medical.experiment.experiment import Experiment, run_experiment
+    from jaxswap.medical.experiment.experiment import (
+        Experiment,
+        register,
+        run_experiment,
+    )
     from jaxswap.medical.experiment.experiment_report import write_report
     from jaxswap.medical.runs.run_config import make_config, parse_setting
 
     start_without_gpu()
-    settings = dict(map(parse_setting, parsed.set))
-    made = make_config({"data": "unused"} | settings)
-    experiment = Experiment(
-        out=parsed.out,
-        arms=tuple(parsed.arms),
-        size=parsed.size,
-        spacing_mm=parsed.spacing_mm,
-        patch=parsed.patch,
-        training_cases=parsed.cases,
-        test_cases=parsed.test_cases,
-        steps=parsed.steps,
-        learning_rates=tuple(parsed.learning_rates),
-        seeds=parsed.seeds,
-        settings={name: getattr(made, name) for name in settings},
-        workers=parsed.workers,
-    )
+    with bad_input():
+        settings = dict(map(parse_setting, parsed.set))
+        made = make_config({"data": "unused"} | settings)
+        experiment = Experiment(
+            out=parsed.out,
+            arms=tuple(parsed.arms),
+            size=parsed.size,
+            spacing_mm=parsed.spacing_mm,
+            patch=parsed.patch,
+            training_cases=parsed.cases,
+            test_cases=parsed.test_cases,
+            steps=parsed.steps,
+            learning_rates=tuple(parsed.learning_rates),
+            seeds=parsed.seeds,
+            settings={name: getattr(made, name) for name in settings},
+            workers=parsed.workers,
+        )
+        register(experiment)
     console = Console()
     results, text = [], ""
     for result in run_experiment(experiment, console):
         results.append(result)
         text = write_report(parsed.out, results)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
-    return _DONE
+    return ExitCode.DONE

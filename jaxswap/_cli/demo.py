@@ -6,13 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from jaxswap._cli.commands import BadInputError
+from jaxswap._cli.command import Commands, ExitCode, bad_input
 
-_DONE = 0
 _SIZE = 192  # voxels along each side, of what methods are compared for
 
 
-def add_demo(commands: Any) -> None:
+def add_demo(commands: Commands) -> None:
     """Add `jaxswap demo` to what `add_subparsers` returned."""
     demo = commands.add_parser(
         "demo",
@@ -39,7 +38,7 @@ def add_demo(commands: Any) -> None:
     demo.add_argument(
         "--skip-table", action="store_true", help="leave out the comparison of methods"
     )
-    demo.set_defaults(run=run_demo)
+    demo.set_defaults(run=run_demo, extra="medical")
 
 
 def run_demo(parsed: argparse.Namespace) -> int:
@@ -54,7 +53,7 @@ def run_demo(parsed: argparse.Namespace) -> int:
     from jaxswap._cli.methods_table import check_target
     from jaxswap.medical.experiment import demo
 
-    try:
+    with bad_input(OSError):
         config = demo.DemoConfig(
             out=parsed.out,
             size=parsed.size,
@@ -66,13 +65,11 @@ def run_demo(parsed: argparse.Namespace) -> int:
         if not parsed.skip_table:
             check_target(parsed.target)
         ready = demo.prepare_demo(config)
-    except (ValueError, OSError, ImportError) as error:
-        raise BadInputError(str(error)) from error
     console = Console()
     demo.run_demo(ready, console)
     if not parsed.skip_table:
         _compare(parsed.out / "comparison.jsonl", parsed.target, console)
-    return _DONE
+    return ExitCode.DONE
 
 
 def _compare(path: Path, target: str, console: Any) -> None:

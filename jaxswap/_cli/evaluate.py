@@ -5,19 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from jaxswap._cli.command import Commands, ExitCode, bad_input, tell, write
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from jaxswap.medical.scoring.evaluation import Evaluation
 
-Commands = Any
-"""What `add_subparsers` returns."""
-
-_DONE, _FAILED = 0, 1
 _MOST_WORKERS = 4  # each needs some hundred MB
 
 
@@ -80,7 +77,7 @@ def add_evaluate(commands: Commands) -> None:
     )
     parser.add_argument("--workers", type=int, help="processes that score")
     parser.add_argument("--json", action="store_true", help="write JSON to stdout")
-    parser.set_defaults(run=run_evaluate)
+    parser.set_defaults(run=run_evaluate, extra="medical")
 
 
 def run_evaluate(parsed: argparse.Namespace) -> int:
@@ -93,8 +90,7 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
         The exit code: 0, or 1 if some cases could not be scored.
 
     Raises:
-        FileNotFoundError: If a folder is missing.
-        ValueError: If an argument does not fit or not a single case can be scored.
+        BadInputError: If an option or the data do not fit.
     """
     from rich.console import Console
 
@@ -103,34 +99,35 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
     from jaxswap.medical.scoring.evaluation_files import to_summary, write_evaluation
     from jaxswap.medical.scoring.lesion_scores import LesionRules
 
-    out = parsed.predictions / "evaluation" if parsed.out is None else parsed.out
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out: {out} is a file; results need a folder.")
-    evaluation = evaluate(
-        parsed.predictions,
-        parsed.references,
-        parsed.edition,
-        images=parsed.images,
-        rules=ScoringRules(
-            parsed.tolerance,
-            LesionRules(parsed.lesion_dilation, parsed.smallest_lesion),
-        ),
-        only_predicted=parsed.only_predicted,
-        workers=_processors() if parsed.workers is None else parsed.workers,
-        console=Console(stderr=True),
-    )
+    with bad_input():
+        out = parsed.predictions / "evaluation" if parsed.out is None else parsed.out
+        if out.exists() and not out.is_dir():
+            raise ValueError(f"--out: {out} is a file; results need a folder.")
+        evaluation = evaluate(
+            parsed.predictions,
+            parsed.references,
+            parsed.edition,
+            images=parsed.images,
+            rules=ScoringRules(
+                parsed.tolerance,
+                LesionRules(parsed.lesion_dilation, parsed.smallest_lesion),
+            ),
+            only_predicted=parsed.only_predicted,
+            workers=_processors() if parsed.workers is None else parsed.workers,
+            console=Console(stderr=True),
+        )
     written = write_evaluation(evaluation, out)
     for fault in evaluation.faults:
-        sys.stderr.write(f"jaxswap: {fault.case}: {' '.join(fault.reasons)}\n")
+        tell(f"jaxswap: {fault.case}: {' '.join(fault.reasons)}")
     for path in evaluation.unmatched:
-        sys.stderr.write(f"jaxswap: {path}: belongs to no reference.\n")
+        tell(f"jaxswap: {path}: belongs to no reference.")
     if parsed.json:
-        sys.stdout.write(json.dumps(to_summary(evaluation), indent=2) + "\n")
+        write(json.dumps(to_summary(evaluation), indent=2))
     else:
         console = Console()
         console.print(tabulate(evaluation))
         console.print(f"Written: {', '.join(str(path) for path in written)}")
-    return _FAILED if evaluation.faults else _DONE
+    return ExitCode.FAILED if evaluation.faults else ExitCode.DONE
 
 
 def tabulate(evaluation: Evaluation) -> Table:

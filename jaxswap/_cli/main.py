@@ -6,28 +6,26 @@ Exit codes: 0 done, 1 something failed while running, 2 bad input, 130 interrupt
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 
+from jaxswap._base.errors import JaxswapError
+from jaxswap._base.extras import named_extras
+from jaxswap._base.version import __version__
+from jaxswap._cli.calibrate import add_calibrate
 from jaxswap._cli.check import add_check
-from jaxswap._cli.commands import (
-    BadInputError,
-    add_calibrate,
-    add_inspect,
-    add_plan,
-    add_targets,
-)
+from jaxswap._cli.command import ExitCode, tell
 from jaxswap._cli.compare import add_compare
 from jaxswap._cli.demo import add_demo
 from jaxswap._cli.evaluate import add_evaluate
+from jaxswap._cli.inspect import add_inspect
+from jaxswap._cli.plan import add_plan
 from jaxswap._cli.predict import add_predict
 from jaxswap._cli.synth import add_synth
+from jaxswap._cli.targets import add_targets
 from jaxswap._cli.train import add_train
 
+CORE = (add_plan, add_inspect, add_targets, add_calibrate)
 MEDICAL = (add_check, add_train, add_predict, add_evaluate, add_synth, add_compare)
-
-_DONE, _FAILED, _BAD_INPUT, _INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,18 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = _parser().parse_args(arguments)
     try:
-        return parsed.run(parsed)
+        with named_extras(getattr(parsed, "extra", "")):
+            return parsed.run(parsed)
     except KeyboardInterrupt:
-        return _fail("interrupted.", _INTERRUPTED)
-    except BadInputError as error:
-        return _fail(str(error), _BAD_INPUT)
-    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
-        # The medical commands check what they are given as they come to it.
-        if parsed.run.__module__ not in {add.__module__ for add in MEDICAL}:
-            raise
-        return _fail(str(error), _BAD_INPUT)
+        return _fail("interrupted.", ExitCode.INTERRUPTED)
+    except JaxswapError as error:
+        return _fail(str(error), ExitCode.BAD_INPUT)
     except (OSError, FloatingPointError) as error:
-        return _fail(str(error), _FAILED)
+        return _fail(str(error), ExitCode.FAILED)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,26 +54,16 @@ def _parser() -> argparse.ArgumentParser:
         prog="jaxswap",
         description="Train models whose activations do not fit in GPU memory.",
     )
-    parser.add_argument("--version", action="version", version=f"jaxswap {_version()}")
+    parser.add_argument("--version", action="version", version=f"jaxswap {__version__}")
     commands = parser.add_subparsers(title="commands", required=True)
-    for add in (add_demo, add_plan, add_inspect, add_targets, add_calibrate):
-        add(commands)
-    for add in MEDICAL:
+    for add in (add_demo, *CORE, *MEDICAL):
         add(commands)
     return parser
 
 
-def _fail(message: str, code: int) -> int:
-    line = " ".join(message.split())
-    sys.stderr.write(f"jaxswap: {line}\n")
+def _fail(message: str, code: ExitCode) -> int:
+    tell(f"jaxswap: {' '.join(message.split())}")
     return code
-
-
-def _version() -> str:
-    try:
-        return version("jaxswap")
-    except PackageNotFoundError:
-        return "unknown (not installed)"
 
 
 if __name__ == "__main__":

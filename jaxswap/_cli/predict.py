@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-from typing import Any
 
-_DONE = 0
+from jaxswap._cli.command import Commands, ExitCode, bad_input, write
 
 
-def add_predict(commands: Any) -> None:
+def add_predict(commands: Commands) -> None:
     """Add `jaxswap predict` to what `add_subparsers` returned."""
     predict = commands.add_parser(
         "predict",
@@ -44,15 +42,14 @@ def add_predict(commands: Any) -> None:
     predict.add_argument(
         "--overwrite", action="store_true", help="label cases again that are labeled"
     )
-    predict.set_defaults(run=run_predict)
+    predict.set_defaults(run=run_predict, extra="medical")
 
 
 def run_predict(parsed: argparse.Namespace) -> int:
     """Run `jaxswap predict`.
 
     Raises:
-        ValueError: If run, data and options do not fit.
-        FileNotFoundError: If a file or folder is missing.
+        BadInputError: If an option or the data do not fit.
     """
     # Imported here so that the core needs neither flax nor orbax.
     from rich.console import Console
@@ -62,27 +59,28 @@ def run_predict(parsed: argparse.Namespace) -> int:
     from jaxswap.medical.prediction.case_prediction import open_run, predict_case
 
     start_without_gpu()
-    opened = open_run(
-        parsed.run_folder,
-        parsed.data,
-        layout=parsed.layout,
-        checkpoint=parsed.checkpoint,
-        window=parsed.window,
-        is_mirrored=not parsed.no_mirror,
-    )
-    if parsed.out.exists() and not parsed.out.is_dir():
-        raise ValueError(f"`--out` is {parsed.out}, a file; it needs a folder.")
-    console = Console(stderr=True)
-    written = 0
-    for case in track(opened.cases, "predicting", console=console):
-        written += predict_case(
-            opened,
-            case,
-            parsed.out,
-            with_probabilities=parsed.probabilities,
-            is_overwriting=parsed.overwrite,
+    with bad_input():
+        opened = open_run(
+            parsed.run_folder,
+            parsed.data,
+            layout=parsed.layout,
+            checkpoint=parsed.checkpoint,
+            window=parsed.window,
+            is_mirrored=not parsed.no_mirror,
         )
+        if parsed.out.exists() and not parsed.out.is_dir():
+            raise ValueError(f"`--out` is {parsed.out}, a file; it needs a folder.")
+        console = Console(stderr=True)
+        written = 0
+        for case in track(opened.cases, "predicting", console=console):
+            written += predict_case(
+                opened,
+                case,
+                parsed.out,
+                with_probabilities=parsed.probabilities,
+                is_overwriting=parsed.overwrite,
+            )
     kept = len(opened.cases) - written
     told = f", {kept} were there already (--overwrite)" if kept else ""
-    sys.stdout.write(f"{written} cases labeled in {parsed.out}{told}.\n")
-    return _DONE
+    write(f"{written} cases labeled in {parsed.out}{told}.")
+    return ExitCode.DONE

@@ -7,11 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-_DONE = 0
+from jaxswap._cli.command import Commands, ExitCode, bad_input
+
 _ARMS = ("glioma", "multifocal", "parcellation")
 
 
-def add_synth(commands: Any) -> None:
+def add_synth(commands: Commands) -> None:
     """Add `jaxswap synth` to what `add_subparsers` returned."""
     synth = commands.add_parser(
         "synth",
@@ -66,7 +67,7 @@ def add_synth(commands: Any) -> None:
         metavar="FOLDER",
         help="where parcellation keeps the downloaded labels (the user's cache)",
     )
-    synth.set_defaults(run=run_synth)
+    synth.set_defaults(run=run_synth, extra="medical")
 
 
 def run_synth(parsed: argparse.Namespace) -> int:
@@ -79,9 +80,7 @@ def run_synth(parsed: argparse.Namespace) -> int:
         0.
 
     Raises:
-        ValueError: If an option is wrong or the folder holds something else.
-        ModuleNotFoundError: If nilearn is not installed.
-        OSError: If labels cannot be downloaded or files not be written.
+        BadInputError: If an option or the data do not fit.
     """
     # Imported here so that the core needs neither nibabel nor rich.
     from rich.console import Console
@@ -89,39 +88,42 @@ def run_synth(parsed: argparse.Namespace) -> int:
     from jaxswap.medical.synthesis.synthesis import (
         Synthesis,
         default_templates,
+        prepare_synthesis,
         summarize,
     )
     from jaxswap.medical.synthesis.synthetic_recipe import make_recipe
 
-    recipe = make_recipe(
-        parsed.arm,
-        _shape(parsed.shape, parsed.spacing_mm),
-        parsed.spacing_mm,
-        parsed.satellites,
-    )
-    synthesis = Synthesis(
-        out=parsed.out,
-        recipe=recipe,
-        cases=parsed.cases,
-        seed=parsed.seed,
-        workers=_cores() if parsed.workers is None else parsed.workers,
-        templates=(parsed.templates or default_templates())
-        if parsed.arm == "parcellation"
-        else None,
-    )
+    with bad_input():
+        recipe = make_recipe(
+            parsed.arm,
+            _shape(parsed.shape, parsed.spacing_mm),
+            parsed.spacing_mm,
+            parsed.satellites,
+        )
+        synthesis = Synthesis(
+            out=parsed.out,
+            recipe=recipe,
+            cases=parsed.cases,
+            seed=parsed.seed,
+            workers=_cores() if parsed.workers is None else parsed.workers,
+            templates=(parsed.templates or default_templates())
+            if parsed.arm == "parcellation"
+            else None,
+        )
+        missing = len(prepare_synthesis(synthesis))
     console = Console(stderr=True)
-    made = _make(synthesis, console)
-    kept = parsed.cases - made
+    _make(synthesis, missing, console)
+    kept = parsed.cases - missing
     for line in (
-        f"{parsed.out}: {made} cases made, {kept} were there already.",
+        f"{parsed.out}: {missing} cases made, {kept} were there already.",
         summarize(synthesis)["statement"],
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    return _DONE
+    return ExitCode.DONE
 
 
-def _make(synthesis: Any, console: Any) -> int:
-    """Make the missing cases with a progress bar; return how many."""
+def _make(synthesis: Any, missing: int, console: Any) -> None:
+    """Make the missing cases with a progress bar."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -131,9 +133,8 @@ def _make(synthesis: Any, console: Any) -> int:
         TimeRemainingColumn,
     )
 
-    from jaxswap.medical.synthesis.synthesis import prepare_synthesis, run_synthesis
+    from jaxswap.medical.synthesis.synthesis import run_synthesis
 
-    missing = len(prepare_synthesis(synthesis))
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -149,7 +150,6 @@ def _make(synthesis: Any, console: Any) -> int:
         )
         for name in run_synthesis(synthesis):
             progress.update(task, advance=1, description=name)
-    return missing
 
 
 def _shape(sides: list[int] | None, spacing_mm: float) -> tuple[int, int, int]:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-_DONE, _INTERRUPTED = 0, 130
+from jaxswap._cli.command import Commands, ExitCode, bad_input
 
 # Options that are settings of their own, besides `--set`.
 _SETTINGS = {
@@ -27,7 +27,7 @@ _SETTINGS = {
 }
 
 
-def add_train(commands: Any) -> None:
+def add_train(commands: Commands) -> None:
     """Add `jaxswap train` to what `add_subparsers` returned."""
     train = commands.add_parser(
         "train",
@@ -54,7 +54,7 @@ def add_train(commands: Any) -> None:
     )
     train.add_argument("--cache", type=Path, help="folder of prepared cases")
     _add_processes(train)
-    train.set_defaults(run=run_train)
+    train.set_defaults(run=run_train, extra="medical")
 
 
 def _add_processes(train: argparse.ArgumentParser) -> None:
@@ -94,8 +94,7 @@ def run_train(parsed: argparse.Namespace) -> int:
     """Run `jaxswap train`.
 
     Raises:
-        ValueError: If a setting, the data or the run's folder do not fit.
-        FileNotFoundError: If a file or folder is missing.
+        BadInputError: If an option or the data do not fit.
     """
     # Imported here so that the core needs neither flax nor orbax.
     from jaxswap._compat import start_without_gpu
@@ -103,11 +102,12 @@ def run_train(parsed: argparse.Namespace) -> int:
     from jaxswap.medical.runs.run_folder import RunFolder
     from jaxswap.medical.training.last_words import last_words
 
-    processes = _processes(parsed)
-    folder = RunFolder(parsed.out)
-    config = _config(parsed, folder)
-    # Before the others are there, as then none of them can have written anything.
-    folder.check(config, is_resumed=parsed.resume)
+    with bad_input():
+        processes = _processes(parsed)
+        folder = RunFolder(parsed.out)
+        config = _config(parsed, folder)
+        # Before the others are there, as then none of them can have written anything.
+        folder.check(config, is_resumed=parsed.resume)
     if processes is None:
         start_without_gpu()
         return _train(parsed, config, folder)
@@ -130,16 +130,17 @@ def _train(parsed: argparse.Namespace, config: Any, folder: Any) -> int:
 
     console = Console(quiet=not is_first())
     with RunProgress(console) as progress:
-        run = load_run(config, folder, parsed.cache or cache_folder(), progress)
+        with bad_input():
+            run = load_run(config, folder, parsed.cache or cache_folder(), progress)
         progress.line(describe(run))
         try:
             scores = train(run, progress)
         except KeyboardInterrupt:
             progress.line(f"Interrupted. Go on with: --out {folder.path} --resume")
-            return _INTERRUPTED
+            return ExitCode.INTERRUPTED
     told = ", ".join(f"{region} {dice:.3f}" for region, dice in scores.items())
     console.print(f"Done: {told or 'no validation'}. The run is in {folder.path}.")
-    return _DONE
+    return ExitCode.DONE
 
 
 def _processes(parsed: argparse.Namespace) -> Any:

@@ -12,6 +12,7 @@ import math
 import os
 from pathlib import Path
 
+from jaxswap._base.errors import HostMemoryError
 from jaxswap._base.units import format_bytes
 
 POOL_VARIABLE = "XLA_PJRT_GPU_HOST_MEMORY_LIMIT_GB"
@@ -21,25 +22,6 @@ _DEFAULT_POOL_GIB = 64
 
 # A pool that is exactly full leaves no room for the gaps between buffers. An estimate.
 _POOL_SLACK = 1.125
-
-
-class HostMemoryError(ValueError):
-    """A plan needs more pinned host memory than it may have.
-
-    `jaxswap.plan` raises it for more than `host_budget`, than this machine has free,
-    or than XLA's pool holds; the text says which, and what to do.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, jaxswap
-        >>> w = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
-        >>> try:
-        ...     jaxswap.plan(lambda w: jnp.sum(jnp.tanh(w @ w) @ w), w,
-        ...                  policy=jaxswap.OFFLOAD, host_budget="1MiB",
-        ...                  target="h100", compile=False, progress=False)
-        ... except jaxswap.HostMemoryError as error:
-        ...     print(str(error).split(":")[0])
-        the plan needs 8.00 MiB of pinned host memory and the host budget is 1.00 MiB
-    """
 
 
 def check_host_memory(
@@ -68,7 +50,7 @@ def check_host_memory(
         >>> check_host_memory(2**32, limit_bytes=2**31, is_local=False)
         Traceback (most recent call last):
         ...
-        jaxswap._gpu.host_memory.HostMemoryError: the plan needs 4.00 GiB of pinned ...
+        jaxswap._base.errors.HostMemoryError: the plan needs 4.00 GiB of pinned ...
     """
     plan = f"the plan needs {format_bytes(needed_bytes)} of pinned host memory and"
     less = "let more be recomputed or kept on the device"

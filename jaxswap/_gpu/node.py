@@ -17,7 +17,7 @@ which the rate of bf16 stands here, and no tf32.
 import dataclasses
 from dataclasses import dataclass
 
-from jaxswap._gpu.target import Target, find_target, rates_of, target_key
+from jaxswap._gpu.target import Target, built_in_target, rates_of, target_key
 
 _MEMORY_SHARE = 0.8
 """Share of a socket's memory bandwidth that copies can have: an estimate."""
@@ -181,7 +181,7 @@ _V100 = Target(
 _NODES = (
     Node(
         name="dgx-a100",
-        gpu=find_target("a100-80"),
+        gpu=built_in_target("a100-80"),
         gpu_count=8,
         gpus_per_link=2,
         link_bytes_per_second=31.5e9,
@@ -193,7 +193,7 @@ _NODES = (
     ),
     Node(
         name="dgx-h100",
-        gpu=find_target("h100"),
+        gpu=built_in_target("h100"),
         gpu_count=8,
         gpus_per_link=1,
         link_bytes_per_second=63e9,
@@ -205,7 +205,7 @@ _NODES = (
     ),
     Node(
         name="gh200-node",
-        gpu=find_target("gh200"),
+        gpu=built_in_target("gh200"),
         gpu_count=1,
         gpus_per_link=1,
         link_bytes_per_second=450e9,

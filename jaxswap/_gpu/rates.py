@@ -88,10 +88,21 @@ class Rates:
             (0, 1]; the text names the field.
 
     Example:
-        >>> import dataclasses
-        >>> from jaxswap._gpu.target import find_target, rates_of
-        >>> rates = rates_of(find_target("h100"))
-        >>> slow_link = dataclasses.replace(rates, swap_in_bytes_per_second=12e9)
+        >>> import dataclasses, jaxswap
+        >>> rates = jaxswap.Rates(
+        ...     bf16_matmul_flops_per_second=690e12,
+        ...     tf32_matmul_flops_per_second=340e12,
+        ...     fp32_matmul_flops_per_second=46e12,
+        ...     bf16_convolution_flops_per_second=490e12,
+        ...     tf32_convolution_flops_per_second=250e12,
+        ...     fp32_convolution_flops_per_second=33e12,
+        ...     memory_bytes_per_second=3e12,
+        ...     swap_out_bytes_per_second=50e9,
+        ...     swap_in_bytes_per_second=50e9,
+        ...     both_ways_share=0.75,
+        ...     copy_latency_seconds=1e-5,
+        ...     launch_seconds=3e-6)
+        >>> mine = dataclasses.replace(jaxswap.find_target("h100"), rates=rates)
     """
 
     bf16_matmul_flops_per_second: float

@@ -7,27 +7,18 @@ import dataclasses
 import json
 import os
 import re
-import tempfile
 from pathlib import Path
-from typing import Any
 
-from jaxswap._gpu.rates import Rates
+from jaxswap._base.files import user_folder, write_whole
+from jaxswap._gpu.fields import target_from_fields
 from jaxswap._gpu.target import Target, target_key
 
 _FORMAT = "jaxswap target 1"
 
 
 def targets_folder() -> Path:
-    """Return the folder where targets are saved.
-
-    Returns:
-        `targets` in `$JAXSWAP_HOME` if that is set, else in `$XDG_CONFIG_HOME/jaxswap`,
-        else in `~/.config/jaxswap`. It need not exist.
-    """
-    if home := os.environ.get("JAXSWAP_HOME"):
-        return Path(home).expanduser() / "targets"
-    config = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(config).expanduser() / "jaxswap" / "targets"
+    """Return the folder where targets are saved. It need not exist."""
+    return user_folder("targets")
 
 
 def save_target(target: Target, folder: str | os.PathLike[str] | None = None) -> Path:
@@ -49,10 +40,10 @@ def save_target(target: Target, folder: str | os.PathLike[str] | None = None) ->
 
     Example:
         >>> import tempfile
-        >>> from jaxswap._gpu.target import find_target
+        >>> from jaxswap._gpu.target import built_in_target
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = save_target(find_target("h100"), folder)
-        ...     load_target(path) == find_target("h100")
+        ...     path = save_target(built_in_target("h100"), folder)
+        ...     load_target(path) == built_in_target("h100")
         True
     """
     stem = re.sub(r"[^a-z0-9]+", "-", target.name.lower()).strip("-")
@@ -65,8 +56,7 @@ def save_target(target: Target, folder: str | os.PathLike[str] | None = None) ->
     folder.mkdir(parents=True, exist_ok=True)
     content = {"format": _FORMAT, "target": dataclasses.asdict(target)}
     path = folder / f"{stem}.json"
-    _write(path, json.dumps(content, indent=2) + "\n")
-    return path
+    return write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def load_target(path: str | os.PathLike[str]) -> Target:
@@ -86,11 +76,7 @@ def load_target(path: str | os.PathLike[str]) -> Target:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise ValueError(f'no `"format": "{_FORMAT}"` in it')
-        numbers = _fields(content.get("target"), Target)
-        numbers["compute_capability"] = _pair(numbers["compute_capability"])
-        if numbers["rates"] is not None:
-            numbers["rates"] = Rates(**_fields(numbers["rates"], Rates))
-        return Target(**numbers)
+        return target_from_fields(content.get("target"))
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError among them
         raise ValueError(
             f"`{os.fspath(path)}` is not a target saved by this version of jaxswap: "
@@ -119,7 +105,7 @@ def saved_targets(
     return {target.name: target for target in found}
 
 
-def load_calibrated(
+def saved_target(
     name_or_device_kind: str, folder: str | os.PathLike[str] | None = None
 ) -> Target | None:
     """Look up a saved target.
@@ -141,46 +127,3 @@ def load_calibrated(
     named = [target for target in found if target_key(target.name) == key]
     same_kind = [t for t in found if t.device_name == name_or_device_kind]
     return next(iter([*named, *same_kind]), None)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write beside `path`, then put the file in its place."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
-_JSON_TYPES: dict[Any, tuple[type, ...]] = {
-    str: (str,),
-    bool: (bool,),
-    int: (int,),
-    float: (int, float),
-    tuple[int, int]: (list,),
-    Rates | None: (dict, type(None)),
-}
-
-
-def _pair(numbers: list[Any]) -> tuple[int, int]:
-    if len(numbers) != 2 or any(type(number) is not int for number in numbers):
-        raise ValueError(f"`compute_capability` is {numbers!r}")
-    return numbers[0], numbers[1]
-
-
-def _fields(numbers: Any, kind: type) -> dict[str, Any]:
-    """Check that `numbers` are the fields of the dataclass `kind`."""
-    if not isinstance(numbers, dict):
-        raise ValueError(f"no fields of a `{kind.__name__}` in it")
-    fields = {field.name: field.type for field in dataclasses.fields(kind)}
-    if odd := sorted(fields.keys() ^ numbers.keys()):
-        raise ValueError(f"missing or unknown: {', '.join(map(repr, odd))}")
-    for name, wanted in fields.items():
-        value = numbers[name]
-        is_fit = isinstance(value, _JSON_TYPES[wanted])
-        if not is_fit or (isinstance(value, bool) and wanted is not bool):
-            raise ValueError(f"`{name}` is {value!r}")
-    return dict(numbers)

@@ -1,8 +1,7 @@
 """The numbers of a GPU: enough to compile for it and to predict time on it.
 
-In comes a name or a `Target`, out comes a `Target`, and from it the text proto that
-XLA reads to compile for a GPU that is not there, and the rates that the GPU sustains.
-No JAX here.
+In comes a name, out comes a `Target`, and from it the text proto that XLA reads to
+compile for a GPU that is not there, and the rates that the GPU sustains. No JAX here.
 """
 
 import re
@@ -17,7 +16,7 @@ class Target:
     """A GPU as numbers.
 
     Attributes:
-        name: Short name, as `find_target` takes it.
+        name: Short name, as `jaxswap.find_target` takes it.
         device_name: The name the driver reports.
         compute_capability: Major and minor number of the CUDA architecture.
         architecture_specific: Compile with the architecture-specific instructions
@@ -35,12 +34,14 @@ class Target:
         bf16_flops_per_second: Peak of matrix units with 16-bit inputs.
         tf32_flops_per_second: Peak of matrix units with fp32 inputs.
         fp32_flops_per_second: Peak of the ordinary fp32 units.
-        rates: Measured by `calibrate`; None: published peaks times usual shares.
+        rates: Measured by `jaxswap.calibrate`. None: published peaks times the shares
+            that are usual.
 
     Example:
-        >>> import dataclasses
+        >>> import dataclasses, jaxswap
+        >>> h100 = jaxswap.find_target("h100")
         >>> slow_link = dataclasses.replace(
-        ...     find_target("h100"), name="h100-pcie4", host_link_bytes_per_second=25e9)
+        ...     h100, name="h100-pcie4", host_link_bytes_per_second=25e9)
     """
 
     name: str
@@ -85,13 +86,12 @@ class Target:
         )
 
 
-def find_target(target: str | Target) -> Target:
-    """Look up a GPU by name.
+def built_in_target(name: str) -> Target:
+    """Look up a GPU that jaxswap knows by itself.
 
     Args:
-        target: A name from `target_names()`, in any case and with or without separators
-            (`"A100_80"`, `"a100-80"`, `"a10080"` are one), or a `Target`, which is
-            returned as it is.
+        name: A name from `target_names()`, in any case and with or without separators
+            (`"A100_80"`, `"a100-80"`, `"a10080"` are one).
 
     Returns:
         The GPU's numbers.
@@ -100,22 +100,21 @@ def find_target(target: str | Target) -> Target:
         ValueError: If no GPU has that name; the text lists those that do.
 
     Example:
-        >>> find_target("H100").core_count
+        >>> built_in_target("H100").core_count
         132
     """
-    if isinstance(target, Target):
-        return target
-    found = _BY_KEY.get(target_key(target)) if isinstance(target, str) else None
+    found = _BY_KEY.get(target_key(name)) if isinstance(name, str) else None
     if found is None:
         raise ValueError(
-            f"`target` is {target!r}, which is not a known GPU; choose one of "
-            f"{', '.join(target_names())}, or describe yours with `jaxswap.Target`."
+            f"`target` is {name!r}, which is not a known GPU; choose one of "
+            f"{', '.join(target_names())} or one that `jaxswap.calibrate` saved, or "
+            "describe yours with `jaxswap.Target`."
         )
     return found
 
 
 def target_names() -> tuple[str, ...]:
-    """List the names that `find_target` knows.
+    """List the GPUs that jaxswap knows by itself.
 
     Returns:
         The names, in alphabetical order.
@@ -158,13 +157,13 @@ def published_rates(target: Target) -> Rates:
         target: The GPU; its own `rates` are not looked at.
 
     Returns:
-        Its peaks times the shares that such GPUs usually reach (see `_rates`).
+        Its peaks times the shares that such GPUs usually reach.
 
     Raises:
         ValueError: If a peak is not positive and finite.
 
     Example:
-        >>> published_rates(find_target("h100")).is_measured
+        >>> published_rates(built_in_target("h100")).is_measured
         False
     """
     return usual_rates(
@@ -190,7 +189,7 @@ def rates_of(target: Target) -> Rates:
         ValueError: If nothing was measured and a peak is not positive and finite.
 
     Example:
-        >>> rates_of(find_target("a100-80")).swap_in_bytes_per_second
+        >>> rates_of(built_in_target("a100-80")).swap_in_bytes_per_second
         25200000000.0
     """
     return published_rates(target) if target.rates is None else target.rates

@@ -1,33 +1,41 @@
 """Plans that were found before, on disk.
 
-One small file for each program, budget, target and set of versions, in
-`$JAXSWAP_CACHE_DIR`, else `$XDG_CACHE_HOME/jaxswap/plans`, else
-`~/.cache/jaxswap/plans`. A file that cannot be read counts as absent, and a folder that
-cannot be written is done without.
+One small file for each program, budget, target and set of versions, in the folder that
+`user_folder("plans")` names. A file that cannot be read counts as absent, and a folder
+that cannot be written is done without.
 """
 
 import hashlib
 import json
-import os
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jaxswap._plans.file import Retrace, plan_from_json, plan_to_json, write_atomically
+from jaxswap._base.files import user_folder, write_whole
+from jaxswap._base.version import __version__
+from jaxswap._graph.graph import Action, Graph
+from jaxswap._plans.file import decisions_from_json, decisions_to_json
 from jaxswap._plans.plan import Plan
+from jaxswap._schedule.decision import Policy
+from jaxswap._schedule.policy import ByValue
+
+Retrace = Callable[[Callable[[Graph], Sequence[Action]]], tuple[Graph, Graph | None]]
+"""Traces the program again with loops that run as decided. Returns its graph, and that
+with loops left to JAX if there are loops."""
 
 
 def folder() -> Path:
-    """Where plans are kept."""
-    given = os.environ.get("JAXSWAP_CACHE_DIR")
-    if given:
-        return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "jaxswap" / "plans"
+    """Return the folder where plans are kept."""
+    return user_folder("plans")
 
 
 def clear_plans() -> int:
     """Forget all plans on disk; return how many there were.
+
+    They lie in `$JAXSWAP_HOME/plans`, else `$XDG_CACHE_HOME/jaxswap/plans`, else
+    `~/.cache/jaxswap/plans`. `$JAXSWAP_CACHE_DIR` is an older variable for the folder
+    itself, which still goes first.
 
     Example:
         >>> import jaxswap
@@ -40,18 +48,39 @@ def clear_plans() -> int:
     return len(found)
 
 
+def can_name(policy: Policy | None) -> bool:
+    """Whether the text of a policy says all that its decisions depend on.
+
+    It does for jaxswap's own. Of others the code may have been edited since.
+    """
+    if policy is None:
+        return True
+    is_own = type(policy).__module__.partition(".")[0] == "jaxswap"
+    return is_own and not isinstance(policy, ByValue)
+
+
 def key_of(**parts: Any) -> str:
     """Name what a plan depends on, the versions included."""
-    versions = {name: version(name) for name in ("jaxswap", "jax", "jaxlib", "scipy")}
+    versions = {name: version(name) for name in ("jax", "jaxlib", "scipy")}
+    versions["jaxswap"] = __version__
     text = json.dumps({**parts, "versions": versions}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def find(key: str, traced: Retrace) -> Plan | None:
-    """Return the plan of that name, if there is one that can be read."""
+def find(key: str, retrace: Retrace) -> Plan | None:
+    """Return the plan of that name, if there is one that can be read.
+
+    What `retrace` raises is raised: it runs the user's function.
+    """
     try:
-        return plan_from_json((folder() / f"{key}.json").read_text(), traced)
+        text = (folder() / f"{key}.json").read_text(encoding="utf-8")
+        found = decisions_from_json(text)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    graphs = retrace(found.decide_loop)
+    try:
+        return found.plan(*graphs)
+    except (ValueError, TypeError, AttributeError):
         return None
 
 
@@ -59,7 +88,6 @@ def keep(key: str, plan: Plan) -> None:
     """Remember a plan."""
     try:
         folder().mkdir(parents=True, exist_ok=True)
-        text = plan_to_json(plan, with_graph=False)
-        write_atomically(folder() / f"{key}.json", text)
+        write_whole(folder() / f"{key}.json", decisions_to_json(plan))
     except OSError:
         return

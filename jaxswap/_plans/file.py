@@ -3,14 +3,14 @@
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxswap._gpu.rates import Rates
-from jaxswap._gpu.target import Target
+from jaxswap._base.files import write_whole
+from jaxswap._gpu.fields import target_from_fields
 from jaxswap._gpu.work import Work
 from jaxswap._graph.graph import Action, Equation, Graph, Loop, Value
 from jaxswap._graph.placement import Placement
@@ -21,14 +21,11 @@ from jaxswap._search.measured import Compiled
 
 FORMAT = 3
 
-Retrace = Callable[[Callable[[Graph], Sequence[Action]]], tuple[Graph, Graph | None]]
-
 
 def save_plan(plan: Plan, path: str | os.PathLike[str]) -> Path:
     """Write a plan to a JSON file, its program included.
 
-    The file is written beside its place and moved there, so that an interruption
-    leaves the old one.
+    An interruption leaves the old file.
 
     Args:
         plan: The plan.
@@ -40,7 +37,7 @@ def save_plan(plan: Plan, path: str | os.PathLike[str]) -> Path:
     Raises:
         FileNotFoundError: If the folder does not exist.
     """
-    return write_atomically(Path(path), plan_to_json(plan))
+    return write_whole(Path(path), plan_to_json(plan))
 
 
 def load_plan(path: str | os.PathLike[str]) -> Plan:
@@ -67,28 +64,86 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
         True
     """
     try:
-        return plan_from_json(Path(path).read_text())
+        return plan_from_json(Path(path).read_text(encoding="utf-8"))
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not a plan: {error!r}.") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def write_atomically(path: Path, text: str) -> Path:
-    """Write a file so that it is either the old one or the whole new one."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to write {path} to.")
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(text)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
+def plan_to_json(plan: Plan) -> str:
+    """Return a plan as JSON, its program included."""
+    fields = _fields(plan)
+    for name in ("graph", "plain_graph"):
+        if fields[name] is not None:
+            fields[name] = _graph_to_json(fields[name])
+    return json.dumps({"format": FORMAT, **fields})
 
 
-def plan_to_json(plan: Plan, *, with_graph: bool = True) -> str:
-    """Return a plan as JSON; without its graph it can only be read with it."""
+def plan_from_json(text: str) -> Plan:
+    """Read what `plan_to_json` wrote.
+
+    Raises:
+        ValueError: If it is no plan; some faults raise `KeyError`, `TypeError` or
+            `AttributeError`.
+    """
+    fields = _read(text)
+    for name in ("graph", "plain_graph"):
+        if fields[name] is not None:
+            fields[name] = _graph_from_json(fields[name])
+    plan = Plan(**fields)
+    _check(plan)
+    return plan
+
+
+@dataclasses.dataclass(frozen=True)
+class Decisions:
+    """A plan without its program.
+
+    Attributes:
+        fields: The fields of the plan but for its graphs.
+        loops: What becomes of the values of each body of a loop, by its signature.
+    """
+
+    fields: Mapping[str, Any]
+    loops: Mapping[str, tuple[Action, ...]]
+
+    def decide_loop(self, body: Graph) -> Sequence[Action]:
+        """Return what becomes of a body's values; all are kept if none is known."""
+        actions = self.loops.get(signature_of(body).program, ())
+        is_fit = len(actions) == len(body.values)
+        return actions if is_fit else [Action.KEEP] * len(body.values)
+
+    def plan(self, graph: Graph, plain_graph: Graph | None) -> Plan:
+        """Return the plan of a program that was traced again.
+
+        Raises:
+            ValueError: If it is another program.
+        """
+        plan = Plan(**self.fields, graph=graph, plain_graph=plain_graph)
+        _check(plan)
+        return plan
+
+
+def decisions_to_json(plan: Plan) -> str:
+    """Return a plan as JSON without its program, which is much shorter."""
+    fields = _fields(plan)
+    del fields["graph"], fields["plain_graph"]
+    fields["loops"] = {
+        signature_of(loop.graph).program: _letters(loop.actions) for loop in plan.loops
+    }
+    return json.dumps({"format": FORMAT, **fields})
+
+
+def decisions_from_json(text: str) -> Decisions:
+    """Read what `decisions_to_json` wrote; raise what `plan_from_json` does."""
+    fields = _read(text)
+    loops = fields.pop("loops")
+    return Decisions(fields, {key: _actions(loops[key]) for key in loops})
+
+
+def _fields(plan: Plan) -> dict[str, Any]:
+    """The fields of a plan as JSON holds them, but for the graphs."""
     fields: dict[str, Any] = {
         field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)
     }
@@ -97,32 +152,16 @@ def plan_to_json(plan: Plan, *, with_graph: bool = True) -> str:
         if fields[name] is not None:
             fields[name] = dataclasses.asdict(fields[name])
     fields["swaps"] = [dataclasses.asdict(swap) for swap in plan.swaps]
-    for name in ("graph", "plain_graph"):
-        if not with_graph:
-            del fields[name]
-        elif fields[name] is not None:
-            fields[name] = _graph_to_json(fields[name])
-    if not with_graph:
-        fields["loops"] = {
-            signature_of(loop.graph).program: _letters(loop.actions)
-            for loop in plan.loops
-        }
-    return json.dumps({"format": FORMAT, **fields})
+    return fields
 
 
-def plan_from_json(text: str, traced: Retrace | None = None) -> Plan:
-    """Read what `plan_to_json` wrote.
-
-    Args:
-        text: The JSON.
-        traced: If it holds no graph, returns that of the program with loops that run
-            as decided, and that with loops left to JAX, if there are any.
-    """
+def _read(text: str) -> dict[str, Any]:
+    """The fields of a plan as it has them, but for graphs and loops."""
     fields = json.loads(text)
     if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
         raise ValueError(f"this is not a plan of format {FORMAT}.")
     fields["actions"] = _actions(fields["actions"])
-    fields["target"] = _target(fields["target"])
+    fields["target"] = target_from_fields(fields["target"])
     signature = fields["signature"]
     fields["signature"] = Signature(tuple(signature["arguments"]), signature["program"])
     fields["swaps"] = tuple(_swap(swap) for swap in fields["swaps"])
@@ -132,18 +171,7 @@ def plan_from_json(text: str, traced: Retrace | None = None) -> Plan:
     if fields["placement"] is not None:
         fields["placement"] = _placement(fields["placement"])
     fields["staleness"] = tuple(fields["staleness"])
-    if traced is not None:
-        letters = fields.pop("loops")
-        fields["graph"], fields["plain_graph"] = traced(
-            lambda body: _actions(letters[signature_of(body).program])
-        )
-    else:
-        for name in ("graph", "plain_graph"):
-            if fields[name] is not None:
-                fields[name] = _graph_from_json(fields[name])
-    plan = Plan(**fields)
-    _check(plan)
-    return plan
+    return fields
 
 
 def _placement(fields: dict[str, Any]) -> Placement:
@@ -171,16 +199,6 @@ def _check(plan: Plan) -> None:
 def _swap(fields: dict[str, Any]) -> Swap:
     returns = tuple(Return(**back) for back in fields.pop("returns"))
     return Swap(**fields, returns=returns)
-
-
-def _target(fields: dict[str, Any]) -> Target:
-    rates = fields.pop("rates")
-    capability = tuple(fields.pop("compute_capability"))
-    return Target(
-        **fields,
-        compute_capability=capability,
-        rates=None if rates is None else Rates(**rates),
-    )
 
 
 _ENDS = ("arguments", "outputs", "cotangents", "gradients", "carried", "sliced")

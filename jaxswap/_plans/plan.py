@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jaxswap._base.files import write_whole
 from jaxswap._base.units import format_bytes
 from jaxswap._gpu.target import Target, rates_of
 from jaxswap._graph.graph import Action, Graph, Loop, Value
@@ -303,6 +304,7 @@ class Plan:
         Raises:
             ValueError: If the suffix is neither.
             FileNotFoundError: If the folder does not exist.
+            jaxswap.MissingExtraError: If matplotlib is not installed.
         """
         from jaxswap._view.plot import plot_plan
 
@@ -317,12 +319,11 @@ class Plan:
         Raises:
             FileNotFoundError: If the folder does not exist.
         """
-        from jaxswap._plans.file import write_atomically
         from jaxswap._view.html import to_html
 
         page = to_html(self)
         if path is not None:
-            write_atomically(Path(path), page)
+            write_whole(Path(path), page)
         return page
 
     def save(self, path: str | os.PathLike[str]) -> Path:

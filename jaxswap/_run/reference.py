@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from jaxswap._base.errors import GradientError
 from jaxswap._trace.tangents import has_tangent
 
 RTOL = {"bfloat16": 3e-2, "float16": 4e-3, "float32": 1e-5, "float64": 1e-12}
@@ -25,40 +26,6 @@ SAFETY = 4.0
 """Rounding is allowed this many times what it was seen to do to plain JAX."""
 UNDER_POLICY = "jaxswap.check: the offloaded function raises this under the policy"
 """A note on errors."""
-
-
-class GradientError(AssertionError):
-    """The value or the gradient of an offloaded function is not the plain one's.
-
-    Attributes:
-        leaf: The array that differs, such as `"gradient of args[0]['w']"`.
-        difference: Largest difference, as a share of the array's largest entry.
-        allowed: The largest difference that rounding explains.
-        policy: Name of the policy under which it happens.
-        options: What `jaxswap.offload` takes to repeat it.
-
-    Example:
-        >>> import jax.numpy as jnp, jaxswap
-        >>> try:
-        ...     report = jaxswap.check(lambda x: jnp.sum(jnp.tanh(x)), jnp.ones(3))
-        ... except jaxswap.GradientError as error:
-        ...     print(error.leaf, error.policy, error.options)
-    """
-
-    def __init__(
-        self, difference: "Difference", policy: str, options: dict[str, Any]
-    ) -> None:
-        self.leaf = difference.leaf
-        self.difference = difference.error
-        self.allowed = difference.allowed
-        self.policy = policy
-        self.options = options
-        super().__init__(
-            f"the {self.leaf} is not that of plain JAX under the policy "
-            f"`{policy}`: it differs by {self.difference:.2g} of its largest entry, "
-            f"and rounding explains {self.allowed:.2g}. To repeat it: "
-            "jaxswap.offload(fn, **error.options)."
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +124,9 @@ class Reference:
         found = self.differences(actual)
         worst = max(found, key=lambda difference: difference.share)
         if worst.share > 1:
-            raise GradientError(worst, policy, options)
+            raise GradientError(
+                worst.leaf, worst.error, worst.allowed, policy=policy, options=options
+            )
         widest = max(difference.allowed for difference in found)
         return ComparedPolicy(policy, _swaps(traced.jaxpr), worst, widest)
 

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxswap._search.solver import solve_rows
+
 
 @dataclasses.dataclass(frozen=True)
 class Item:
@@ -116,17 +118,13 @@ def solve(
         time_limit_seconds: The best solution after this time is returned.
         relative_gap: A solution this close to the bound is good enough.
     """
-    # Imported here, for SciPy's optimizers take as long to load as all of jaxswap.
-    from scipy.optimize import Bounds, LinearConstraint, milp
-
     rows = _Rows(model, limit_bytes, host_limit_bytes, depth)
-    limits: Any = np.array(rows.bounds)
-    upper: Any = rows.upper
-    result = milp(
+    result = solve_rows(
         rows.objective,
-        constraints=LinearConstraint(rows.matrix(), -np.inf, limits),
+        rows.matrix(),
+        np.array(rows.bounds),
+        rows.upper,
         integrality=rows.integrality,
-        bounds=Bounds(0, upper),
         options={"time_limit": time_limit_seconds, "mip_rel_gap": relative_gap},
     )
     if result.x is None:
@@ -150,16 +148,9 @@ def bound_seconds(model: Model, limit_bytes: int) -> float:
     memory of copies under way, gaps narrowed by the entries that hide a copy, values
     held early. What is whole may be divided.
     """
-    from scipy.optimize import Bounds, LinearConstraint, milp
-
     rows = _Rows(model, limit_bytes, None, None, is_bound=True)
-    limits: Any = np.array(rows.bounds)
-    upper: Any = rows.upper
-    result = milp(
-        rows.objective,
-        constraints=LinearConstraint(rows.matrix(), -np.inf, limits),
-        bounds=Bounds(0, upper),
-    )
+    bounds = np.array(rows.bounds)
+    result = solve_rows(rows.objective, rows.matrix(), bounds, rows.upper)
     if result.x is None or result.x[rows.over] > 1e-6:
         return 0.0
     return max(0.0, float(result.fun)) * rows.tick

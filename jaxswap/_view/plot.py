@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxswap._base.extras import named_extras
 from jaxswap._base.units import format_bytes, format_seconds
 from jaxswap._plans.plan import Plan
 from jaxswap._view.lanes import (
@@ -51,9 +52,11 @@ def plot_plan(plan: Plan, path: str | os.PathLike[str] | None = None) -> Figure:
     Raises:
         ValueError: If the path ends in neither `.png` nor `.svg`.
         FileNotFoundError: If its folder does not exist.
+        jaxswap.MissingExtraError: If matplotlib is not installed.
     """
     _check_path(path)
-    from matplotlib.figure import Figure
+    with named_extras():
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 6.4), layout="constrained")
     ((memory, beside), (lanes, legend)) = figure.subplots(
@@ -97,6 +100,7 @@ def plot_pareto(
     Raises:
         ValueError: If the path ends in neither `.png` nor `.svg`.
         FileNotFoundError: If its folder does not exist.
+        jaxswap.MissingExtraError: If matplotlib is not installed.
 
     Example:
         >>> points = {"keep": [(2**30, 0.010)], "swap": [(2**29, 0.012)]}
@@ -104,7 +108,8 @@ def plot_pareto(
         'device memory (GiB)'
     """
     _check_path(path)
-    from matplotlib.figure import Figure
+    with named_extras():
+        from matplotlib.figure import Figure
 
     if not isinstance(plans_or_points, Mapping):
         plans_or_points = {"jaxswap": tuple(plans_or_points)}

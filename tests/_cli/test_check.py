@@ -7,6 +7,7 @@ import pytest
 import tiny_datasets as tiny
 
 from jaxswap._cli.check import add_check
+from jaxswap._cli.command import BadInputError
 
 
 def _run(*words):
@@ -90,24 +91,24 @@ def test_names_in_brackets_are_no_markup(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "error", "message"),
+    ("words", "message"),
     [
-        ([], ValueError, "no data set is here"),
-        (["--layout", "bids"], ValueError, "`layout` is 'bids'; choose one of"),
-        (["--edition", "2021"], ValueError, "`edition` is '2021'; choose one of"),
+        ([], "no data set is here"),
+        (["--layout", "bids"], "`layout` is 'bids'; choose one of"),
+        (["--edition", "2021"], "`edition` is '2021'; choose one of"),
     ],
 )
-def test_bad_input_is_refused(tmp_path, words, error, message):
-    with pytest.raises(error, match=message):
+def test_bad_input_is_refused(tmp_path, words, message):
+    with pytest.raises(BadInputError, match=message):
         _run(tmp_path, *words)
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="gone: no such file or folder"):
+    with pytest.raises(BadInputError, match="gone: no such file or folder"):
         _run(tmp_path / "gone")
 
 
 def test_an_ambiguous_edition_is_refused(tmp_path):
     tiny.brats(tmp_path, ["BraTS-PED-00002-000"], tiny.NEW, (4, 2, 1))
-    with pytest.raises(ValueError, match="brats2023 or brats2024-ped"):
+    with pytest.raises(BadInputError, match="brats2023 or brats2024-ped"):
         _run(tmp_path)

@@ -6,6 +6,7 @@ import json
 import pytest
 from evaluation_folders import case_name, tumour, write, write_case
 
+from jaxswap._cli.command import BadInputError
 from jaxswap._cli.evaluate import add_evaluate
 
 
@@ -80,16 +81,16 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(folders, words, mes
         for index in range(2):
             write(folders[0] / f"{case_name(index)}.nii.gz", tumour() * 3)
     before = _left(folders[0])
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
+    with pytest.raises(BadInputError, match=message):
         _run(*folders, "--workers", 1, *words)
     assert _left(folders[0]) == before
 
 
 def test_a_file_in_the_place_of_a_folder_is_refused(folders, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"--out: .*file is a file"):
+    with pytest.raises(BadInputError, match=r"--out: .*file is a file"):
         _run(*folders, "--out", tmp_path / "file")
-    with pytest.raises(ValueError, match="is a file; a folder is needed"):
+    with pytest.raises(BadInputError, match="is a file; a folder is needed"):
         _run(tmp_path / "file", folders[1])
-    with pytest.raises(FileNotFoundError, match=r"`references`: .*gone"):
+    with pytest.raises(BadInputError, match=r"`references`: .*gone"):
         _run(folders[0], tmp_path / "gone")

@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from jaxswap._cli.command import BadInputError
 from jaxswap._cli.synth import add_synth
 from jaxswap.medical.synthesis import synthesis
 
@@ -68,7 +69,7 @@ def test_two_cases_are_made_kept_and_read_back(
 def test_bad_options_are_refused_and_nothing_is_written(
     tmp_path: Path, words: tuple[object, ...], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(BadInputError, match=message):
         run(tmp_path / "out", *words)
     assert list(tmp_path.iterdir()) == []
 
@@ -80,7 +81,7 @@ def test_missing_nilearn_says_how_to_get_it(
         raise ModuleNotFoundError('pip install "jaxswap[data]"')
 
     monkeypatch.setattr(synthesis, "load_tissue_maps", missing)
-    with pytest.raises(ModuleNotFoundError, match=r"jaxswap\[data\]"):
+    with pytest.raises(BadInputError, match=r"jaxswap\[data\]"):
         run(tmp_path / "out", "--cases", 1)
     assert not (tmp_path / "out").exists()
 

@@ -22,15 +22,15 @@ from jax.sharding import (
 
 from jaxswap import _compat
 from jaxswap._device.topology import memory_kind, place_on, target_mesh
-from jaxswap._gpu.target import find_target, target_names
+from jaxswap._gpu.target import built_in_target, target_names
 
-H100 = find_target("h100")
+H100 = built_in_target("h100")
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
 @pytest.mark.parametrize("name", target_names())
 def test_every_built_in_target_compiles(name: str) -> None:
-    x = place_on(find_target(name), jax.ShapeDtypeStruct((64, 64), jnp.bfloat16))
+    x = place_on(built_in_target(name), jax.ShapeDtypeStruct((64, 64), jnp.bfloat16))
     compiled = jax.jit(lambda x: jnp.tanh(x @ x)).lower(x).compile()
     memory: Any = compiled.memory_analysis()
     assert memory.argument_size_in_bytes == 64 * 64 * 2
@@ -43,9 +43,9 @@ def test_no_environment_variable_is_needed(start: str) -> None:
     program = (
         f"{start}\n"
         "import os\n"
-        "from jaxswap._gpu.target import find_target\n"
+        "from jaxswap._gpu.target import built_in_target\n"
         "from jaxswap._device.topology import target_mesh\n"
-        "target_mesh(find_target('h100'))\n"
+        "target_mesh(built_in_target('h100'))\n"
         "assert 'JAX_SKIP_CUDA_CONSTRAINTS_CHECK' not in os.environ\n"
         "import jax.numpy as jnp\n"
         "assert jnp.ones(3).sum() == 3.0"

@@ -9,8 +9,8 @@ import pytest
 
 from jaxswap._gpu.rates import Rates, rate_text, usual_rates
 from jaxswap._gpu.target import (
+    built_in_target,
     find_device,
-    find_target,
     published_rates,
     rates_of,
     target_names,
@@ -24,7 +24,7 @@ NUMBERS = [
 
 
 def some_rates(**changes: Any) -> Rates:
-    return dataclasses.replace(published_rates(find_target("h100")), **changes)
+    return dataclasses.replace(published_rates(built_in_target("h100")), **changes)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -89,17 +89,17 @@ def test_each_rate_is_a_share_of_its_own_peak() -> None:
 def test_copies_are_as_fast_as_others_measured(
     name: str, least: float, most: float
 ) -> None:
-    assert least < rates_of(find_target(name)).swap_out_bytes_per_second < most
+    assert least < rates_of(built_in_target(name)).swap_out_bytes_per_second < most
 
 
 def test_both_ways_at_once_cost_most_where_host_memory_is_the_limit() -> None:
-    on_package = rates_of(find_target("gh200")).both_ways_share
-    assert on_package < 0.5 < rates_of(find_target("h100")).both_ways_share < 1
+    on_package = rates_of(built_in_target("gh200")).both_ways_share
+    assert on_package < 0.5 < rates_of(built_in_target("h100")).both_ways_share < 1
 
 
 @pytest.mark.parametrize("name", target_names())
 def test_nothing_built_in_is_measured_or_above_its_peak(name: str) -> None:
-    target = find_target(name)
+    target = built_in_target(name)
     rates = rates_of(target)
     assert target.rates is None
     assert not rates.is_measured
@@ -113,7 +113,7 @@ def test_nothing_built_in_is_measured_or_above_its_peak(name: str) -> None:
 
 def test_measured_rates_are_used_and_compared() -> None:
     measured = some_rates(is_measured=True, launch_seconds=2e-6)
-    h100 = find_target("h100")
+    h100 = built_in_target("h100")
     mine = dataclasses.replace(h100, rates=measured)
     assert rates_of(mine) is measured
     assert published_rates(mine) == rates_of(h100)
@@ -123,7 +123,7 @@ def test_measured_rates_are_used_and_compared() -> None:
 
 @pytest.mark.parametrize("name", target_names())
 def test_a_gpu_is_found_by_what_its_driver_reports(name: str) -> None:
-    target = find_target(name)
+    target = built_in_target(name)
     assert find_device(target.device_name) is target
     assert find_device(target.device_name + " MIG 1g.10gb") is None
 

@@ -8,17 +8,16 @@ from typing import Any
 
 import pytest
 
-from jaxswap._gpu import saved
 from jaxswap._gpu.saved import (
-    load_calibrated,
     load_target,
     save_target,
+    saved_target,
     saved_targets,
     targets_folder,
 )
-from jaxswap._gpu.target import Target, find_target, rates_of
+from jaxswap._gpu.target import Target, built_in_target, rates_of
 
-H100 = find_target("h100")
+H100 = built_in_target("h100")
 MEASURED = dataclasses.replace(
     H100,
     rates=dataclasses.replace(
@@ -58,7 +57,7 @@ def test_a_write_that_fails_leaves_what_was_there(
     def fail(*names: Any) -> None:
         raise OSError(f"disk full: {names}")
 
-    monkeypatch.setattr(saved.os, "replace", fail)
+    monkeypatch.setattr(pathlib.Path, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         save_target(MEASURED, tmp_path)
     assert load_target(path) == H100
@@ -70,11 +69,11 @@ def test_the_file_is_never_seen_half_written(
 ) -> None:
     seen = []
 
-    def look(source: str, destination: str | os.PathLike[str]) -> None:
-        seen.append((load_target(source), os.path.exists(destination)))
+    def look(source: pathlib.Path, destination: pathlib.Path) -> None:
+        seen.append((load_target(source), destination.exists()))
         os.rename(source, destination)
 
-    monkeypatch.setattr(saved.os, "replace", look)
+    monkeypatch.setattr(pathlib.Path, "replace", look)
     save_target(MEASURED, tmp_path)
     assert seen == [(MEASURED, False)]
 
@@ -133,7 +132,7 @@ def test_what_is_no_target_is_refused_by_file(
     for read in (
         lambda: load_target(path),
         lambda: saved_targets(tmp_path),
-        lambda: load_calibrated("h100", tmp_path),
+        lambda: saved_target("h100", tmp_path),
     ):
         with pytest.raises(ValueError, match=why) as caught:
             read()
@@ -182,12 +181,12 @@ def test_look_up_by_name_and_by_what_the_driver_reports(tmp_path: pathlib.Path) 
     other = dataclasses.replace(MEASURED, name="lab-1", device_name="NVIDIA X")
     save_target(MEASURED, tmp_path)
     save_target(other, tmp_path)
-    assert load_calibrated("H-100", tmp_path) == MEASURED
-    assert load_calibrated("lab_1", tmp_path) == other
-    assert load_calibrated("NVIDIA X", tmp_path) == other
-    assert load_calibrated(H100.device_name, tmp_path) == MEASURED
-    assert load_calibrated("a100-80", tmp_path) is None
-    assert load_calibrated("h100", tmp_path / "not there") is None
+    assert saved_target("H-100", tmp_path) == MEASURED
+    assert saved_target("lab_1", tmp_path) == other
+    assert saved_target("NVIDIA X", tmp_path) == other
+    assert saved_target(H100.device_name, tmp_path) == MEASURED
+    assert saved_target("a100-80", tmp_path) is None
+    assert saved_target("h100", tmp_path / "not there") is None
 
 
 def test_a_name_goes_before_what_the_driver_reports(tmp_path: pathlib.Path) -> None:
@@ -195,7 +194,7 @@ def test_a_name_goes_before_what_the_driver_reports(tmp_path: pathlib.Path) -> N
     second = dataclasses.replace(MEASURED, name="NVIDIA X", device_name="NVIDIA Y")
     save_target(first, tmp_path)
     save_target(second, tmp_path)
-    assert load_calibrated("NVIDIA X", tmp_path) == second
+    assert saved_target("NVIDIA X", tmp_path) == second
 
 
 def test_folder_is_the_users(
@@ -211,4 +210,4 @@ def test_folder_is_the_users(
     assert targets_folder() == tmp_path / "mine" / "targets"
     assert save_target(MEASURED).parent == targets_folder()
     assert saved_targets() == {"h100": MEASURED}
-    assert load_calibrated("h100") == MEASURED
+    assert saved_target("h100") == MEASURED

@@ -14,9 +14,11 @@ from handmade import MIB
 from handmade_plans import COMPILED, H100, mixed_plan
 
 import jaxswap
-from jaxswap import Plan, _planner
+from jaxswap import Plan, _planner, policies
 from jaxswap._plans import cache as plan_cache
-from jaxswap._plans.file import plan_to_json
+from jaxswap._plans.file import decisions_to_json
+from jaxswap._schedule.policy import as_policy
+from jaxswap.extend import Decision, Graph, Timing
 
 W = jnp.linspace(-1.0, 1.0, 256).reshape(16, 16)
 X = jnp.linspace(0.0, 1.0, 1024).reshape(64, 16)
@@ -145,7 +147,17 @@ def test_another_program_or_type_is_planned_anew(compiled: list[Any]) -> None:
         assert len(compiled) > count
 
 
-@pytest.mark.parametrize("package", ["jaxswap", "jax", "jaxlib", "scipy"])
+def test_another_version_of_jaxswap_plans_anew(
+    compiled: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan()
+    count = len(compiled)
+    monkeypatch.setattr(plan_cache, "__version__", "99.0")
+    plan()
+    assert len(compiled) > count
+
+
+@pytest.mark.parametrize("package", ["jax", "jaxlib", "scipy"])
 def test_another_version_is_planned_anew(
     compiled: list[Any], monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
@@ -172,6 +184,71 @@ def test_policies_given_as_functions_are_asked_again() -> None:
         made = plan(policy=policy)
         decided = [made.actions[v] for e in made.graph.equations for v in e.outputs]
         assert current in decided
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """A policy of a user, whose code is edited below."""
+
+    def decide(self, graph: Graph) -> Decision:
+        return Decision((jaxswap.KEEP,) * len(graph.values), Timing())
+
+
+def recompute(self: Constant, graph: Graph) -> Decision:
+    actions = (jaxswap.RECOMPUTE,) * len(graph.values)
+    return Decision(actions, Timing(min_bytes=0, is_forced=True))
+
+
+def test_policies_whose_code_was_edited_are_asked_again(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = plan(policy=Constant())
+    monkeypatch.setattr(Constant, "decide", recompute)
+    assert plan(policy=Constant()).actions != first.actions
+    assert not cache.exists()
+
+
+class Mine(jaxswap.LMS):
+    """A policy of jaxswap with a user's changes."""
+
+
+@pytest.mark.parametrize("policy", [None, jaxswap.LMS(), policies.FullRemat()])
+def test_policies_of_jaxswap_are_named(policy: Any) -> None:
+    assert plan_cache.can_name(policy)
+
+
+@pytest.mark.parametrize("policy", [Mine(), as_policy(jaxswap.KEEP), Constant()])
+def test_policies_of_users_are_not_named(policy: Any) -> None:
+    assert not plan_cache.can_name(policy)
+
+
+def looped(w: jax.Array, x: jax.Array) -> jax.Array:
+    def body(x: jax.Array, _: None) -> tuple[jax.Array, None]:
+        return jnp.tanh(x @ w), None
+
+    return jnp.sum(jax.lax.scan(body, x, None, length=3)[0])
+
+
+def test_errors_of_the_function_reach_its_author(compiled: list[Any]) -> None:
+    """They are none of the cache's, which traces it once more to read a plan."""
+    plan(looped)
+    count = len(compiled)
+    calls = 0
+
+    def fails_at_the_second_call(w: jax.Array, x: jax.Array) -> jax.Array:
+        nonlocal calls
+        calls += 1
+        if calls > traces:
+            raise ValueError("a fault of the user's")
+        return looped(w, x)
+
+    traces = 99
+    plan(fails_at_the_second_call)
+    assert len(compiled) == count
+    traces, calls = calls - 1, 0
+    with pytest.raises(ValueError, match="a fault of the user's"):
+        plan(fails_at_the_second_call)
+    assert calls == traces + 1
 
 
 def test_actions_as_policies_are_not_taken_for_one_another() -> None:
@@ -281,6 +358,8 @@ def test_the_folder_follows_the_environment(
 ) -> None:
     assert plan_cache.folder() == Path(os.environ["JAXSWAP_CACHE_DIR"])
     monkeypatch.delenv("JAXSWAP_CACHE_DIR")
+    assert plan_cache.folder() == Path(os.environ["JAXSWAP_HOME"]) / "plans"
+    monkeypatch.delenv("JAXSWAP_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert plan_cache.folder() == tmp_path / "xdg" / "jaxswap" / "plans"
     monkeypatch.delenv("XDG_CACHE_HOME")
@@ -317,7 +396,7 @@ def test_files_hold_no_program(cache: Path) -> None:
     made = plan()
     (file,) = cache.iterdir()
     assert "graph" not in json.loads(file.read_text())
-    assert file.read_text() == plan_to_json(made, with_graph=False)
+    assert file.read_text() == decisions_to_json(made)
 
 
 def test_keys_tell_every_part_apart() -> None:

@@ -1,8 +1,9 @@
 """Plans in files: what is written is read, and what is no plan is refused."""
 
+import concurrent.futures
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from jaxswap import Plan
 from jaxswap._graph.graph import Action, Graph, Loop
 from jaxswap._graph.placement import Placement
 from jaxswap._graph.signature import signature_of
-from jaxswap._plans.file import plan_from_json, plan_to_json, write_atomically
+from jaxswap._plans.file import decisions_from_json, decisions_to_json, plan_to_json
 
 
 def full_plan() -> Plan:
@@ -128,20 +129,54 @@ def test_an_edited_plan_can_be_saved(tmp_path: Path) -> None:
 
 def test_without_its_graph_a_plan_is_read_with_it() -> None:
     plan = full_plan()
-    text = plan_to_json(plan, with_graph=False)
+    text = decisions_to_json(plan)
     assert "graph" not in json.loads(text)
     assert len(text) < len(plan_to_json(plan)) / 2
 
-    def traced(decide: Callable[[Graph], Sequence[Action]]) -> tuple[Graph, Graph]:
-        loops = tuple(
-            dataclasses.replace(loop, actions=tuple(decide(loop.graph)))
-            for loop in plan.graph.loops
-        )
-        assert plan.plain_graph is not None
-        return dataclasses.replace(plan.graph, loops=loops), plan.plain_graph
-
+    found = decisions_from_json(text)
+    loops = tuple(
+        dataclasses.replace(loop, actions=tuple(found.decide_loop(loop.graph)))
+        for loop in plan.graph.loops
+    )
     assert plan.graph.loops
-    assert_same(plan_from_json(text, traced), plan)
+    graph = dataclasses.replace(plan.graph, loops=loops)
+    assert_same(found.plan(graph, plan.plain_graph), plan)
+
+
+def test_loops_that_are_not_known_are_kept_and_their_program_refused() -> None:
+    plan = full_plan()
+    found = decisions_from_json(decisions_to_json(plan))
+    body = plan.graph.loops[0].graph
+    other = dataclasses.replace(body, trip_count=body.trip_count + 1)
+    kept = tuple(found.decide_loop(other))
+    assert kept == (jaxswap.KEEP,) * len(other.values)
+    loops = (dataclasses.replace(plan.graph.loops[0], graph=other, actions=kept),)
+    with pytest.raises(ValueError, match="not the one that the plan was made for"):
+        found.plan(dataclasses.replace(plan.graph, loops=loops), plan.plain_graph)
+
+
+def test_targets_are_checked(tmp_path: Path) -> None:
+    """As those that `calibrate` saved are."""
+    content = json.loads(plan_to_json(mixed_plan()))
+    content["target"]["core_count"] = "many"
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="`core_count` is 'many'"):
+        jaxswap.load_plan(path)
+
+
+def test_threads_that_write_one_plan_do_not_meet(tmp_path: Path) -> None:
+    plans = [mixed_plan(budget_bytes=1 << i) for i in range(20, 28)]
+    path = tmp_path / "plan.json"
+
+    def save(plan: Plan) -> None:
+        for _ in range(20):
+            plan.save(path)
+            assert jaxswap.load_plan(path).budget_bytes
+
+    with concurrent.futures.ThreadPoolExecutor(len(plans)) as pool:
+        list(pool.map(save, plans))
+    assert [file.name for file in tmp_path.iterdir()] == ["plan.json"]
 
 
 def stored() -> dict[str, Any]:
@@ -278,14 +313,6 @@ def test_an_interrupted_write_leaves_the_old_file(
     assert list(tmp_path.iterdir()) == [path]
     full_plan().save(path)
     assert_same(jaxswap.load_plan(path), full_plan())
-
-
-def test_a_write_does_not_touch_what_lies_beside(tmp_path: Path) -> None:
-    (tmp_path / "plan.json.part").write_text("mine")
-    write_atomically(tmp_path / "plan.json", "text")
-    assert (tmp_path / "plan.json").read_text() == "text"
-    assert (tmp_path / "plan.json.part").read_text() == "mine"
-    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_graphs_are_equal_only_if_nothing_differs() -> None:

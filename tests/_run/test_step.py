@@ -9,7 +9,7 @@ import numpy as np
 from zoo import normal, weight
 
 from jaxswap import Action
-from jaxswap._gpu.target import find_target
+from jaxswap._gpu.target import built_in_target
 from jaxswap._graph.graph import Graph
 from jaxswap._planner import search_of
 from jaxswap._run.loss import loss_source
@@ -46,7 +46,7 @@ def step_by(traced: Traced, draft: Draft) -> Callable[..., Any]:
 
 def drafts(graph: Graph) -> list[Draft]:
     """The step laid out with everything kept, swapped and recomputed."""
-    arranger = search_of(graph, find_target("h100")).arranger
+    arranger = search_of(graph, built_in_target("h100")).arranger
     found = [arranger.follow(as_policy(action).decide(graph)) for action in Action]
     assert [bool(draft.swaps) for draft in found] == [False, True, False]
     return found
@@ -117,6 +117,6 @@ def test_step_takes_what_its_types_say() -> None:
     assert [(t.shape, t.dtype) for t in types[source.flat.closed_over_count :]] == [
         (a.shape, a.dtype) for a in arguments
     ]
-    draft = search_of(traced.graph, find_target("h100")).kept
+    draft = search_of(traced.graph, built_in_target("h100")).kept
     outputs, _ = jax.eval_shape(step_by(traced, draft), *types)
     assert outputs[0].shape == ()

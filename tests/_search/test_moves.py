@@ -5,7 +5,7 @@ import itertools
 
 from handmade import MIB, chain, results_of
 
-from jaxswap._gpu.target import find_target
+from jaxswap._gpu.target import built_in_target
 from jaxswap._graph.graph import Action
 from jaxswap._planner import search_of
 from jaxswap._search.best import Best
@@ -13,7 +13,7 @@ from jaxswap._search.limits import Limits
 from jaxswap._search.moves import checkpoints, neighbours, swaps_of_products
 
 GRAPH = chain(12)
-SEARCH = search_of(GRAPH, find_target("h100"))
+SEARCH = search_of(GRAPH, built_in_target("h100"))
 CANDIDATES = SEARCH.candidates
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 from handmade import chain, results_of
 
-from jaxswap._gpu.target import find_target
+from jaxswap._gpu.target import built_in_target
 from jaxswap._graph.graph import Action
 from jaxswap._planner import search_of
 from jaxswap._search.segments import actions_of
 
 GRAPH = chain(6)
-SEARCH = search_of(GRAPH, find_target("h100"))
+SEARCH = search_of(GRAPH, built_in_target("h100"))
 
 
 def test_each_heavy_entry_begins_a_segment() -> None:

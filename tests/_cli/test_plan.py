@@ -1,116 +1,21 @@
-"""The commands `plan`, `inspect`, `targets` and `calibrate`: output, files, exit codes.
+"""`jaxswap plan`: output, files, exit codes.
 
 Programs are factories in modules that each test finds in its own current folder.
 """
 
-import dataclasses
 import importlib
 import json
-import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import pytest
+from command_line import PLAN, Capture, refused, run
 
 import jaxswap
 from jaxswap import policies
-from jaxswap._cli import commands
-from jaxswap._cli import main as cli
-from jaxswap._gpu.saved import save_target
-from jaxswap._gpu.target import find_target, published_rates, target_names
 
-SOURCE = """
-import jax
-import jax.numpy as jnp
-
-
-class Factories:
-    def inner():
-        return tiny()
-
-
-def loss(weights, x):
-    for w in weights:
-        x = jnp.tanh(x @ w)
-    return jnp.sum(x**2)
-
-
-def tiny():
-    w = jax.ShapeDtypeStruct((16, 16), jnp.float32)
-    return loss, ([w] * 3, jax.ShapeDtypeStruct((64, 16), jnp.float32))
-
-
-def single():
-    return lambda x: jnp.sum(x * x), jax.ShapeDtypeStruct((64, 16), jnp.float32)
-
-
-def listed():
-    fn, args = tiny()
-    return fn, list(args)
-
-
-def nonsense():
-    return 3
-
-
-def numbers():
-    return 3, 4
-
-
-def text():
-    return loss, "abc"
-
-
-def vector():
-    return lambda x: x, (jax.ShapeDtypeStruct((4,), jnp.float32),)
-
-
-def needy(argument):
-    return tiny()
-
-
-constant = 5
-"""
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder of a test, with the programs in it."""
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.setenv("JAXSWAP_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("JAXSWAP_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(work)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    (work / "programs.py").write_text(SOURCE)
-    (work / "needs_gone.py").write_text("import gone_and_lost")
-    known = set(sys.modules)
-    importlib.invalidate_caches()
-    yield work
-    for name in set(sys.modules) - known:
-        if str(work) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
-
-
-Capture = pytest.CaptureFixture[str]
-PLAN = ["plan", "programs:tiny", "--target", "h100", "--no-compile", "--quiet"]
-
-
-def run(*words: str) -> int:
-    return cli.main(list(words))
-
-
-def refused(capsys: Capture, *words: str) -> str:
-    """The one line that a command with bad input writes."""
-    assert run(*words) == 2
-    written = capsys.readouterr()
-    assert written.out == ""
-    (line,) = written.err.splitlines()
-    assert line.startswith("jaxswap: ")
-    return line
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def test_plan_is_written_as_text(capsys: Capture) -> None:
@@ -309,122 +214,6 @@ def test_a_run_that_stops_has_its_own_code(
     assert line.startswith("jaxswap: ")
 
 
-def test_targets_are_listed(capsys: Capture) -> None:
-    assert run("targets") == 0
-    head, *lines, machines = capsys.readouterr().out.splitlines()
-    assert head.split()[:3] == ["name", "memory", "bandwidth"]
-    assert [line.split()[0] for line in lines] == list(target_names())
-    assert all(line.endswith("published") for line in lines)
-    assert machines.startswith("machines, ")
-    assert "dgx-h100 (8 x h100)" in machines
-
-
-def test_targets_are_written_as_json(capsys: Capture) -> None:
-    assert run("targets", "--json") == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert [row["name"] for row in rows] == list(target_names())
-    for row in rows:
-        assert row["memory_bytes"] > 0
-        assert row["rates"]["bf16_matmul_flops_per_second"] > 0
-
-
-def save_mine(**changes: Any) -> Path:
-    """Save a GPU named `mine`; return its file."""
-    return save_target(dataclasses.replace(find_target("h100"), name="mine", **changes))
-
-
-def test_saved_targets_are_listed_too(capsys: Capture) -> None:
-    path = save_mine(rates=published_rates(find_target("h100")))
-    assert run("targets") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[-2].split()[0] == "mine"
-    assert len(lines) == len(target_names()) + 3
-    for target in ("mine", str(path)):
-        assert run("plan", "programs:tiny", "--target", target, *PLAN[4:]) == 0
-        assert capsys.readouterr().out.startswith("plan for mine")
-    path.write_text("junk")
-    assert "mine.json" in refused(capsys, "targets")
-
-
-@pytest.mark.parametrize("options", [[], ["--quick"], ["--like", "h100"], ["--json"]])
-def test_calibrate_needs_a_gpu(
-    tmp_path: Path, capsys: Capture, options: list[str]
-) -> None:
-    line = refused(capsys, "calibrate", *options)
-    assert "calibrate needs a GPU, and the device is" in line
-    assert "(cpu)" in line
-    assert not (tmp_path / "home").exists()
-
-
-def test_inspect_writes_json(capsys: Capture) -> None:
-    assert run("inspect", "programs:tiny", "--target", "h100", "--json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["target"] == "h100"
-    parts = ("argument_bytes", "output_bytes", "temp_bytes")
-    total = sum(found[name] for name in parts) - found["alias_bytes"]
-    assert found["device_bytes"] == total > 0
-    assert found["host_bytes"] == found["swapped_bytes"] == 0
-    assert found["copies"] == []
-    assert "hlo_text" not in found
-
-
-def test_inspect_writes_text_and_follows_a_saved_plan(
-    folder: Path, capsys: Capture
-) -> None:
-    assert run(*PLAN, "--save", "plan.json") == 0
-    plan = jaxswap.load_plan("plan.json").with_action("tanh", jaxswap.OFFLOAD)
-    assert plan.swaps
-    plan.save("plan.json")
-    capsys.readouterr()
-    words = ["inspect", "programs:tiny", "--target", "h100"]
-    assert run(*words, "--plan", "plan.json") == 0
-    written = capsys.readouterr()
-    assert written.out.startswith("compiled for h100 in ")
-    assert "no copies between device and host" not in written.out
-    words[1] = "programs:single"
-    other = refused(capsys, *words, "--plan", "plan.json")
-    assert "the plan was made for other arguments" in other
-
-
-BAD_INSPECTIONS: dict[str, tuple[list[str], str]] = {
-    "unknown program": (["gone:tiny"], "cannot be imported"),
-    "unknown target": (["programs:tiny", "--target", "abacus"], "not a known GPU"),
-    "no such plan": (["programs:tiny", "--plan", "gone.json"], "gone.json"),
-    "no plan": (
-        ["programs:tiny", "--plan", "programs.py"],
-        "programs.py is not a plan",
-    ),
-    "no scalar": (["programs:vector", "--target", "h100"], "scalar"),
-}
-
-
-@pytest.mark.parametrize(
-    ("words", "message"), BAD_INSPECTIONS.values(), ids=BAD_INSPECTIONS
-)
-def test_bad_inspection_is_one_line(
-    capsys: Capture, words: list[str], message: str
-) -> None:
-    assert message in refused(capsys, "inspect", *words)
-
-
-@pytest.mark.parametrize("by_name", [True, False], ids=["name", "file"])
-def test_inspect_takes_a_saved_target_as_plan_does(
-    capsys: Capture, by_name: bool
-) -> None:
-    """As the help says: a GPU by name, or a saved target's file."""
-    target = "mine" if by_name else str(save_mine())
-    save_mine()
-    assert run("inspect", "programs:tiny", "--target", target) == 0
-    assert capsys.readouterr().out.startswith("compiled for mine in ")
-
-
-def test_inspect_refuses_offload_beside_a_plan(capsys: Capture) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        run("inspect", "programs:tiny", "--offload", "--plan", "plan.json")
-    assert stopped.value.code == 2
-    assert "not allowed with argument" in capsys.readouterr().err
-
-
 def test_arrays_of_a_factory_are_arguments_like_their_types(
     folder: Path, capsys: Capture
 ) -> None:
@@ -442,14 +231,3 @@ def test_arrays_of_a_factory_are_arguments_like_their_types(
         found.append(json.loads(capsys.readouterr().out)["program"])
     assert found[0] == found[1]
     assert jax.default_backend() == "cpu"
-
-
-def test_what_libraries_print_does_not_reach_stdout(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    with commands._own_stdout():
-        os.write(1, b"a stray line of C++\n")
-    os.write(1, b"{}\n")
-    found = capfd.readouterr()
-    assert found.out == "{}\n"
-    assert "a stray line" in found.err
