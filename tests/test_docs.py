@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
+from test_architecture import FLOORS
 
 import jaxswap
 import jaxswap.extend
@@ -162,27 +163,63 @@ def test_a_name_that_the_glossary_lacks_is_found() -> None:
     assert unexplained(["Swap", "SwapIn", "Zebra"], {"swap"}) == ["Zebra"]
 
 
+# README comes first.
 WITH_CODE = [page for page in PAGES if code_blocks(page.read_text(), "python")]
 
 
+def run_code(page: pathlib.Path, folder: pathlib.Path) -> dict[str, Any]:
+    """Run the code blocks of a page in one namespace, and return that."""
+    namespace: dict[str, Any] = {"__name__": page.stem}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAXSWAP_CACHE_DIR", str(folder))
+        patch.chdir(folder)
+        # Readers have JAX's defaults; the tests are stricter.
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            for block in code_blocks(page.read_text(), "python"):
+                exec(compile(block, name_of(page), "exec"), namespace)
+    return namespace
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
-def test_code_of_page_runs(
-    page: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("page", WITH_CODE[1:], ids=name_of)
+def test_code_of_page_runs(page: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    run_code(page, tmp_path)
+
+
+@pytest.mark.slow
+def test_example_of_readme_has_the_figures_that_it_tells(
+    tmp_path: pathlib.Path,
 ) -> None:
-    monkeypatch.setenv("JAXSWAP_CACHE_DIR", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    namespace: dict[str, object] = {"__name__": page.stem}
-    # Readers have JAX's defaults; the tests are stricter.
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        for block in code_blocks(page.read_text(), "python"):
-            exec(compile(block, name_of(page), "exec"), namespace)
+    text = (ROOT / "README.md").read_text().replace("\n", " ")
+    found = re.search(
+        r"JAX needs (\S+) GiB.* program needs (\S+) GiB.* takes (\S+) times",
+        text,
+    )
+    assert found
+    plain_gib, planned_gib, times = map(float, found.groups())
+    names = run_code(ROOT / "README.md", tmp_path)
+    step = jax.value_and_grad(names["loss"])
+    plain = jaxswap.inspect(step, *names["arguments"], target="h100")
+    plan = names["plan"]
+    assert plain.device_bytes / 2**30 == pytest.approx(plain_gib, abs=0.005)
+    # How far a search comes depends on the machine.
+    assert plan.device_bytes / 2**30 == pytest.approx(planned_gib, rel=0.08)
+    assert plan.seconds / plan.plain.seconds == pytest.approx(times, abs=0.03)
 
 
 def test_pages_have_code() -> None:
     named = {name_of(page) for page in WITH_CODE}
     guides = {f"docs/{name}.md" for name in ("planning", "policies", "models")}
     assert {"README.md", "CONTRIBUTING.md", *guides} <= named
+
+
+def test_pages_list_the_folders_in_their_order() -> None:
+    floors = [floor for floor in FLOORS if (ROOT / "jaxswap" / floor).is_dir()]
+    text = (ROOT / "docs" / "how-it-works.md").read_text()
+    assert re.findall(r"^\| `(_\w+)` \|", text, re.MULTILINE) == floors
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    pure, rest = re.findall(r"`(_\w+ _\w+ [\w ]+)`", text)
+    assert [*pure.split(), *rest.split()] == floors
 
 
 def loss(x: jax.Array) -> jax.Array:
