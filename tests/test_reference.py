@@ -159,6 +159,8 @@ def test_reference_renders_docstrings_as_sections_and_code(
         prose = re.sub(r"<pre>.*?</pre>", "", text, flags=re.DOTALL)
         left = r"&gt;&gt;&gt; |<p>(Args|Returns|Raises|Example|References|Attributes):"
         assert not re.search(left, prose), name
+        if name.startswith("reference/"):
+            assert "`" not in prose, name
 
 
 @pytest.mark.slow

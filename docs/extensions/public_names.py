@@ -91,6 +91,18 @@ def leave_out(
     return True if text.startswith("Alias for field number") else None
 
 
+def part_code_from_letters(
+    app: Sphinx, kind: str, name: str, value: Any, options: Any, lines: list[str]
+) -> None:
+    """Let code end where its backtick stands, also in "`Swap`s"."""
+    text = re.sub(r"((`+)[^`]+\2)(?=(\w)?)", _parted, "\n".join(lines))
+    lines[:] = text.split("\n")
+
+
+def _parted(code: re.Match[str]) -> str:
+    return code[1] + ("\\ " if code[3] else "")
+
+
 def tidy_signature(
     app: Sphinx,
     kind: str,
@@ -115,4 +127,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_transform(LinkNames)
     app.connect("autodoc-skip-member", leave_out)
     app.connect("autodoc-process-signature", tidy_signature)
+    app.connect("autodoc-process-docstring", part_code_from_letters)
     return {"parallel_read_safe": True}
