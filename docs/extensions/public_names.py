@@ -16,6 +16,7 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxDirective
 
@@ -123,6 +124,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     for module in (jaxswap, jaxswap.extend):
         give_public_home(module)
+    # One signature with every argument, as the docstring has it, not one by overload.
+    overloads = property(lambda analyzer: {}, lambda analyzer, found: None)
+    setattr(ModuleAnalyzer, "overloads", overloads)  # noqa: B010
     app.add_directive("modules", Modules)
     app.add_transform(LinkNames)
     app.connect("autodoc-skip-member", leave_out)
