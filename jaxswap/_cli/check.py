@@ -56,7 +56,7 @@ def run_check(parsed: argparse.Namespace) -> int:
     from rich.console import Console
 
     from jaxswap.medical.data.datasets import find_dataset
-    from jaxswap.medical.preparing.audit_summary import show, summarize
+    from jaxswap.medical.preparing.audit_summary import show, summarize_survey
 
     with bad_input():
         dataset = find_dataset(
@@ -64,7 +64,7 @@ def run_check(parsed: argparse.Namespace) -> int:
         )
         found = _survey(dataset, parsed.workers)
     if parsed.json:
-        write(json.dumps(summarize(found), indent=2))
+        write(json.dumps(summarize_survey(found), indent=2))
     else:
         show(found, Console())
     return ExitCode.FAILED if found.errors else ExitCode.DONE

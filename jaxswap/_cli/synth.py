@@ -88,8 +88,8 @@ def run_synth(parsed: argparse.Namespace) -> int:
     from jaxswap.medical.synthesis.synthesis import (
         Synthesis,
         default_templates,
+        describe_synthesis,
         prepare_synthesis,
-        summarize,
     )
     from jaxswap.medical.synthesis.synthetic_recipe import make_recipe
 
@@ -116,7 +116,7 @@ def run_synth(parsed: argparse.Namespace) -> int:
     kept = parsed.cases - missing
     for line in (
         f"{parsed.out}: {missing} cases made, {kept} were there already.",
-        summarize(synthesis)["statement"],
+        describe_synthesis(synthesis)["statement"],
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return ExitCode.DONE
@@ -124,25 +124,10 @@ def run_synth(parsed: argparse.Namespace) -> int:
 
 def _make(synthesis: Any, missing: int, console: Any) -> None:
     """Make the missing cases with a progress bar."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
+    from jaxswap.medical.data.case_progress import case_progress
     from jaxswap.medical.synthesis.synthesis import run_synthesis
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+    with case_progress(console) as progress:
         task = progress.add_task(
             "making cases",
             total=synthesis.cases,

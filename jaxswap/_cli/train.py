@@ -100,7 +100,7 @@ def run_train(parsed: argparse.Namespace) -> int:
     from jaxswap._compat import start_without_gpu
     from jaxswap.medical.runs.processes import joined
     from jaxswap.medical.runs.run_folder import RunFolder
-    from jaxswap.medical.training.last_words import last_words
+    from jaxswap.medical.training.sudden_end import told_at_sudden_end
 
     with bad_input():
         processes = _processes(parsed)
@@ -115,7 +115,7 @@ def run_train(parsed: argparse.Namespace) -> int:
         "jaxswap: this process of the run has ended, as one of them died; when all "
         f"have, start them again with --out {folder.path} --resume."
     )
-    with last_words(hint), joined(processes):
+    with told_at_sudden_end(hint), joined(processes):
         start_without_gpu()
         return _train(parsed, config, folder)
 

@@ -63,7 +63,7 @@ def load_mni152() -> Case:
 
 
 def fit_to_cube(case: Case, size: int) -> Case:
-    """Resamples the labeled region of a case to a cube of `size` voxels a side.
+    """Resample the labeled region of a case to a cube of `size` voxels a side.
 
     The voxels of the cube are isotropic and as small as the region allows.
 
@@ -105,7 +105,7 @@ def fit_to_cube(case: Case, size: int) -> Case:
 def resample_labels(
     labels: np.ndarray, resample: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Resamples labels by giving each voxel the label with the largest share.
+    """Resample labels by giving each voxel the label with the largest share.
 
     Args:
         labels: Labels from 0, integers.
@@ -124,7 +124,7 @@ def resample_labels(
 
 
 def resample_scores(scores: np.ndarray, source: Volume, onto: Volume) -> np.ndarray:
-    """Carries per-class scores from one grid to another and takes the best class.
+    """Carry per-class scores from one grid to another and take the best class.
 
     Args:
         scores: Scores where 0 separates yes from no, (axes of `source`, class).

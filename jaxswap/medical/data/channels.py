@@ -36,7 +36,7 @@ def brain_channel(name: str) -> str | None:
 
 
 def order_channels(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Brings channels into their fixed order.
+    """Bring channels into their fixed order.
 
     If all are brain channels, that is the order of `BRAIN_CHANNELS`; otherwise they
     stay as they are.

@@ -121,7 +121,22 @@ def read_label_map(path: Path, name: str, labels: Any) -> LabelMap:
         raise ValueError(f"{path}: `labels`: {error}") from error
 
 
-def case_name(path: Path) -> str:
+def read_description(root: Path, *keys: str) -> tuple[Path, dict[str, Any]] | None:
+    """Read the `dataset.json` of a folder.
+
+    Args:
+        root: The folder.
+        *keys: What a file of the wanted layout has.
+
+    Returns:
+        The file and its content; None if it is missing or of another layout.
+    """
+    path = root / "dataset.json"
+    content = read_object(path) if path.is_file() else {}
+    return (path, content) if all(key in content for key in keys) else None
+
+
+def name_without_ending(path: Path) -> str:
     """The name of a volume file without its ending."""
     name = path.name
     for ending in (".nii.gz", ".nii", ".mgz"):

@@ -85,7 +85,7 @@ class Grid:
         )
 
     def apply(self, array: np.ndarray) -> np.ndarray:
-        """Carries an array from the file's RAS+ grid to the prepared grid.
+        """Carry an array from the file's RAS+ grid to the prepared grid.
 
         Args:
             array: (x, y, z, ...) on the file's grid turned to RAS+. Integers and bools
@@ -103,13 +103,13 @@ class Grid:
                 f"{self.ras_shape}."
             )
         inside = array[_box(self.start, self.cropped)]
-        inside = resample(inside, self.resampled)
+        inside = resize(inside, self.resampled)
         prepared = np.zeros((*self.shape, *array.shape[3:]), array.dtype)
         prepared[_box(self.before, self.resampled)] = inside
         return prepared
 
     def restore(self, array: np.ndarray) -> np.ndarray:
-        """Carries an array from the prepared grid to the file's grid, turned to RAS+.
+        """Carry an array from the prepared grid to the file's grid, turned to RAS+.
 
         Without resampling, every voxel of the crop returns exactly to its place.
 
@@ -127,7 +127,7 @@ class Grid:
             raise ValueError(
                 f"`array` has shape {array.shape}, but the prepared grid {self.shape}."
             )
-        inside = resample(array[_box(self.before, self.resampled)], self.cropped)
+        inside = resize(array[_box(self.before, self.resampled)], self.cropped)
         restored = np.zeros((*self.ras_shape, *array.shape[3:]), array.dtype)
         restored[_box(self.start, self.cropped)] = inside
         return restored
@@ -148,8 +148,8 @@ class Grid:
         return save_labels(path, self.restore(labels), self.like)
 
 
-def resample(array: np.ndarray, shape: Shape) -> np.ndarray:
-    """Resamples an array to other voxels that cover the same box.
+def resize(array: np.ndarray, shape: Shape) -> np.ndarray:
+    """Resize an array to other voxels that cover the same box.
 
     Args:
         array: (x, y, z, ...). Integers and bools are labels: each voxel gets the one
@@ -164,8 +164,7 @@ def resample(array: np.ndarray, shape: Shape) -> np.ndarray:
         return array
     if array.ndim > 3:
         inner = [
-            resample(array[(..., *index)], shape)
-            for index in np.ndindex(array.shape[3:])
+            resize(array[(..., *index)], shape) for index in np.ndindex(array.shape[3:])
         ]
         return np.stack(inner, axis=-1).reshape(*shape, *array.shape[3:])
     if array.dtype.kind in "biu":

@@ -76,7 +76,7 @@ class LabelMap:
         )
 
     def to_regions(self, labels: Any) -> Any:
-        """Says for every voxel which regions it belongs to.
+        """Say for every voxel which regions it belongs to.
 
         Args:
             labels: Values of this map, integers, any shape; a NumPy or JAX array.
@@ -210,7 +210,7 @@ def find_label_map(edition: str) -> LabelMap:
 
 
 def describe_unknown(label_map: LabelMap, values: Sequence[float]) -> str:
-    """Says that a file holds values that its map lacks, and what may be wrong.
+    """Say that a file holds values that its map lacks, and what may be wrong.
 
     Args:
         label_map: The map.

@@ -14,7 +14,7 @@ from typing import Any
 from jaxswap.medical.data.case_files import CaseFiles, Dataset, Source
 from jaxswap.medical.data.channels import BRAIN_CHANNELS, order_channels
 from jaxswap.medical.data.dataset_json import (
-    case_name,
+    name_without_ending,
     read_label_map,
     read_names,
     read_object,
@@ -179,11 +179,11 @@ def _sequences(path: Path, entry: _Entry) -> dict[str, Path]:
 
 
 def _names(entries: Sequence[_Entry]) -> list[str]:
-    """Names cases after their files, or their folders where files share a name."""
+    """Name cases after their files, or their folders where files share a name."""
     names = []
     for entry in entries:
         sequence = sequence_of(entry.images[0])
-        names.append(sequence[0] if sequence else case_name(entry.images[0]))
+        names.append(sequence[0] if sequence else name_without_ending(entry.images[0]))
     if len(set(names)) == len(names):
         return names
     folders = [entry.images[0].parent.name for entry in entries]

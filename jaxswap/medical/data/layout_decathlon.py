@@ -11,10 +11,9 @@ from typing import Any
 
 from jaxswap.medical.data.case_files import CaseFiles, Dataset, Source
 from jaxswap.medical.data.dataset_json import (
-    case_name,
+    name_without_ending,
     read_channels,
     read_label_map,
-    read_object,
     read_values,
 )
 from jaxswap.medical.data.label_maps import LABEL_MAPS, LabelMap, find_label_map
@@ -36,12 +35,10 @@ def find_decathlon(root: Path, edition: str | None = None) -> Dataset | None:
         ValueError: If `dataset.json` does not hold what it should, or `edition` is
             unknown.
     """
-    path = root / "dataset.json"
-    if not path.is_file():
+    found = read_description(root, "modality", "training")
+    if found is None:
         return None
-    content = read_object(path)
-    if "modality" not in content or "training" not in content:
-        return None
+    path, content = found
     channels, order = read_channels(path, "modality", content["modality"])
     training, test = (_entries(path, content, key) for key in ("training", "test"))
     cases = [
@@ -83,7 +80,9 @@ def _case(
     file = root / image
     indices = order if len(order) > 1 else (None,)
     sources = tuple(Source(file, index) for index in indices)
-    return CaseFiles(case_name(file), sources, None if label is None else root / label)
+    return CaseFiles(
+        name_without_ending(file), sources, None if label is None else root / label
+    )
 
 
 def _label_map(path: Path, content: dict[str, Any], edition: str | None) -> LabelMap:

@@ -15,7 +15,6 @@ from jaxswap.medical.data.dataset_json import (
     read_channels,
     read_json,
     read_label_map,
-    read_object,
 )
 from jaxswap.medical.data.label_maps import LabelMap, find_label_map, make_region_map
 from jaxswap.medical.data.volumes import SUFFIXES
@@ -29,21 +28,19 @@ def find_nnunet(root: Path, edition: str | None = None) -> Dataset | None:
 
     Args:
         root: Folder with `dataset.json`.
-        edition: Key of `LABEL_MAPS` to use instead of the labels in `dataset.json`.
+        edition: As for `find_decathlon`.
 
     Returns:
-        The data set; None if `dataset.json` is missing or of another layout.
+        The data set; None if there is none of this layout.
 
     Raises:
-        ValueError: If `dataset.json` does not hold what it should, or `edition` is
+        ValueError: If a JSON file does not hold what it should, or `edition` is
             unknown.
     """
-    path = root / "dataset.json"
-    if not path.is_file():
+    found = read_description(root, "channel_names")
+    if found is None:
         return None
-    content = read_object(path)
-    if "channel_names" not in content:
-        return None
+    path, content = found
     channels, order = read_channels(path, "channel_names", content["channel_names"])
     ending = _file_ending(path, content)
     folds = _folds(root / "splits_final.json")

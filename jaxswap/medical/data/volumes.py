@@ -268,7 +268,7 @@ def _read(path: Path) -> tuple[Any, np.ndarray, nib.Nifti1Header]:
 
 
 def _check_promise(path: Path, image: SpatialImage) -> None:
-    """Refuses a header that asks for memory which the file cannot fill."""
+    """Refuse a header that asks for memory which the file cannot fill."""
     voxels = math.prod(int(length) for length in image.shape)
     promised = voxels * image.get_data_dtype().itemsize
     most = path.stat().st_size * _MOST_COMPRESSION

@@ -56,6 +56,15 @@ TISSUE_MAP = make_label_map("tissues", {name: i for i, name in enumerate(TISSUES
 _HEADS, _HELD_OUT = 16, 2
 _DEPTH = 4
 _NETWORK = {"base_filters": 8, "depth": _DEPTH, "head": "bare", "dropout": 0.0}
+# Heads are drawn turned, scaled and deformed already.
+_AUGMENT = AugmentConfig(
+    rotation_probability=0,
+    scaling_probability=0,
+    blur_probability=0,
+    low_resolution_probability=0,
+    mirror_axes=(0,),
+)
+_ACQUISITION = AcquisitionRanges(bias=0.15, noise=(0, 0.02), ghosts=0, thick_slices=0)
 _CUBE_MM = 192.0  # as large as heads are drawn, whatever the size of the given one
 
 
@@ -80,7 +89,7 @@ class DemoConfig:
     labels: Path | None = None
 
     def run_config(self) -> RunConfig:
-        """Settings of the training run; heads are drawn turned and scaled already."""
+        """Settings of the training run."""
         return RunConfig(
             data=self.image or Path("MNI152"),
             network_options=_NETWORK,
@@ -88,9 +97,7 @@ class DemoConfig:
             steps=self.steps,
             learning_rate=5e-3,
             precision="float32",
-            augment=AugmentConfig(
-                rotation_probability=0, scaling_probability=0, mirror_axes=(0,)
-            ),
+            augment=_AUGMENT,
             validate_every=10,
             checkpoint_every=self.steps,
             seed=self.seed,
@@ -195,7 +202,7 @@ def _deformed(demo: Demo, index: int) -> Case:
     affine[:3, 3] = MNI_CENTER_MM + np.array(lattice.start_mm)
     atlas = Atlas(Volume.from_array(cube.image.data, affine), cube.labels, TISSUE_MAP)
     random = random_streams(demo.config.seed, index)
-    drawn = draw_head(random, atlas, lattice, ShapeRanges(), AcquisitionRanges())
+    drawn = draw_head(random, atlas, lattice, ShapeRanges(), _ACQUISITION)
     return Case(Volume.from_array(drawn.image, cube.image.affine), drawn.labels)
 
 

@@ -212,11 +212,12 @@ def run_experiment(experiment: Experiment, console: Console) -> Iterator[Result]
         rates[PLAIN] = rates[SWAPPED]
         for method, rate in rates.items():
             for seed in range(experiment.seeds):
-                yield _result(experiment, arm, method, rate, seed, console)
+                training = _Training(experiment, arm, method, rate, seed)
+                yield _result(training, console)
 
 
 def _draw(experiment: Experiment, arm: str, console: Console) -> None:
-    """Draws training and test cases; those that are there are kept."""
+    """Draw training and test cases; those that are there are kept."""
     side = experiment.size
     recipe = make_recipe(arm, (side, side, side), experiment.spacing_mm)
     templates = default_templates() if arm == "parcellation" else None
@@ -238,33 +239,44 @@ def _draw(experiment: Experiment, arm: str, console: Console) -> None:
             pass
 
 
+@dataclass(frozen=True)
+class _Training:
+    """One training run of an experiment."""
+
+    experiment: Experiment
+    arm: str
+    method: str
+    rate: float
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        name = self.method.replace(", ", "-")
+        name = f"{name}-rate{self.rate:g}-seed{self.seed}"
+        return self.experiment.out / self.arm / name
+
+
 def _best_rate(
     experiment: Experiment, arm: str, method: str, console: Console
 ) -> float:
     """The learning rate whose run with the first seed validates best."""
-    if len(experiment.learning_rates) == 1:
-        return experiment.learning_rates[0]
-    scores = {
-        rate: _trained(experiment, arm, method, rate, 0, console)["validation"]
-        for rate in experiment.learning_rates
-    }
+    rates = experiment.learning_rates
+    if len(rates) == 1:
+        return rates[0]
+    tried = {rate: _Training(experiment, arm, method, rate, 0) for rate in rates}
+    scores = {rate: _trained(tried[rate], console)["validation"] for rate in rates}
     return max(scores, key=lambda rate: scores[rate])
 
 
-def _trained(
-    experiment: Experiment,
-    arm: str,
-    method: str,
-    rate: float,
-    seed: int,
-    console: Console,
-) -> dict[str, Any]:
-    """Trains, or remembers that it was done; returns seconds and validation Dice."""
-    folder = RunFolder(_folder(experiment, arm, method, rate, seed))
+def _trained(training: _Training, console: Console) -> dict[str, Any]:
+    """Train, or remember that it was done; return seconds and validation Dice."""
+    arm, method = training.arm, training.method
+    rate, seed = training.rate, training.seed
+    folder = RunFolder(training.folder)
     done = folder.path / "done.json"
     if done.exists():
         return json.loads(done.read_text())
-    config = experiment.config(arm, method, rate, seed)
+    config = training.experiment.config(arm, method, rate, seed)
     started = perf_counter()
     with RunProgress(console) as progress:
         progress.line(f"{arm}: {method}, learning rate {rate}, seed {seed}")
@@ -281,27 +293,20 @@ def _trained(
     return content
 
 
-def _result(
-    experiment: Experiment,
-    arm: str,
-    method: str,
-    rate: float,
-    seed: int,
-    console: Console,
-) -> Result:
-    """Trains, labels the test cases and scores them."""
-    trained = _trained(experiment, arm, method, rate, seed, console)
-    run = _folder(experiment, arm, method, rate, seed)
-    test, labels = experiment.out / arm / "test", run / "test"
+def _result(training: _Training, console: Console) -> Result:
+    """Train, label the test cases and score them."""
+    trained = _trained(training, console)
+    experiment, run = training.experiment, training.folder
+    test, labels = experiment.out / training.arm / "test", run / "test"
     opened = open_run(run, test, checkpoint="latest")
     for case in opened.cases:
         predict_case(opened, case, labels)
     scored = evaluate(labels, test, opened.trained.label_map)
     return Result(
-        arm,
-        method,
-        seed,
-        rate,
+        training.arm,
+        training.method,
+        training.seed,
+        training.rate,
         experiment.steps,
         trained["voxels"],
         trained["seconds"],
@@ -315,10 +320,3 @@ def _false_ml(scored: Evaluation) -> float | None:
     first = next(iter(scored.label_map.regions))
     empty = [m.prediction_ml for m in scored.of_region(first) if m.reference_ml == 0]
     return float(np.mean(empty)) if empty else None
-
-
-def _folder(
-    experiment: Experiment, arm: str, method: str, rate: float, seed: int
-) -> Path:
-    name = method.replace(", ", "-")
-    return experiment.out / arm / f"{name}-rate{rate:g}-seed{seed}"

@@ -24,7 +24,7 @@ _DIMENSIONS = ("NCDHW", "DHWIO", "NCDHW")
 
 
 def convolve(x: Array, kernel: Array) -> Array:
-    """Convolves with zero padding of half the kernel on both sides.
+    """Convolve with zero padding of half the kernel on both sides.
 
     Args:
         x: Features, (batch, in, depth, height, width).
@@ -37,7 +37,7 @@ def convolve(x: Array, kernel: Array) -> Array:
 
 
 def convolve_strided(x: Array, kernel: Array) -> Array:
-    """Convolves as `convolve` does and keeps every other voxel of each axis.
+    """Convolve as `convolve` does and keep every other voxel of each axis.
 
     The padding is on both sides. TensorFlow's "same" pads one side only, which cuDNN
     cannot do, so XLA would store a padded copy of the input.
@@ -53,7 +53,7 @@ def convolve_strided(x: Array, kernel: Array) -> Array:
 
 
 def convolve_concatenation(parts: tuple[Array, ...], kernel: Array) -> Array:
-    """Convolves the concatenation of `parts` along channels without building it.
+    """Convolve the concatenation of `parts` along channels without building it.
 
     Args:
         parts: Features of equal spatial shape, (batch, in_i, depth, height, width).
@@ -69,12 +69,12 @@ def convolve_concatenation(parts: tuple[Array, ...], kernel: Array) -> Array:
 
 
 def convolve_concatenation_textbook(parts: tuple[Array, ...], kernel: Array) -> Array:
-    """Concatenates, then convolves: what `convolve_concatenation` equals."""
+    """Concatenate, then convolve: what `convolve_concatenation` equals."""
     return convolve(jnp.concatenate(parts, axis=1), kernel)
 
 
 def upsample(x: Array) -> Array:
-    """Repeats each voxel of (batch, channel, depth, height, width) twice per axis."""
+    """Repeat each voxel of (batch, channel, depth, height, width) twice per axis."""
     batch, channels, depth, height, width = x.shape
     x = x[:, :, :, None, :, None, :, None]
     x = jnp.broadcast_to(x, (batch, channels, depth, 2, height, 2, width, 2))
@@ -82,7 +82,7 @@ def upsample(x: Array) -> Array:
 
 
 def convolve_upsampled(x: Array, kernel: Array) -> Array:
-    """Convolves the twofold nearest-neighbor upsampling of `x` without building it.
+    """Convolve the twofold nearest-neighbor upsampling of `x` without building it.
 
     Args:
         x: Coarse features, (batch, in, depth, height, width).
@@ -107,7 +107,7 @@ def convolve_upsampled(x: Array, kernel: Array) -> Array:
 
 
 def convolve_transposed(x: Array, kernel: Array) -> Array:
-    """Doubles the grid: each voxel spreads over the 2x2x2 voxels that it becomes.
+    """Double the grid: each voxel spreads over the 2x2x2 voxels that it becomes.
 
     Args:
         x: Coarse features, (batch, in, depth, height, width).
@@ -125,7 +125,7 @@ def convolve_transposed(x: Array, kernel: Array) -> Array:
 
 
 def convolve_upsampled_textbook(x: Array, kernel: Array) -> Array:
-    """Upsamples, then convolves: what `convolve_upsampled` equals."""
+    """Upsample, then convolve: what `convolve_upsampled` equals."""
     return convolve(upsample(x), kernel)
 
 

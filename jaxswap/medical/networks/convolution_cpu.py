@@ -89,7 +89,7 @@ def _even_and_odd(kernel: Array, axis: int) -> tuple[Array, Array]:
 
 
 def _convolve_slices(x: Array, kernel: Array, padding: _Padding) -> Array:
-    """Convolves (batch, in, depth, height, width) at stride 1, slice by slice."""
+    """Convolve (batch, in, depth, height, width) at stride 1, slice by slice."""
     taps, features = kernel.shape[0], kernel.shape[-1]
     kernel = jnp.concatenate(list(kernel.astype(x.dtype)), axis=2)
     x = jnp.pad(x, ((0, 0), (0, 0), padding, (0, 0), (0, 0)))

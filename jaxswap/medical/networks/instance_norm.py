@@ -58,11 +58,7 @@ def instance_norm_leaky_relu(
 
 
 def instance_norm_leaky_relu_textbook(
-    x: Array,
-    scale: Array,
-    bias: Array,
-    negative_slope: float = 0.3,
-    epsilon: float = 1e-3,
+    x: Array, scale: Array, bias: Array, negative_slope: float, epsilon: float = 1e-3
 ) -> Array:
     """Write `instance_norm_leaky_relu` the usual way, for autodiff to take apart.
 

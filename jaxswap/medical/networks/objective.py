@@ -58,7 +58,7 @@ def probabilities_of(logits: Array, label_map: LabelMap) -> Array:
 
 
 def labels_of(probabilities: Array, label_map: LabelMap) -> Array:
-    """Decides which label each voxel has.
+    """Decide which label each voxel has.
 
     Args:
         probabilities: From `probabilities_of`, or a mean of several, (..., region).

@@ -111,7 +111,7 @@ def predict_case(
     with_probabilities: bool = False,
     is_overwriting: bool = False,
 ) -> bool:
-    """Labels one case and writes `CASE.nii.gz`, whole or not at all.
+    """Label one case and write `CASE.nii.gz`, whole or not at all.
 
     Args:
         opened: From `open_run`.

@@ -34,7 +34,7 @@ def predict_windows(
     mirror_axes: Sequence[int] = (0, 1, 2),
     batch: int = 1,
 ) -> np.ndarray:
-    """Predicts a volume from overlapping windows of it.
+    """Predict a volume from overlapping windows of it.
 
     Each window is predicted once for every combination of mirrored axes, and these
     predictions, mirrored back, are averaged. Windows are then averaged where they

@@ -38,8 +38,8 @@ def suggest_shape(survey: Survey, multiple: int = _MULTIPLE) -> Shape | None:
     return fit_shape((x, y, z), multiple)
 
 
-def summarize(survey: Survey) -> dict[str, Any]:
-    """Gathers what was found as plain data.
+def summarize_survey(survey: Survey) -> dict[str, Any]:
+    """Gather what was found as plain data.
 
     Args:
         survey: What was found.
@@ -90,7 +90,7 @@ def show(survey: Survey, console: Console) -> None:
         survey: What was found.
         console: Where to write.
     """
-    found = summarize(survey)
+    found = summarize_survey(survey)
     console.print(_overview(found))
     if found["regions"]:
         console.print(_region_table(found["regions"]))

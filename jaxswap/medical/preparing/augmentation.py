@@ -19,9 +19,9 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 from jaxswap.medical.preparing.augment_config import AugmentConfig
+from jaxswap.medical.preparing.intensity_augmentation import augment_intensities
 from jaxswap.medical.preparing.mesh import RunMesh
-from jaxswap.medical.preparing.painting import paint
-from jaxswap.medical.preparing.resampling import mirror, resample, rotation
+from jaxswap.medical.preparing.resampling import mirror, rotation, turn_and_scale
 
 Augment = Callable[[Array, Array, Array], tuple[Array, Array]]
 """Of a key, images (batch, x, y, z, channel) and labels (batch, x, y, z)."""
@@ -48,9 +48,9 @@ def augment(
         ValueError: If shapes or dtypes do not fit.
     """
     _check(image, labels)
-    move_key, paint_key, mirror_key = jax.random.split(key, 3)
+    move_key, intensity_key, mirror_key = jax.random.split(key, 3)
     image, labels = _move(move_key, image, labels, config)
-    image = paint(paint_key, image, config)
+    image = augment_intensities(intensity_key, image, config)
     if not (config.mirror_axes and config.mirror_probability):
         return image, labels
     axes = config.mirror_axes
@@ -101,7 +101,7 @@ def make_augment(
 
 
 def _on_each_device(change: Augment, mesh: RunMesh) -> Augment:
-    """Gathers the cases of a device, changes them, and keeps the device's part."""
+    """Gather the cases of a device, change them, and keep the device's part."""
     cases = mesh.split_cases.spec
     axes = [(name, dimension) for dimension, name in enumerate(mesh.split.spec[1:], 1)]
 
@@ -129,7 +129,7 @@ def _on_each_device(change: Augment, mesh: RunMesh) -> Augment:
 def _move(
     key: Array, image: Array, labels: Array, config: AugmentConfig
 ) -> tuple[Array, Array]:
-    """Turn and scales in one resampling."""
+    """Turn and scale in one resampling."""
     if not (config.rotation_probability or config.scaling_probability):
         return image, labels
     shares = jax.random.uniform(key, (6,))
@@ -140,7 +140,7 @@ def _move(
     distance = low + shares[2] * (high - low)
     matrix = rotation(jnp.where(turns, angles, 0)) * jnp.where(scales, distance, 1)
     return lax.cond(
-        turns | scales, resample, lambda *same: same[:2], image, labels, matrix
+        turns | scales, turn_and_scale, lambda *same: same[:2], image, labels, matrix
     )
 
 

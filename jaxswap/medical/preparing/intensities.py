@@ -26,7 +26,7 @@ def add_noise(volume: Array, key: Array, deviation: Array) -> Array:
 
 
 def blur(volume: Array, deviations: Array, radius: int) -> Array:
-    """Blurs with a Gaussian; beyond the border the outermost voxels repeat.
+    """Blur with a Gaussian; beyond the border the outermost voxels repeat.
 
     Args:
         volume: Float32, (x, y, z).
@@ -53,7 +53,7 @@ def blur(volume: Array, deviations: Array, radius: int) -> Array:
 
 
 def change_contrast(volume: Array, inside: Array, factor: Array) -> Array:
-    """Stretches intensities about their mean, and clips them to the range they had.
+    """Stretch intensities about their mean, and clip them to the range they had.
 
     Args:
         volume: Float32, (x, y, z).

@@ -182,7 +182,7 @@ def _iterate(
 
 
 def _settle_flags() -> None:
-    """Lets grain read its own command-line flags, which nobody parses here.
+    """Let grain read its own command-line flags, which nobody parses here.
 
     Without this, grain 0.2.18 fails at the start of a process (google/grain#1355).
     """

@@ -16,7 +16,7 @@ from jaxswap.medical.data.grid import Shape
 
 _MOST_VOXELS_OF_A_LABEL = 10_000
 
-Range = tuple[int, int]
+Bounds = tuple[int, int]
 
 # What a number is drawn for, so that draws for different ends are independent.
 _ORDER, _PLACE, _FOREGROUND = 0, 1, 2
@@ -32,9 +32,9 @@ class Part:
         y: The same for voxels along y.
     """
 
-    cases: Range
-    x: Range
-    y: Range
+    cases: Bounds
+    x: Bounds
+    y: Bounds
 
     def of(self, start: Shape, shape: Shape) -> tuple[Shape, Shape]:
         """First voxel and size of this part of the box at `start` of `shape`."""
@@ -54,7 +54,7 @@ class Foreground:
     voxels: dict[int, np.ndarray]
 
     def draw(self, rng: np.random.Generator) -> np.ndarray | None:
-        """Draws a label and one of its voxels; None if there is no label."""
+        """Draw a label and one of its voxels; None if there is no label."""
         if not self.voxels:
             return None
         values = sorted(self.voxels)
@@ -63,7 +63,7 @@ class Foreground:
 
 
 def find_foreground(labels: np.ndarray, seed: int = 0) -> Foreground:
-    """Draws voxels of every label, as many as are needed for variety.
+    """Draw voxels of every label, as many as are needed for variety.
 
     Args:
         labels: Labels, uint8, (x, y, z).
@@ -87,7 +87,7 @@ def find_foreground(labels: np.ndarray, seed: int = 0) -> Foreground:
 
 
 def choose_case(example: int, cases: int, seed: int) -> int:
-    """Chooses the case of an example; each case comes once in every `cases` examples.
+    """Choose the case of an example; each case comes once in every `cases` examples.
 
     Args:
         example: Number of the example, from 0.
@@ -123,7 +123,7 @@ def choose_start(
     seed: int,
     foreground: Foreground | None,
 ) -> Shape:
-    """Chooses where the patch of an example begins.
+    """Choose where the patch of an example begins.
 
     Args:
         example: Number of the example, from 0.
@@ -148,7 +148,7 @@ def choose_start(
 
 
 def cut(array: np.ndarray, start: Shape, patch: Shape) -> np.ndarray:
-    """Cuts a patch; what lies outside of the array is 0.
+    """Cut a patch; what lies outside of the array is 0.
 
     Args:
         array: (x, y, z, ...).

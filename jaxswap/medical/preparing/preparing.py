@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxswap.medical.data.brain import brain_mask
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
-from jaxswap.medical.data.grid import Grid, Shape, resample
+from jaxswap.medical.data.grid import Grid, Shape, resize
 from jaxswap.medical.data.label_maps import LabelMap, describe_unknown
 from jaxswap.medical.data.masks import bounding_box
 from jaxswap.medical.data.reading import CaseVolumes, read_case
@@ -138,7 +138,7 @@ def prepare_volumes(
     image = normalize(volumes.image[box], brain.mask[box], volumes.channels, name)
     return Prepared(
         name,
-        _pad(_resample_image(image, brain.mask[box], grid), grid),
+        _pad(_resized(image, brain.mask[box], grid), grid),
         None if labels is None else grid.apply(labels),
         grid,
     )
@@ -179,7 +179,7 @@ def normalize(
 def plan_grid(
     volumes: CaseVolumes, mask: np.ndarray, config: PrepareConfig, name: str
 ) -> Grid:
-    """Places the prepared grid around the brain.
+    """Place the prepared grid around the brain.
 
     Args:
         volumes: The case.
@@ -240,11 +240,11 @@ def fit_shape(size: Sequence[int], multiple: int) -> Shape:
     return _three_ints([-(-n // multiple) * multiple for n in size])
 
 
-def _resample_image(image: np.ndarray, mask: np.ndarray, grid: Grid) -> np.ndarray:
+def _resized(image: np.ndarray, mask: np.ndarray, grid: Grid) -> np.ndarray:
     if not grid.is_resampled:
         return image
-    inside = resample(mask, grid.resampled)
-    return resample(image, grid.resampled) * inside[..., None]
+    inside = resize(mask, grid.resampled)
+    return resize(image, grid.resampled) * inside[..., None]
 
 
 def _pad(image: np.ndarray, grid: Grid) -> np.ndarray:

@@ -38,7 +38,7 @@ def rotation(angles: Array) -> Array:
     return matrix
 
 
-def resample(image: Array, labels: Array, matrix: Array) -> tuple[Array, Array]:
+def turn_and_scale(image: Array, labels: Array, matrix: Array) -> tuple[Array, Array]:
     """Sample image and labels on a grid turned and scaled about the middle.
 
     Args:
@@ -70,7 +70,7 @@ def resample(image: Array, labels: Array, matrix: Array) -> tuple[Array, Array]:
 def mirror(
     image: Array, labels: Array, axes: tuple[int, ...], wanted: Array
 ) -> tuple[Array, Array]:
-    """Mirrors image and labels along those of the axes that are wanted.
+    """Mirror image and labels along those of the axes that are wanted.
 
     Args:
         image: (x, y, z, channel).
@@ -94,7 +94,7 @@ def _flip(pair: tuple[Array, Array], axis: int) -> tuple[Array, Array]:
 
 
 def _linear(image: Array, places: list[Array]) -> Array:
-    """Interpolates all channels at the places of one slice."""
+    """Interpolate all channels at the places of one slice."""
     below = [jnp.floor(place) for place in places]
     total = jnp.zeros((*places[0].shape, image.shape[-1]), jnp.float32)
     for corner in product((0, 1), repeat=3):

@@ -46,7 +46,7 @@ class Checkpoints:
         self.folder = Path(folder).absolute()
 
     def save_latest(self, state: State, extra: Mapping[str, Any]) -> None:
-        """Save a checkpoint to resume from, and removes all but the last two.
+        """Save a checkpoint to resume from, and remove all but the last two.
 
         Args:
             state: The training state.
@@ -181,7 +181,7 @@ def _restore(folder: Path, like: State) -> tuple[State, Extra] | None:
 
 
 def _whole_checkpoints(folder: Path) -> Iterator[_Saved]:
-    """Read checkpoints, newest first, and warns of those that are damaged."""
+    """Read checkpoints, newest first, and warn of those that are damaged."""
     reason = None
     for number in reversed(_numbers(folder)):
         place = folder / str(number)

@@ -69,5 +69,5 @@ class EventFile:
         self._flushed = time.monotonic()
 
     def close(self) -> None:
-        """Put everything on disk and closes the file."""
+        """Put everything on disk and close the file."""
         self._writer.close()

@@ -27,7 +27,7 @@ def save_progress(
     losses: Sequence[tuple[int, float]],
     validation: Sequence[tuple[int, Mapping[str, float]]],
 ) -> Path:
-    """Draws the curves of a run.
+    """Draw the curves of a run.
 
     Args:
         path: PNG to write; it appears whole or not at all.
@@ -58,7 +58,7 @@ def save_progress(
 
 
 def smooth(values: np.ndarray, span: float) -> np.ndarray:
-    """Averages each value with those before it, the farther the less.
+    """Average each value with those before it, the farther the less.
 
     Args:
         values: In the order of time; what is not finite is passed over.

@@ -10,7 +10,6 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from jaxswap.medical.data.writing import whole_file
@@ -101,7 +100,7 @@ class RunLog:
         self._scalars("train", row)
 
     def write_validation(self, step: int, dice: Mapping[str, Any]) -> None:
-        """Log a validation and draws the progress.
+        """Log a validation and draw the progress.
 
         Args:
             step: Number of steps done.
@@ -117,7 +116,7 @@ class RunLog:
         self._draw()
 
     def close(self) -> None:
-        """Draws the progress and closes the files; nothing if no row was written."""
+        """Draw the progress and close the files; nothing if no row was written."""
         self._metrics.close()
         self._validation.close()
         if self._events is not None:
@@ -128,12 +127,7 @@ class RunLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _scalars(self, group: str, row: Row) -> None:

@@ -79,7 +79,7 @@ class CaseFault:
 def score_case(
     pair: Pair, label_map: LabelMap, rules: ScoringRules
 ) -> CaseScores | CaseFault:
-    """Scores one case.
+    """Score one case.
 
     Args:
         pair: Its files.
@@ -168,7 +168,7 @@ def read_labels(
 
 
 def _unknown(data: np.ndarray, labels: np.ndarray, label_map: LabelMap) -> str:
-    """Says which values are not in the map; nothing if all are."""
+    """Say which values are not in the map; nothing if all are."""
     is_kept = data == labels
     kept = labels.ravel() if is_kept.all() else labels[is_kept]
     unknown = list(label_map.unknown(np.flatnonzero(np.bincount(kept)).tolist()))

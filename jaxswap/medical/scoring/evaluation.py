@@ -16,16 +16,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from jaxswap.medical.data.case_files import Dataset
+from jaxswap.medical.data.case_progress import case_progress
 from jaxswap.medical.data.label_maps import LabelMap
 from jaxswap.medical.data.prediction_pairs import Pair, find_pairs
 from jaxswap.medical.scoring.case_scoring import (
@@ -116,7 +109,7 @@ def evaluate(
     workers: int = 1,
     console: Console | None = None,
 ) -> Evaluation:
-    """Scores predictions against references.
+    """Score predictions against references.
 
     A case whose files are missing, unreadable, on different grids or hold labels that
     are not in the map does not stop the others: it is among the `faults`.
@@ -154,7 +147,7 @@ def evaluate(
         if not pairs:
             raise ValueError(f"{predictions}: holds no prediction of any reference.")
     score = partial(score_case, label_map=pairing.label_map, rules=rules)
-    with _bar(console) as progress:
+    with case_progress(console) as progress:
         task = progress.add_task("scoring", total=len(pairs))
         outcomes = []
         for outcome in _outcomes(pairs, score, min(workers, len(pairs))):
@@ -197,19 +190,6 @@ def _outcomes(
                 yield CaseFault(futures[future].case, False, (reason,))
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _bar(console: Console | None) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=32),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=console is None,
-    )
 
 
 def _nothing(evaluation: Evaluation) -> str:

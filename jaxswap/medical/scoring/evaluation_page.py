@@ -37,9 +37,9 @@ def evaluation_page(
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
+<title>{title}</title>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
 <style>{_STYLE}</style>
 </head>
 <body>

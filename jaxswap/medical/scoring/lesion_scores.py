@@ -125,7 +125,7 @@ def lesion_scores(
 def _lesions(
     mask: np.ndarray, dilation: int
 ) -> tuple[np.ndarray, list[tuple[slice, ...]]]:
-    """Numbers the lesions from 1, and gives the box around each."""
+    """Number the lesions from 1, and give the box around each."""
     merged, _ = _components(_dilate(mask, dilation))
     lesions = np.where(mask, merged, 0)
     return lesions, ndimage.find_objects(lesions)

@@ -69,7 +69,7 @@ def outlines_png(
     spacing: Spacing,
     image: np.ndarray | None = None,
 ) -> bytes:
-    """Draws the outlines of all regions through the centre of the largest lesion.
+    """Draw the outlines of all regions through the centre of the largest lesion.
 
     The upper row has the image alone, the lower one the outlines on it: reference
     solid, prediction dashed, a colour for each region. Planes are cut to what is

@@ -31,7 +31,7 @@ def save_overlay(
     names: Sequence[str],
     title: str = "",
 ) -> Path:
-    """Draws image, truth and prediction in three planes through the labels' middle.
+    """Draw image, truth and prediction in three planes through the labels' middle.
 
     Args:
         path: PNG to write; it appears whole or not at all.

@@ -22,7 +22,7 @@ Scale = Callable[[float], float]
 def strip_plot(
     rows: Mapping[str, Sequence[tuple[str, float]]], *, bounds: str, format_: str = "g"
 ) -> str:
-    """Draws one strip for each row.
+    """Draw one strip for each row.
 
     Args:
         rows: For each row, the name of each case and its value; all values finite.

@@ -60,7 +60,7 @@ class SurfaceDistances:
 def surface_distances(
     reference: np.ndarray, prediction: np.ndarray, spacing: Spacing
 ) -> SurfaceDistances:
-    """Measures the distance of each element of both surfaces to the other surface.
+    """Measure the distance of each element of both surfaces to the other surface.
 
     Args:
         reference: True inside, bool, (x, y, z).
@@ -129,7 +129,7 @@ def surface_dice(distances: SurfaceDistances, tolerance_mm: float) -> float:
 def check_masks(
     reference: np.ndarray, prediction: np.ndarray, spacing: Spacing
 ) -> None:
-    """Refuses masks that cannot be compared.
+    """Refuse masks that cannot be compared.
 
     Raises:
         ValueError: If the masks are not boolean and three-dimensional, differ in shape,

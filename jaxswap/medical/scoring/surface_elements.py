@@ -57,7 +57,7 @@ def surface_elements(
 
 
 def _patterns(mask: np.ndarray) -> np.ndarray:
-    """Numbers the pattern of the eight voxels around each point, 0..255."""
+    """Number the pattern of the eight voxels around each point, 0..255."""
     padded = np.pad(mask, 1).view(np.uint8)
     patterns = np.zeros(tuple(length + 1 for length in mask.shape), np.uint8)
     for bit, corner in enumerate(_CORNERS):
@@ -95,7 +95,7 @@ def _loops(pattern: int) -> tuple[np.ndarray, ...]:
 
 
 def _crossed_edges(pattern: int) -> list[list[Edge]]:
-    """Follows the lines of a pattern around each loop."""
+    """Follow the lines of a pattern around each loop."""
     inside = {corner for bit, corner in enumerate(_CORNERS) if pattern >> bit & 1}
     neighbours: dict[Edge, list[Edge]] = {}
     for side in _sides():

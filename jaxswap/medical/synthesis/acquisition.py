@@ -63,7 +63,7 @@ class Acquisition:
 def draw_acquisition(
     random: np.random.Generator, ranges: AcquisitionRanges
 ) -> Acquisition:
-    """Draws how one image is taken."""
+    """Draw how one image is taken."""
     has_ghost = random.random() < ranges.ghosts
     ghost = float(random.uniform(*ranges.ghost_strength))
     is_thick = random.random() < ranges.thick_slices
@@ -154,7 +154,7 @@ def add_ghost(image: np.ndarray, strength: float, period: int) -> np.ndarray:
 def thicken_slices(
     image: np.ndarray, brain: np.ndarray, thickness: float, axis: int
 ) -> np.ndarray:
-    """Acquires an image in thick slices and interpolates it back to thin ones.
+    """Acquire an image in thick slices and interpolate it back to thin ones.
 
     Args:
         image: The image, float32, (x, y, z).

@@ -122,7 +122,7 @@ def signal(relaxation: Relaxation, sequence: Sequence) -> float:
 
 
 def draw_tissues(random: np.random.Generator) -> dict[Tissue, Relaxation]:
-    """Draws the tissues of one person: each value 5 % about the typical one.
+    """Draw the tissues of one person: each value 5 % about the typical one.
 
     Args:
         random: Where randomness comes from.
@@ -152,7 +152,7 @@ def render(
     tissues: Mapping[Tissue, Relaxation],
     sequence: Sequence,
 ) -> np.ndarray:
-    """Mixes the signals of the tissues in each voxel.
+    """Mix the signals of the tissues in each voxel.
 
     Args:
         shares: Share of each tissue in each voxel, float32, all of the same shape; they

@@ -68,7 +68,7 @@ def place_foci(
     lattice: Lattice,
     ranges: FociRanges,
 ) -> list[Focus]:
-    """Draws foci: the first, third, ... far from the core, the others nearer.
+    """Draw foci: the first, third, ... far from the core, the others nearer.
 
     Args:
         random: Where randomness comes from.
@@ -112,7 +112,7 @@ def place_foci(
 def draw_focus(
     random: np.random.Generator, focus: Focus, lattice: Lattice
 ) -> tuple[tuple[slice, ...], np.ndarray]:
-    """Draws the shape of a focus on a lattice.
+    """Draw the shape of a focus on a lattice.
 
     Args:
         random: Where its ragged surface comes from.
@@ -153,7 +153,7 @@ def draw_caps(
     lattice: Lattice,
     thickness_mm: float,
 ) -> np.ndarray:
-    """Draws the bright caps that ageing leaves in white matter around the ventricles.
+    """Draw the bright caps that ageing leaves in white matter around the ventricles.
 
     Args:
         random: Where they are patchy.

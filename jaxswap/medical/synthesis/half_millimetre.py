@@ -73,7 +73,7 @@ def fetch_templates(folder: Path) -> Atlas:
 
 
 def has_templates(folder: Path) -> bool:
-    """Says whether a folder has all files that `load_templates` reads.
+    """Say whether a folder has all files that `load_templates` reads.
 
     Args:
         folder: The folder; it need not exist.
@@ -165,7 +165,7 @@ def label_image(image: Volume, folder: Path) -> Atlas:
 
 
 def mirrored_labels(label_map: LabelMap) -> np.ndarray:
-    """Says what each label becomes when left and right are exchanged.
+    """Say what each label becomes when left and right are exchanged.
 
     Args:
         label_map: Labels whose names may begin with "Left " or "Right ".

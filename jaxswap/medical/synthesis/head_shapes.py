@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from jaxswap.medical.synthesis.lattice import Lattice, resample, smooth_noise
+from jaxswap.medical.synthesis.lattice import Lattice, interpolate, smooth_noise
 
 REGION = Lattice.centered((48, 55, 48), 4.0)
 """Where heads and what displaces them are described; every head fits in."""
@@ -83,11 +83,11 @@ class HeadShape:
         points[2] += z
         mapped = np.einsum("ij,jxyz->ixyz", self.matrix.astype(np.float32), points)
         mapped += MNI_CENTER_MM.astype(np.float32).reshape(3, 1, 1, 1)
-        return resample(mapped, self.lattice, lattice)
+        return interpolate(mapped, self.lattice, lattice)
 
 
 def draw_head_shape(random: np.random.Generator, ranges: ShapeRanges) -> HeadShape:
-    """Draws the shape of a head.
+    """Draw the shape of a head.
 
     Args:
         random: Where randomness comes from.
@@ -111,7 +111,7 @@ def draw_head_shape(random: np.random.Generator, ranges: ShapeRanges) -> HeadSha
 
 
 def flow(velocity_mm: np.ndarray, lattice: Lattice) -> np.ndarray:
-    """Follows a stationary velocity field for one unit of time.
+    """Follow a stationary velocity field for one unit of time.
 
     Args:
         velocity_mm: Velocity, (3, x, y, z), in millimeters per unit of time.
@@ -134,7 +134,7 @@ def push_aside(
     reach_mm: float,
     depth_mm: np.ndarray,
 ) -> HeadShape:
-    """Lets something that grows at a point push the tissue around it away.
+    """Let something that grows at a point push the tissue around it away.
 
     Tissue at distance d moves by `push_mm` d/R exp((1 - (d/R)^2) / 2), which is zero
     at the center, largest at the reach R, and fades beyond. It also fades towards the

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from jaxswap.medical.data.grid import Shape as Shape
+
 Vector = tuple[float, float, float]
-Shape = tuple[int, int, int]
 
 _POINTS_PER_LENGTH = 2.5  # enough that linear interpolation of a field shows no facets
 
@@ -98,8 +99,8 @@ class Lattice:
         )
 
 
-def resample(field: np.ndarray, source: Lattice, onto: Lattice) -> np.ndarray:
-    """Carries a smooth field to another lattice by linear interpolation.
+def interpolate(field: np.ndarray, source: Lattice, onto: Lattice) -> np.ndarray:
+    """Carry a smooth field to another lattice by linear interpolation.
 
     Beyond the source, the field keeps its outermost value.
 
@@ -130,7 +131,7 @@ def resample(field: np.ndarray, source: Lattice, onto: Lattice) -> np.ndarray:
 def smooth_noise(
     random: np.random.Generator, onto: Lattice, length_mm: float
 ) -> np.ndarray:
-    """Draws a random field of mean 0 and deviation 1 that varies over a length.
+    """Draw a random field of mean 0 and deviation 1 that varies over a length.
 
     Args:
         random: Where randomness comes from.
@@ -143,6 +144,6 @@ def smooth_noise(
     coarse = onto.coarser(max(onto.spacing_mm, length_mm / _POINTS_PER_LENGTH))
     white = random.standard_normal(coarse.shape, dtype=np.float32)
     field = ndimage.gaussian_filter(white, length_mm / coarse.spacing_mm, truncate=3.0)
-    field = resample(field, coarse, onto)
+    field = interpolate(field, coarse, onto)
     field -= field.mean()
     return field / max(float(field.std()), 1e-6)

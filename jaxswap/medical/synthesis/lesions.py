@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxswap.medical.synthesis.contrast import Tissue
 from jaxswap.medical.synthesis.foci import Focus, draw_caps, draw_focus
-from jaxswap.medical.synthesis.lattice import Lattice, resample
+from jaxswap.medical.synthesis.lattice import Lattice, interpolate
 from jaxswap.medical.synthesis.primary_tumour import GrownHead, Primary
 from jaxswap.medical.synthesis.surroundings import (
     distance_to_ventricles_mm,
@@ -84,7 +84,7 @@ def paint_lesions(
     lattice: Lattice,
     streams: LesionStreams,
 ) -> tuple[Lesions, list[dict[str, Any]]]:
-    """Paints and labels all lesions of a head.
+    """Paint and label all lesions of a head.
 
     Args:
         recipe: What cases are made of.
@@ -146,7 +146,7 @@ def _paint_primary(
     part = scene.lattice.cut(window)
     rim_mm = primary.rim_mm if primary.is_enhancing else None
     painted = paint_tumour(
-        resample(cells, grown.lattice, part),
+        interpolate(cells, grown.lattice, part),
         scene.anatomy.cut(window),
         part,
         random,
@@ -166,7 +166,7 @@ def _paint_primary(
 def _paint_focus(
     scene: _Scene, focus: Focus, random: np.random.Generator
 ) -> tuple[np.ndarray, ...]:
-    """Paints a focus of oedema; returns the indices of its voxels."""
+    """Paint a focus of oedema; returns the indices of its voxels."""
     window, share = draw_focus(random, focus, scene.lattice)
     oedema = scene.lesions.oedema[window]
     np.maximum(oedema, share, out=oedema)
@@ -197,7 +197,7 @@ def _paint_caps(
 ) -> None:
     thickness = float(random.uniform(*_CAP_MM))
     fields = np.stack([distance_to_ventricles_mm(grown), to_tumour_mm])
-    from_ventricles, from_tumour = resample(
+    from_ventricles, from_tumour = interpolate(
         np.minimum(fields, 1e3), grown.lattice, scene.lattice
     )
     share = draw_caps(

@@ -119,7 +119,7 @@ def draw_primary(
     ranges: TumourRanges,
     far_mm: float,
 ) -> Primary:
-    """Draws a tumour.
+    """Draw a tumour.
 
     Args:
         random: Where randomness comes from.
@@ -158,7 +158,7 @@ def grow_primary(
     primary: Primary,
     roughness: float,
 ) -> GrownHead:
-    """Pushes tissue aside and grows a tumour in what results.
+    """Push tissue aside and grow a tumour in what results.
 
     Args:
         random: Where the irregular speed of growth comes from.
@@ -194,7 +194,7 @@ def grow_primary(
 def _draw_center(
     random: np.random.Generator, deep: np.ndarray, lattice: Lattice, far_mm: float
 ) -> Vector:
-    """Draws a point of deep white matter that other such points are far from."""
+    """Draw a point of deep white matter that other such points are far from."""
     places = np.argwhere(deep)
     points = np.array(lattice.start_mm) + lattice.spacing_mm * places
     best, farthest = points[0], -1.0

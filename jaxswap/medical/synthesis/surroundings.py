@@ -37,7 +37,7 @@ class Surroundings:
     to_core_mm: np.ndarray
 
     def place(self, random: np.random.Generator, ranges: FociRanges) -> list[Focus]:
-        """Draws foci; `ranges.far_mm` is stretched to the size of the head."""
+        """Draw foci; `ranges.far_mm` is stretched to the size of the head."""
         allowed = self.allowed
         if ranges.within_mm is not None:
             allowed = allowed & (self.to_tumour_mm <= ranges.within_mm)
@@ -66,7 +66,7 @@ class Surroundings:
 
 
 def look_around(grown: GrownHead) -> Surroundings:
-    """Measures where small lesions may lie in a head with a tumour.
+    """Measure where small lesions may lie in a head with a tumour.
 
     Args:
         grown: The head. A tumour that is absent counts as if it were there, so that

@@ -25,9 +25,9 @@ from jaxswap.medical.synthesis.parcellation import draw_parcellation, load_atlas
 from jaxswap.medical.synthesis.synthetic_case import draw_case
 from jaxswap.medical.synthesis.synthetic_files import (
     SUMMARY,
-    case_name,
     is_whole,
     record_path,
+    synthetic_name,
     write_brats,
     write_dataset_json,
     write_nnunet,
@@ -81,7 +81,7 @@ class Synthesis:
 
 
 def prepare_synthesis(synthesis: Synthesis) -> list[int]:
-    """Check what is there and says which cases are still to be made.
+    """Check what is there and say which cases are still to be made.
 
     Args:
         synthesis: The data set.
@@ -140,7 +140,7 @@ def run_synthesis(synthesis: Synthesis) -> Generator[str, None, None]:
 
 
 def make_case(synthesis: Synthesis, index: int) -> str:
-    """Draws one case and writes it.
+    """Draw one case and write it.
 
     Args:
         synthesis: The data set that it is part of.
@@ -157,10 +157,10 @@ def make_case(synthesis: Synthesis, index: int) -> str:
         write_nnunet(synthesis.out, case, index)
     else:
         write_brats(synthesis.out, draw_case(recipe, seed, index), index)
-    return case_name(recipe.arm, index)
+    return synthetic_name(recipe.arm, index)
 
 
-def summarize(synthesis: Synthesis) -> dict[str, Any]:
+def describe_synthesis(synthesis: Synthesis) -> dict[str, Any]:
     """Return what `synthesis.json` holds.
 
     Args:
@@ -198,7 +198,7 @@ def _make_in_parallel(synthesis: Synthesis, missing: list[int]) -> Iterator[str]
 
 
 def _start_worker() -> None:
-    """Lets a worker finish its case on Ctrl-C, but not outlive the parent."""
+    """Let a worker finish its case on Ctrl-C, but not outlive the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:
@@ -217,7 +217,7 @@ def _check_same(path: Path, synthesis: Synthesis) -> None:
         seed, recipe = there["seed"], there["recipe"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: cannot be read ({error}).") from error
-    wanted = summarize(synthesis)
+    wanted = describe_synthesis(synthesis)
     if seed != wanted["seed"]:
         raise ValueError(
             f"{path.parent} holds cases of seed {seed}, but `seed` is "
@@ -239,7 +239,7 @@ def _short(value: Any) -> str:
 
 def _write_summary(synthesis: Synthesis) -> None:
     path = synthesis.out / SUMMARY
-    summary = summarize(synthesis)
+    summary = describe_synthesis(synthesis)
     if path.exists():
         before = json.loads(path.read_text())
         summary["cases"] = max(summary["cases"], before.get("cases", 0))

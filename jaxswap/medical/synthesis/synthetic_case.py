@@ -74,7 +74,7 @@ def random_streams(seed: int, index: int) -> dict[str, np.random.Generator]:
 
 
 def draw_case(recipe: Recipe, seed: int, index: int) -> SyntheticCase:
-    """Draws a case with a tumour, of the arm `glioma` or `multifocal`.
+    """Draw a case with a tumour, of the arm `glioma` or `multifocal`.
 
     Args:
         recipe: What cases are made of.
@@ -134,7 +134,7 @@ def draw_case(recipe: Recipe, seed: int, index: int) -> SyntheticCase:
 
 
 def draw_orientation(random: np.random.Generator) -> str:
-    """Draws how a case is stored: half of them as BraTS does."""
+    """Draw how a case is stored: half of them as BraTS does."""
     return str(random.choice(ORIENTATIONS, p=_ORIENTATION_SHARES))
 
 

@@ -26,11 +26,11 @@ SUMMARY, TABLE = "synthesis.json", "cases.csv"
 """What a data set of synthetic cases is made of, and a line for each case."""
 
 
-def case_name(arm: str, index: int) -> str:
+def synthetic_name(arm: str, index: int) -> str:
     """Return what a case is called.
 
     Example:
-        >>> case_name("glioma", 7), case_name("parcellation", 7)
+        >>> synthetic_name("glioma", 7), synthetic_name("parcellation", 7)
         ('BraTS-GLI-00007-000', 'MNI152_00007')
     """
     if arm == "parcellation":
@@ -40,14 +40,14 @@ def case_name(arm: str, index: int) -> str:
 
 def record_path(out: Path, arm: str, index: int) -> Path:
     """Return where the record of a case is."""
-    name = case_name(arm, index)
+    name = synthetic_name(arm, index)
     folder = "records" if arm == "parcellation" else name
     return out / folder / f"{name}.json"
 
 
 def is_whole(out: Path, arm: str, index: int) -> bool:
-    """Says whether all files of a case are there."""
-    name = case_name(arm, index)
+    """Say whether all files of a case are there."""
+    name = synthetic_name(arm, index)
     if arm == "parcellation":
         files = [f"imagesTr/{name}_0000.nii.gz", f"labelsTr/{name}.nii.gz"]
     else:
@@ -68,7 +68,7 @@ def write_brats(out: Path, case: SyntheticCase, index: int) -> None:
         case: The case.
         index: Its number.
     """
-    name = case_name(case.record["arm"], index)
+    name = synthetic_name(case.record["arm"], index)
     temporary = out / f".writing-{name}"
     shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
     temporary.mkdir(parents=True)
@@ -88,7 +88,7 @@ def write_brats(out: Path, case: SyntheticCase, index: int) -> None:
 
 def write_nnunet(out: Path, case: SyntheticCase, index: int) -> None:
     """Write a case into `imagesTr`, `records` and, last of all, `labelsTr`."""
-    name = case_name(case.record["arm"], index)
+    name = synthetic_name(case.record["arm"], index)
     for number, image in enumerate(case.images.values()):
         with whole_file(out / "imagesTr" / f"{name}_{number:04d}.nii.gz") as temporary:
             _save(temporary, image, case)

@@ -61,7 +61,7 @@ def take_images(
 
 
 def tissue_shares(lesions: Lesions, anatomy: TissueMaps) -> dict[Tissue, np.ndarray]:
-    """Says how much of each voxel is which tissue.
+    """Say how much of each voxel is which tissue.
 
     Oedema replaces brain tissue but not fluid. The tissues of a tumour's core replace
     everything; they blend where they meet.
@@ -105,7 +105,7 @@ def tissue_shares(lesions: Lesions, anatomy: TissueMaps) -> dict[Tissue, np.ndar
 def _draw_texture(
     random: np.random.Generator, shares: Mapping[Tissue, np.ndarray], lattice: Lattice
 ) -> np.ndarray:
-    """Draws a factor for each voxel: fine everywhere, and patchy in lesions."""
+    """Draw a factor for each voxel: fine everywhere, and patchy in lesions."""
     healthy = shares[Tissue.FLUID] + shares[Tissue.GREY] + shares[Tissue.WHITE]
     lesion = np.clip(1 - healthy, 0, 1)
     fine = smooth_noise(random, lattice, _TEXTURE_MM)

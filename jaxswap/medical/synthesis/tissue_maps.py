@@ -96,7 +96,7 @@ def smoothing_for(spacing_mm: float) -> float:
 
 
 def sample_tissues(maps: TissueMaps, head: HeadShape, onto: Lattice) -> TissueMaps:
-    """Draws the maps of a head of another shape.
+    """Draw the maps of a head of another shape.
 
     Args:
         maps: Maps of the MNI152 head.

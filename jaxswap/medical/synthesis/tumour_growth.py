@@ -46,7 +46,7 @@ class Growth:
 def diffusivity(
     white: np.ndarray, grey: np.ndarray, length_mm: float, roughness: np.ndarray
 ) -> np.ndarray:
-    """Says how easily tumour cells move through each voxel.
+    """Say how easily tumour cells move through each voxel.
 
     Args:
         white: Share of white matter, (x, y, z).
@@ -69,7 +69,7 @@ def grow(
     extent_mm: float,
     visibility: np.ndarray,
 ) -> Growth:
-    """Lets a tumour grow from a seed until it can be seen over a given extent.
+    """Let a tumour grow from a seed until it can be seen over a given extent.
 
     Args:
         diffusivity_mm2: See `diffusivity`, float32, (x, y, z).

@@ -56,7 +56,7 @@ class Painted:
 
 
 def visibility(grey: np.ndarray, fluid: np.ndarray) -> np.ndarray:
-    """Says how well oedema shows: less in cortex, and in fluid not at all."""
+    """Say how well oedema shows: less in cortex, and in fluid not at all."""
     return ((1 - _CORTEX_SPARING * grey) * (fluid < 0.5)).astype(np.float32)
 
 
@@ -99,7 +99,7 @@ def paint_tumour(
     random: np.random.Generator,
     rim_mm: float | None,
 ) -> Painted:
-    """Paints the tissue of a tumour.
+    """Paint the tissue of a tumour.
 
     Args:
         concentration: Tumour cells, float32, (x, y, z).
@@ -159,7 +159,7 @@ def paint_solid_lump(
 
 
 def label_tumour(tissue: np.ndarray) -> np.ndarray:
-    """Names the tissue of one tumour.
+    """Name the tissue of one tumour.
 
     Necrosis is 1, oedema 2, enhancing tumour 3. Solid tumour that does not enhance is
     core, 1, in a tumour that enhances nowhere, and counts as oedema, 2, in one that
@@ -188,7 +188,7 @@ def label_tumour(tissue: np.ndarray) -> np.ndarray:
 
 
 def _roughen(concentration: np.ndarray, rough: np.ndarray) -> np.ndarray:
-    """Multiplies the odds of a cell being tumour.
+    """Multiply the odds of a cell being tumour.
 
     They fall exponentially across the front of a growing tumour, so a factor on them
     moves every surface by the same number of millimeters.

@@ -62,7 +62,7 @@ def plan_loss(
     images: jax.ShapeDtypeStruct,
     mesh: RunMesh | None = None,
 ) -> PlannedLoss:
-    """Make the loss of a run and plans it for the run's budget.
+    """Make the loss of a run and plan it for the run's budget.
 
     The optimizer's state and the moving average are set aside: they lie beside the
     gradient's computation, on the device.

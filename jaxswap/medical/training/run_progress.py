@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -42,13 +41,8 @@ class RunProgress:
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leaves the last state of the bar."""
+    def __exit__(self, *error: object) -> None:
+        """Leave the last state of the bar."""
         self._bar.stop()
 
     def count(self, what: str, total: int) -> None:

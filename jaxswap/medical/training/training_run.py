@@ -159,7 +159,7 @@ def train(
     *,
     stop_after: Callable[[int], bool] = lambda step: False,
 ) -> dict[str, float]:
-    """Trains until the last step, from the latest checkpoint if there is one.
+    """Train until the last step, from the latest checkpoint if there is one.
 
     Args:
         run: From `load_run`.
@@ -263,7 +263,7 @@ class _Loop:
             batches.close()
 
     def _compiled(self, state: State, images: Array, labels: Array) -> Any:
-        """Compiles the step, so that its memory is known before it runs."""
+        """Compile the step, so that its memory is known before it runs."""
         self.progress.say("compiling")
         compiled = self.step.lower(state, images, labels).compile()
         self.progress.show_memory(compiled.memory_analysis())

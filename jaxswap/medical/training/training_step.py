@@ -131,7 +131,7 @@ def initialize(
     seed: int = 0,
     average_decay: float = 0.0,
 ) -> State:
-    """Draws the initial state.
+    """Draw the initial state.
 
     Args:
         network: The network.

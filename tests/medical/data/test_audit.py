@@ -10,7 +10,7 @@ import tiny_datasets as tiny
 
 from jaxswap.medical.data.audit import audit, file_of, survey
 from jaxswap.medical.data.datasets import find_dataset
-from jaxswap.medical.preparing.audit_summary import suggest_shape, summarize
+from jaxswap.medical.preparing.audit_summary import suggest_shape, summarize_survey
 
 NAMES = [f"BraTS2021_{number:05d}" for number in range(4)]
 
@@ -205,7 +205,7 @@ def test_an_image_without_background_is_a_warning(clean):
 def test_statistics_of_a_data_set(clean):
     labels = tiny.tumour()
     found = survey(find_dataset(clean), workers=2)
-    summary = summarize(found)
+    summary = summarize_survey(found)
     assert summary["cases"] == summary["labeled_cases"] == 4
     assert summary["shapes"] == {"12x14x10": 4}
     assert summary["spacings_mm"] == {"1x1x1": 4}
@@ -250,5 +250,5 @@ def test_an_unknown_map_still_gives_counts(clean):
     dataset = replace(find_dataset(clean), label_map=None)
     found = survey(dataset)
     assert [fault.kind for fault in found.errors] == ["label map"]
-    assert summarize(found)["regions"] == {}
-    assert "4 unknown" in summarize(found)["voxels_by_label"]
+    assert summarize_survey(found)["regions"] == {}
+    assert "4 unknown" in summarize_survey(found)["voxels_by_label"]

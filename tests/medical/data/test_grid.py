@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxswap.medical.data.grid import Grid, resample
+from jaxswap.medical.data.grid import Grid, resize
 from jaxswap.medical.preparing.preparing import fit_shape
 
 SHAPES = st.tuples(*[st.integers(1, 9)] * 3)
@@ -50,12 +50,12 @@ def test_resampling_keeps_places_and_labels():
     ramp = np.broadcast_to(np.arange(12.0)[:, None, None], (12, 4, 4)).astype(
         np.float32
     )
-    fine = resample(ramp, (24, 4, 4))
+    fine = resize(ramp, (24, 4, 4))
     # Voxel i of 24 covers the left or right half of voxel i // 2 of 12.
     np.testing.assert_allclose(fine[2:22, 0, 0], np.arange(24)[2:22] / 2 - 0.25)
     labels = np.zeros((8, 8, 8), np.uint8)
     labels[2:6, 2:6, 2:6] = 200
-    coarse = resample(labels, (4, 4, 4))
+    coarse = resize(labels, (4, 4, 4))
     assert coarse.dtype == np.uint8
     np.testing.assert_array_equal(np.unique(coarse), [0, 200])
     assert (coarse == 200).sum() == 8

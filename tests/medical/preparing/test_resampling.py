@@ -5,7 +5,7 @@ from jax import Array
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from jaxswap.medical.preparing.resampling import mirror, resample, rotation
+from jaxswap.medical.preparing.resampling import mirror, rotation, turn_and_scale
 
 
 def case(shape: tuple[int, int, int]) -> tuple[Array, Array]:
@@ -21,7 +21,7 @@ def test_a_quarter_turn_is_that_of_numpy(
 ) -> None:
     image, labels = case((side, side, side))
     angles = jnp.zeros(3).at[axis].set(jnp.pi / 2)
-    turned, turned_labels = resample(image, labels, rotation(angles))
+    turned, turned_labels = turn_and_scale(image, labels, rotation(angles))
     assert np.array_equal(turned_labels, np.rot90(labels, -1, plane))
     np.testing.assert_allclose(turned, np.rot90(image, -1, plane), atol=2e-5)
 
@@ -40,7 +40,7 @@ def test_samples_are_those_of_scipy(shape: tuple[int, int, int]) -> None:
     middle = (np.array(shape) - 1) / 2
     places = np.indices(shape).reshape(3, -1) - middle[:, None]
     places = (matrix @ places + middle[:, None]).reshape(3, *shape)
-    turned, turned_labels = resample(image, labels, jnp.asarray(matrix))
+    turned, turned_labels = turn_and_scale(image, labels, jnp.asarray(matrix))
     for channel in range(2):
         # Ours fades to 0 across the last voxel, as with a margin of zeros.
         padded = np.pad(np.asarray(image[..., channel]), 2)
@@ -54,7 +54,7 @@ def test_scaling_makes_the_object_smaller_or_larger() -> None:
     labels = jnp.zeros((12, 12, 12), jnp.uint8).at[3:9, 3:9, 3:9].set(1)
     image = labels.astype(jnp.bfloat16)[..., None]
     counts = [
-        int(resample(image, labels, jnp.eye(3) * scale)[1].sum(dtype=jnp.int32))
+        int(turn_and_scale(image, labels, jnp.eye(3) * scale)[1].sum(dtype=jnp.int32))
         for scale in (0.7, 1.0, 1.4)
     ]
     assert counts[0] > counts[1] == 6**3 > counts[2] > 0

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxswap.medical.synthesis.lattice import Lattice, resample, smooth_noise
+from jaxswap.medical.synthesis.lattice import Lattice, interpolate, smooth_noise
 
 
 def test_centered_lattice_has_its_middle_at_the_origin() -> None:
@@ -51,7 +51,7 @@ def test_resampling_a_linear_field_is_exact() -> None:
     coarse = fine.coarser(3.0)
     x, y, z = coarse.axes_mm()
     field = np.stack([2 * x - y + 3 * z, x + 0 * y + 0 * z])
-    found = resample(field, coarse, fine)
+    found = interpolate(field, coarse, fine)
     x, y, z = fine.axes_mm()
     np.testing.assert_allclose(found[0], 2 * x - y + 3 * z, atol=1e-5)
     np.testing.assert_allclose(found[1], np.broadcast_to(x, fine.shape), atol=1e-5)
@@ -61,7 +61,7 @@ def test_resampling_beyond_the_source_keeps_the_outermost_value() -> None:
     source = Lattice.centered((3, 3, 3), 1.0)
     onto = Lattice.centered((9, 3, 3), 1.0)
     field = source.axes_mm()[0] + np.zeros(source.shape, np.float32)
-    found = resample(field, source, onto)
+    found = interpolate(field, source, onto)
     assert found[0, 1, 1] == -1
     assert found[-1, 1, 1] == 1
 

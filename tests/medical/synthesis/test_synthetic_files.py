@@ -11,9 +11,9 @@ from jaxswap.medical.data.volumes import load_volume
 from jaxswap.medical.synthesis import synthetic_files
 from jaxswap.medical.synthesis.synthetic_case import SyntheticCase
 from jaxswap.medical.synthesis.synthetic_files import (
-    case_name,
     is_whole,
     record_path,
+    synthetic_name,
     write_brats,
     write_dataset_json,
     write_nnunet,
@@ -138,7 +138,7 @@ def test_table_has_a_line_for_each_case(tmp_path: Path) -> None:
     write_table(tmp_path, [record, record | {"case": "other"}])
     with (tmp_path / "cases.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["case"] for row in rows] == [case_name("glioma", 3), "other"]
+    assert [row["case"] for row in rows] == [synthetic_name("glioma", 3), "other"]
     row = rows[0]
     assert (row["right_mm"], row["superior_mm"], row["ml_1"]) == ("1.0", "3.0", "0.5")
     assert (row["foci"], row["satellites"], row["tumour_foci"]) == ("2", "1", "2")

@@ -18,7 +18,7 @@ _BLUR_CUTOFF = 4  # in standard deviations
 _SHARES = 4  # random numbers that a change of one channel may use
 
 
-def paint(key: Array, image: Array, config: AugmentConfig) -> Array:
+def augment_intensities(key: Array, image: Array, config: AugmentConfig) -> Array:
     """Change the intensities of an image at random.
 
     Which changes are made is drawn once for the image, how far they go for each

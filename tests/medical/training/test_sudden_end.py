@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from jaxswap.medical.training import last_words
+from jaxswap.medical.training import sudden_end
 
 # By its path, as importing the package would take most of the time.
 PROGRAM = """
 import os, runpy, signal, sys
-last_words = runpy.run_path({path!r})["last_words"]
+told_at_sudden_end = runpy.run_path({path!r})["told_at_sudden_end"]
 
-with last_words("all is lost"):
+with told_at_sudden_end("all is lost"):
     {how}
 """
 
@@ -30,7 +30,7 @@ with last_words("all is lost"):
 )
 def test_a_sudden_end_is_told_and_no_other(how: str, is_told: bool) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(path=last_words.__file__, how=how)],
+        [sys.executable, "-c", PROGRAM.format(path=sudden_end.__file__, how=how)],
         stderr=subprocess.PIPE,
         text=True,
         timeout=120,

@@ -22,8 +22,8 @@ if not sys.stdin.buffer.read():
 
 
 @contextmanager
-def last_words(message: str) -> Iterator[None]:
-    """Has a line written to stderr if this process ends within the context.
+def told_at_sudden_end(message: str) -> Iterator[None]:
+    """Have a line written to stderr if this process ends within the context.
 
     Args:
         message: The line.

@@ -1,0 +1,31 @@
+"""A progress bar that counts cases."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+def case_progress(console: Console | None) -> Progress:
+    """Make a bar with time used and time left.
+
+    Args:
+        console: Where it is shown; None shows none.
+    """
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=console is None,
+    )
