@@ -13,6 +13,7 @@ from jaxswap.medical.data.case_files import CaseFiles, Dataset, Source
 from jaxswap.medical.data.dataset_json import (
     name_without_ending,
     read_channels,
+    read_description,
     read_label_map,
     read_values,
 )

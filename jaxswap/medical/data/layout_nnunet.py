@@ -13,6 +13,7 @@ from typing import Any
 from jaxswap.medical.data.case_files import CaseFiles, Dataset, Source
 from jaxswap.medical.data.dataset_json import (
     read_channels,
+    read_description,
     read_json,
     read_label_map,
 )

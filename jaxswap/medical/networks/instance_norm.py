@@ -58,19 +58,20 @@ def instance_norm_leaky_relu(
 
 
 def instance_norm_leaky_relu_textbook(
-    x: Array, scale: Array, bias: Array, negative_slope: float, epsilon: float = 1e-3
+    x: Array, scale: Array, bias: Array, slope: float = 0.3, epsilon: float = 1e-3
 ) -> Array:
     """Write `instance_norm_leaky_relu` the usual way, for autodiff to take apart.
 
-    Same arguments and value. Kept as the reference in tests and comparisons. At a
-    constant channel the gradient is undefined here, and zero in the lean version.
+    Same arguments in the same order, same value. Kept as the reference in tests and
+    comparisons. At a constant channel the gradient is undefined here, and zero in the
+    lean version.
     """
     wide = x.astype(_wide(x.dtype))
     centered = wide - wide.mean(_SPATIAL_AXES, keepdims=True)
     std = jnp.sqrt(jnp.square(centered).mean(_SPATIAL_AXES, keepdims=True))
     y = centered / (std + epsilon) * _column(scale, wide.dtype)
     y = y + _column(bias, wide.dtype)
-    return jnp.where(y >= 0, y, negative_slope * y).astype(x.dtype)
+    return jnp.where(y >= 0, y, slope * y).astype(x.dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))

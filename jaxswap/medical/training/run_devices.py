@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import NamedSharding
 
 from jaxswap.medical.preparing.augmentation import make_augment
 from jaxswap.medical.preparing.loading import Batch
@@ -57,7 +58,9 @@ def place_state(state: State, mesh: RunMesh | None) -> State:
     return state if mesh is None else mesh.replicate(state)
 
 
-def out_shardings(state: State, mesh: RunMesh | None) -> tuple[Any, Any] | None:
+def out_shardings(
+    state: State, mesh: RunMesh | None
+) -> tuple[State, NamedSharding] | None:
     """How a step leaves state and outcome: as it found the state, on every device."""
     if mesh is None:
         return None

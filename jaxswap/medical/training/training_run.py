@@ -47,7 +47,7 @@ from jaxswap.medical.training.run_plan import (
 )
 from jaxswap.medical.training.run_progress import RunProgress
 from jaxswap.medical.training.run_validation import Validator
-from jaxswap.medical.training.training_step import initialize, make_step
+from jaxswap.medical.training.training_step import Outcome, initialize, make_step
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class _Loop:
     def __init__(
         self,
         run: Run,
-        step: Any,
+        step: jax.stages.Wrapped,
         checkpoints: Checkpoints,
         log: RunLog | None,
         progress: RunProgress,
@@ -234,7 +234,7 @@ class _Loop:
         first, last = int(state.step), self.config.steps
         self.progress.start(first, last)
         batches = self.cases.batches(self.config, first, self.run_.part)
-        compiled: Any = None
+        compiled: jax.stages.Compiled | None = None
         try:
             with interruption() as received:
                 for done in range(first + 1, last + 1):
@@ -262,14 +262,16 @@ class _Loop:
         finally:
             batches.close()
 
-    def _compiled(self, state: State, images: Array, labels: Array) -> Any:
+    def _compiled(
+        self, state: State, images: Array, labels: Array
+    ) -> jax.stages.Compiled:
         """Compile the step, so that its memory is known before it runs."""
         self.progress.say("compiling")
         compiled = self.step.lower(state, images, labels).compile()
         self.progress.show_memory(compiled.memory_analysis())
         return compiled
 
-    def _note(self, step: int, outcome: Any, size: int, seconds: float) -> None:
+    def _note(self, step: int, outcome: Outcome, size: int, seconds: float) -> None:
         loss, norm = float(outcome.loss), float(outcome.gradient_norm)
         if not np.isfinite(loss):
             raise FloatingPointError(

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.sharding import NamedSharding
 
 from jaxswap.medical.data.label_maps import LabelMap
 from jaxswap.medical.networks.objective import deeply_supervised_loss, segmentation_loss
@@ -34,9 +35,6 @@ class Outcome(NamedTuple):
 
     loss: Array
     gradient_norm: Array
-
-
-Step = Callable[[State, Array, Array], tuple[State, Outcome]]
 
 
 def make_loss(
@@ -80,8 +78,8 @@ def make_step(
     seed: int = 0,
     average_decay: float = 0.0,
     compiler_options: dict[str, Any] | None = None,
-    out_shardings: tuple[State, Any] | None = None,
-) -> Any:
+    out_shardings: tuple[State, NamedSharding] | None = None,
+) -> jax.stages.Wrapped:
     """Make the compiled training step.
 
     Args:

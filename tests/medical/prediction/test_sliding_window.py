@@ -36,6 +36,7 @@ def test_windows_over_192_cubed(side, count):
     assert len(window_starts((192,) * 3, (side,) * 3, 0.5)) == count
 
 
+@settings(deadline=None)
 @given(
     st.tuples(*[st.integers(1, 9)] * 3),
     st.tuples(*[st.integers(0, 30)] * 3),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -73,6 +73,7 @@ def _by_hand(reference, prediction, voxel_mm3, rules):
     return LesionScores(found, len(scores) - found, made_up, dice)
 
 
+@settings(deadline=None)
 @given(
     st.tuples(*[st.integers(1, 9)] * 3).flatmap(
         lambda shape: st.tuples(

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -14,6 +14,7 @@ from jaxswap.medical.scoring.metrics import region_metrics
 _UNIT = (1.0, 1.0, 1.0)
 
 
+@settings(deadline=None)
 @given(
     st.tuples(*[st.integers(1, 5)] * 3).flatmap(
         lambda shape: st.tuples(*[arrays(np.bool_, shape)] * 2)

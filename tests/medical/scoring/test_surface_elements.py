@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -51,6 +51,7 @@ def test_areas_of_known_patterns(corners, area):
     assert _eight(*corners) == pytest.approx(area)
 
 
+@settings(deadline=None)
 @given(_masks, _spacings, st.permutations(range(3)), st.tuples(*[st.booleans()] * 3))
 def test_turning_and_mirroring_turn_and_mirror_the_areas(mask, spacing, order, flips):
     axes = tuple(axis for axis in range(3) if flips[axis])
@@ -60,6 +61,7 @@ def test_turning_and_mirroring_turn_and_mirror_the_areas(mask, spacing, order, f
     np.testing.assert_allclose(_areas_mm2(turned, there), areas, rtol=1e-9)
 
 
+@settings(deadline=None)
 @given(st.tuples(*[st.integers(1, 6)] * 3), _spacings)
 def test_a_box_has_its_faces_bevelled_edges_and_corners(sides, spacing):
     face = {

@@ -71,7 +71,7 @@ def test_swapped_and_plain_training_agree_over_100_steps() -> None:
 def test_a_step_that_swaps_is_compiled_once() -> None:
     optimizer = optax.adam(1e-2)
     loss = jaxswap.offload(make_loss(UNET, TUMOUR), policy=lambda _: jaxswap.OFFLOAD)
-    step = make_step(loss, optimizer)
+    step: Any = make_step(loss, optimizer)
     state = initialize(UNET, optimizer, SHAPE)
     for number in range(3):
         state, _ = step(state, *batch(number))
