@@ -18,7 +18,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = sorted((ROOT / "jaxswap").rglob("*.py"))
 USERS = [*sorted((ROOT / "benchmarks").rglob("*.py"))]
-NOTEBOOKS = sorted((ROOT / "docs" / "tutorials").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # From the ground up; the names at the top of the package come last.
 PURE = ("_base", "_gpu", "_graph", "_schedule", "_simulate", "_search")

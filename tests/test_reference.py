@@ -169,7 +169,7 @@ def test_reference_renders_docstrings_as_sections_and_code(
 def test_site_has_every_command_and_every_notebook(pages: dict[str, str]) -> None:
     for command in ("plan", "inspect", "targets", "calibrate", "train", "predict"):
         assert f"usage: jaxswap {command}" in pages["reference/commands"]
-    for notebook in (ROOT / "docs" / "tutorials").glob("*.ipynb"):
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         assert "cell_output" in pages[f"tutorials/{notebook.stem}"]
 
 
