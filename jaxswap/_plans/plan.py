@@ -258,6 +258,9 @@ class Plan:
         else:
             index = value.index if isinstance(value, Value) else value
             found = [v for v in decided if v == index]
+        if isinstance(value, Value):
+            # A value of a loop's body has the index of another one outside of it.
+            found = [v for v in found if _is_alike(self.graph.values[v], value)]
         if not found:
             raise ValueError(
                 f"`value` is {value!r}, which is no value that the plan decides on: "
@@ -341,6 +344,15 @@ class Plan:
         from jaxswap._plans.file import save_plan
 
         return save_plan(self, path)
+
+
+def _is_alike(one: Value, other: Value) -> bool:
+    """Whether two values may be the same one, traced at different times."""
+    return (one.shape, one.dtype, one.primitive) == (
+        other.shape,
+        other.dtype,
+        other.primitive,
+    )
 
 
 def _loops(graph: Graph) -> Iterator[Loop]:

@@ -215,3 +215,13 @@ def test_no_folder_is_made(tmp_path: Path, write: Any) -> None:
     with pytest.raises(FileNotFoundError, match="no folder"):
         write(mixed_plan(), tmp_path / "gone" / f"plan.{suffix}")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_value_of_another_program_is_not_taken_for_the_one_of_its_index() -> None:
+    """Values of loops' bodies are counted from zero as well."""
+    plan = kept_plan()
+    mine = plan.graph.values[TANH[1]]
+    assert plan.with_action(mine, OFFLOAD).actions[TANH[1]] is OFFLOAD
+    other = dataclasses.replace(mine, shape=(1, 2, 3))
+    with pytest.raises(ValueError, match="no value that the plan decides on"):
+        plan.with_action(other, OFFLOAD)
