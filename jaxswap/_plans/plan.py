@@ -348,11 +348,7 @@ class Plan:
 
 def _is_alike(one: Value, other: Value) -> bool:
     """Whether two values may be the same one, traced at different times."""
-    return (one.shape, one.dtype, one.primitive) == (
-        other.shape,
-        other.dtype,
-        other.primitive,
-    )
+    return (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
 def _loops(graph: Graph) -> Iterator[Loop]:
