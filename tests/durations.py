@@ -12,6 +12,10 @@ import time
 import pytest
 
 
+SHOWN = 30
+"""How many of the slowest tests are shown."""
+
+
 def processor_seconds() -> float:
     """Seconds that processors worked for this process and its children that ended."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -49,9 +53,22 @@ class Durations:
         """Write the table."""
         if self.path is None:
             return
-        lines = ["processors\tclock\ttest"]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text("\n".join(self.lines()) + "\n", encoding="utf-8")
+
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter
+    ) -> None:
+        """Show the slowest; the line that pytest closes with comes after them."""
+        if self.path is not None:
+            terminalreporter.section(f"slowest tests, all in {self.path}")
+            for line in self.lines()[: SHOWN + 1]:
+                terminalreporter.write_line(line)
+
+    def lines(self) -> list[str]:
+        """A line for each test, the slowest first."""
+        found = ["processors\tclock\ttest"]
         for test in sorted(self.clock, key=self.processors.__getitem__, reverse=True):
             seconds = f"{self.processors[test]:.3f}\t{self.clock[test]:.3f}"
-            lines.append(f"{seconds}\t{test}")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            found.append(f"{seconds}\t{test}")
+        return found
