@@ -11,7 +11,6 @@ import time
 
 import pytest
 
-
 SHOWN = 30
 """How many of the slowest tests are shown."""
 
