@@ -6,37 +6,34 @@ host memory, or recomputed. `jaxswap.inspect(fn, ...)` compiles a function for a
 that need not be there and tells what it needs.
 """
 
-from jaxswap import policies as policies
-from jaxswap._base.errors import BudgetError as BudgetError
-from jaxswap._base.errors import GradientError as GradientError
-from jaxswap._base.errors import HostMemoryError as HostMemoryError
-from jaxswap._base.errors import JaxswapError as JaxswapError
-from jaxswap._base.errors import MissingExtraError as MissingExtraError
-from jaxswap._base.version import __version__ as __version__
-from jaxswap._calibrate import calibrate as calibrate
-from jaxswap._check import Check as Check
-from jaxswap._check import check as check
-from jaxswap._device.resolve import find_target as find_target
-from jaxswap._gpu.node import Node as Node
-from jaxswap._gpu.node import find_node as find_node
-from jaxswap._gpu.options import compiler_options as compiler_options
-from jaxswap._gpu.rates import Rates as Rates
-from jaxswap._gpu.target import Target as Target
-from jaxswap._graph.graph import Action as Action
-from jaxswap._graph.graph import Value as Value
-from jaxswap._host_state import host_state as host_state
-from jaxswap._inspect import Evidence as Evidence
-from jaxswap._inspect import inspect as inspect
-from jaxswap._offload import offload as offload
-from jaxswap._pareto import Pareto as Pareto
-from jaxswap._pareto import Point as Point
-from jaxswap._pareto import pareto as pareto
-from jaxswap._planner import plan as plan
-from jaxswap._plans.cache import clear_plans as clear_plans
-from jaxswap._plans.file import load_plan as load_plan
-from jaxswap._plans.plan import Plan as Plan
-from jaxswap._schedule.lms import LMS as LMS
+import importlib
+from typing import TYPE_CHECKING
 
-KEEP = Action.KEEP
-OFFLOAD = Action.OFFLOAD
-RECOMPUTE = Action.RECOMPUTE
+from jaxswap._base.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from jaxswap._public import *  # noqa: F403
+else:
+    # JAX takes a second or two to load, so it waits until a name is asked for. Commands
+    # that do without it, `jaxswap --help` above all, answer at once.
+    def __getattr__(name: str) -> object:
+        """Load the public names when the first of them is asked for."""
+        if name == "policies":  # its users below are loaded with the others
+            return importlib.import_module("jaxswap.policies")
+        if name.startswith("_") and name != "__all__":
+            raise AttributeError(f"module 'jaxswap' has no attribute {name!r}")
+        from jaxswap import _public
+
+        public = {n: v for n, v in vars(_public).items() if not n.startswith("_")}
+        if name == "__all__":
+            return sorted(public)
+        globals().update(public)
+        if name not in public:
+            raise AttributeError(f"module 'jaxswap' has no attribute {name!r}")
+        return public[name]
+
+    def __dir__() -> list[str]:
+        """List what is loaded and the public names."""
+        return sorted({*globals(), *__getattr__("__all__")})
+
+    del TYPE_CHECKING

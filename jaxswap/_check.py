@@ -17,6 +17,7 @@ from jaxswap._run.loss import checked_argnums
 from jaxswap._run.reference import ComparedPolicy, Reference
 from jaxswap._schedule.decision import Policy
 from jaxswap._trace.tangents import has_tangent
+from jaxswap._view.table import table_lines
 
 INFORMATIVE = 0.1
 """Where rounding explains more than this share of an array, little was shown."""
@@ -54,17 +55,12 @@ class Check:
             worst = row.worst
             errors = (f"{worst.error:.1e}", f"{worst.allowed:.1e}")
             cells.append((row.policy, str(row.swaps), *errors, worst.leaf))
-        widths = [max(len(row[i]) for row in cells) for i in range(5)]
         lines = [
             f"`{self.function}`: value and gradient are those of plain JAX "
             f"({self.nonzero:,} of {self.numbers:,} numbers in {self.arrays} arrays "
             "are finite and not zero)"
         ]
-        for name, *numbers, leaf in cells:
-            columns = [name.ljust(widths[0])]
-            pairs = zip(numbers, widths[1:4], strict=True)
-            columns += [cell.rjust(width) for cell, width in pairs]
-            lines.append("  ".join([*columns, leaf]).rstrip())
+        lines += table_lines(cells, right=(1, 2, 3))
         loose = [r.policy for r in self.rows if r.widest > INFORMATIVE]
         if loose:
             lines.append(

@@ -12,6 +12,7 @@ from jaxswap._graph.graph import Action, Value
 from jaxswap._planner import plan
 from jaxswap._plans.plan import Plan
 from jaxswap._schedule.decision import Policy
+from jaxswap._view.table import table_lines
 
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Budgets, as shares of what plain needs."""
@@ -109,12 +110,7 @@ class Pareto:
                     "" if p.fits else "does not fit",
                 )
             )
-        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-        lines = [
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True))
-            for row in rows
-        ]
-        return "\n".join(line.rstrip() for line in lines)
+        return "\n".join(table_lines(rows))
 
 
 def pareto(

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 
 from jaxswap._cli.command import Commands, ExitCode, bad_input, tell, write
+from jaxswap._cli.start import start_jax
 
 
 def add_calibrate(commands: Commands) -> None:
@@ -34,6 +35,7 @@ def run_calibrate(parsed: argparse.Namespace) -> int:
     """
     import jaxswap
 
+    start_jax()
     with bad_input(RuntimeError):  # no GPU
         target = jaxswap.calibrate(like=parsed.like, quick=parsed.quick, progress=tell)
     assert target.rates is not None

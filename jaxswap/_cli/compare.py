@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from jaxswap._cli.command import Commands, ExitCode, bad_input
+from jaxswap._cli.start import start_jax
 
 _ARMS = ("glioma", "multifocal", "parcellation")
 
@@ -67,10 +68,10 @@ def run_compare(parsed: argparse.Namespace) -> int:
     Raises:
         BadInputError: If an option or the data do not fit.
     """
+    start_jax()
     # Imported here so that the core needs neither flax nor orbax.
     from rich.console import Console
 
-    from jaxswap._compat import start_without_gpu
     from jaxswap.medical.experiment.experiment import (
         Experiment,
         register,
@@ -79,7 +80,6 @@ def run_compare(parsed: argparse.Namespace) -> int:
     from jaxswap.medical.experiment.experiment_report import write_report
     from jaxswap.medical.runs.run_config import make_config, parse_setting
 
-    start_without_gpu()
     with bad_input():
         settings = dict(map(parse_setting, parsed.set))
         made = make_config({"data": "unused"} | settings)

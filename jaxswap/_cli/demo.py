@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxswap._cli.command import Commands, ExitCode, bad_input
+from jaxswap._cli.start import start_jax
 
 _SIZE = 192  # voxels along each side, of what methods are compared for
 
@@ -47,6 +48,7 @@ def run_demo(parsed: argparse.Namespace) -> int:
     Raises:
         BadInputError: If an option or an input file does not fit.
     """
+    start_jax()
     # Imported here so that the core needs neither flax nor nibabel.
     from rich.console import Console
 

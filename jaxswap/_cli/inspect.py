@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jaxswap._cli.command import Commands, ExitCode, bad_input, write
 from jaxswap._cli.program import add_program, program_of
+from jaxswap._cli.start import start_jax
 
 
 def add_inspect(commands: Commands) -> None:
@@ -38,6 +39,7 @@ def run_inspect(parsed: argparse.Namespace) -> int:
     Raises:
         BadInputError: If what the caller gave does not fit.
     """
+    start_jax()
     import jax
 
     import jaxswap

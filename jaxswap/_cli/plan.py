@@ -10,6 +10,7 @@ from typing import Any
 
 from jaxswap._cli.command import BadInputError, Commands, ExitCode, bad_input, write
 from jaxswap._cli.program import add_program, program_of
+from jaxswap._cli.start import start_jax
 
 
 def add_plan(commands: Commands) -> None:
@@ -63,6 +64,7 @@ def run_plan(parsed: argparse.Namespace) -> int:
             raise BadInputError(f"{path} must end with .png or .svg.")
     if parsed.plot or parsed.pareto:
         importlib.import_module("matplotlib")  # or the plan would be for nothing
+    start_jax()
     policy = _policy(parsed.policy)
     fn, args = program_of(parsed)
     options: dict[str, Any] = {

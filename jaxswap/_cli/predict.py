@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from jaxswap._cli.command import Commands, ExitCode, bad_input, write
+from jaxswap._cli.start import start_jax
 
 
 def add_predict(commands: Commands) -> None:
@@ -51,14 +52,13 @@ def run_predict(parsed: argparse.Namespace) -> int:
     Raises:
         BadInputError: If an option or the data do not fit.
     """
+    start_jax()
     # Imported here so that the core needs neither flax nor orbax.
     from rich.console import Console
     from rich.progress import track
 
-    from jaxswap._compat import start_without_gpu
     from jaxswap.medical.prediction.case_prediction import open_run, predict_case
 
-    start_without_gpu()
     with bad_input():
         opened = open_run(
             parsed.run_folder,

@@ -34,9 +34,6 @@ def program_of(
     Raises:
         BadInputError: If there is no such program.
     """
-    from jaxswap._compat import start_without_gpu
-
-    start_without_gpu()
     if parsed.program == "unet3d":
         size = 192 if parsed.size is None else parsed.size
         return _unet3d(size, parsed.dtype or "bfloat16")

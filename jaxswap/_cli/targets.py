@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from jaxswap._base.units import format_bytes
 from jaxswap._cli.command import Commands, ExitCode, bad_input, write
+from jaxswap._view.table import table_lines
 
 
 def add_targets(commands: Commands) -> None:
@@ -54,10 +55,7 @@ def run_targets(parsed: argparse.Namespace) -> int:
                 "measured" if rates.is_measured else "published",
             )
         )
-    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
-    for row in table:
-        cells = (cell.ljust(w) for cell, w in zip(row, widths, strict=True))
-        write("  ".join(cells).rstrip())
+    write("\n".join(table_lines(table)))
     nodes = [find_node(name) for name in node_names()]
     machines = [f"{node.name} ({node.gpu_count} x {node.gpu.name})" for node in nodes]
     write(f"machines, whose GPUs share links and memory: {', '.join(machines)}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxswap._cli.command import Commands, ExitCode, bad_input
+from jaxswap._cli.start import load_jax, start_jax
 
 # Options that are settings of their own, besides `--set`.
 _SETTINGS = {
@@ -96,8 +97,8 @@ def run_train(parsed: argparse.Namespace) -> int:
     Raises:
         BadInputError: If an option or the data do not fit.
     """
+    load_jax()
     # Imported here so that the core needs neither flax nor orbax.
-    from jaxswap._compat import start_without_gpu
     from jaxswap.medical.runs.processes import joined
     from jaxswap.medical.runs.run_folder import RunFolder
     from jaxswap.medical.training.sudden_end import told_at_sudden_end
@@ -109,14 +110,14 @@ def run_train(parsed: argparse.Namespace) -> int:
         # Before the others are there, as then none of them can have written anything.
         folder.check(config, is_resumed=parsed.resume)
     if processes is None:
-        start_without_gpu()
+        start_jax()
         return _train(parsed, config, folder)
     hint = (
         "jaxswap: this process of the run has ended, as one of them died; when all "
         f"have, start them again with --out {folder.path} --resume."
     )
     with told_at_sudden_end(hint), joined(processes):
-        start_without_gpu()
+        start_jax()
         return _train(parsed, config, folder)
 
 
