@@ -11,6 +11,7 @@ import importlib.metadata
 import os
 import pathlib
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -245,7 +246,9 @@ def cuda_topology(target_config: str, shape: str) -> topologies.TopologyDescript
     Works whenever JAX was imported and whatever `JAX_PLATFORMS` says. JAX looks for
     plugins once, at its first use; on a machine without NVIDIA's libraries the CUDA
     plugin refuses to register itself unless told to skip that check, so it is told so
-    here and asked again.
+    here and asked again. It can be told by an environment variable alone, which the
+    whole process sees. So the variable is set while the plugin registers itself, by
+    one thread at a time, and never again.
 
     Args:
         target_config: Text form of a `GpuTargetConfigProto`.
@@ -257,12 +260,17 @@ def cuda_topology(target_config: str, shape: str) -> topologies.TopologyDescript
             platform="cuda", target_config=target_config, topology=shape
         )
 
+    if _registered.is_set():
+        with contextlib.suppress(NotImplementedError):
+            return describe()
     with _unchecked_cuda_libraries():
         try:
-            return describe()
+            found = describe()
         except NotImplementedError:
             _cuda_plugin().initialize()
-            return describe()
+            found = describe()
+    _registered.set()
+    return found
 
 
 def start_without_gpu(devices: str = "/dev") -> None:
@@ -298,15 +306,21 @@ def _cuda_plugin() -> Any:
     )
 
 
+# Whether the CUDA plugin has described a GPU, and who may change the environment.
+_registered = threading.Event()
+_environment = threading.Lock()
+
+
 @contextlib.contextmanager
 def _unchecked_cuda_libraries() -> Iterator[None]:
     variable = "JAX_SKIP_CUDA_CONSTRAINTS_CHECK"
-    before = os.environ.get(variable)
-    os.environ[variable] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
+    with _environment:
+        before = os.environ.get(variable)
+        os.environ[variable] = "1"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[variable]
+            else:
+                os.environ[variable] = before

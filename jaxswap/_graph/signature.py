@@ -1,4 +1,10 @@
-"""What a plan fits: the arguments' types and the program traced from them."""
+"""What a plan fits: the types of the arguments, and the work done on them.
+
+A plan says what becomes of each value and when. It fits every program that makes values
+of the same types by the same operations from the same inputs, whatever constants and
+axes these operations use: memory, seconds and order are the same. Gradients do not
+depend on it at all, as the function is traced anew wherever a plan is followed.
+"""
 
 import dataclasses
 import hashlib
@@ -13,7 +19,9 @@ class Signature:
 
     Attributes:
         arguments: Type of each array, such as `"float32[8,1024]"`, in order.
-        program: Hash of the equations; two programs with one hash are the same.
+        program: Hash of the operations, of which values each reads and makes, and of
+            these values' types. Constants, axes and other parameters do not count, so
+            a plan fits two programs that differ in nothing else.
     """
 
     arguments: tuple[str, ...]

@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import textwrap
 from typing import Any
 
 import jax
@@ -67,6 +68,38 @@ def test_environment_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(variable, raising=False)
     target_mesh(fresh)
     assert variable not in os.environ
+
+
+def test_environment_is_touched_once_and_by_one_thread_at_a_time() -> None:
+    program = """
+        import concurrent.futures, dataclasses, os, threading
+        from jaxswap import _compat
+        from jaxswap._device.topology import target_mesh
+        from jaxswap._gpu.target import built_in_target
+
+        variable = "JAX_SKIP_CUDA_CONSTRAINTS_CHECK"
+        seen = []
+        real = _compat.topologies.get_topology_desc
+
+        def describe(**options):
+            seen.append(variable in os.environ)
+            return real(**options)
+
+        _compat.topologies.get_topology_desc = describe
+        h100 = built_in_target("h100")
+        names = [f"GPU {i}" for i in range(6)]
+        targets = [dataclasses.replace(h100, device_name=name) for name in names]
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(target_mesh, targets[:4]))
+        assert variable not in os.environ
+        assert any(seen)
+        seen.clear()
+        target_mesh(targets[4])
+        target_mesh(targets[5])
+        assert seen == [False, False]
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
 
 
 def test_missing_plugin_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
