@@ -194,6 +194,7 @@ def reordered(x: jax.Array) -> jax.Array:
     return jnp.sum((x + 1e4) ** 2 - (x**2 + 2e4 * x + 1e8)) + 1e-4 * jnp.sum(x)
 
 
+@pytest.mark.usefixtures("all_optimizations")
 def test_rounding_is_no_mistake() -> None:
     """Two ways to compute the same that share few digits."""
     x = jnp.linspace(0.1, 1.3, 50)

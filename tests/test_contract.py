@@ -66,9 +66,6 @@ EVERY_MIX = [
 ]
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 def is_inexact(leaf: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
 

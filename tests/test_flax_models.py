@@ -29,9 +29,6 @@ POLICIES: dict[str, Any] = {
 EXAMPLES = {made.name: made for made in (*LINEN, *NNX)}
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 @functools.cache
 def made(name: str) -> Any:
     return EXAMPLES[name].make()

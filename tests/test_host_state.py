@@ -22,6 +22,8 @@ from jax.sharding import (
 import jaxswap
 from jaxswap import host_state
 
+pytestmark = pytest.mark.usefixtures("all_optimizations")
+
 SMALL = 64  # bytes: of PARAMS, all but the bias and the scale
 KEY = jax.random.key(0)
 PARAMS = {

@@ -33,9 +33,6 @@ mixed = functools.partial(jaxswap.linen.offload, policy=alternate)
 rematted = functools.partial(nn.remat, static_argnums=(2,))
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 class Block(nn.Module):
     """Has all that a module can have: weights, statistics, random numbers, notes."""
 

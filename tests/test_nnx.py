@@ -38,9 +38,6 @@ def unchanged(f: Any) -> Any:
     return f
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 class Block(nnx.Module):
     """Has all that a module can have: weights, averages, random numbers, a counter."""
 

@@ -29,9 +29,6 @@ POLICIES: dict[str, Any] = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 class Perceptron(eqx.Module):
     """Arrays, functions and numbers side by side, as Equinox has them."""
 

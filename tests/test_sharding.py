@@ -13,8 +13,6 @@ from zoo import normal
 
 import jaxswap
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 POLICIES: dict[str, Any] = {
     "default": None,
     "offload": jaxswap.OFFLOAD,

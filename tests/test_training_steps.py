@@ -28,9 +28,6 @@ PARAMETERS = {"first": weight(8, 16), "second": weight(16, 4)}
 BATCH = normal(8 * MICROBATCHES, 8)
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 @pytest.fixture(autouse=True)
 def _lenient_promotion() -> Iterator[None]:
     """Optax mixes integers and floats."""

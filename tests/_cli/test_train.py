@@ -34,9 +34,6 @@ SETTINGS = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 @pytest.fixture(autouse=True)
 def _settings(tmp_path: pathlib.Path, monkeypatch: Any) -> Iterator[None]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -21,7 +21,7 @@ import yaml
 
 from jaxswap._cli.main import main
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.slow
 
 STEPS = 12
 SETTINGS = {

@@ -19,9 +19,6 @@ from jaxswap._schedule.default import Default
 Array = jax.Array
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 TINY = Default(min_bytes=0)
 
 

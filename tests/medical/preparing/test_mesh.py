@@ -35,7 +35,6 @@ TUMOUR = LABEL_MAPS["brats2021"]
 SHAPE = (8, 16, 16, 4, 2)
 
 pytestmark = [
-    pytest.mark.usefixtures("quick_compilation"),
     pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices"),
 ]
 

@@ -21,8 +21,6 @@ from jaxswap.medical.training.training_run import prepare_run, train
 BLOB = make_label_map("blob", {"blob": 1})
 SHAPE = (8, 8, 8)
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(autouse=True)
 def _lenient_promotion():

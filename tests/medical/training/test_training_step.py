@@ -27,9 +27,6 @@ UNET = UNet3D(
 SHAPE = (1, 8, 8, 8, 2)
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 @pytest.fixture(autouse=True)
 def _lenient_promotion():
     """Optax mixes integers and floats."""
