@@ -60,7 +60,10 @@ bench-gpu:
 	  [ $$status = 3 ] || exit $$status; \
 	done
 
-test: lint types wheel pytest
+# Types and the wheel keep one processor busy each, the tests two.
+test: lint
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync types wheel
+	@$(MAKE) --no-print-directory pytest
 
 test-newest:
 	@newest=$(NEWEST_PYTHON); \
