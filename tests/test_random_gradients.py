@@ -25,7 +25,7 @@ PROGRAMS = [program_generator.draw(seed, MOST_STEPS) for seed in range(CHUNKS * 
 
 # Said on purpose, and of many of these programs.
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:a loop with unroll=2 swaps"),
+    pytest.mark.filterwarnings("ignore:the loop at .* with unroll=2 swaps"),
 ]
 
 
