@@ -10,11 +10,11 @@ import numpy as np
 
 from jaxswap.medical.data.case_files import Source
 from jaxswap.medical.data.label_maps import LabelMap
-from jaxswap.medical.data.prediction_pairs import Pair
 from jaxswap.medical.data.reading import check_grid
 from jaxswap.medical.data.volumes import Volume, load_volume
 from jaxswap.medical.scoring.lesion_scores import LesionRules
 from jaxswap.medical.scoring.metrics import RegionMetrics, region_metrics
+from jaxswap.medical.scoring.prediction_pairs import Pair
 
 _FAULTS = (ValueError, OSError, MemoryError)
 _MOST_VALUES = 5

@@ -20,7 +20,6 @@ from rich.console import Console
 from jaxswap.medical.data.case_files import Dataset
 from jaxswap.medical.data.case_progress import case_progress
 from jaxswap.medical.data.label_maps import LabelMap
-from jaxswap.medical.data.prediction_pairs import Pair, find_pairs
 from jaxswap.medical.scoring.case_scoring import (
     CaseFault,
     CaseScores,
@@ -28,6 +27,7 @@ from jaxswap.medical.scoring.case_scoring import (
     score_case,
 )
 from jaxswap.medical.scoring.metrics import RegionMetrics
+from jaxswap.medical.scoring.prediction_pairs import Pair, find_pairs
 from jaxswap.medical.scoring.summaries import Summary, summarize
 
 _MOST_FAULTS = 10
@@ -116,7 +116,7 @@ def evaluate(
 
     Args:
         predictions: Folder of predicted labels, see
-            `jaxswap.medical.data.prediction_pairs.find_pairs`.
+            `jaxswap.medical.scoring.prediction_pairs.find_pairs`.
         references: A data set, its folder, or a folder of label files.
         label_map: What labels mean, or the name of an edition such as "brats2023"; None
             takes it from the data set.

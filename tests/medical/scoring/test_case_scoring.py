@@ -9,7 +9,6 @@ import pytest
 from evaluation_folders import SHAPE, tumour, write
 
 from jaxswap.medical.data.label_maps import LABEL_MAPS
-from jaxswap.medical.data.prediction_pairs import Pair
 from jaxswap.medical.scoring.case_scoring import (
     CaseFault,
     CaseScores,
@@ -18,6 +17,7 @@ from jaxswap.medical.scoring.case_scoring import (
 )
 from jaxswap.medical.scoring.lesion_scores import LesionRules
 from jaxswap.medical.scoring.metrics import region_metrics
+from jaxswap.medical.scoring.prediction_pairs import Pair
 
 _MAP = LABEL_MAPS["brats2023"]
 

@@ -6,7 +6,7 @@ from evaluation_folders import case_name, tumour, write, write_case
 
 from jaxswap.medical.data.datasets import find_dataset
 from jaxswap.medical.data.label_maps import LABEL_MAPS, make_label_map
-from jaxswap.medical.data.prediction_pairs import find_pairs
+from jaxswap.medical.scoring.prediction_pairs import find_pairs
 
 
 def _names(paths):
