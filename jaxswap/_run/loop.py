@@ -74,7 +74,7 @@ class Loops:
             outputs, saved = body.run_forward(operands)
             types = [jax.typeof(x) for x in operands]
 
-            def pullback(saved: _Saved, cotangents: Sequence[Any]) -> list[Any]:
+            def pullback(saved: _LoopResiduals, cotangents: Sequence[Any]) -> list[Any]:
                 return body.run_backward(types, saved, cotangents)
 
             return outputs, jax.tree_util.Partial(pullback, saved)
@@ -156,7 +156,7 @@ def _perturbed(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Saved:
+class _LoopResiduals:
     """What goes from the forward loop to the backward loop.
 
     Attributes:
@@ -175,7 +175,7 @@ class _Saved:
 
 
 jax.tree_util.register_dataclass(
-    _Saved, ["fixed", "sliced", "stacked", "host", "last"], []
+    _LoopResiduals, ["fixed", "sliced", "stacked", "host", "last"], []
 )
 
 
@@ -193,7 +193,7 @@ class _Body:
     machine: Machine
     swapped: tuple[int, ...]
 
-    def run_forward(self, operands: Sequence[Any]) -> tuple[list[Any], _Saved]:
+    def run_forward(self, operands: Sequence[Any]) -> tuple[list[Any], _LoopResiduals]:
         """Run the loop; return its results and what the backward loop needs."""
         program, graph = self.machine.program, self.machine.graph
         consts, init, xs = self._groups(operands)
@@ -232,10 +232,10 @@ class _Body:
             for v in stored
             if v not in self.fixed
         }
-        return [*end, *ys], _Saved(fixed, sliced, stacked, host, last)
+        return [*end, *ys], _LoopResiduals(fixed, sliced, stacked, host, last)
 
     def run_backward(
-        self, types: Sequence[Any], saved: _Saved, cotangents: Sequence[Any]
+        self, types: Sequence[Any], saved: _LoopResiduals, cotangents: Sequence[Any]
     ) -> list[Any]:
         """Run the loop backwards; return one gradient (or `None`) for each operand."""
         wanted = [v is not None for v in self.machine.program.gradients]

@@ -49,7 +49,12 @@ from jaxswap.medical.synthesis.lattice import Lattice
 from jaxswap.medical.synthesis.parcellation import draw_head
 from jaxswap.medical.synthesis.synthetic_case import random_streams
 from jaxswap.medical.training.run_progress import RunProgress
-from jaxswap.medical.training.training_run import Run, describe, prepare_run, train
+from jaxswap.medical.training.training_run import (
+    TrainingRun,
+    describe,
+    prepare_run,
+    train,
+)
 
 TISSUE_MAP = make_label_map("tissues", {name: i for i, name in enumerate(TISSUES, 1)})
 
@@ -247,7 +252,7 @@ def _write_overlay(
     )
 
 
-def _scores(run: Run) -> Table:
+def _scores(run: TrainingRun) -> Table:
     """Dice at the first and at the last validation."""
     rows = read_history(run.folder.path).validation
     table = Table(title="Dice on held-out deformations")

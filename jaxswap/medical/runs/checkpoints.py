@@ -112,7 +112,7 @@ def restore_parameters(
 Name = tuple[str, ...]
 
 
-class _Saved(NamedTuple):
+class _StoredCheckpoint(NamedTuple):
     """A checkpoint as it was read.
 
     Attributes:
@@ -180,7 +180,7 @@ def _restore(folder: Path, like: State) -> tuple[State, Extra] | None:
     return None
 
 
-def _whole_checkpoints(folder: Path) -> Iterator[_Saved]:
+def _whole_checkpoints(folder: Path) -> Iterator[_StoredCheckpoint]:
     """Read checkpoints, newest first, and warn of those that are damaged."""
     reason = None
     for number in reversed(_numbers(folder)):
@@ -200,7 +200,7 @@ def _whole_checkpoints(folder: Path) -> Iterator[_Saved]:
         )
 
 
-def _read(place: Path) -> _Saved:
+def _read(place: Path) -> _StoredCheckpoint:
     """Read a checkpoint whose files are all as they were written."""
     content = json.loads((place / _RECORD).read_text())
     found = {name: _checksum(place / name) for name in _files(place)}
@@ -216,7 +216,7 @@ def _read(place: Path) -> _Saved:
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
         restore = ocp.args.StandardRestore(_nest(empty))
         arrays = _named(checkpointer.restore(place / _ARRAYS, args=restore))
-    return _Saved(place, arrays, record["extra"])
+    return _StoredCheckpoint(place, arrays, record["extra"])
 
 
 def _numbers(folder: Path) -> list[int]:
@@ -259,7 +259,7 @@ def _nest(arrays: Mapping[Name, Any]) -> dict[str, Any]:
     return nested
 
 
-def _check_same(saved: _Saved, wanted: Mapping[Name, Any]) -> None:
+def _check_same(saved: _StoredCheckpoint, wanted: Mapping[Name, Any]) -> None:
     for name, leaf in wanted.items():
         text = "/".join(name)
         if name not in saved.arrays:

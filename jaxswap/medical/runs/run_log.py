@@ -22,7 +22,7 @@ TENSORBOARD, PICTURE = "tensorboard", "progress.png"
 _STEP = "step"
 
 
-class Row(NamedTuple):
+class LoggedRow(NamedTuple):
     """One row of a table.
 
     Attributes:
@@ -42,8 +42,8 @@ class History(NamedTuple):
         validation: A row for each validation, by region.
     """
 
-    metrics: list[Row]
-    validation: list[Row]
+    metrics: list[LoggedRow]
+    validation: list[LoggedRow]
 
 
 class RunLog:
@@ -68,7 +68,7 @@ class RunLog:
         ...     log.write(1, {"loss": 0.5})
         ...     log.write_validation(1, {"whole tumour": 0.75})
         >>> read_history(folder).metrics
-        [Row(step=1, values={'loss': 0.5})]
+        [LoggedRow(step=1, values={'loss': 0.5})]
     """
 
     def __init__(self, folder: str | Path, resumed_step: int | None = None) -> None:
@@ -130,7 +130,7 @@ class RunLog:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _scalars(self, group: str, row: Row) -> None:
+    def _scalars(self, group: str, row: LoggedRow) -> None:
         if self._events is None:
             resumed = self._resumed_step
             purge_step = None if resumed is None else resumed + 1
@@ -171,14 +171,16 @@ class _Table:
         rows: All rows so far.
     """
 
-    def __init__(self, path: Path, rows: Iterable[Row], last: int) -> None:
+    def __init__(self, path: Path, rows: Iterable[LoggedRow], last: int) -> None:
         self._path = path
         self.rows = [row for row in rows if row.step <= last]
         self._columns: list[str] = []
         self._file: io.TextIOWrapper | None = None
 
-    def append(self, step: int, values: Mapping[str, Any]) -> Row:
-        row = Row(int(step), {name: _number(name, x) for name, x in values.items()})
+    def append(self, step: int, values: Mapping[str, Any]) -> LoggedRow:
+        row = LoggedRow(
+            int(step), {name: _number(name, x) for name, x in values.items()}
+        )
         if self.rows and row.step <= self.rows[-1].step:
             raise ValueError(
                 f"`step` is {step}, but {self._path.name} has a row of step "
@@ -208,7 +210,7 @@ class _Table:
             temporary.write_text(text, encoding="utf-8", newline="\n")
         self._file = self._path.open("a", newline="", encoding="utf-8")
 
-    def _lines(self, rows: Iterable[Row]) -> str:
+    def _lines(self, rows: Iterable[LoggedRow]) -> str:
         return _csv(
             [row.step, *(row.values.get(name, "") for name in self._columns)]
             for row in rows
@@ -230,7 +232,7 @@ def _number(name: str, value: Any) -> float:
         raise ValueError(f"`{name}` is {value!r}, which is not a number.") from error
 
 
-def _read(path: Path) -> list[Row]:
+def _read(path: Path) -> list[LoggedRow]:
     if not path.is_file():
         return []
     try:
@@ -244,6 +246,6 @@ def _read(path: Path) -> list[Row]:
         raise ValueError(f"{path}: is no table of a run: {error}.") from error
 
 
-def _row(header: list[str], line: list[str]) -> Row:
+def _row(header: list[str], line: list[str]) -> LoggedRow:
     cells = zip(header[1:], line[1:], strict=True)
-    return Row(int(line[0]), {name: float(text) for name, text in cells if text})
+    return LoggedRow(int(line[0]), {name: float(text) for name, text in cells if text})

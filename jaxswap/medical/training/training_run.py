@@ -47,11 +47,11 @@ from jaxswap.medical.training.run_plan import (
 )
 from jaxswap.medical.training.run_progress import RunProgress
 from jaxswap.medical.training.run_validation import Validator
-from jaxswap.medical.training.training_step import Outcome, initialize, make_step
+from jaxswap.medical.training.training_step import StepMeasures, initialize, make_step
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """A run whose data, network and plan are ready.
 
     Attributes:
@@ -88,7 +88,7 @@ class Run:
 
 def load_run(
     config: RunConfig, folder: RunFolder, cache: Path, progress: RunProgress
-) -> Run:
+) -> TrainingRun:
     """Prepare the cases of a run, then the run; write nothing but the cache.
 
     Args:
@@ -122,7 +122,7 @@ def load_run(
 
 def prepare_run(
     config: RunConfig, folder: RunFolder, cases: RunCases, mesh: RunMesh | None = None
-) -> Run:
+) -> TrainingRun:
     """Make the network and plan the loss; write nothing.
 
     Args:
@@ -150,11 +150,11 @@ def prepare_run(
     images = jax.ShapeDtypeStruct(shape, jnp.dtype(config.precision))
     jax.eval_shape(network.init, jax.random.key(0), images)
     planned = plan_loss(config, network, cases.label_map, images, mesh)
-    return Run(config, folder, cases, network, planned, mesh)
+    return TrainingRun(config, folder, cases, network, planned, mesh)
 
 
 def train(
-    run: Run,
+    run: TrainingRun,
     progress: RunProgress,
     *,
     stop_after: Callable[[int], bool] = lambda step: False,
@@ -216,7 +216,7 @@ class _Loop:
 
     def __init__(
         self,
-        run: Run,
+        run: TrainingRun,
         step: jax.stages.Wrapped,
         checkpoints: Checkpoints,
         log: RunLog | None,
@@ -271,7 +271,9 @@ class _Loop:
         self.progress.show_memory(compiled.memory_analysis())
         return compiled
 
-    def _note(self, step: int, outcome: Outcome, size: int, seconds: float) -> None:
+    def _note(
+        self, step: int, outcome: StepMeasures, size: int, seconds: float
+    ) -> None:
         loss, norm = float(outcome.loss), float(outcome.gradient_norm)
         if not np.isfinite(loss):
             raise FloatingPointError(
@@ -302,7 +304,7 @@ def _compiler_options() -> dict[str, Any] | None:
     return jaxswap.compiler_options() if jax.default_backend() == "gpu" else None
 
 
-def describe(run: Run) -> str:
+def describe(run: TrainingRun) -> str:
     """One paragraph on what will run and what was planned for it.
 
     Args:

@@ -25,7 +25,7 @@ Loss = Callable[[Parameters, Array, Array, Array], Array]
 """Of parameters, images, labels and a random key."""
 
 
-class Outcome(NamedTuple):
+class StepMeasures(NamedTuple):
     """What a step tells.
 
     Attributes:
@@ -95,11 +95,11 @@ def make_step(
 
     Returns:
         A jitted function of state, images and labels that returns the new state and an
-        `Outcome`. It takes the old state's memory.
+        `StepMeasures`. It takes the old state's memory.
     """
     value_and_grad = jax.value_and_grad(loss)
 
-    def step(state: State, images: Array, labels: Array) -> tuple[State, Outcome]:
+    def step(state: State, images: Array, labels: Array) -> tuple[State, StepMeasures]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         value, gradient = value_and_grad(state.parameters, images, labels, key)
         updates, optimizer_state = optimizer.update(
@@ -111,7 +111,7 @@ def make_step(
             average = optax.incremental_update(parameters, average, 1 - average_decay)
         norm = optax.tree.norm(gradient)
         changed = State(parameters, optimizer_state, average, state.step + 1)
-        return changed, Outcome(value, norm)
+        return changed, StepMeasures(value, norm)
 
     return jax.jit(
         step,

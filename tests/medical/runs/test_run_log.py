@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tensorboard_records import event_files, scalars
 
-from jaxswap.medical.runs.run_log import Row, RunLog, read_history
+from jaxswap.medical.runs.run_log import LoggedRow, RunLog, read_history
 
 
 def test_rows_come_back_exactly(tmp_path: Path) -> None:
@@ -19,11 +19,11 @@ def test_rows_come_back_exactly(tmp_path: Path) -> None:
         log.write(3, {"loss": float("nan"), "gradient_norm": np.float64(1e-30)})
         log.write_validation(3, {"whole tumour": 0.5, "core, enhancing": 0.25})
     history = read_history(tmp_path)
-    assert history.metrics[0] == Row(1, {"loss": loss, "gradient_norm": 2.5})
+    assert history.metrics[0] == LoggedRow(1, {"loss": loss, "gradient_norm": 2.5})
     assert history.metrics[1].values["gradient_norm"] == 1e-30
     assert math.isnan(history.metrics[1].values["loss"])
     assert history.validation == [
-        Row(3, {"whole tumour": 0.5, "core, enhancing": 0.25})
+        LoggedRow(3, {"whole tumour": 0.5, "core, enhancing": 0.25})
     ]
 
 
