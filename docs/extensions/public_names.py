@@ -30,7 +30,8 @@ UNREADABLE = re.compile(r"<(class|factory|function|[\w.]+ object)[^<>]*>")
 
 def give_public_home(module: Any) -> None:
     """Let objects from private modules say that they live in the public one."""
-    for value in vars(module).values():
+    # Asked for by name: `jaxswap` loads its names when the first one is asked for.
+    for value in (getattr(module, name) for name in dir(module)):
         if callable(value) and _home(value).startswith("jaxswap._"):
             value.__module__ = module.__name__
 
