@@ -153,7 +153,8 @@ def test_glossary_explains_what_classes_are_called(folder: str) -> None:
 
 
 def test_glossary_explains_public_types() -> None:
-    public = vars(jaxswap) | vars(jaxswap.extend)
+    modules = (jaxswap, jaxswap.extend)
+    public = {name: getattr(m, name) for m in modules for name in dir(m)}
     types = {name for name, value in public.items() if isinstance(value, type)}
     names = {name for name in types if not name.endswith("Error")}
     assert not unexplained(names - PLAIN, terms())

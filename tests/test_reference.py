@@ -39,7 +39,7 @@ def public(module: types.ModuleType) -> dict[str, Any]:
     """Functions and classes that a module is for; of `jaxswap`, all of its names."""
     return {
         name: value
-        for name, value in vars(module).items()
+        for name, value in ((n, getattr(module, n)) for n in dir(module))
         if not name.startswith("_")
         and not isinstance(value, types.ModuleType)
         and (module is jaxswap or getattr(value, "__module__", "") == module.__name__)
@@ -111,7 +111,7 @@ def entries(pages: dict[str, str]) -> dict[str, str]:
 def full_name(module: str, name: str) -> str:
     """Where the reference lists a name; what `jaxswap` itself has is listed there."""
     value = getattr(importlib.import_module(module), name)
-    return f"{'jaxswap' if vars(jaxswap).get(name) is value else module}.{name}"
+    return f"{'jaxswap' if getattr(jaxswap, name, None) is value else module}.{name}"
 
 
 @pytest.mark.slow
