@@ -230,7 +230,6 @@ class Request:
             task = Task(limits, self.most_compiles, self.search_seconds)
             refined = refine(Programs(searches), compile_, task, self.progress)
         draft = refined.draft
-        arranger = next(s.arranger for s in searches if s.arranger.graph is draft.graph)
         made = Plan(
             graph=draft.graph,
             target=target,
@@ -248,7 +247,7 @@ class Request:
             policy="" if self.policy is None else repr(self.policy),
             placement=plain.program.placement,
         )
-        made.simulated_by(arranger, plain=searches[0].arranger)
+        made.simulated_by(search.arranger for search in searches)
         if self.budget_bytes is not None and not refined.fits:
             raise self._budget_error(made, budget_bytes)
         return made

@@ -7,7 +7,7 @@ again without JAX and without the GPU.
 import dataclasses
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,18 +105,22 @@ class Plan:
         """The simulator of this program on this GPU."""
         return Arranger(self.graph, rates_of(self.target), self.large_bytes)
 
-    def simulated_by(self, arranger: Arranger, plain: Arranger) -> "Plan":
+    def simulated_by(self, arrangers: Iterable[Arranger]) -> "Plan":
         """Share simulators that exist already, so that nothing is simulated twice.
 
         Args:
-            arranger: Of the plan's program.
-            plain: Of the program with its loops left to JAX.
+            arrangers: Of the programs that were searched. Those of the plan's program
+                and of the one with its loops left to JAX are shared.
 
         Returns:
             The plan itself.
         """
-        vars(self)["arranger"] = arranger
-        vars(self)["plain"] = plain.all_kept.timeline
+        plain_graph = self.graph if self.plain_graph is None else self.plain_graph
+        for arranger in arrangers:
+            if arranger.graph is self.graph:
+                vars(self)["arranger"] = arranger
+            if arranger.graph is plain_graph:
+                vars(self)["plain"] = arranger.all_kept.timeline
         return self
 
     @functools.cached_property

@@ -179,6 +179,14 @@ def test_a_smaller_budget_stores_less_in_each_iteration() -> None:
     assert stored[-1] == 0
 
 
+def test_plain_is_the_program_with_loops_left_to_jax_for_policies_too() -> None:
+    by_policy = plan(None, policy=jaxswap.policies.FullRemat())
+    assert by_policy.loops
+    assert by_policy.plain.device_bytes == plan(None).plain.device_bytes
+    assert by_policy.plain.seconds == plan(None).plain.seconds
+    assert by_policy.all_kept.device_bytes < by_policy.plain.device_bytes
+
+
 def test_a_plan_with_loops_is_followed_and_refused_elsewhere() -> None:
     found = plan("2.5GiB")
     swapped = jaxswap.offload(loss, plan=found)
