@@ -28,8 +28,16 @@ def tables(rows: Sequence[Row]) -> str:
 
 def newest(rows: Iterable[Row]) -> list[Row]:
     """Return the last row of each measurement, in the order of the first ones."""
-    found = {key_of(row): row for row in rows if all(name in row for name in KEY)}
+    whole = (row for row in rows if all(name in row for name in KEY))
+    found = {(key_of(row), _program(row)): row for row in whole}
     return list(found.values())
+
+
+def _program(row: Row) -> tuple[str, str]:
+    """What sets timed rows of one case apart: further XLA options, and the commit."""
+    if row["backend"] not in ("device", "torch", "profile"):
+        return "", ""
+    return " ".join(row.get("options", {})), row["environment"].get("commit", "")
 
 
 def groups(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
@@ -40,7 +48,7 @@ def groups(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
             continue
         is_compiled = row["backend"] == "compiled"
         key = (is_compiled, row["target"], row["workload"], row["card"], row["is_tiny"])
-        found.setdefault(key, []).append(row)
+        found.setdefault((*key, _program(row)), []).append(row)
     return found
 
 
@@ -57,7 +65,11 @@ def source(row: Row) -> str:
         return f"compiled for {row['target']} by {jax}; seconds simulated, not timed"
     card = f", limited to {row['card']}" if row["card"] else ""
     driver = f", driver {versions['driver']}" if "driver" in versions else ""
-    return f"timed on {versions.get('device', 'a GPU')}{card}, {jax}{driver}"
+    options, commit = _program(row)
+    parts = [f"timed on {versions.get('device', 'a GPU')}{card}, {jax}{driver}"]
+    parts += [f"jaxswap at {commit}"] * bool(commit)
+    parts += [f"with {options}"] * bool(options)
+    return ", ".join(parts)
 
 
 def comparison(rows: Sequence[Row]) -> str:
@@ -116,10 +128,17 @@ def _cells(row: Row, plain: Row, is_timed: bool) -> list[str]:
     cells.append(f"{row['exposed_bytes'] / copied:.0%}" if copied else "")
     cells += [_mib(row.get("peak_bytes"))] if is_timed else []
     cells.append("" if seconds is None else f"{seconds * 1e3:,.2f}")
-    of_plain = seconds_of(plain) if plain else None
-    cells.append(f"{seconds / of_plain:.2f}" if seconds and of_plain else "")
+    cells.append(_of_plain(row, plain))
     spent = row.get("compile_seconds", row.get("planning_and_compile_seconds"))
     return [*cells, "" if spent is None else f"{spent:.0f}"]
+
+
+def _of_plain(row: Row, plain: Row) -> str:
+    """A step's seconds as a share of plain's, of the same process where it says so."""
+    if "of_plain" in row:
+        return f"{row['of_plain']:.2f}"
+    seconds, base = seconds_of(row), seconds_of(plain) if plain else None
+    return f"{seconds / base:.2f}" if seconds and base else ""
 
 
 def _mib(nbytes: int | None) -> str:
