@@ -1,1 +1,1 @@
-"""Numbers and text that every floor uses: units, errors."""
+"""What every other folder uses: units, checks of arguments, errors, files."""

@@ -12,7 +12,7 @@ def at_least_one(count: Any, name: str) -> int:
         name: The argument's name.
 
     Raises:
-        ValueError: If it is something else; the text names the argument.
+        ValueError: If it is anything else. The text names the argument.
 
     Example:
         >>> at_least_one(4, "most_compiles")
@@ -31,7 +31,7 @@ def positive_seconds(seconds: Any, name: str) -> float:
         name: The argument's name.
 
     Raises:
-        ValueError: If it is something else; the text names the argument.
+        ValueError: If it is anything else. The text names the argument.
 
     Example:
         >>> positive_seconds(6, "search_seconds")

@@ -59,15 +59,16 @@ class BudgetError(JaxswapError, ValueError):
         super().__init__(
             f"`budget` is {format_bytes(budget_bytes)}; the smallest that was found to "
             f"work is {format_bytes(smallest_bytes)} ({smallest_bytes} bytes, {how}). "
-            f"At its peak are alive: {shown}."
+            f"At its peak, device memory holds: {shown}."
         )
 
 
 class HostMemoryError(JaxswapError, ValueError):
     """A plan needs more pinned host memory than it may have.
 
-    `jaxswap.plan` raises it for more than `host_budget`, than this machine has free,
-    or than XLA's pool holds; the text says which, and what to do.
+    `jaxswap.plan` raises it if a plan needs more than `host_budget`, more than this
+    machine has free, or more than XLA's pool holds. The text says which limit it is and
+    what to do.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap
@@ -122,9 +123,9 @@ class GradientError(JaxswapError, AssertionError):
 
 
 class MissingExtraError(JaxswapError, ModuleNotFoundError):
-    """A library is not installed that one of jaxswap's extras brings.
+    """A library is missing that belongs to one of jaxswap's extras.
 
-    Its text has the command that installs it, such as `pip install "jaxswap[plots]"`.
+    The text has the command that installs it, such as `pip install "jaxswap[plots]"`.
 
     Example:
         >>> import jaxswap

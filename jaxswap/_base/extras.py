@@ -1,4 +1,4 @@
-"""Libraries that only some of jaxswap needs, and the extras that bring them."""
+"""Libraries that only parts of jaxswap need, and the extras that install them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ EXTRAS = {
     "tensorboardX": ("medical",),
     "yaml": ("medical",),
 }
-"""The extras of pyproject.toml that bring a library, by the name it is imported as."""
+"""By a library's import name: the extras of pyproject.toml that install it."""
 
 
 def extras_of(error: BaseException) -> tuple[str, ...]:
-    """Return the extras that bring the library for want of which an import failed.
+    """Return the extras that install the library that an import missed.
 
     Returns:
-        Their names; none if the error is another one, or of another library.
+        Their names. Empty if the error is of another kind, or of another library.
 
     Example:
         >>> extras_of(ModuleNotFoundError("No module named 'grain'", name="grain"))
@@ -35,13 +35,13 @@ def extras_of(error: BaseException) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def named_extras(preferred: str = "") -> Iterator[None]:
-    """Let the error of a missing library say which extra to install.
+    """Make the error of a missing library name the extra to install.
 
     Args:
-        preferred: The extra to name if several bring the library.
+        preferred: The extra to name if several extras install the library.
 
     Raises:
-        MissingExtraError: If an import within fails for want of such a library.
+        MissingExtraError: If an import in the `with` block misses such a library.
 
     Example:
         >>> with named_extras():

@@ -1,32 +1,32 @@
-"""Files that are whole or not there, and the folders of a user that they lie in.
+"""Files that are complete or absent, and the user's folders for them.
 
 Everything that jaxswap keeps for a later run lies in one of a few folders. If
-`$JAXSWAP_HOME` is set, all of them are in there. If not, what was measured is in
-`$XDG_CONFIG_HOME/jaxswap` (`~/.config/jaxswap`), and what can be made again is in
-`$XDG_CACHE_HOME/jaxswap` (`~/.cache/jaxswap`).
+`$JAXSWAP_HOME` is set, it contains all of them. If not, measurements are in
+`$XDG_CONFIG_HOME/jaxswap` (`~/.config/jaxswap`), and files that can be made again are
+in `$XDG_CACHE_HOME/jaxswap` (`~/.cache/jaxswap`).
 """
 
 import os
 import uuid
 from pathlib import Path
 
-# Where each kind lies without `$JAXSWAP_HOME`: by which variable, else where.
+# Without `$JAXSWAP_HOME`: the variable that names the parent folder, and its default.
 _CONFIG = ("XDG_CONFIG_HOME", "~/.config")
 _CACHE = ("XDG_CACHE_HOME", "~/.cache")
 _BASES = {"targets": _CONFIG, "plans": _CACHE}
 
-# An older variable that names the folder of one kind itself. It still counts.
+# An older variable that names the folder of one kind directly. It is still read.
 _OWN_VARIABLES = {"plans": "JAXSWAP_CACHE_DIR"}
 
 
 def user_folder(kind: str) -> Path:
-    """Return the folder where things of one kind are kept for later runs.
+    """Return the folder in which files of one kind are kept for later runs.
 
     Args:
         kind: `"targets"` or `"plans"`.
 
     Returns:
-        The folder; it need not exist.
+        The folder. It may not exist yet.
 
     Example:
         >>> user_folder("plans").name
@@ -44,11 +44,11 @@ def user_folder(kind: str) -> Path:
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write a file so that readers see the old one or the whole new one.
+    """Write a file so that readers see either the old text or the whole new text.
 
-    The text goes into a file of its own beside the old one, which it then replaces. An
-    error or an interruption leaves the old one, and any number of threads and processes
-    may write one path at a time: the last one wins.
+    The text is written to a temporary file beside the old one. Then the temporary file
+    replaces the old one. After an error or an interruption the old file is still there.
+    Several threads and processes may write one path at a time: the last one wins.
 
     Args:
         path: The file; its folder must exist.
@@ -58,12 +58,12 @@ def write_whole(path: Path, text: str) -> Path:
         The path.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
+        FileNotFoundError: If the folder does not exist.
         OSError: If the file cannot be written.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path} to.")
-    # Not by `tempfile`, whose files nobody else may read.
+    # `tempfile` is not used: its files cannot be read by other users.
     beside = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         beside.write_text(text, encoding="utf-8")

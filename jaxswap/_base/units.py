@@ -1,7 +1,7 @@
-"""Bytes and seconds: read what people write, write what people read.
+"""Bytes and seconds: text that people write -> numbers, and numbers -> text.
 
-Binary units (`KiB`, `MiB`, `GiB`, `TiB`) are powers of 1024 and decimal units
-(`kB`, `MB`, `GB`, `TB`) powers of 1000, as in IEC 80000-13.
+Binary units (`KiB`, `MiB`, `GiB`, `TiB`) are powers of 1024. Decimal units (`kB`, `MB`,
+`GB`, `TB`) are powers of 1000. Both are as in IEC 80000-13.
 """
 
 import math

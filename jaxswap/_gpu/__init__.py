@@ -1,1 +1,1 @@
-"""What jaxswap knows of a GPU, its machine and its link to the host."""
+"""GPUs, their machines and their links to the host, as numbers."""

@@ -1,4 +1,4 @@
-"""Plain data, as JSON holds it -> `Target` and its `Rates`, checked field by field."""
+"""Plain data, as JSON holds it -> a `Target` with its `Rates`, every field checked."""
 
 import dataclasses
 from typing import Any
@@ -8,17 +8,18 @@ from jaxswap._gpu.target import Target
 
 
 def target_from_fields(numbers: Any) -> Target:
-    """Make a target of what `dataclasses.asdict` made of one, by way of JSON.
+    """Make a target from the fields that were written to JSON.
 
     Args:
-        numbers: The fields by name, the rates among them as such a mapping too.
+        numbers: The fields by name, as `dataclasses.asdict` gives them. `rates` is such
+            a mapping too, or None.
 
     Returns:
         The target.
 
     Raises:
-        ValueError: If fields are missing or unknown, or one has a value that does not
-            fit; the text names it.
+        ValueError: If a field is missing or unknown, or has a value of a wrong type.
+            The text names the field.
 
     Example:
         >>> from jaxswap._gpu.target import built_in_target
@@ -46,17 +47,17 @@ _JSON_TYPES: dict[Any, tuple[type, ...]] = {
 
 def _pair(numbers: list[Any]) -> tuple[int, int]:
     if len(numbers) != 2 or any(type(number) is not int for number in numbers):
-        raise ValueError(f"`compute_capability` is {numbers!r}")
+        raise ValueError(f"`compute_capability` is {numbers!r}, not two integers")
     return numbers[0], numbers[1]
 
 
 def _fields(numbers: Any, kind: type) -> dict[str, Any]:
-    """Check that `numbers` are the fields of the dataclass `kind`."""
+    """Check that `numbers` holds the fields of the dataclass `kind`, and no others."""
     if not isinstance(numbers, dict):
-        raise ValueError(f"no fields of a `{kind.__name__}` in it")
+        raise ValueError(f"it holds no fields of a `{kind.__name__}`")
     fields = {field.name: field.type for field in dataclasses.fields(kind)}
     if odd := sorted(fields.keys() ^ numbers.keys()):
-        raise ValueError(f"missing or unknown: {', '.join(map(repr, odd))}")
+        raise ValueError(f"fields missing or unknown: {', '.join(map(repr, odd))}")
     for name, wanted in fields.items():
         value = numbers[name]
         is_fit = isinstance(value, _JSON_TYPES[wanted])

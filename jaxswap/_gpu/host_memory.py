@@ -1,11 +1,12 @@
-"""What the machine can hold in pinned host memory, and whether a plan fits in there.
+"""How much pinned host memory there is, and whether a plan fits into it.
 
-Numbers in, nothing or an error out. No JAX here.
+Works on numbers alone, without JAX.
 
 XLA takes pinned host memory from one pool for all GPUs of a process. The pool grows on
-demand up to the limit in `XLA_PJRT_GPU_HOST_MEMORY_LIMIT_GB`, by default 64, which XLA
-multiplies with 2**30 (`GetGpuHostAllocator` in openxla/xla,
-`xla/pjrt/gpu/gpu_helpers.cc`): they are GiB. It is read when JAX first uses the GPU.
+demand up to a limit in GiB, which the environment variable
+`XLA_PJRT_GPU_HOST_MEMORY_LIMIT_GB` sets (default 64). XLA multiplies it by 2**30
+(`GetGpuHostAllocator` in openxla/xla, `xla/pjrt/gpu/gpu_helpers.cc`). It reads the
+variable when JAX first uses the GPU.
 """
 
 import math
@@ -20,7 +21,7 @@ POOL_VARIABLE = "XLA_PJRT_GPU_HOST_MEMORY_LIMIT_GB"
 _GIB = 2**30
 _DEFAULT_POOL_GIB = 64
 
-# A pool that is exactly full leaves no room for the gaps between buffers. An estimate.
+# Buffers do not fill the pool without gaps, so it must be larger. An estimate.
 _POOL_SLACK = 1.125
 
 
@@ -31,18 +32,19 @@ def check_host_memory(
     is_local: bool = True,
     device_count: int = 1,
 ) -> None:
-    """Make sure that a plan fits in pinned host memory.
+    """Check that a plan fits into pinned host memory.
 
     Args:
-        needed_bytes: Most that the plan holds there at once, for each GPU.
+        needed_bytes: The most that the plan holds there at once, for each GPU.
         limit_bytes: What the user allows each GPU; None: as much as there is.
         is_local: Whether the plan is for this machine. If not, only `limit_bytes`
-            counts.
-        device_count: GPUs of this process that follow the plan, into the same memory.
+            is checked.
+        device_count: GPUs of this process that follow the plan. They share the memory.
 
     Raises:
-        HostMemoryError: If the plan needs more than `limit_bytes`, than this machine's
-            free memory, or than XLA's pool. The text says which, and what to do.
+        HostMemoryError: If the plan needs more than `limit_bytes`, more than this
+            machine's free memory, or more than XLA's pool. The text says which limit it
+            is and what to do.
         ValueError: If the pool's environment variable cannot be read.
 
     Example:
@@ -84,15 +86,15 @@ def check_host_memory(
 
 
 def xla_pool_bytes() -> int:
-    """Return how much pinned host memory XLA allows all GPUs of a process together.
+    """Return how much pinned host memory XLA allows to all GPUs of a process together.
 
     Returns:
         The limit in the environment variable `XLA_PJRT_GPU_HOST_MEMORY_LIMIT_GB`, or
         XLA's default.
 
     Raises:
-        ValueError: If the variable holds no positive whole number. XLA reports such a
-            text in its log only.
+        ValueError: If the variable does not hold a positive whole number. XLA itself
+            only logs such a mistake.
     """
     text = os.environ.get(POOL_VARIABLE)
     if text is None:
@@ -112,13 +114,13 @@ def xla_pool_bytes() -> int:
 def available_ram_bytes(
     meminfo: str | os.PathLike[str] = "/proc/meminfo",
 ) -> int | None:
-    """Return how much memory of this machine new data can take without swapping.
+    """Return how much memory of this machine new data can take without paging to disk.
 
-    What a container or a batch system allows, which may be less, is not seen.
+    A container or a batch system may allow less. That limit is not read.
 
     Args:
-        meminfo: Linux's account of its memory. Where there is none, the system is asked
-            for its free pages.
+        meminfo: Linux's file of memory figures. If it does not exist, the operating
+            system is asked for its free pages.
 
     Returns:
         Bytes, or None if the system does not tell.
@@ -127,7 +129,7 @@ def available_ram_bytes(
         for line in Path(meminfo).read_text(encoding="ascii").splitlines():
             name, _, amount = line.partition(":")
             if name == "MemAvailable":
-                return int(amount.split()[0]) * 1024  # It says kB and means KiB.
+                return int(amount.split()[0]) * 1024  # "kB" there means KiB.
     except (OSError, ValueError, IndexError):
         pass
     try:

@@ -1,8 +1,8 @@
-"""A machine with several GPUs: what each of them gets of what they share.
+"""A machine with several GPUs: what each GPU gets of what they share.
 
-GPUs of one node swap into the same host memory, through links that some of them share
-(a PCIe switch, a CPU socket's memory). In comes a `Node`, out comes the `Target` that
-each of so many busy GPUs is. No JAX here.
+GPUs of one node swap into the same host memory. Some of them share a link to it (a PCIe
+switch, a CPU socket's memory). From a `Node` and a number of busy GPUs this file makes
+the `Target` that each of them is. No JAX here.
 
 Sources. [a100] and [h100]: NVIDIA's user guides of DGX A100 and DGX H100: GPUs, CPUs,
 memory, network adapters; the A100's GPUs are in pairs behind four PCIe switches, the
@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from jaxswap._gpu.target import Target, built_in_target, rates_of, target_key
 
 _MEMORY_SHARE = 0.8
-"""Share of a socket's memory bandwidth that copies can have: an estimate."""
+"""Share of a socket's memory bandwidth that copies can get: an estimate."""
 
 _HOST_SHARE = 0.9
-"""Share of a node's memory that swapped values may take; the rest is for data and the
-system. An estimate."""
+"""Share of a node's memory that swapped values may take. The rest is for data and the
+operating system. An estimate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,18 +33,19 @@ class Node:
 
     Attributes:
         name: Short name, as `jaxswap.plan(target=...)` takes it.
-        gpu: Its GPUs.
-        gpu_count: How many.
-        gpus_per_link: How many share one link to host memory.
+        gpu: The numbers of one of its GPUs.
+        gpu_count: How many GPUs it has.
+        gpus_per_link: How many GPUs share one link to host memory.
         link_bytes_per_second: Peak of such a link, each way.
-        socket_count: CPU sockets; the GPUs are spread evenly over them.
+        socket_count: CPU sockets. The GPUs are spread evenly over them.
         socket_memory_bytes_per_second: Peak of one socket's memory, both ways together.
         host_memory_bytes: Memory of all sockets.
         gpu_to_gpu_bytes_per_second: Peak of a GPU's links to the others, each way.
         network_bytes_per_second: Peak from node to node, each way.
 
     Raises:
-        ValueError: If a number is not positive, or the GPUs do not divide evenly.
+        ValueError: If a number is not positive, or if `gpus_per_link` or
+            `socket_count` does not divide `gpu_count`.
 
     Example:
         >>> import dataclasses, jaxswap
@@ -79,20 +80,21 @@ class Node:
                 )
 
     def busy(self, gpu_count: int) -> int:
-        """How many GPUs of each node are busy when so many are, nodes being filled."""
+        """Return how many GPUs of each node are busy if nodes are filled one by one."""
         return min(gpu_count, self.gpu_count)
 
     def gpu_among(self, busy: int) -> Target:
-        """Return the GPU as each of several busy ones of the node finds it.
+        """Return the GPU as it is while several GPUs of the node are busy.
 
         Args:
-            busy: How many are busy, spread over links and sockets as evenly as can be.
+            busy: How many are busy, spread as evenly as possible over links and
+                sockets.
 
         Returns:
-            The GPU with rates of its share of the link and of the socket's memory.
+            The GPU with its share of the link and of the socket's memory bandwidth.
 
         Raises:
-            ValueError: If the node has not so many.
+            ValueError: If the node has fewer GPUs.
         """
         if not 1 <= busy <= self.gpu_count:
             raise ValueError(
@@ -116,7 +118,7 @@ class Node:
         return dataclasses.replace(self.gpu, name=f"{self.name}:{busy}", rates=rates)
 
     def host_bytes_each(self, busy: int) -> int:
-        """Host memory that each of several busy GPUs may swap into."""
+        """Return the host memory that each of several busy GPUs may swap into."""
         return int(_HOST_SHARE * self.host_memory_bytes) // busy
 
 
@@ -125,13 +127,13 @@ def find_node(node: str | Node) -> Node:
 
     Args:
         node: A name from `node_names()`, in any case and with or without separators, or
-            a `Node`, which is returned as it is.
+            a `Node`, which is returned unchanged.
 
     Returns:
         The machine's numbers.
 
     Raises:
-        ValueError: If no machine has that name; the text lists those that do.
+        ValueError: If no machine has that name. The text lists the known names.
 
     Example:
         >>> find_node("DGX H100").gpu_count

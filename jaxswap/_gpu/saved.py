@@ -1,6 +1,6 @@
-"""Targets in files: what `calibrate` measured on a machine, kept for the next run.
+"""Targets in files: what `calibrate` measured on a machine, kept for later runs.
 
-One JSON file each, in a folder of the user. No JAX here.
+There is one JSON file for each target, in a folder of the user. No JAX here.
 """
 
 import dataclasses
@@ -17,25 +17,25 @@ _FORMAT = "jaxswap target 1"
 
 
 def targets_folder() -> Path:
-    """Return the folder where targets are saved. It need not exist."""
+    """Return the folder where targets are saved. It may not exist yet."""
     return user_folder("targets")
 
 
 def save_target(target: Target, folder: str | os.PathLike[str] | None = None) -> Path:
     """Write a target to a file of its own.
 
-    A reader sees the old file or the new one, never a part. A target of the same name
-    is replaced.
+    A reader sees the old file or the whole new one. A target of the same name is
+    replaced.
 
     Args:
         target: The GPU's numbers, with or without measured rates.
-        folder: Where to write; by default `targets_folder()`. It is made if need be.
+        folder: Where to write; by default `targets_folder()`. It is made if missing.
 
     Returns:
         The file, `<name>.json`.
 
     Raises:
-        ValueError: If the name has no letter and no digit to make a file name of.
+        ValueError: If the name has neither a letter nor a digit for a file name.
         OSError: If the file cannot be written.
 
     Example:
@@ -69,15 +69,15 @@ def load_target(path: str | os.PathLike[str]) -> Target:
         The target, equal to the one that was saved.
 
     Raises:
-        ValueError: If the file holds something else; the text names the file.
+        ValueError: If the file does not hold such a target. The text names the file.
         OSError: If it cannot be read.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
-            raise ValueError(f'no `"format": "{_FORMAT}"` in it')
+            raise ValueError(f'it does not hold `"format": "{_FORMAT}"`')
         return target_from_fields(content.get("target"))
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError among them
+    except ValueError as error:  # Includes JSONDecodeError and UnicodeDecodeError.
         raise ValueError(
             f"`{os.fspath(path)}` is not a target saved by this version of jaxswap: "
             f"{error}. Delete it, and measure again with `jaxswap.calibrate()`."
@@ -93,11 +93,11 @@ def saved_targets(
         folder: Where they are; by default `targets_folder()`.
 
     Returns:
-        The targets by name, in alphabetical order of their files; none if the folder is
-        not there.
+        The targets by name, in alphabetical order of their files. Empty if the folder
+        does not exist.
 
     Raises:
-        ValueError: If a `.json` file there is no target; the text names the file.
+        ValueError: If a `.json` file there holds no target. The text names the file.
         OSError: If one cannot be read.
     """
     folder = targets_folder() if folder is None else Path(folder)
@@ -112,14 +112,15 @@ def saved_target(
 
     Args:
         name_or_device_kind: The target's name in any spelling, or the name that the
-            driver reports (`jax.devices()[0].device_kind`). The name goes first.
+            driver reports (`jax.devices()[0].device_kind`). Target names are tried
+            first.
         folder: Where the targets are; by default `targets_folder()`.
 
     Returns:
-        The target, or None if none such is saved.
+        The target, or None if no such target is saved.
 
     Raises:
-        ValueError: If a `.json` file there is no target; the text names the file.
+        ValueError: If a `.json` file there holds no target. The text names the file.
         OSError: If one cannot be read.
     """
     found = list(saved_targets(folder).values())

@@ -1,14 +1,14 @@
-"""The built-in GPUs: published numbers, each with where it comes from.
+"""The built-in GPUs: published numbers, each with its source.
 
-Sources. [xla] is the target configuration of that GPU in openxla/xla,
+Sources. [xla]: the target configuration of that GPU in openxla/xla,
 `xla/backends/gpu/target_config/specs/*.txtpb`, as XLA's own device query reports it.
-[nv] is NVIDIA's product data sheet, [ampere] its GA102 and [ada] its AD102
-architecture white paper, [cuda] the compute-capability table of the CUDA C
-programming guide, [smi] the memory total that `nvidia-smi` reports. The FLOP/s of
-[ampere] and [ada] are as others quote them; those of fp32 agree with lanes times clock.
+[nv]: NVIDIA's product data sheet. [ampere] and [ada]: its architecture white papers of
+GA102 and AD102. [cuda]: the compute-capability table of the CUDA C programming guide.
+[smi]: the total memory that `nvidia-smi` reports. The FLOP/s of [ampere] and [ada] are
+quoted from other publications. Their fp32 rates agree with lanes times clock.
 FLOP/s are dense (no structured sparsity) with fp32 accumulation. Host links are
-theoretical: 16 lanes of PCIe 4.0 carry 31.5e9 bytes/s each way and of PCIe 5.0 63e9
-(PCI-SIG, after 128b/130b encoding).
+theoretical: 16 lanes of PCIe 4.0 carry 31.5e9 bytes/s each way, and 16 lanes of PCIe
+5.0 carry 63e9 (PCI-SIG, after 128b/130b encoding).
 """
 
 from typing import Any
@@ -83,7 +83,7 @@ def _without_double_precision(
     clock_hertz: float,
     tflops: tuple[float, float, float],
 ) -> _Numbers:
-    """GA102, AD102 and AD104: workstation, consumer and inference cards."""
+    """Describe GA102, AD102 and AD104: workstation, consumer and inference cards."""
     bf16, tf32, fp32 = tflops
     return dict(
         name=name,
@@ -109,7 +109,7 @@ BUILT_IN: tuple[_Numbers, ...] = (
     # Memory and bandwidth [xla].
     _ampere_a100("a100-40", "NVIDIA A100-SXM4-40GB", 42331013120, 1555.2e9),
     _ampere_a100("a100-80", "NVIDIA A100-SXM4-80GB", 85100068864, 2039.04e9),
-    # Memory [xla]; bandwidth [nv]: 1935 GB/s, where [xla] repeats the SXM4 card's.
+    # Memory [xla]. Bandwidth [nv]: 1935 GB/s; [xla] repeats the SXM4 card's there.
     _ampere_a100("a100-pcie-80", "NVIDIA A100 80GB PCIe", 79050250240, 1935e9),
     # Memory and bandwidth [xla]; PCIe 5.0 x16 [nv].
     _hopper(
@@ -120,8 +120,8 @@ BUILT_IN: tuple[_Numbers, ...] = (
         _PCIE5_BYTES_PER_SECOND,
     ),
     _hopper("h200", "NVIDIA H200", 151397597184, 4800e9, _PCIE5_BYTES_PER_SECOND),
-    # [nv] Grace Hopper Superchip: 96 GB HBM3 at 4 TB/s, NVLink-C2C 900 GB/s both ways
-    # together. The GPU is the H100's.
+    # [nv] Grace Hopper Superchip: 96 GB HBM3 at 4 TB/s; NVLink-C2C has 900 GB/s in both
+    # directions together. The GPU itself is the H100's.
     _hopper("gh200", "NVIDIA GH200 480GB", 96 * 10**9, 4000e9, 450e9),
     dict(
         name="b200",
@@ -142,7 +142,7 @@ BUILT_IN: tuple[_Numbers, ...] = (
         tf32_flops_per_second=1125e12,  # half of that; [nv] rounds it to 1100
         fp32_flops_per_second=75e12,
     ),
-    # [xla] but FLOP/s, which are [ampere].
+    # [xla], except the FLOP/s, which are [ampere].
     _without_double_precision(
         "a6000",
         "NVIDIA RTX A6000",

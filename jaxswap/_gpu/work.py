@@ -1,12 +1,12 @@
-"""The kinds of arithmetic whose speed differs on a GPU."""
+"""The kinds of arithmetic that a GPU computes at different rates."""
 
 import enum
 
 
 class Work(enum.StrEnum):
-    """A kind of product, and the type in which it is computed.
+    """A kind of product, and the number type in which it is computed.
 
-    `jaxswap.Rates` has a rate for each.
+    `jaxswap.Rates` has a rate for each kind.
     """
 
     BF16_MATMUL = "bf16_matmul"

@@ -1,7 +1,7 @@
 """A traced program as plain data: values, equations and what becomes of them.
 
 The policies and the scheduler work on a `Graph` alone. It holds numbers, names and
-indices, no array and no tracer, so they can be tested on programs written by hand.
+indices, but no array and no tracer. So they can be tested on programs written by hand.
 
 Terms used throughout jaxswap:
 
@@ -37,9 +37,9 @@ class Action(enum.Enum):
     KEEP = "keep"
     """Stays in device memory."""
     OFFLOAD = "offload"
-    """Moves to pinned host memory and comes back before the backward pass needs it."""
+    """Is copied to pinned host memory, and back before the backward pass needs it."""
     RECOMPUTE = "recompute"
-    """Is dropped and recomputed from the values that were stored."""
+    """Is dropped, and recomputed from values that were stored."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,16 +48,16 @@ class Value:
 
     Attributes:
         index: Position in `Graph.values`; unique within one traced program.
-        nbytes: Size in device memory; 0 for values without a byte size (PRNG keys,
-            tokens) and for those in host memory.
+        nbytes: Size in device memory. 0 for values without a byte size (PRNG keys,
+            tokens) and for values in host memory.
         shape: Shape of the array.
         dtype: NumPy dtype; `None` for extended types such as PRNG keys.
         primitive: Name of the JAX primitive that makes it; `"argument"` for inputs.
         source: The line of the user's program that makes it, `file.py:12 (function)`.
         name: The name given with `jax.ad_checkpoint.checkpoint_name`, else `None`.
-        scope: `jax.named_scope` path; for Flax modules the module path.
-        is_argument: Whether it is an input of the function (or closed over).
-        host_nbytes: Size in host memory: what loops have swapped inside their bodies.
+        scope: `jax.named_scope` path. For Flax modules, the module path.
+        is_argument: Whether it is an input of the function, or a captured array.
+        host_nbytes: Size in host memory, of what loops swap inside their bodies.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap
@@ -91,7 +91,7 @@ class Value:
 
     @property
     def scope_label(self) -> str:
-        """The label in a form that compiled programs can hold."""
+        """The label in characters that names in compiled programs may have."""
         return self.label.replace("/", ".").replace(" ", ":")
 
 
@@ -105,21 +105,24 @@ class Equation:
         inputs: Indices of the values it reads.
         outputs: Indices of the values it makes.
         flops: Floating point operations.
-        tile_flops: Those that matrix units spend, in whole tiles.
+        tile_flops: Operations that matrix units execute, since they compute in whole
+            tiles.
         is_backward: Whether it depends on a cotangent.
-        is_heavy: See the module's docstring.
-        is_view: Moves no data when XLA can help it (reshape, transpose, broadcast).
-        is_cheap: Element by element; XLA fuses it into its consumer.
-        is_pure: May be executed twice.
-        is_reduction: Reads much, writes little (sums, maxima).
-        is_known: Whether its cost is more than a guess from its bytes.
-        work: The arithmetic that limits a heavy equation; `None`: bytes limit it.
-        inner_bytes: Bytes moved by what a call holds inside, where that is more than
-            its operands and results (loops).
-        body: What a loop executes in each iteration, or a `jax.checkpoint` once, as a
-            program of its own.
-        trip_count: How often.
-        is_deferred: Made of sums over a mesh of devices. It waits for the other
+        is_heavy: Whether it takes long enough to hide a copy (see the module's text).
+        is_view: Whether XLA can avoid moving data for it (reshape, transpose,
+            broadcast).
+        is_cheap: Whether it works element by element. XLA fuses it into its reader.
+        is_pure: Whether it may be executed twice.
+        is_reduction: Whether it reads much and writes little (sums, maxima).
+        is_known: Whether its cost is better than a guess from its bytes.
+        work: The arithmetic that limits a heavy equation. `None` if bytes limit it.
+        inner_bytes: Bytes that move inside a call, such as a loop, if they are more
+            than its operands and results.
+        body: The program that a loop executes in each iteration, or that a
+            `jax.checkpoint` executes once.
+        trip_count: How often the body is executed.
+        is_deferred: Whether it is made of sums over a mesh. Such an equation waits for
+            other devices, so nothing else should wait for it.
             devices, so nothing else should wait for it.
     """
 
@@ -154,11 +157,11 @@ class Graph:
         outputs: Values that the forward pass returns.
         cotangents: Values that exist before the backward pass, given by the caller.
         gradients: Values that the backward pass returns.
-        carried: Of a loop's body: the arguments that each iteration hands on to the
-            next. They are gone when it ends, so that they are stored like results.
-        sliced: Of a loop's body: the arguments that are slices of scanned arrays.
+        carried: For a loop's body: the arguments that one iteration hands to the next.
+            They are gone when the iteration ends, so they are stored like results.
+        sliced: For a loop's body: the arguments that are slices of scanned arrays.
         trip_count: How often the program is executed, if it is a loop's body.
-        loops: Bodies of the function's loops, with what becomes of their values.
+        loops: The bodies of the function's loops, with the actions of their values.
     """
 
     values: tuple[Value, ...]
@@ -178,7 +181,7 @@ class Graph:
         return bool(self.carried or self.sliced) or self.trip_count > 1
 
     def producers(self) -> Mapping[int, Equation]:
-        """Map each value to the equation that makes it; arguments are absent."""
+        """Map each value to the equation that makes it. Arguments are absent."""
         return self._producers
 
     @functools.cached_property
@@ -186,7 +189,7 @@ class Graph:
         return {v: eqn for eqn in self.equations for v in eqn.outputs}
 
     def ancestors(self, values: tuple[int, ...]) -> set[int]:
-        """Indices of the equations that `values` need, directly or not."""
+        """Return the equations that make `values`, directly or through others."""
         producers = self.producers()
         found: set[int] = set()
         stack = [producers[v] for v in values if v in producers]
@@ -198,7 +201,7 @@ class Graph:
         return found
 
     def residuals(self) -> tuple[int, ...]:
-        """Forward values that an equation of the backward pass reads, in order."""
+        """Return the forward values that the backward pass reads, in order."""
         backward = {v for eqn in self.equations if eqn.is_backward for v in eqn.outputs}
         backward.update(self.cotangents)
         read = {v for eqn in self.equations if eqn.is_backward for v in eqn.inputs}
@@ -207,7 +210,7 @@ class Graph:
 
 @dataclasses.dataclass(frozen=True)
 class Loop:
-    """The body of a loop and what becomes of its values in each iteration.
+    """The body of a loop, and the action of each of its values.
 
     Attributes:
         graph: Forward and backward pass of one iteration.

@@ -1,8 +1,9 @@
 """Where the arrays of a program lie on a mesh of devices.
 
-A `Spec` names, for each dimension of an array, the mesh axes over which it is split;
-an axis that it does not name holds copies. `Placement` holds the mesh and the specs of
-what a function is given. No JAX here: plans are made, saved and read with these.
+A `Spec` names, for each dimension of an array, the mesh axes over which the dimension
+is split. Along all other mesh axes the devices hold copies. A `Placement` holds the
+mesh and the specs of a function's operands. No JAX is needed to make, save or read
+plans with them.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ class Placement:
 
     Attributes:
         axes: Name and size of each mesh axis.
-        explicit: The axes along which shardings are part of types.
+        explicit: The axes along which shardings are part of array types.
         operands: The spec of each array that the function is given.
     """
 
@@ -37,13 +38,13 @@ class Placement:
         return math.prod(self.sizes.values())
 
     def shards(self, names: Iterable[str]) -> int:
-        """Into how many parts something is split along mesh axes."""
+        """Return the number of parts that a split along mesh axes makes."""
         return math.prod(self.sizes[name] for name in names)
 
     def fitting(self, shape: Sequence[int], wanted: Sequence[Sequence[str]]) -> Spec:
-        """The spec nearest to what is wanted that an array of this shape can have.
+        """Return the spec nearest to the wanted one that a shape allows.
 
-        An axis can split one dimension only, and only into equal parts.
+        An axis can split only one dimension, and only into equal parts.
         """
         used: set[str] = set()
         spec = []

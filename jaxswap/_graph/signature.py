@@ -1,9 +1,9 @@
-"""What a plan fits: the types of the arguments, and the work done on them.
+"""Which programs a plan fits: the types of the arguments, and a hash of the program.
 
-A plan says what becomes of each value and when. It fits every program that makes values
-of the same types by the same operations from the same inputs, whatever constants and
-axes these operations use: memory, seconds and order are the same. Gradients do not
-depend on it at all, as the function is traced anew wherever a plan is followed.
+A plan gives each value an action and each copy a time. It fits every program that makes
+values of the same types by the same operations from the same inputs. Constants and axes
+of the operations may differ: memory, seconds and order stay the same. Gradients are
+correct in any case, since the function is traced anew wherever a plan is used.
 """
 
 import dataclasses
@@ -15,20 +15,20 @@ from jaxswap._graph.graph import Graph
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """Types of arguments, and a fingerprint of the program traced from them.
+    """Types of arguments, and a hash of the program traced from them.
 
     Attributes:
         arguments: Type of each array, such as `"float32[8,1024]"`, in order.
-        program: Hash of the operations, of which values each reads and makes, and of
-            these values' types. Constants, axes and other parameters do not count, so
-            a plan fits two programs that differ in nothing else.
+        program: Hash of the operations, of the values that each reads and makes, and of
+            these values' types. Constants, axes and other parameters do not count. So
+            one plan fits two programs that differ only in these.
     """
 
     arguments: tuple[str, ...]
     program: str
 
     def __str__(self) -> str:
-        """Write the types, repeated ones counted, and the hash."""
+        """Write the types, with repeated types counted, and the hash."""
         runs: list[list[str]] = []
         for argument in self.arguments:
             if runs and runs[-1][0] == argument:

@@ -105,9 +105,9 @@ def broken(change: dict[str, Any], rates: dict[str, Any] | None = None) -> str:
 BROKEN = [
     ("", "Expecting value"),
     (broken({})[:-100], "delimiter|Expecting|Unterminated"),
-    ("[]", 'no `"format": '),
-    ('{"format": "jaxswap target 2"}', 'no `"format": '),
-    ('{"format": "jaxswap target 1"}', "no fields of a `Target`"),
+    ("[]", 'does not hold `"format": '),
+    ('{"format": "jaxswap target 2"}', 'does not hold `"format": '),
+    ('{"format": "jaxswap target 1"}', "holds no fields of a `Target`"),
     (broken({"colour": "green"}), "unknown: 'colour'"),
     (broken({"name": 100}), "`name` is 100"),
     (broken({"memory_bytes": 1.5}), "`memory_bytes` is 1.5"),
@@ -153,7 +153,7 @@ def test_a_missing_field_is_named(tmp_path: pathlib.Path) -> None:
     content = json.loads(path.read_text())
     del content["target"]["core_count"]
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="missing or unknown: 'core_count'"):
+    with pytest.raises(ValueError, match="fields missing or unknown: 'core_count'"):
         load_target(path)
 
 
