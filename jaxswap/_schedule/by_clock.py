@@ -1,16 +1,17 @@
 """Entries, their seconds and a limit of memory -> swaps, laid out by the clock.
 
-Each direction is a queue of copies, worked off one by one:
+Copies in each direction form a queue, which works off one copy after the other:
 
-- to the host, in the order in which the values are made. Computation waits for a copy
-  at the first heavy entry that begins after it is done, so for nothing; sooner, if
-  device memory would not suffice until then.
-- to the device, from the last use to the first: a copy starts as late as still hides
-  it behind what runs before its use and behind the copies that follow; later, and
-  not hidden, if device memory does not suffice.
+- To the host, copies run in the order in which the values are made. The first heavy
+  entry that begins after the end of a copy waits for it, which costs no time. If device
+  memory would not suffice until then, an earlier entry waits.
+- To the device, copies are placed from the last use to the first. A copy starts as late
+  as possible, if it is still hidden behind what runs before its use and before the
+  copies that follow. If device memory does not suffice, it starts later and is not
+  hidden.
 
-Where a value stays and which gaps between its uses it spends on the host follows from
-the same clock: a gap is taken if both copies fit into it.
+The same clock decides which gaps between its uses a value spends on the host: those
+that are long enough for both copies.
 """
 
 import dataclasses
@@ -28,10 +29,10 @@ class Absence:
     """A gap between two uses that a value spends on the host.
 
     Attributes:
-        value: Its index.
+        value: The index of the value.
         left: The last entry before the gap that reads or makes the value.
         use: The first entry after the gap that reads it.
-        is_first: Whether the value has to be copied out for it.
+        is_first: Whether this gap is the one for which the value is copied out.
     """
 
     value: int
@@ -42,14 +43,13 @@ class Absence:
 
 @dataclasses.dataclass(frozen=True)
 class Clock:
-    """When entries run and what memory they take, swapped values aside.
+    """When entries run, and the memory they take while swapped values are away.
 
     Attributes:
-        starts: Second at which each entry begins if nothing is waited for.
-        ends: Second at which each is done.
+        starts: Second at which each entry begins if nothing waits.
+        ends: Second at which each entry is done.
         device_bytes: Device memory at each entry while each swapped value is away for
-            as long as can be.
-        out_seconds: Seconds of the copy to the host, by value.
+            as long as possible.
         in_seconds: Seconds of the copy to the device, by value.
         nbytes: Bytes of each swapped value.
     """
@@ -77,7 +77,8 @@ def absences(
         starts: Second at which each entry begins.
         copy_seconds: Seconds of both copies of each value together.
         patience: A gap is taken if it lasts this many times the copies. The longest
-            gap of a value is taken in any case.
+        patience: A gap is taken if it lasts this many times as long as the copies. The
+            longest gap of a value is always taken.
     """
     found: list[Absence] = []
     for v in values:
@@ -97,7 +98,7 @@ def absences(
 
 
 def tight(order: Order, gaps: Sequence[Absence]) -> tuple[Swap, ...]:
-    """Swap that keep values away for as long as can be."""
+    """Return swaps that keep values away for as long as possible."""
     layout = {
         gap: (order.heavy_after(gap.left), order.heavy_before(gap.use)) for gap in gaps
     }
@@ -111,15 +112,15 @@ def place(
     limit_bytes: int,
     eager: Collection[int] = (),
 ) -> tuple[Swap, ...]:
-    """Lay out copies so that as little as possible is waited for.
+    """Place copies so that computation waits as little as possible.
 
     Args:
         order: Where values are made and used.
         gaps: The gaps that values spend on the host.
-        clock: When entries run and what they need.
+        clock: When entries run and how much memory they need.
         limit_bytes: Device memory that may be used.
-        eager: Values whose copies back must be done one heavy entry before their use
-            (those that a compiler was seen to start too late).
+        eager: Values whose copies back must be done one heavy entry before their use.
+            A compiled program was seen to start these too late.
     """
     placing = _Placing(order, clock, limit_bytes)
     layout: dict[Absence, tuple[int | None, int | None]] = {}
@@ -180,7 +181,7 @@ class _Placing:
         at = self._first_heavy_from(end, first, gap.use)
         over = self._violations(first, at, gap.value)
         if over.size:
-            # Wait in front of it: at the last heavy entry that is not behind it.
+            # Wait before the excess: at the last heavy entry up to there.
             place = np.searchsorted(self.heavy, first + int(over[0]), "right") - 1
             at = max(first, int(self.heavy[place]))
         self._stall(at, end - self.starts[at])
@@ -209,7 +210,7 @@ class _Placing:
         return gate
 
     def _gate(self, begin: float, floor: int, last: int) -> int:
-        """The last heavy entry in `floor:last` to begin by `begin`, if not crowded."""
+        """Return the last uncrowded heavy entry in `floor:last` to begin by `begin`."""
         low = int(np.searchsorted(self.heavy, floor))
         high = int(np.searchsorted(self.heavy, last, "right"))
         at = int(np.searchsorted(self.starts[self.heavy], begin, "right")) - 1
@@ -222,19 +223,19 @@ class _Placing:
         return int(self.heavy[at])
 
     def _first_heavy_from(self, second: float, first: int, use: int) -> int:
-        """The first heavy entry in `first:use` that begins at `second` or later."""
+        """Return the first heavy entry in `first:use` to begin at `second` or later."""
         low = int(np.searchsorted(self.heavy, first))
         high = int(np.searchsorted(self.heavy, use, "left"))
         at = int(np.searchsorted(self.starts[self.heavy], second, "left"))
         return int(self.heavy[min(max(at, low), max(low, high - 1))])
 
     def _heavy_from(self, position: int, otherwise: int) -> int:
-        """The first heavy entry at a position or behind it."""
+        """Return the first heavy entry at a position or after it."""
         at = int(np.searchsorted(self.heavy, position))
         return int(self.heavy[at]) if at < len(self.heavy) else otherwise
 
     def _violations(self, start: int, end: int, value: int) -> np.ndarray:
-        """Offsets into `start:end` at which one more value is too much."""
+        """Return the offsets into `start:end` where one more value is too much."""
         used = self.used[start:end] + self.clock.nbytes[value]
         return np.flatnonzero(used > self.limit_bytes)
 

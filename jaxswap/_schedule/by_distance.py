@@ -1,17 +1,17 @@
 """Entries and timing -> swaps: when a value leaves the device and when it returns.
 
 Positions are indices into the list of entries of both passes, forward first. A value
-has one position where it is made and some where it is used. Uses close to the making
-are served by the value itself. The others fall into groups, each of which gets the
-value back from the host once:
+is made at one position and used at some later ones. Uses soon after it is made read the
+value itself. The other uses form groups. For each group the value is copied back from
+the host once:
 
     made . use . use .....................  use . use ............ use
     |-- on the device --| free_at     gate | return |        gate | return |
 
-`free_at` and `gate` are heavy entries. The copy to the host is waited for right before
-`free_at`; the copy to the device starts right before `gate`. A group for which no such
-entries exist, with at least one heavy entry between them, is served by the value
-staying where it is, since a swap would gain nothing.
+`free_at` and `gate` are heavy entries. Right before `free_at`, computation waits for
+the copy to the host. Right before `gate`, the copy to the device starts. If a group has
+no such entries with a heavy entry between them, a swap would gain nothing. Then the
+value stays on the device for that group.
 
 The distances are those of IBM's Large Model Support (TFLMSv2): swap-out threshold,
 swap-in ahead, group-by.
@@ -29,9 +29,9 @@ from jaxswap._schedule.order import Order
 from jaxswap._schedule.timing import Distance, Timing
 
 COPY_FLOPS_PER_BYTE = 250.0
-"""Work that takes as long as the copy of a byte takes, at 10 TFLOP/s and 40 GB/s.
+"""Operations that take as long as the copy of one byte, at 10 TFLOP/s and 40 GB/s.
 
-Deliberately low: an operation below this counts as too short to hide a copy.
+Deliberately low. An operation below this is too short to hide a copy.
 """
 
 
@@ -47,7 +47,7 @@ class ByDistance:
         self.levels = _levels(order.entries)
 
     def swap_of(self, value: int, nbytes: int) -> Swap | None:
-        """Lay out the swap of one value; `None` if that would not free memory."""
+        """Lay out the swap of one value. Return `None` if it would free no memory."""
         order = self.order
         made = order.made.get(value)
         uses = [use for use in order.uses.get(value, ()) if made is None or use > made]
@@ -73,10 +73,10 @@ class ByDistance:
     def spread(
         self, swaps: Sequence[Swap], nbytes: Mapping[int, int]
     ) -> tuple[Swap, ...]:
-        """Let some copies start earlier where too many would run behind one entry.
+        """Start some copies earlier if too many would run behind one entry.
 
-        The largest keep their gate, since starting early costs device memory. A copy
-        that was moved has to be done at its former gate, or XLA would move it back.
+        The largest values keep their gate, because an early start costs device memory.
+        A copy that was moved must be done at its former gate, or XLA moves it back.
         """
         started: collections.Counter[int | None] = collections.Counter(
             self.order.heavy_before(swap.free_at)
@@ -108,7 +108,7 @@ class ByDistance:
         covers: list[int],
         started: Mapping[int | None, int],
     ) -> int:
-        """The last gate up to `gate` at which one more copy may start."""
+        """Return the last gate up to `gate` at which one more copy may start."""
         earlier = covers[
             bisect.bisect_right(covers, floor) : bisect.bisect_left(covers, gate)
         ]
@@ -120,22 +120,22 @@ class ByDistance:
     def _last_use_served(
         self, value: int, returns: Sequence[Return], back: Return
     ) -> int:
-        """The last use that the copy `back` serves."""
+        """Return the last use that the copy `back` serves."""
         later = [r.use for r in returns if r.use > back.use]
         end = min(later, default=len(self.order.entries))
         return max(use for use in self.order.uses[value] if use < end)
 
     def _covers(self, nbytes: int) -> list[int]:
-        """Heavy entries long enough to count as cover for a copy of `nbytes`."""
+        """Return the heavy entries long enough to hide a copy of `nbytes`."""
         least = min(COPY_FLOPS_PER_BYTE * nbytes, self.typical_flops)
         entries = self.order.entries
         return [at for at in self.order.heavy if entries[at].flops >= least]
 
     def _groups(self, made: int, uses: list[int], covers: list[int]) -> list[list[int]]:
-        """Split uses into those served on the spot, then groups that share a copy.
+        """Split uses into those that read the value in place, and groups with one copy.
 
-        TFLMSv2 compares the level of every use with that of the making; by heavy
-        operations it is the gap after the previous use that counts.
+        By levels, TFLMSv2 compares every use with the point where the value is made. By
+        heavy operations, the gap since the previous use counts.
         """
         is_level = self.timing.distance is Distance.LEVEL
         groups: list[list[int]] = [[]]
@@ -159,7 +159,7 @@ class ByDistance:
         return bisect.bisect_left(covers, end) - bisect.bisect_right(covers, start)
 
     def _free_at(self, made: int, last: int, covers: list[int]) -> int | None:
-        """The heavy entry after the last use that waits for the copy to the host."""
+        """Return the heavy entry that waits for the copy to the host."""
         if not self.timing.sync_swapout:
             cover = bisect.bisect_right(covers, made)
             if cover == len(covers):
@@ -168,7 +168,7 @@ class ByDistance:
         return self.order.heavy_after(last)
 
     def _gate(self, use: int, covers: list[int]) -> int | None:
-        """The heavy entry before which the copy for a use at `use` starts."""
+        """Return the heavy entry before which the copy for `use` starts."""
         ahead = self.timing.swapin_ahead
         if self.timing.sync_swapin:
             return None
@@ -186,17 +186,17 @@ class ByDistance:
         return bisect.bisect_left(heavy, start) < bisect.bisect_left(heavy, end)
 
     def _forced(self, value: int, made: int, uses: list[int]) -> Swap | None:
-        """The swap of a value that is to leave although nothing can hide it."""
+        """Return the swap of a value that must leave although nothing can hide it."""
         is_backward = [entry.is_backward for entry in self.order.entries]
         later = [use for use in uses if is_backward[use] and not is_backward[made]]
         return Swap(value, made, None, (Return(None, later[0]),)) if later else None
 
 
 def _levels(entries: Sequence[Entry]) -> list[int]:
-    """Longest-path level of each entry, as TFLMSv2's categorised sort assigns it.
+    """Return the longest-path level of each entry, as TFLMSv2's sort assigns it.
 
-    A recomputation has no such level of its own, for data flow alone does not put it
-    into the backward pass: it counts as being on the level that the pass has reached.
+    Data flow alone does not put a recomputation into the backward pass. So it gets the
+    level that the backward pass has reached.
     """
     level_of: dict[int, int] = {}
     levels = []

@@ -1,4 +1,4 @@
-"""What a policy is, and what it says of a program."""
+"""What a policy is, and what it returns for a program."""
 
 import dataclasses
 from typing import Protocol, runtime_checkable
@@ -9,7 +9,7 @@ from jaxswap._schedule.timing import Timing
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """What a policy says of one traced program.
+    """What a policy returns for one traced program.
 
     Attributes:
         actions: One for each value of the graph, by index.
@@ -22,7 +22,7 @@ class Decision:
 
 @runtime_checkable
 class Policy(Protocol):
-    """Anything that decides on a graph."""
+    """An object that decides on a graph."""
 
     def decide(self, graph: Graph) -> Decision:
         """Return the action of each value, and when copies start."""

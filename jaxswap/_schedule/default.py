@@ -1,4 +1,4 @@
-"""The policy that `jaxswap.offload` follows where nothing else is asked for."""
+"""The policy of `jaxswap.offload` without a budget, a target or another policy."""
 
 import dataclasses
 
@@ -7,30 +7,31 @@ from jaxswap._schedule.decision import Decision
 from jaxswap._schedule.timing import Timing
 
 SHORT_COPY_BYTES = 1 << 14
-"""Copies below this are all latency: such a carry stays on the device."""
+"""The copy of a smaller carry is nothing but latency, so it stays on the device."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Default:
     """Swap results of heavy operations, recompute what is cheap, keep what is small.
 
-    A cheap value is recomputed if everything large that it needs is there for the
-    backward pass anyway, or if it needs no more than one large value. Otherwise (the
-    sum of a residual connection, say) it is swapped itself. A value that lies idle
-    inside the forward pass (a skip connection) is swapped too and serves both passes
-    from one host copy: Imai et al. 2018, "swapping inside forward propagation".
+    A cheap value is recomputed if the backward pass has all large inputs of it anyway,
+    or if it needs at most one large value. Otherwise (the sum of a residual connection,
+    for instance) it is swapped itself. A value that lies idle inside the forward pass
+    (a skip connection) is swapped too. Its one host copy serves both passes: Imai et
+    al. 2018, "swapping inside forward propagation".
 
-    Small values stay on the device, but for those that the forward pass itself has
-    no use for: these are computed when the backward pass asks for them.
+    Small values stay on the device. An exception are small values that only the
+    backward pass reads: they are computed when it needs them.
 
-    Of a loop, the carry is swapped in each iteration and the rest of the body is
-    recomputed, so that device memory does not grow with the trip count.
+    In a loop, the carry is swapped in each iteration and the rest of the body is
+    recomputed. So device memory does not grow with the trip count.
 
     Attributes:
         min_bytes: Values smaller than this are small.
-        min_share: So are values smaller than this share of the largest heavy result.
-        skip_distance: A value used in the forward pass more than this many heavy
-            operations after it is made counts as a skip connection.
+        min_share: Values smaller than this share of the largest heavy result are small,
+            too.
+        skip_distance: A value is a skip connection if the forward pass uses it more
+            than this many heavy operations after it was made.
     """
 
     min_bytes: int = 1 << 20
@@ -64,7 +65,7 @@ class Default:
         return Decision(tuple(actions), Timing(min_bytes=min_bytes))
 
     def _of_body(self, graph: Graph) -> tuple[Action, ...]:
-        """Swap the carry, recompute the rest; keep it all if it is small."""
+        """Swap the carry and recompute the rest. Keep all if the carry is small."""
         values = graph.values
         producers = graph.producers()
         stacked = sum(
@@ -91,14 +92,14 @@ class Default:
         return max(self.min_bytes, int(self.min_share * max(sizes, default=0)))
 
     def _needed_anyway(self, graph: Graph) -> set[int]:
-        """Large results of dear operations that the backward pass reads directly."""
+        """Return large, costly results that the backward pass reads directly."""
         producers = graph.producers()
         return {
             v for v in graph.residuals() if v in producers and not producers[v].is_cheap
         }
 
     def _skips(self, graph: Graph) -> set[int]:
-        """Forward values with a forward use far behind the point of their making."""
+        """Return forward values that the forward pass uses long after they are made."""
         made: dict[int, int] = {}
         found = set()
         heavy_count = 0

@@ -1,8 +1,8 @@
 """Graph and actions -> the entries of both passes, in the order of issue.
 
-An `Entry` is one equation together with the views (reshapes, transposes) of its
-inputs: they are issued right before it, so that a barrier in front of the entry never
-stands between a view and the operation that XLA can fold it into.
+An `Entry` is one equation together with the views (reshapes, transposes) of its inputs.
+The views are issued right before it. So a barrier in front of the entry never separates
+a view from the operation that XLA can fuse it with.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ class Entry:
     """Equations issued together.
 
     Attributes:
-        parts: Equation indices, the main one last, each with whether it is
+        parts: Equation indices, the main one last. Each comes with whether it is
             recomputed.
         reads: Values read from outside the entry.
         makes: Values made.
@@ -34,18 +34,18 @@ class Entry:
 
     @property
     def is_recomputed(self) -> bool:
-        """Whether the main equation is a forward one issued in the backward pass."""
+        """Whether the main equation is a forward one that the backward pass issues."""
         return self.parts[-1][1]
 
 
 def stored_values(
     graph: Graph, actions: Sequence[Action], needed: Collection[int]
 ) -> tuple[int, ...]:
-    """Values that must be stored so that the backward pass can have all `needed`.
+    """Return the values to store so that the backward pass can have all `needed`.
 
-    A value that is to be recomputed is replaced by what its equation reads, again and
-    again, down to values that are stored and to arguments. A value whose equation has
-    side effects cannot be recomputed and is stored.
+    A value that is to be recomputed is replaced by the inputs of its equation. This is
+    repeated until only stored values and arguments are left. A value whose equation has
+    side effects cannot be recomputed, so it is stored.
     """
     producers = graph.producers()
     stored: set[int] = set()
@@ -80,7 +80,7 @@ def entries_of(
 
 
 def forward_entries(graph: Graph, stored: Collection[int]) -> tuple[Entry, ...]:
-    """List what the results of the forward pass and the stored values need."""
+    """List the entries that make the results and the stored values."""
     fixed = {*graph.outputs, *stored}
     wanted = graph.ancestors(tuple(fixed))
     views = _views(graph, fixed)
@@ -99,15 +99,14 @@ def backward_entries(
     stale_after: int,
     large_bytes: int,
 ) -> tuple[Entry, ...]:
-    """List the entries of the backward pass; values are recomputed right before use.
+    """List the entries of the backward pass. Values are recomputed right before use.
 
     Args:
         graph: The traced program.
-        stored: Forward values that can be had without a recomputation.
-        stale_after: A cheap recomputed value of at least `large_bytes` that was last
-            used more heavy operations ago than this is recomputed once more rather
-            than held.
-        large_bytes: See above.
+        stored: Forward values that are available without a recomputation.
+        stale_after: A cheap recomputed value of at least `large_bytes` is not held for
+            longer than this many heavy operations after a use. It is recomputed again.
+        large_bytes: See `stale_after`.
     """
     builder = _Backward(graph, stored, stale_after, large_bytes)
     wanted = graph.ancestors(graph.gradients)
@@ -142,7 +141,7 @@ class _Backward:
         self.entries: list[Entry] = []
 
     def issue(self, eqn: Equation) -> None:
-        """Append the entry of `eqn`, recomputations of what it reads first."""
+        """Append the entry of `eqn`, after recomputations of what it reads."""
         if eqn.outputs[0:1] in self.views:
             return
         stack = [eqn]
@@ -177,7 +176,7 @@ class _Backward:
 
 
 def _views(graph: Graph, fixed: Collection[int]) -> dict[tuple[int, ...], Equation]:
-    """View equations by their (only) output, those that make a `fixed` value apart."""
+    """Map outputs to their view equations, except views that make a `fixed` value."""
     return {
         eqn.outputs: eqn
         for eqn in graph.equations
@@ -190,7 +189,7 @@ def _entry(
     views: dict[tuple[int, ...], Equation],
     is_backward: bool,
 ) -> Entry:
-    """The entry of `eqn` with the views that it reads, innermost first."""
+    """Return the entry of `eqn` with the views that it reads, innermost first."""
     if not any((v,) in views for v in eqn.inputs):
         return Entry(
             parts=((eqn.index, is_backward and not eqn.is_backward),),

@@ -1,4 +1,4 @@
-"""What the two passes are made of: the vocabulary of schedule and rewrite."""
+"""The instructions that a schedule is made of."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from jaxswap._graph.graph import Graph
 class Run:
     """Execute an equation.
 
-    It `is_recomputed` if it is one of the forward pass, in the backward pass.
+    `is_recomputed`: it is an equation of the forward pass, issued in the backward pass.
     """
 
     equation: int
@@ -33,7 +33,7 @@ class SwapIn:
 
 @dataclasses.dataclass(frozen=True)
 class Barrier:
-    """What reads any of these afterwards starts only when all of them are there."""
+    """Let all later readers of any of these values wait until all of them exist."""
 
     device: tuple[int, ...]
     host: tuple[int, ...] = ()
@@ -47,10 +47,10 @@ class Return:
     """One copy back to the device.
 
     Attributes:
-        gate: The heavy entry right before which the copy starts; `None`: it starts
-            when its use is next, and nothing hides it.
+        gate: The heavy entry right before which the copy starts. `None`: it starts
+            right before its use, and nothing hides it.
         use: The first entry that it serves.
-        done_at: The heavy entry that waits for the copy, if one before the use does.
+        done_at: A heavy entry before the use that waits for the copy, if there is one.
     """
 
     gate: int | None
@@ -60,12 +60,12 @@ class Return:
 
 @dataclasses.dataclass(frozen=True)
 class Swap:
-    """What happens to one swapped value.
+    """How one value is swapped.
 
     Attributes:
-        value: Its index.
+        value: The index of the value.
         made: The entry after which the copy to the host starts.
-        free_at: The heavy entry that waits for the copy; `None`: nothing waits.
+        free_at: The heavy entry that waits for the copy. `None`: nothing waits.
         returns: The copies back, in order.
     """
 
@@ -77,14 +77,14 @@ class Swap:
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """Instructions of both passes and what goes from one to the other.
+    """Instructions of both passes, and the values that the first leaves to the second.
 
     Attributes:
         forward: Instructions of the forward pass.
         backward: Instructions of the backward pass.
         device_residuals: Values that stay in device memory between the passes.
         host_residuals: Values that wait in host memory between the passes.
-        swaps: The swaps behind the copies.
+        swaps: The swaps from which the copies come.
     """
 
     forward: tuple[Instruction, ...]
@@ -97,7 +97,7 @@ class Schedule:
 def free_values(
     graph: Graph, instructions: Sequence[Instruction]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Values that instructions read without making them: on the device, on the host."""
+    """Return the values that instructions read but do not make: on device, on host."""
     made = {*graph.cotangents}
     sent: set[int] = set()
     device: dict[int, None] = {}

@@ -1,18 +1,18 @@
 """Graph, actions and timing -> `Schedule`: what runs when, and when copies start.
 
-Each pass becomes a list of instructions in the order in which they are issued. XLA
-reorders freely, so the order is made binding where it matters by barriers
-(`jax.lax.optimization_barrier`) in front of heavy operations:
+Each pass becomes a list of instructions in the order in which they are issued. XLA may
+reorder them. So barriers (`jax.lax.optimization_barrier`) in front of heavy operations
+make the order binding where it matters:
 
     Run a; SwapOut x; ...; Barrier(inputs of b, host copy of x); Run b
 
-makes `b` wait until `x` has arrived on the host, so the device memory of `x` is free
-from `b` on, and what runs between the two hides the copy. In the other direction
+Here `b` waits until `x` has arrived on the host. So the device memory of `x` is free
+from `b` on, and what runs between `a` and `b` hides the copy. In the other direction
 
     Barrier(inputs of b, host copy of x); SwapIn x; Run b; ...; Run c reads x
 
-keeps the copy from starting before `b` does, so `x` takes no device memory earlier,
-and `b` hides it.
+keeps the copy from starting before `b`. So `x` takes no device memory before that, and
+`b` hides the copy.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def schedule(graph: Graph, actions: Sequence[Action], timing: Timing) -> Schedul
 
     Args:
         graph: The traced program.
-        actions: One for each value; those of arguments and of values of the backward
+        actions: One for each value. Those of arguments and of values of the backward
             pass are ignored.
         timing: When copies start.
     """
@@ -56,17 +56,17 @@ def schedule_body(
 ) -> tuple[Schedule, tuple[int, ...]]:
     """Lay out one iteration of a loop.
 
-    Between its two passes lie other iterations. The loop itself swaps, and has brought
-    back what the backward pass reads before that begins. What is the same in each
-    iteration is recomputed rather than stored each time; so is what a loop inside
-    has swapped.
+    Other iterations run between its two passes. The loop itself does the copies: before
+    the backward pass of an iteration begins, the loop has brought back what it reads.
+    Values that are equal in each iteration are recomputed, not stored each time. So are
+    values that an inner loop has swapped.
 
     Args:
         graph: The loop's body.
         actions: One for each value, those of `graph.carried` included.
 
     Returns:
-        Both passes, and the values that are to be swapped between them.
+        The schedule of both passes, and the values to swap between them.
     """
     invariant = _invariant(graph)
     actions = [
@@ -86,7 +86,7 @@ def schedule_body(
 
 
 def _invariant(graph: Graph) -> set[int]:
-    """Forward values of a loop's body that are the same in each iteration."""
+    """Return the forward values of a loop's body that are equal in each iteration."""
     varying = {*graph.carried, *graph.sliced, *graph.cotangents}
     found: set[int] = set()
     for eqn in graph.equations:
@@ -105,7 +105,7 @@ def issue(order: Order, swaps: Sequence[Swap]) -> Schedule:
 
 
 def _leaving(graph: Graph, actions: Sequence[Action], timing: Timing) -> list[int]:
-    """Values that leave the device if their uses lie far enough apart."""
+    """Return the values that leave the device if their uses are far enough apart."""
     found = []
     for eqn in graph.equations:
         for v in eqn.outputs:
@@ -144,17 +144,17 @@ class _Issue:
                     self.arrivals.setdefault(back.done_at, []).append(swap.value)
         self.held_back = self._held_back()
         self.is_ordered = bool(swaps or self.held_back)
-        # Where more than equations is issued; most entries are nothing else.
+        # Positions where copies or waits are issued, too. Most entries have none.
         self.busy = {*self.leaves, *self.waits, *self.returns, *self.late_returns}
         self.busy.update(self.held_back)
 
     def instructions(self) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
-        """Instructions of the forward and of the backward pass."""
+        """Return the instructions of the forward and of the backward pass."""
         passes: tuple[list[Instruction], list[Instruction]] = ([], [])
         sequencer = Sequencer(self.order)
         for at, entry in enumerate(self.entries):
             if self.graph.is_body and entry.is_backward and not passes[1]:
-                # Other iterations lie in between: nothing of this one is waited for.
+                # Other iterations run in between, so nothing of this one is awaited.
                 sequencer = Sequencer(self.order)
             issued = passes[entry.is_backward]
             if entry.is_heavy or at in self.busy:
@@ -197,22 +197,22 @@ class _Issue:
         issued.extend(SwapOut(v) for v in self.leaves.get(at, []))
 
     def _anchors(self, entry: Entry) -> tuple[int, ...]:
-        """Inputs of a heavy entry that a barrier holds back: its large ones."""
+        """Return the inputs of a heavy entry that a barrier holds back: large ones."""
         made = [v for v in entry.reads if v in self.producers] or list(entry.reads)
         largest = max((self.graph.values[v].nbytes for v in made), default=0)
         return tuple(v for v in made if 8 * self.graph.values[v].nbytes >= largest)
 
     def _held_back(self) -> dict[int, tuple[tuple[int, ...], tuple[int, ...]]]:
-        """Inputs of recomputations and what these wait for, by position of the barrier.
+        """Return where barriers stand, the inputs that they hold and what these await.
 
-        The inputs wait for a value that the backward pass has just made. So the
-        recomputations do not run (and take memory) early; and XLA, which merges equal
-        operations, does not find in them the forward operations again, whose results
-        it would then hold all the way.
+        The inputs wait for a value that the backward pass has just made. This has two
+        effects. The recomputations do not run early, when they would take memory. And
+        XLA, which merges equal operations, cannot replace them by the results of the
+        forward operations. It would hold those results all the time.
 
-        Recomputations for a heavy entry wait for its other inputs. Others are fused
-        with what surrounds them; they wait for the heavy entry before, in a barrier
-        right behind it, so that no barrier stands within a chain that XLA fuses.
+        Recomputations for a heavy entry wait for its other inputs. Other recomputations
+        are fused with what surrounds them. They wait for the previous heavy entry, in a
+        barrier right after it. So no barrier separates operations that XLA fuses.
         """
         found: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         behind_heavy: int | None = None
@@ -232,9 +232,9 @@ class _Issue:
         return found
 
     def _is_to_be_held(self, start: int, end: int) -> bool:
-        """Whether recomputations would run early, or be found to be forward operations.
+        """Whether recomputations might run early, or be merged with forward operations.
 
-        The body of a loop holds one pass alone, so there only heavy ones matter.
+        The body of a loop holds only one pass, so there only heavy ones matter.
         """
         return not self.graph.is_body or any(
             entry.is_heavy for entry in self.entries[start:end]
@@ -248,7 +248,7 @@ class _Issue:
         user: Entry | None,
         behind_heavy: int | None,
     ) -> None:
-        """Add the barrier of the recomputations at `start:end`, which `user` reads."""
+        """Add the barrier for the recomputations at `start:end`, which `user` reads."""
         made = {v for entry in self.entries[start:end] for v in entry.makes}
         reads = dict.fromkeys(v for e in self.entries[start:end] for v in e.reads)
         inputs = tuple(v for v in reads if v not in made)

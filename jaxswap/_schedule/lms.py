@@ -13,24 +13,24 @@ from jaxswap._schedule.timing import Distance, Timing
 class LMS:
     """IBM's Large Model Support: tensor swapping with its published dials.
 
-    Every tensor that some consumer reads more than `swapout_threshold` topological
-    levels after it was made is swapped to host memory for that consumer. Consumers
-    of the forward pass (skip connections) count like any other. One-dimensional tensors
-    stay on the device. Nothing is recomputed.
+    A tensor is swapped to host memory for every consumer that reads it more than
+    `swapout_threshold` topological levels after it was made. Consumers in the forward
+    pass (skip connections) count like any other. One-dimensional tensors stay on the
+    device. Nothing is recomputed.
 
     Args:
         swapout_threshold: Level distance between producer and consumer above which a
-            tensor is swapped; smaller swaps more. At least 1.
-        swapin_ahead: A swap-in starts this many levels before its consumer; larger
-            hides more and needs more memory. At least 1.
+            tensor is swapped. A smaller number swaps more. At least 1.
+        swapin_ahead: A swap-in starts this many levels before its consumer. A larger
+            number hides more and needs more memory. At least 1.
         swapin_groupby: Consumers within this many levels share one swap-in. At least
             0.
-        sync_mode: 0: copies both ways run beside computation; 1: computation waits
-            for swap-outs; 2: for swap-ins; 3: for both.
+        sync_mode: 0: copies in both directions run beside computation. 1: computation
+            waits for swap-outs. 2: it waits for swap-ins. 3: it waits for both.
         min_bytes: Tensors smaller than this are never swapped.
         include: If given, only tensors whose producer matches one of these regular
-            expressions are swapped. Matched (from the beginning) against the
-            primitive's name, the scope and the `checkpoint_name`.
+            expressions are swapped. They are matched from the beginning of the
+            primitive's name, of the scope and of the `checkpoint_name`.
         exclude: Tensors whose producer matches one of these are not swapped.
 
     Raises:
@@ -96,7 +96,7 @@ class LMS:
         return Decision(tuple(actions), timing)
 
     def _selects(self, value: Value) -> bool:
-        """Whether the filters let a value be swapped; one-dimensional ones never."""
+        """Whether the filters allow a swap. One-dimensional values always stay."""
         texts = [t for t in (value.primitive, value.scope, value.name) if t]
 
         def matches(patterns: Collection[str]) -> bool:

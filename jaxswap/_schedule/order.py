@@ -1,4 +1,4 @@
-"""Entries of both passes, and what is known of them whatever is swapped."""
+"""The entries of both passes, and what holds for them whatever is swapped."""
 
 import bisect
 import functools
@@ -43,11 +43,11 @@ class Order:
         stale_after: int,
         large_bytes: int,
     ) -> "Order":
-        """Return the order for some actions; see `entries_of` for the arguments."""
+        """Return the order for some actions. See `entries_of` for the arguments."""
         return cls(graph, entries_of(graph, actions, stale_after, large_bytes))
 
     def gaps(self, v: int) -> list[tuple[int, int]]:
-        """Stretches without a use of a value in which something heavy runs."""
+        """Return the stretches without a use of a value in which heavy entries run."""
         made = self.made.get(v)
         if made is None:
             return []
@@ -59,23 +59,23 @@ class Order:
         ]
 
     def heavy_between(self, left: int, right: int) -> int:
-        """How many heavy entries lie strictly between two positions."""
+        """Return how many heavy entries lie strictly between two positions."""
         first = bisect.bisect_right(self.heavy, left)
         return max(0, bisect.bisect_left(self.heavy, right) - first)
 
     def heavy_after(self, position: int) -> int | None:
-        """The first heavy entry behind a position."""
+        """Return the first heavy entry after a position."""
         at = bisect.bisect_right(self.heavy, position)
         return self.heavy[at] if at < len(self.heavy) else None
 
     def heavy_before(self, position: int) -> int | None:
-        """The last heavy entry in front of a position."""
+        """Return the last heavy entry before a position."""
         at = bisect.bisect_left(self.heavy, position)
         return self.heavy[at - 1] if at else None
 
     @functools.cached_property
     def last_use(self) -> dict[int, int]:
-        """The last position at which each value is read; results are at the end."""
+        """Last position at which each value is read. Results are read at the end."""
         found = {v: uses[-1] for v, uses in self.uses.items()}
         kept = (*self.graph.gradients, *self.graph.outputs)
         found.update(dict.fromkeys(kept, len(self.entries)))
@@ -83,9 +83,10 @@ class Order:
 
     @functools.cached_property
     def quiet_until(self) -> list[int]:
-        """For each entry, the last position up to which it is needed.
+        """For each entry, the last position up to which it stays in use.
 
-        Up to there all that it reads is read again, and something that it makes is.
+        Up to there, each value that it reads is read again, and so is a value that it
+        makes.
         """
         return [self._quiet_until(entry) for entry in self.entries]
 
@@ -96,7 +97,7 @@ class Order:
 
     @functools.cached_property
     def is_recomputed(self) -> list[bool]:
-        """Whether each entry is a forward one in the backward pass."""
+        """Whether each entry is a forward one that the backward pass issues."""
         return [entry.is_backward and entry.is_recomputed for entry in self.entries]
 
     @functools.cached_property

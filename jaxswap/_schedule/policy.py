@@ -16,7 +16,7 @@ class ByValue:
     function: Callable[[Value], Action]
 
     def decide(self, graph: Graph) -> Decision:
-        """Ask the function for each forward value; arguments stay where they are."""
+        """Ask the function for each forward value. Arguments stay where they are."""
         timing = Timing(min_bytes=0, swap_cotangents=False, is_forced=True)
         actions = [Action.KEEP] * len(graph.values)
         for v in graph.carried:

@@ -1,7 +1,7 @@
-"""Instructions of a backward pass -> those that are left when cotangents are zero.
+"""Instructions of a backward pass -> those that are needed if some cotangents are zero.
 
-Which cotangents are zero (those of auxiliary results, mostly) is known only when the
-backward pass is called, after the forward pass has been scheduled.
+Most cotangents that are zero belong to auxiliary results. They are known only when the
+backward pass is called. At that time the forward pass is already scheduled.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,10 +11,11 @@ from jaxswap._schedule.instructions import Barrier, Instruction, Run, SwapIn, Sw
 
 
 def zeros_from(graph: Graph, cotangents: Collection[int]) -> set[int]:
-    """Values of the backward pass that are zero if `cotangents` are.
+    """Return the values of the backward pass that are zero if `cotangents` are zero.
 
-    The backward pass is linear in the cotangents: an equation whose inputs from the
-    backward pass are all zero makes zeros, and is never called by plain JAX either.
+    The backward pass is linear in the cotangents. If all inputs that an equation reads
+    from the backward pass are zero, its results are zero. Plain JAX never executes such
+    an equation either.
     """
     zeros = set(cotangents)
     backward = {*graph.cotangents}
@@ -29,7 +30,7 @@ def zeros_from(graph: Graph, cotangents: Collection[int]) -> set[int]:
 def without_zeros(
     graph: Graph, steps: Sequence[Instruction], zeros: Collection[int]
 ) -> tuple[Instruction, ...]:
-    """Leave out what makes `zeros`, and what nothing else needs then."""
+    """Remove the instructions that make `zeros`, and those that only they need."""
     if not zeros:
         return tuple(steps)
     device = {v for v in graph.gradients if v not in zeros}

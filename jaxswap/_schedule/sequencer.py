@@ -1,15 +1,15 @@
-"""What a heavy operation must wait for to come after the one before it."""
+"""Which values a heavy operation waits for, so that it runs after the previous one."""
 
 from jaxswap._schedule.entries import Entry
 from jaxswap._schedule.order import Order
 
 
 class Sequencer:
-    """Finds what a heavy operation must wait for to come after the one before it.
+    """Finds which values a heavy operation waits for, to run after the previous one.
 
-    Data flow orders most of them. The rest (the gradient of a weight, one of two
-    branches) XLA would delay, with all that they read, or move out of the window of
-    the copy that they are to hide.
+    Data flow orders most heavy operations. For others (the gradient of a weight, one of
+    two branches) it leaves XLA a choice. XLA would delay them, and hold all that they
+    read. Or it would move them away from the copy that they are to hide.
     """
 
     def __init__(self, order: Order) -> None:
@@ -48,15 +48,16 @@ class Sequencer:
     def is_next(self, reads: tuple[int, ...]) -> bool:
         """Whether data flow puts the reader of `reads` after the last heavy entry.
 
-        The first one of all has none to come after, even if it reads nothing.
+        True for the first heavy entry, even if it reads nothing.
         """
         latest = self.heavy_count
         return not latest or any(self.after.get(v, 0) == latest for v in reads)
 
     def due(self, at: int) -> tuple[int, ...]:
-        """Values read at `at` or later, made from larger ones that are not.
+        """Return values to make now, since they let larger values be freed.
 
-        Sums, mostly. XLA would rather make them later, and hold the larger ones.
+        They are read at `at` or later, but the larger values from which they are made
+        are not. Most are sums. XLA would make them later and hold the larger values.
         """
         values = self.graph.values
         held_bytes: dict[int, int] = {}
@@ -78,10 +79,11 @@ class Sequencer:
         return tuple(due)
 
     def token(self, at: int) -> tuple[int, ...]:
-        """The smallest value made of the last heavy entry's and read at `at` or later.
+        """Return a value to wait for: the smallest that can order two heavy entries.
 
-        XLA drops what nobody reads from a barrier, so a value that is not read again
-        would order nothing. Without any, the cotangents must do.
+        It depends on the last heavy entry and is read at `at` or later. XLA removes
+        values from a barrier that nobody reads afterwards. So a value that is not read
+        again would order nothing. If there is none, cotangents are returned.
         """
         live = [v for v in self.recent if self.last_use.get(v, -1) >= at]
         if not live:

@@ -1,11 +1,11 @@
-"""When copies start and how long values stay: the scheduling options of a policy."""
+"""The scheduling options of a policy: when copies start, how long values stay."""
 
 import dataclasses
 import enum
 
 COPIES_IN_FLIGHT = 2
-"""Copies that may start at one point. XLA lets two asynchronous copies run at once
-(`xla_gpu_experimental_parallel_async_compute_limit`) and ends one before a third."""
+"""Copies that may start at one point. XLA lets two asynchronous copies run at a time
+(`xla_gpu_experimental_parallel_async_compute_limit`). It ends one before a third."""
 
 
 class Distance(enum.Enum):
@@ -23,17 +23,17 @@ class Timing:
 
     Attributes:
         distance: The unit of the three distances below.
-        swapout_threshold: A value leaves the device if a use lies farther than this
-            from the point where it is made.
+        swapout_threshold: A value leaves the device if a use is farther than this from
+            the point where it is made.
         swapin_ahead: A swap-in may start this far ahead of the first use it serves.
         swapin_groupby: Uses closer together than this share one swap-in.
-        sync_swapout: The next heavy operation waits for the swap-out.
-        sync_swapin: The swap-in starts only when its use is next.
-        min_bytes: Smaller values of the backward pass are left alone.
+        sync_swapout: Whether the next heavy operation waits for the swap-out.
+        sync_swapin: Whether the swap-in starts only right before its use.
+        min_bytes: Values of the backward pass that are smaller stay on the device.
         swap_cotangents: Whether cotangents that lie idle for longer than
             `swapout_threshold` are swapped as well.
         copies_in_flight: How many swap-ins may start at one point.
-        is_forced: Swap what the actions say even where no copy can be hidden.
+        is_forced: Whether to swap what the actions say even if no copy can be hidden.
     """
 
     distance: Distance = Distance.HEAVY
@@ -49,5 +49,5 @@ class Timing:
 
     @property
     def staleness(self) -> tuple[int, int]:
-        """Heavy operations, and bytes from which on they count; see `entries_of`."""
+        """Heavy operations, and the bytes from which they count; see `entries_of`."""
         return 2 * self.swapout_threshold, self.min_bytes

@@ -8,18 +8,18 @@ from jaxswap._search.limits import Limits
 from jaxswap._simulate.draft import Draft
 
 PATIENCES = (1.0, 0.3)
-"""How willingly short gaps are spent on the host; see `absences`."""
+"""How willingly short gaps are spent on the host. See `absences`."""
 
 LayOut = Callable[[Sequence[Action]], Sequence[Draft]]
-"""Lays actions out, in one or several ways, and offers the drafts to a `Best`."""
+"""A function that lays actions out in one or several ways, and offers the drafts."""
 
 
 class Best:
-    """The best draft so far: the fastest that fits, else the smallest.
+    """The best draft so far: the fastest that fits, or the smallest if none fits.
 
-    Drafts with `refused` actions never fit, whatever the simulation says. All that is
-    offered is offered to a `front` too. What was `tried` a step away from another
-    draft is not laid out again.
+    Drafts with `refused` actions never fit, whatever the simulation says. All drafts
+    that are offered are also offered to a `front`. `tried` holds actions that were
+    tried as a change of another draft. They are not laid out again.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class Best:
 
     @property
     def draft(self) -> Draft:
-        """The best draft; something was offered before."""
+        """The best draft. At least one must have been offered before."""
         assert self._draft is not None
         return self._draft
 
     @property
     def fits(self) -> bool:
-        """Whether it stays within both limits."""
+        """Whether the best draft stays within both limits."""
         return not self._rank(self.draft)[0]
 
     def is_within(self, draft: Draft) -> bool:
@@ -56,12 +56,12 @@ class Best:
             self._draft = draft
 
     def cost_seconds(self, draft: Draft, seconds_per_byte: float) -> float:
-        """Seconds of a draft, with a price for what does not fit."""
+        """Return the seconds of a draft, plus a price for each byte over the limit."""
         excess, seconds = self._rank(draft)
         return seconds + seconds_per_byte * excess
 
     def _rank(self, draft: Draft) -> tuple[int, float]:
-        """What does not fit, in bytes, then seconds."""
+        """Return the bytes over the limits, then the seconds."""
         timeline = draft.timeline
         excess = max(0, timeline.device_bytes - self.limits.device_bytes)
         if self.limits.host_bytes is not None:

@@ -1,8 +1,8 @@
-"""Graph -> the values that a plan decides on, and what becomes of the others.
+"""Graph -> the values that a plan decides on, and the actions of all others.
 
-A candidate is a large buffer of the forward pass. Large values that fuse are never
-stored: each reader makes them from buffers, at no cost. Small ones stay. Of the
-backward pass, large buffers may leave while they lie idle.
+A candidate is a large array of the forward pass that needs a buffer. Large values that
+XLA fuses are never stored: each reader makes them from buffers, at no cost. Small
+values stay. In the backward pass, large buffers may leave while they lie idle.
 """
 
 import dataclasses
@@ -11,8 +11,8 @@ from jaxswap._graph.graph import Action, Equation, Graph
 from jaxswap._simulate.kernels import Fusion, is_alias, is_fusible
 
 CAST_SHARE = 1 / 64
-"""Share of a large value's bytes from which on what is made of arguments alone, by
-operations that fuse, is recomputed rather than stored."""
+"""A value that fusing operations make from arguments alone is recomputed if it has at
+least this share of the bytes that make a value large."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Candidates:
     """What can be decided on.
 
     Attributes:
-        forward: Values of the forward pass, in the order of their making.
+        forward: Values of the forward pass, in the order in which they are made.
         backward: Values of the backward pass that may leave the device.
-        fixed: The action of every value if all candidates are kept.
+        fixed: The actions of all values if every candidate is kept.
         recomputable: Candidates that may be computed twice.
     """
 
@@ -33,12 +33,12 @@ class Candidates:
 
 
 def find_candidates(graph: Graph, fusion: Fusion, large_bytes: int) -> Candidates:
-    """Sort the values of a graph.
+    """Separate the values to decide on from those that need no decision.
 
     Args:
         graph: The traced program.
-        fusion: What of it becomes a buffer.
-        large_bytes: Bytes from which on a value is worth a decision.
+        fusion: Which of its values become buffers.
+        large_bytes: A value of at least this size is worth a decision.
     """
     executed = graph.ancestors(graph.outputs)
     actions = [Action.KEEP] * len(graph.values)
@@ -73,10 +73,10 @@ def find_candidates(graph: Graph, fusion: Fusion, large_bytes: int) -> Candidate
 def _is_recomputed(
     eqn: Equation, is_large: bool, is_executed: bool, derived: set[int]
 ) -> bool:
-    """Whether a value that is no candidate is recomputed by whoever reads it.
+    """Whether a value that is no candidate is recomputed by its readers.
 
-    Views and large values that fuse always; small ones if the forward pass itself
-    has no use for them and nothing large is needed to make them.
+    Views and large values that XLA fuses always are. Small ones are if the forward
+    pass itself does not read them and nothing large is needed to make them.
     """
     if eqn.is_view:
         return True

@@ -1,24 +1,24 @@
-"""How long a search may go on."""
+"""How long a search may take."""
 
 import dataclasses
 import time
 from collections.abc import Callable
 
 Clock = Callable[[], float]
-"""Seconds of work so far. By default the thread's processor time: other load on the
-machine must not spoil a plan."""
+"""Returns the seconds of work so far. By default it is the processor time of the
+thread, so that other load on the machine does not make plans worse."""
 
 MOST_SLOWDOWN = 8.0
-"""How much of other load is made up for where only wall time can be limited."""
+"""If only wall time can be limited, it is extended for other load by up to this."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Deadline:
-    """When to stop.
+    """The time at which to stop.
 
     Attributes:
-        clock: What is looked at.
-        at_seconds: Its reading then.
+        clock: The clock that is read.
+        at_seconds: The reading of the clock at which to stop.
     """
 
     clock: Clock
@@ -26,12 +26,12 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float, clock: Clock) -> "Deadline":
-        """Stop so many seconds from now."""
+        """Return the deadline that is this many seconds from now."""
         return cls(clock, clock() + seconds)
 
     @property
     def left_seconds(self) -> float:
-        """Seconds until then; negative when it is over."""
+        """Seconds until the deadline. Negative after it."""
         return self.at_seconds - self.clock()
 
     @property
@@ -40,18 +40,18 @@ class Deadline:
         return self.left_seconds < 0
 
     def earlier(self, seconds: float) -> "Deadline":
-        """Stop so many seconds before."""
+        """Return the deadline that is this many seconds before this one."""
         return dataclasses.replace(self, at_seconds=self.at_seconds - seconds)
 
     def within(self, seconds: float) -> "Deadline":
-        """Stop so many seconds from now, if that is sooner."""
+        """Return the deadline this many seconds from now, or this one if earlier."""
         soon = self.clock() + seconds
         return dataclasses.replace(self, at_seconds=min(self.at_seconds, soon))
 
 
 @dataclasses.dataclass(frozen=True)
 class Instant:
-    """A moment, by the clock on the wall and by this thread's processor time."""
+    """A moment, on the wall clock and in processor time of this thread."""
 
     wall_seconds: float
     thread_seconds: float
@@ -62,7 +62,7 @@ class Instant:
         return cls(time.perf_counter(), time.thread_time())
 
     def slowdown(self) -> float:
-        """How many times as long as its processor time this thread took since."""
+        """How many times its processor time this thread took since the moment."""
         now = Instant.now()
         worked = max(now.thread_seconds - self.thread_seconds, 1e-3)
         slowdown = (now.wall_seconds - self.wall_seconds) / worked

@@ -1,9 +1,10 @@
-"""Drafts that were laid out -> better ones, a few actions at a time.
+"""Drafts that were laid out -> better ones, by changing a few actions at a time.
 
-A draft that is fast and needs a little too much memory is often nearer to the best one
-that fits than those that fit already. So each byte over the limit has a price, first
-about what its copy takes, then higher ones, and from the drafts that cost least at a
-price the search goes to ones that cost less.
+The best draft that fits is often near a fast draft that needs slightly too much memory.
+Drafts that already fit are often further away. So each byte over the limit has a price
+in seconds. The first price is about what copying the byte takes, and later prices are
+higher. At each price the search starts at the cheapest drafts and looks for cheaper
+ones.
 """
 
 import functools
@@ -17,12 +18,12 @@ from jaxswap._search.moves import neighbours
 from jaxswap._simulate.draft import Arranger, Draft
 
 PRICES = (1.0, 4.0, 16.0, 1e9)
-"""Of a byte over the limit, one after the other, in seconds of its copy to the host.
-At the last one nothing counts but memory until a draft fits."""
+"""Prices of a byte over the limit, tried in this order, in times its copy to the host.
+At the last one only memory counts until a draft fits."""
 STARTS = 3
-"""Drafts from which the search goes on at each price."""
+"""How many drafts the search starts from at each price."""
 SHORTEST_SECONDS = 2.0
-"""For each of them, at least."""
+"""The least time for each of these starts."""
 
 
 def descend(
@@ -35,10 +36,10 @@ def descend(
     """Change few actions at a time for as long as it helps.
 
     Args:
-        best: Is offered what is laid out.
-        arranger: Of the program.
+        best: The drafts are offered to it.
+        arranger: The arranger of the program.
         candidates: Values whose actions may be changed.
-        lay_out: Lays out actions and offers the drafts to `best`.
+        lay_out: Lays out actions, and offers the drafts to `best`.
         deadline: When to stop.
     """
     copy = 1 / arranger.simulator.rates.swap_out_bytes_per_second
@@ -59,7 +60,7 @@ def _go_down(
     cost: Callable[[Draft], float],
     deadline: Deadline,
 ) -> None:
-    """Go from a draft to ones that cost less."""
+    """Go from a draft to cheaper ones."""
     last: Draft | None = None
     while draft is not last:
         last, fits = draft, best.is_within(draft)

@@ -1,10 +1,10 @@
 """The best draft of a small program, by branch and bound.
 
-What is recomputed decides the order of entries; what leaves only adds waiting to it.
-So the sets of recomputed values are tried from the fastest on, until the next one,
-with no copy at all, is slower than the best draft found. Below each, values leave one
-by one: a branch ends where nothing fits even if all that may still leave does, and
-where something fits, for more copies would not be faster.
+The recomputed values decide the order of the entries. Swaps only add waiting to it. So
+the search tries the sets of recomputed values, the fastest first. It ends when the next
+set is slower without any copy than the best draft so far. For each set, values leave
+one by one, in a tree of choices. A branch ends where nothing fits although all values
+that may leave do. It also ends where something fits: more copies would not be faster.
 """
 
 import dataclasses
@@ -18,11 +18,11 @@ from jaxswap._search.clock import Deadline
 from jaxswap._simulate.draft import Arranger, Draft
 
 MOST_SETS = 1 << 12
-"""More sets of recomputed values than this are not tried."""
+"""The largest number of sets of recomputed values that is tried."""
 
 FEW = 5
-"""Of up to so many values that may leave, all sets are tried: that more of them leave
-seldom takes memory (a buffer where there was none), but it can."""
+"""If at most this many values may leave, all their sets are tried. Seldom, a value that
+leaves takes memory, since it then needs a buffer that it did not need before."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,8 +30,8 @@ class RecomputedSet:
     """A set of recomputed values.
 
     Attributes:
-        draft: Laid out without copies.
-        swappable: Values that may leave then, the largest first.
+        draft: The draft with this set, laid out without copies.
+        swappable: Values that may leave in it, the largest first.
     """
 
     draft: Draft
@@ -39,7 +39,7 @@ class RecomputedSet:
 
 
 class Exact:
-    """All sets of recomputed values of one program, from the fastest on."""
+    """All sets of recomputed values of one program, the fastest first."""
 
     def __init__(self, arranger: Arranger, candidates: Candidates) -> None:
         self.arranger = arranger
@@ -58,10 +58,10 @@ class Exact:
         deadline: Deadline,
         grounded: Collection[int] = (),
     ) -> float:
-        """Offer all drafts that may be best; return a bound on the seconds of any.
+        """Offer all drafts that may be best. Return a lower bound on their seconds.
 
-        The bound is that of the best draft if the search came to its end. Values that
-        are `grounded` do not leave.
+        If the search came to its end, the bound is the time of the best draft. Values
+        that are `grounded` do not leave.
         """
         nodes = self._all_nodes(deadline)
         if nodes is None:
@@ -90,7 +90,7 @@ class Exact:
         lay_out: LayOut,
         deadline: Deadline,
     ) -> bool:
-        """Decide on the swappable values from `at` on; whether there was time."""
+        """Decide on the swappable values from `at` on. Return whether time sufficed."""
         if deadline.is_over:
             return False
         possible = (*leaving, *node.swappable[at:])
@@ -112,7 +112,7 @@ class Exact:
         )
 
     def _can_fit(self, actions: list[Action], best: Best) -> bool:
-        """Whether these actions fit if everything is away for as long as can be."""
+        """Whether the actions fit if values are away for as long as possible."""
         for patience in PATIENCES:
             smallest = self.arranger.arrange(actions, 0, patience=patience)
             best.offer(smallest)
@@ -127,7 +127,7 @@ class Exact:
         return actions
 
     def _all_nodes(self, deadline: Deadline) -> tuple[RecomputedSet, ...] | None:
-        """One node for each order of entries, or `None` if time does not suffice."""
+        """Return a node for each order of entries. `None` if time does not suffice."""
         if self._nodes is not None:
             return self._nodes
         free = [v for v in self.candidates.forward if v in self.candidates.recomputable]

@@ -1,4 +1,4 @@
-"""Drafts of which none is better than another in every respect."""
+"""Drafts of which none is better than another in all respects."""
 
 from collections.abc import Callable, Collection, Iterator
 
@@ -8,11 +8,11 @@ Measures = tuple[int, int, float]
 
 
 class Front:
-    """What a search keeps of all that it laid out.
+    """The drafts that a search remembers.
 
-    A draft stays as long as no other needs as little device memory, as little host
-    memory and as little time: what is best below one limit, or nearly fits, is where
-    the search below another one begins.
+    A draft is dropped if another one needs no more device memory, no more host memory
+    and no more time. The others are starting points for other limits: what is best
+    under one limit, or nearly fits it, may be close to the best under the next.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Front:
         return iter([draft for _, draft in self._held])
 
     def offer(self, draft: Draft) -> None:
-        """Take a draft unless another is at least as good; drop those it replaces."""
+        """Take a draft unless another is at least as good. Drop drafts it replaces."""
         mine = _measures(draft)
         if any(_is_covered(mine, other) for other, _ in self._held):
             return
@@ -36,7 +36,7 @@ class Front:
 
 
 def swaps_any(draft: Draft, values: Collection[int]) -> bool:
-    """Whether any of some values leaves the device."""
+    """Whether a draft swaps any of some values."""
     return any(swap.value in values for swap in draft.swaps)
 
 

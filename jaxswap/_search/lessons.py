@@ -7,13 +7,13 @@ from jaxswap._graph.graph import Action
 
 @dataclasses.dataclass(frozen=True)
 class Lessons:
-    """What the next draft has to keep to.
+    """What the next draft has to respect.
 
     Attributes:
-        eager: Values whose copies back were seen to start too late: they must be done
-            one heavy operation earlier.
-        grounded: Values that stay on the device, since that did not help.
-        refused: Actions of drafts whose programs were seen not to fit.
+        eager: Values whose copies back started too late. Their copies must be done one
+            heavy operation earlier.
+        grounded: Values that stay on the device, because an earlier copy did not help.
+        refused: Actions of drafts whose compiled programs did not fit.
     """
 
     eager: frozenset[int] = frozenset()
@@ -21,7 +21,7 @@ class Lessons:
     refused: frozenset[tuple[Action, ...]] = frozenset()
 
     def exposed(self, values: frozenset[int]) -> "Lessons":
-        """Note copies back that nothing hides: asked for earlier, then given up."""
+        """Note copies back that nothing hides. The second time, the value stays."""
         return dataclasses.replace(
             self,
             eager=self.eager | values,
@@ -29,7 +29,7 @@ class Lessons:
         )
 
     def without(self, actions: tuple[Action, ...]) -> "Lessons":
-        """Note a draft whose program does not fit."""
+        """Note a draft whose compiled program does not fit."""
         return dataclasses.replace(self, refused=self.refused | {actions})
 
 

@@ -1,4 +1,4 @@
-"""What a draft may use, and what is looked for within that."""
+"""How much memory a draft may use, and which draft is the best."""
 
 import dataclasses
 import enum
@@ -8,11 +8,11 @@ class Aim(enum.Enum):
     """Which draft is the best."""
 
     FASTEST = "fastest"
-    """The fastest that fits; the smallest if none does."""
+    """The fastest that fits. If none fits, the smallest."""
     SMALLEST = "smallest"
-    """The smallest, those of policies included."""
+    """The smallest, drafts of policies included."""
     SMALLEST_OWN = "smallest of the planner's own"
-    """The smallest without those of policies, to whose waits XLA does not keep."""
+    """The smallest without drafts of policies: XLA does not keep to their waits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Limits:
     """The memory that a draft may use.
 
     Attributes:
-        device_bytes: Device memory; none if the smallest draft is looked for.
+        device_bytes: Device memory. Zero if the smallest draft is wanted.
         host_bytes: Pinned host memory; `None`: any amount.
         aim: Which draft is the best.
     """

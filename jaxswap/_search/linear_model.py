@@ -1,16 +1,17 @@
-"""A mixed-integer linear model of the choice between keep, offload and recompute.
+"""A mixed-integer linear model of the choice between keep, swap and recompute.
 
-The program is cut into segments. For each candidate there are three shares (integers
-in the end): it stays, it leaves, it is recomputed. Between the segments two
-fluids flow over the link, as fast as its bandwidth allows, and computation may be
-drawn out (stall) to give them time. The objective is the seconds of recomputations and
-stalls; device memory is bounded in each segment.
+The program is cut into segments. Each candidate has three shares (integers in the end):
+it stays, it is swapped, it is recomputed. Swapped bytes flow over the link like a fluid
+in each direction, as fast as its bandwidth allows. Computation may be stretched by
+stalls to give them time. The objective is the seconds of recomputations and stalls.
+Device memory is bounded in each segment.
 
-The chain rule of recomputation: what a recomputation reads must be stored or recomputed
-itself. What it needs earlier than the backward pass itself would is held from then on.
+Recomputations form chains: what a recomputation reads must be stored or recomputed
+itself. If a recomputation needs a value earlier than the backward pass itself does, the
+value is held from then on.
 
 The form follows Checkmate (Jain et al. 2020), with the time lanes of a swap system
-in place of its stages; HiGHS (Huangfu and Hall 2018) solves it through SciPy.
+instead of its stages. HiGHS (Huangfu and Hall 2018) solves it through SciPy.
 """
 
 import dataclasses
@@ -25,20 +26,20 @@ from jaxswap._search.solver import solve_rows
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """A candidate as the model sees it.
+    """A candidate as the model describes it.
 
     Attributes:
         nbytes: Its size.
         made: The segment that makes it.
-        gap: The first and last of the segments between its last use before and its
-            first use after which it may be away.
-        away: More such gaps, spent on the host as well if it leaves at all.
-        use: The segment of its first use after the gap, recomputations that read it
-            included.
+        gap: The first and the last segment in which it may be away, between one use
+            and the next.
+        away: More such gaps. If the value leaves, it spends these on the host, too.
+        use: The segment of its first use after the gap. Recomputations that read it
+            count as uses.
         is_needed: Whether the backward pass itself reads it.
-        recompute_seconds: Time to recompute it; `None` if that cannot be.
-        roots: Positions of the items that a recomputation reads.
-        can_leave: Whether it may go to the host.
+        recompute_seconds: Time to recompute it. `None` if it cannot be recomputed.
+        roots: Positions of the items that its recomputation reads.
+        can_leave: Whether it may be swapped.
     """
 
     nbytes: int
@@ -59,11 +60,11 @@ class Model:
     Attributes:
         seconds: Time of each segment.
         device_bytes: Memory of each segment if all items that the backward pass
-            reads stay, and the others are dropped.
+            reads stay, and all others are dropped.
         items: The candidates.
         out_bytes_per_second: Bandwidth to the host.
         in_bytes_per_second: Bandwidth to the device.
-        copy_seconds: What issuing one copy costs the computation.
+        copy_seconds: Time that computation loses when a copy is issued.
     """
 
     seconds: np.ndarray
@@ -76,16 +77,15 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """A solution.
+    """A solution of the model.
 
     Attributes:
-        leaves: Share of each item that goes to the host.
+        leaves: Share of each item that is swapped.
         recomputations: Share of each item that is recomputed.
-        stays: Share of each item that the backward pass does not read and that stays
-            for the sake of recomputations.
-        extra_seconds: Recomputations and stalls.
+        stays: Share of each item that stays only because recomputations read it.
+        extra_seconds: Time of recomputations and stalls.
         excess_bytes: Device memory over the limit.
-        device_bytes: Modelled memory of each segment.
+        device_bytes: Memory of each segment, by the model.
     """
 
     leaves: np.ndarray
@@ -105,16 +105,16 @@ def solve(
     time_limit_seconds: float = 2.0,
     relative_gap: float = 0.005,
 ) -> Answer | None:
-    """Solve the model; `None` if the time was too short.
+    """Solve the model. Return `None` if the time was too short.
 
-    Where nothing fits, the answer is what exceeds the limit least.
+    If nothing fits, the answer exceeds the limit by as little as possible.
 
     Args:
         model: The problem.
         limit_bytes: Device memory for every segment.
-        host_limit_bytes: Pinned host memory; `None`: any amount.
-        depth: How many recomputations may depend on one another. The model underrates
-            what a long run of them needs at once.
+        host_limit_bytes: Pinned host memory. `None`: any amount.
+        depth: How many recomputations may depend on one another in a row. The model
+            underestimates the memory that a long chain of them needs at once.
         time_limit_seconds: The best solution after this time is returned.
         relative_gap: A solution this close to the bound is good enough.
     """
@@ -142,11 +142,11 @@ def solve(
 
 
 def bound_seconds(model: Model, limit_bytes: int) -> float:
-    """Seconds that recomputations and stalls add at least; 0 if the model cannot say.
+    """Return the least seconds that recomputations and stalls add. 0 if unknown.
 
-    Everything that the model overstates for the sake of a good proposal is left out:
-    memory of copies under way, gaps narrowed by the entries that hide a copy, values
-    held early. What is whole may be divided.
+    For a good proposal the model overestimates some things: memory of copies under way,
+    gaps made shorter by the entries that hide a copy, values held early. The bound
+    leaves all of these out. It also allows fractions instead of integers.
     """
     rows = _Rows(model, limit_bytes, None, None, is_bound=True)
     bounds = np.array(rows.bounds)
@@ -160,13 +160,13 @@ Term = tuple[int, float]
 
 
 class _Rows:
-    """`matrix @ x <= bounds`, with bytes in units and seconds in ticks near one.
+    """The inequalities `matrix @ x <= bounds`, scaled so that numbers are near one.
 
-    x holds, in this order: what leaves, what is recomputed, what stays for
-    recomputations; for each segment the bytes sent and landed by its end, the bytes
-    that wait to be sent, and the stall; what is held early for recomputations; the
-    bytes over the limit; and, where runs of recomputations are limited, the level of
-    each.
+    x holds, in this order: for each item the share that leaves, that is recomputed and
+    that stays for recomputations; for each segment the bytes sent by its end, landed by
+    its end and waiting to be sent, and its stall; the shares held early for
+    recomputations; the bytes over the limit; and, if chains of recomputations are
+    limited, the level of each recomputation.
     """
 
     def __init__(
@@ -218,7 +218,7 @@ class _Rows:
         return sparse.csr_matrix((data, (rows, columns)), shape)
 
     def memory(self, x: np.ndarray) -> np.ndarray:
-        """Modelled bytes of each segment in a solution."""
+        """Return the modelled bytes of each segment in a solution."""
         added = self.matrix()[self.memory_start :] @ x + x[self.over]
         return added * self.unit + self.model.device_bytes
 
@@ -228,7 +228,7 @@ class _Rows:
         self.bounds.append(bound)
 
     def _early_holds(self) -> list[tuple[int, int, int]]:
-        """(item, first segment, end) where recomputations need an item early."""
+        """Return (item, first segment, end) if recomputations need an item early."""
         items = self.model.items
         early: dict[int, set[int]] = {}
         for item in items:
@@ -242,14 +242,14 @@ class _Rows:
         return found
 
     def _variables(self) -> None:
-        """Bounds and costs of every variable."""
+        """Set bounds and costs of every variable."""
         model = self.model
         count = len(model.items)
         link = 1 / model.out_bytes_per_second + 1 / model.in_bytes_per_second
         self.integrality[: 3 * count] = 1
         self.upper[: 3 * count] = 1
         self.upper[self.hold : self.over] = 1
-        # Bytes over the limit, at a price that outweighs every second.
+        # Bytes over the limit. Their price outweighs every second.
         self.objective[self.over] = 10.0 * self.length
         for i, item in enumerate(model.items):
             if item.recompute_seconds is None:
@@ -261,14 +261,14 @@ class _Rows:
             ) / self.tick
             if not item.can_leave:
                 self.upper[self.leave + i] = 0
-            # Between equals, less traffic is better.
+            # Of equal solutions, the one with less traffic is better.
             issue = model.copy_seconds * (2 + len(item.away))
             price = 0.0 if self.is_bound else issue + 1e-3 * item.nbytes * link
             self.objective[self.leave + i] = price / self.tick
         self.objective[self.stall : self.hold] = 1
 
     def _choices(self) -> None:
-        """One action each; what a recomputation reads is there, and in time."""
+        """Allow one action for each item. What a recomputation reads must be there."""
         items = self.model.items
         for i, item in enumerate(items):
             mine = [self.leave + i, self.recompute + i, self.stay + i]
@@ -296,7 +296,7 @@ class _Rows:
                 self._row([(self.hold + h - 1, 1.0), (self.hold + h, -1.0)], 0)
 
     def _limit_runs(self, depth: int) -> None:
-        """A recomputation is one level above those that it reads; levels end."""
+        """Put each recomputation a level above those it reads. Limit the levels."""
         self.upper[self.level :] = depth
         for i, item in enumerate(self.model.items):
             for j in item.roots if item.recompute_seconds is not None else ():
@@ -304,7 +304,7 @@ class _Rows:
                 self._row([*levels, (self.recompute + i, depth + 1.0)], float(depth))
 
     def _lanes(self) -> None:
-        """Copy take time; what is sent was made; what is used has landed."""
+        """Copies take time. They begin after the value is made and end before a use."""
         model, unit = self.model, self.unit
         self.due = self._due()
         recomputed: list[list[tuple[int, float]]] = [[] for _ in range(self.length)]
@@ -343,7 +343,7 @@ class _Rows:
                 self._row([*all_due, (self.landed + t, -1.0)], 0)
 
     def _due(self) -> list[list[Term]]:
-        """Bytes used first in each segment after a stretch on the host."""
+        """For each segment: bytes used first after a stretch on the host."""
         due: list[list[Term]] = [[] for _ in range(self.length)]
         for i, item in enumerate(self.model.items):
             share = (self.leave + i, item.nbytes / self.unit)
@@ -352,7 +352,7 @@ class _Rows:
         return due
 
     def _memory(self, limit_bytes: int) -> None:
-        """Device memory of each segment."""
+        """Limit the device memory of each segment."""
         model, unit = self.model, self.unit
         terms: list[list[Term]] = [[] for _ in range(self.length)]
         for i, item in enumerate(model.items):

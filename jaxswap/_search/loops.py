@@ -1,9 +1,8 @@
 """Loops and limits -> what each iteration keeps, swaps and recomputes.
 
-What becomes of a loop's values is decided for all iterations at once, and decides
-which program there is to plan outside of the loop. So a few ways to run loops are
-tried: each gives a program, which is searched like any other, and the fastest that fits
-is taken.
+The actions of a loop's values hold for all its iterations. They decide which program is
+left to plan outside of the loop. So a few ways to run the loops are tried. Each gives a
+program, which is searched like any other. The fastest draft that fits is taken.
 """
 
 import dataclasses
@@ -20,10 +19,10 @@ class WayToRun:
     """One way to run loops.
 
     Attributes:
-        carry: What becomes of what one iteration hands to the next.
-        heavy: What becomes of results of heavy operations, of a share of them.
-        share: The share, in bytes, those first that take longest to recompute for
-            their size. All else is recomputed.
+        carry: The action of what one iteration hands to the next.
+        heavy: The action of a share of the results of heavy operations.
+        share: This share, in bytes. It takes the results that are most costly to
+            recompute for their size. Everything else is recomputed.
     """
 
     carry: Action
@@ -54,7 +53,7 @@ class WayToRun:
 
 
 def _needed(body: Graph) -> set[int]:
-    """Forward values that the backward pass reads, or that make one that it reads."""
+    """Return the forward values that the backward pass reads, directly or not."""
     needed = set(body.residuals())
     for eqn in reversed(body.equations):
         if not eqn.is_backward and not needed.isdisjoint(eqn.outputs):
@@ -63,7 +62,7 @@ def _needed(body: Graph) -> set[int]:
 
 
 def keep_all(body: Graph) -> tuple[Action, ...]:
-    """Leave a loop to JAX."""
+    """Keep every value, as plain JAX does with a loop."""
     return (Action.KEEP,) * len(body.values)
 
 
@@ -76,18 +75,18 @@ WAYS: tuple[Callable[[Graph], tuple[Action, ...]], ...] = (
     WayToRun(Action.KEEP, Action.RECOMPUTE, 0.0).decide,
     WayToRun(Action.OFFLOAD, Action.RECOMPUTE, 0.0).decide,
 )
-"""From what JAX does to what needs least memory."""
+"""From what plain JAX does to what needs least memory."""
 
 
 NOTHING: Mapping[int, Lessons] = {}
-"""No lessons of any program."""
+"""No lessons about any program."""
 
 
 class Programs:
-    """Searches the programs that the ways to run loops give; see `Search`.
+    """Searches the programs that the ways to run loops give. See `Search`.
 
     Attributes:
-        searches: One for each program, the fastest first.
+        searches: One search for each program, the fastest program first.
     """
 
     def __init__(self, searches: Sequence[Search]) -> None:
@@ -99,19 +98,18 @@ class Programs:
         lessons: Mapping[int, Lessons] = NOTHING,
         seconds: float = SEARCH_SECONDS,
     ) -> Found:
-        """Find the best draft of any program.
+        """Find the best draft of all programs.
 
-        Programs that take longer with everything kept than the best draft so far are
-        not searched.
+        A program is not searched if it is slower than the best draft so far even with
+        everything kept.
 
         Args:
-            limits: What the draft may use.
+            limits: How much memory the draft may use.
             lessons: What is known of each program, by its position in `searches`.
-            seconds: Time to search, all programs together.
+            seconds: Time to search, for all programs together.
 
         Returns:
-            The best draft, with the program that it is of. The bound is that of all
-            programs.
+            The best draft, with its program. The bound holds for all programs.
         """
         best: Found | None = None
         bounds: list[float] = []
@@ -135,7 +133,7 @@ class Programs:
     def lay_out_again(
         self, found: Found, limits: Limits, lessons: Mapping[int, Lessons]
     ) -> Found:
-        """Lay the actions of a draft out once more, with what was learnt since."""
+        """Lay the actions of a draft out once more, with what was learnt since then."""
         search = self.searches[found.program]
         again = search.lay_out_again(
             found.draft.actions, limits, lessons.get(found.program, NO_LESSONS)
@@ -143,7 +141,7 @@ class Programs:
         return dataclasses.replace(again, program=found.program)
 
     def forget(self) -> None:
-        """Have all searches begin anew."""
+        """Let all searches start from nothing."""
         for search in self.searches:
             search.forget()
 

@@ -10,11 +10,11 @@ class Measured:
     Attributes:
         device_bytes: Arguments, results and temporaries.
         temp_bytes: The temporaries among them.
-        fragmented_bytes: Gaps between arrays among the temporaries, at the peak.
+        fragmented_bytes: Gaps between buffers among the temporaries, at the peak.
         host_bytes: Pinned host memory.
         swapped_bytes: Bytes copied between device and host in one step, both ways.
-        exposed_bytes: Those of them that overlap no heavy operation.
-        exposed_returns: Labels of the copies back to the device among these.
+        exposed_bytes: The swapped bytes whose copies overlap no heavy operation.
+        exposed_returns: Labels of the copies back to the device that overlap none.
     """
 
     device_bytes: int
@@ -28,11 +28,11 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compiled(Measured):
-    """What XLA made of a plan, beside what was predicted.
+    """What XLA made of a plan, and what was predicted.
 
     Attributes:
-        predicted_device_bytes: Device memory that was predicted before it compiled.
-        compile_count: Programs compiled until the plan was found.
+        predicted_device_bytes: Device memory that was predicted before the compilation.
+        compile_count: How many programs were compiled until the plan was found.
     """
 
     predicted_device_bytes: int

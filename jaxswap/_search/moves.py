@@ -1,4 +1,4 @@
-"""Starting points of a search, and the steps that it tries from a draft."""
+"""Where a search starts, and the changes that it tries on a draft."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -10,19 +10,19 @@ from jaxswap._simulate.draft import Draft
 from jaxswap._simulate.kernels import Kernel, PlannedCopy
 
 REACHES = (2, 4, 8, 16, 32, 64)
-"""How far, in candidates, the cuts of the starting points are apart."""
+"""Distances, in candidates, between the cuts of the starting points."""
 MOST_FOR_PAIRS = 32
-"""Up to so many candidates, two changes at once are tried when one does not help."""
+"""Up to this many candidates, two changes at once are tried if one does not help."""
 TRIES = 60
-"""How many steps are tried from one draft."""
+"""How many changes are tried on one draft."""
 
 
 def checkpoints(graph: Graph, candidates: Candidates) -> Iterator[list[Action]]:
-    """Store what is alive at some cuts of the forward pass and recompute the rest.
+    """Store what is alive at some cuts of the forward pass. Recompute the rest.
 
-    The classic of recomputation (Chen et al. 2016, "Training Deep Nets with Sublinear
-    Memory Cost"), with the stored values on the device and on the host. Cuts lie where
-    fewer bytes are alive than anywhere near.
+    This is the classic form of recomputation (Chen et al. 2016, "Training Deep Nets
+    with Sublinear Memory Cost"), once with the stored values on the device and once
+    with them on the host. Cuts are made where fewer bytes are alive than nearby.
     """
     seen: set[tuple[int, ...]] = set()
     for reach in REACHES:
@@ -41,9 +41,9 @@ def checkpoints(graph: Graph, candidates: Candidates) -> Iterator[list[Action]]:
 
 
 def swaps_of_products(graph: Graph, candidates: Candidates) -> Iterator[list[Action]]:
-    """Swap what is dear to compute, recompute the rest, as `jaxswap.offload` does.
+    """Swap what is costly to compute, recompute the rest: as the default policy does.
 
-    Once with the idle values of the backward pass kept, once with them swapped.
+    Done twice: idle values of the backward pass are kept, or swapped.
     """
     decided = Default().decide(graph).actions
     for swapped in ((), candidates.backward):
@@ -58,7 +58,7 @@ def swaps_of_products(graph: Graph, candidates: Candidates) -> Iterator[list[Act
 
 
 def _alive_at_cuts(graph: Graph, candidates: Candidates, reach: int) -> tuple[int, ...]:
-    """Candidates alive where no point within `reach` of them has fewer bytes alive."""
+    """Return candidates alive at cuts: no fewer bytes are alive within `reach`."""
     made, last = _forward_lives(graph, candidates)
     order = sorted(made, key=lambda v: made[v])
     levels = [
@@ -78,7 +78,7 @@ def _alive_at_cuts(graph: Graph, candidates: Candidates, reach: int) -> tuple[in
 def _forward_lives(
     graph: Graph, candidates: Candidates
 ) -> tuple[dict[int, int], dict[int, int]]:
-    """Where the forward pass makes each candidate, and where it reads it last."""
+    """Return where the forward pass makes each candidate and where it last reads it."""
     decided = set(candidates.forward)
     executed = graph.ancestors(graph.outputs)
     made: dict[int, int] = {}
@@ -101,7 +101,7 @@ def _forward_lives(
 def neighbours(
     graph: Graph, candidates: Candidates, draft: Draft, *, fits: bool
 ) -> Iterator[list[Action]]:
-    """Actions a step away from a draft that fits or not, most promising first."""
+    """Return actions one change away from a draft, the most promising first."""
     changes = (
         _to_save_time(candidates, draft)
         if fits
@@ -124,7 +124,7 @@ Change = dict[int, Action]
 
 
 def _single_changes(graph: Graph, candidates: Candidates, draft: Draft) -> list[Change]:
-    """Every other action of every candidate, the largest candidates first."""
+    """Return every other action of every candidate, the largest candidates first."""
     decided = (*candidates.forward, *candidates.backward)
     return [
         {v: action}
@@ -138,7 +138,7 @@ def _single_changes(graph: Graph, candidates: Candidates, draft: Draft) -> list[
 def _to_save_memory(
     graph: Graph, candidates: Candidates, draft: Draft
 ) -> Iterable[Change]:
-    """Changes to what is alive at the peak; long recomputations are cut in pieces."""
+    """Return changes of what is alive at the peak, and cuts of long recomputations."""
     timeline = draft.timeline
     at = int(timeline.device_bytes_at.argmax())
     alive = {timeline.steps.values[b] for b in timeline.alive(at)}
@@ -161,7 +161,7 @@ def _to_save_memory(
 
 
 def _to_save_time(candidates: Candidates, draft: Draft) -> Iterable[Change]:
-    """Changes to what costs time, dearest first."""
+    """Return changes of what costs time, the most costly first."""
     timeline = draft.timeline
     cost: dict[int, float] = {}
     for step, seconds, stall in zip(
@@ -190,7 +190,7 @@ def _to_save_time(candidates: Candidates, draft: Draft) -> Iterable[Change]:
 def _groups(
     candidates: Candidates, draft: Draft, dearest: list[int]
 ) -> Iterable[Change]:
-    """One change to many values at once, half as many each time."""
+    """Return one change for many values at once, for half as many each time."""
     for now, then in (
         (Action.OFFLOAD, Action.RECOMPUTE),
         (Action.OFFLOAD, Action.KEEP),

@@ -1,13 +1,14 @@
 """Search and compiler in a loop: plan, compile, compare, correct, plan again.
 
-The simulation knows neither what a compiler adds (layout copies, gaps between buffers)
-nor where its scheduler moves a copy. So the plan is compiled, and what the compiled
-program needs beyond the simulation is taken off the limit of the next search. A copy
-that the compiler started too late to hide is asked for earlier; if that does not help,
-its value stays on the device. Where nothing fits, the last program that may be compiled
-is the smallest.
+The simulation does not know what a compiler adds (copies of layout, gaps between
+buffers), nor where its scheduler moves a copy. So each plan is compiled. What the
+compiled program needs beyond the simulation is subtracted from the limit of the next
+search. A copy that the compiler starts too late to hide is requested earlier. If that
+does not help, its value stays on the device. If nothing fits, the last compilation is
+that of the smallest plan.
 
-`Attempt.after` is the whole of it: from what one attempt came to, the next one.
+`Attempt.after` holds all of these rules: it makes the next attempt from the result of
+the last one.
 """
 
 import dataclasses
@@ -24,12 +25,12 @@ from jaxswap._search.search import Found
 from jaxswap._simulate.draft import Draft
 
 ENOUGH = 0.03
-"""A prediction that was off by less than this share needs no correction."""
+"""A prediction needs no correction if it was off by less than this share."""
 EXPOSED = 0.05
 """Share of the swapped bytes that may be exposed."""
 MARGIN = 1 / 256
-"""Share of the budget that a corrected plan leaves free, if so much was missing; four
-times as much after each failure."""
+"""If a program exceeded its budget, the next plan leaves this share of it free. After
+each further failure the share is four times as large."""
 
 Compile = Callable[[Draft], Measured]
 Progress = Callable[[str], None]
@@ -37,13 +38,13 @@ Progress = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is asked of the loop.
+    """What the loop is to find.
 
     Attributes:
-        limits: What the compiled program may use.
-        most_compiles: Programs to compile at most.
+        limits: How much memory the compiled program may use.
+        most_compiles: The largest number of programs to compile.
         search_seconds: Time for each search.
-        correction_bytes: What programs are known to need beyond the simulation.
+        correction_bytes: What programs are already known to need beyond the simulation.
     """
 
     limits: Limits
@@ -54,15 +55,16 @@ class Task:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Refined:
-    """What the loop came to.
+    """The result of the loop.
 
     Attributes:
-        draft: The fastest draft whose program fits, else the one with the smallest.
-        bound_seconds: No draft is faster, as far as the model can tell.
+        draft: The fastest draft whose program fits. If none fits, the draft with the
+            smallest program.
+        bound_seconds: No draft is faster, by the planner's model.
         correction_bytes: What the program needs beyond the simulation.
-        lasting_bytes: The same without the gaps between its arrays.
-        compiled: What was read from the draft's program; `None` without a compiler.
-        fits: Whether it fits.
+        lasting_bytes: The same without the gaps between buffers.
+        compiled: What was read from the draft's program. `None` without a compiler.
+        fits: Whether the program fits.
     """
 
     draft: Draft
@@ -75,11 +77,11 @@ class Refined:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tried:
-    """A draft, and the program that it was compiled to.
+    """A draft and the program that was compiled from it.
 
     Attributes:
-        found: What the search found.
-        compiled: What was read from the program, beside what was predicted.
+        found: The result of the search.
+        compiled: What was read from the program, and what was predicted.
         fits: Whether the program stays within the limits.
     """
 
@@ -89,7 +91,7 @@ class Tried:
 
     @property
     def is_hidden(self) -> bool:
-        """Whether copies are hidden, or the draft is meant to wait for some of them."""
+        """Whether copies are hidden, or the draft waits for some of them on purpose."""
         timeline = self.found.draft.timeline
         is_waiting = timeline.stall_seconds > EXPOSED * timeline.seconds
         exposed_bytes = self.compiled.exposed_bytes
@@ -97,13 +99,13 @@ class Tried:
 
     @property
     def is_as_predicted(self) -> bool:
-        """Whether the program needs about what was predicted for it."""
+        """Whether the program needs about as much as was predicted."""
         predicted = self.compiled.predicted_device_bytes
         return abs(self.compiled.device_bytes - predicted) <= ENOUGH * predicted
 
     @property
     def refined(self) -> Refined:
-        """What the draft's program needs beyond the simulation."""
+        """The draft, with what its program needs beyond the simulation."""
         draft, compiled = self.found.draft, self.compiled
         needed = compiled.device_bytes - draft.timeline.device_bytes
         lasting = needed - compiled.fragmented_bytes
@@ -113,16 +115,16 @@ class Tried:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Attempt:
-    """What is searched for before the next program is compiled.
+    """What to search for before the next program is compiled.
 
     Attributes:
-        limits: What the simulation may use.
+        limits: How much memory the simulation may use.
         lessons: What is known of each program.
-        number: Of the program that is compiled next, from one on.
-        failures: Programs that did not fit so far.
+        number: Number of the next program to compile, from one on.
+        failures: How many programs did not fit so far.
         needed_bytes: What the last program needed beyond its simulation.
-        again: A draft to lay out once more instead of a search.
-        is_anew: Whether the search begins anew, for the least that can be had.
+        again: A draft to lay out once more, instead of a search.
+        is_anew: Whether the search starts from nothing, for the least memory.
     """
 
     limits: Limits
@@ -140,12 +142,12 @@ class Attempt:
         return cls(limits=_less(task.limits, known), lessons={}, needed_bytes=known)
 
     def after(self, tried: Tried, best: Refined, task: Task) -> "Attempt | None":
-        """Return the next attempt; `None` if there is nothing left to try.
+        """Return the next attempt, or `None` if nothing is left to try.
 
         Args:
-            tried: What this attempt came to.
-            best: The best so far.
-            task: What is asked for.
+            tried: The result of this attempt.
+            best: The best result so far.
+            task: What the loop is to find.
         """
         if tried.fits and tried.is_hidden and tried.is_as_predicted:
             return None
@@ -165,7 +167,7 @@ class Attempt:
         )
         is_last = following.number == task.most_compiles and not best.fits
         if is_hopeless or (is_last and is_for_speed):
-            # A policy's draft may be the smallest when simulated alone.
+            # When simulated, a policy's draft may be the smallest.
             return following._for_the_least(task, tried)
         if is_last:
             limits = Limits.smallest(task.limits.host_bytes, is_own=False)
@@ -178,7 +180,7 @@ class Attempt:
         return following._taught(tried)
 
     def _for_the_least(self, task: Task, tried: Tried) -> "Attempt":
-        """The same, for the least memory that can be had, nothing kept from before."""
+        """Return this attempt for the least memory, with nothing left from before."""
         taught = self._taught(tried).lessons
         lessons = {
             program: dataclasses.replace(known, grounded=frozenset())
@@ -188,7 +190,7 @@ class Attempt:
         return dataclasses.replace(self, limits=limits, lessons=lessons, is_anew=True)
 
     def _taught(self, tried: Tried) -> "Attempt":
-        """The same, with what a program taught."""
+        """Return this attempt with the lessons of a program."""
         found = tried.found
         known = self.lessons.get(found.program, NO_LESSONS)
         again = None
@@ -202,10 +204,10 @@ class Attempt:
         return dataclasses.replace(self, lessons=lessons, again=again)
 
     def _spent(self, made: Refined, task: Task) -> int:
-        """Bytes to stay below the limit after a program did not fit.
+        """Return how far to stay below the limit after a program did not fit.
 
-        XLA may leave gaps between arrays. They vary from plan to plan, so they are
-        taken off the limit only after a second failure.
+        XLA may leave gaps between buffers. They vary from plan to plan, so they are
+        subtracted from the limit only after a second failure.
         """
         assert made.compiled is not None
         limit_bytes = task.limits.device_bytes
@@ -224,9 +226,9 @@ def refine(
 
     Args:
         search: Finds drafts.
-        compile_: Compiles a draft; `None`: the simulation is believed.
-        task: What is asked for.
-        progress: Told what is going on, a line at a time.
+        compile_: Compiles a draft. `None`: the simulation is trusted.
+        task: What the loop is to find.
+        progress: Is told what happens, one line at a time.
     """
     best: Refined | None = None
     last: Draft | None = None
@@ -268,13 +270,13 @@ def _find(search: Programs, attempt: Attempt, task: Task, progress: Progress) ->
 
 
 def _believed(found: Found, task: Task) -> Refined:
-    """What the loop comes to without a compiler."""
+    """Return the result of the loop without a compiler."""
     known = task.correction_bytes
     return Refined(found.draft, found.bound_seconds, known, known, None, found.fits)
 
 
 def _less(limits: Limits, nbytes: int) -> Limits:
-    """Take bytes off a limit of device memory."""
+    """Subtract bytes from a limit of device memory."""
     if limits.aim is not Aim.FASTEST:
         return limits
     return dataclasses.replace(limits, device_bytes=limits.device_bytes - nbytes)
@@ -287,10 +289,10 @@ def is_within(measured: Measured, limits: Limits) -> bool:
 
 
 def likeness(one: Draft, other: Draft) -> float:
-    """Share of the large values, by bytes, with which two drafts do the same.
+    """Return the share of the large values, by bytes, with equal actions in two drafts.
 
-    What a compiled program needs beyond the simulation is expected of another program
-    to this extent.
+    One program needs some bytes beyond its simulation. Another one is expected to need
+    this share of them.
     """
     if one.graph is not other.graph:
         return 0.0
@@ -301,7 +303,7 @@ def likeness(one: Draft, other: Draft) -> float:
 
 
 def compiled_of(measured: Measured, predicted_bytes: int, count: int) -> Compiled:
-    """Note what a compiled program needs beside what was predicted for it."""
+    """Add to a compiled program what was predicted for it."""
     return Compiled(
         **dataclasses.asdict(measured),
         predicted_device_bytes=predicted_bytes,
@@ -310,7 +312,7 @@ def compiled_of(measured: Measured, predicted_bytes: int, count: int) -> Compile
 
 
 def exposed_values(graph: Graph, measured: Measured) -> frozenset[int]:
-    """Values whose copies back to the device overlap nothing."""
+    """Return the values whose copies back to the device overlap nothing."""
     labels = set(measured.exposed_returns)
     return frozenset(v.index for v in graph.values if v.scope_label in labels)
 
@@ -322,7 +324,7 @@ def _is_as_small(one: Draft | None, other: Draft) -> bool:
 
 
 def _better(old: Refined, new: Refined) -> Refined:
-    """The one that fits, then the one that hides its copies, then the faster one."""
+    """Return the one that fits, else the one that hides copies, else the faster one."""
 
     def rank(refined: Refined) -> tuple[Any, ...]:
         compiled = refined.compiled

@@ -1,10 +1,9 @@
 """Candidates and a limit of memory -> the best draft that was found, and a bound.
 
-The model proposes, the simulator disposes. A solution of the linear model is laid out
-and simulated; where the simulation needs more memory than the model said, the model is
-told so and solved again. What was laid out is then improved one action at a time, most
-promising first, until nothing helps or time is up: from the draft that is fastest when
-each byte over the limit costs about what its copy takes, then at higher prices.
+The linear model proposes, and the simulator decides. Each solution of the model is laid
+out and simulated. If the simulation needs more memory than the model said, the model is
+corrected and solved again. Then the drafts are improved by a few actions at a time, the
+most promising changes first, until nothing helps or the time is over (see `descent`).
 """
 
 import dataclasses
@@ -32,46 +31,48 @@ from jaxswap._simulate.draft import Arranger, Draft
 ROUNDS = 3
 """How often the model is corrected and solved again."""
 VARIANTS = ((0.0, None), (1.0, None), (0.5, 4), (1.0, 4), (0.0, 2))
-"""Forms of the model: the room that it leaves for buffers in flight, in sizes of the
-largest item (its fluids need none: they land byte by byte where they are used), and
-how many recomputations may depend on one another."""
+"""Forms of the model. The first number is the room left for buffers that are being
+copied, in sizes of the largest item. The model itself needs none: in it, bytes land one
+by one as they are used. The second is how many recomputations may depend on one another
+in a row."""
 GOOD = 1.15
-"""A draft that takes so many times as long as keeping all is good enough to start."""
+"""A draft is a good start if it is at most this many times as slow as keeping all."""
 MODEL_SECONDS = 1.0
 """Time for one solution of the model."""
 SEARCH_SECONDS = 6.0
 """Processor time for the search below one limit."""
 SHARES = (0.5, 0.2, 0.3)
-"""Of the time: to search, to search for drafts that swap nothing, to improve both.
-Among both kinds at once the model finds the latter late, which slow links make best."""
+"""Shares of the time: for a search, for a search without swaps, for improvements of
+both. Plans without swaps are the best on slow links, but a mixed search finds them
+late."""
 LOOSER = (1.0, 1.1, 1.2)
-"""Drafts that swap nothing are searched for below so many times the limit: what is
-over it can be swapped."""
+"""The search without swaps is made for this many times the limit. What is over the
+limit can then be swapped."""
 DEAR = 1.1
-"""A plan that takes so many times as long as keeping all is worth a longer search."""
+"""A plan is worth a longer search if it is this many times as slow as keeping all."""
 PERSISTENCE = 3
-"""How often as much time is added, for as long as it helps."""
+"""How often the time of a search is extended, while it helps."""
 HELPS = 0.99
-"""A search that made a plan so many times as long, or shorter, has helped."""
+"""A search has helped if its plan takes at most this many times as long as before."""
 BAD = 1.5
-"""A plan that takes so many times as long as keeping all is searched for to the end."""
+"""A search goes on to its end while its plan is this many times as slow as that."""
 NEAR = 0.05
-"""Limits that differ by so little are not worth two of them."""
+"""Of limits that differ by less than this share, only one gets a longer search."""
 
 
 Seed = Callable[[Graph], Decision]
-"""What a policy decides: drafts that the search has to beat."""
+"""The decision of a policy. The search has to find a better draft than that."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Found:
-    """What a search came to.
+    """The result of a search.
 
     Attributes:
-        draft: The best draft: the fastest that fits, else the smallest.
-        bound_seconds: No draft is faster, as far as the model can tell.
+        draft: The fastest draft that fits. If none fits, the smallest.
+        bound_seconds: No draft is faster, by the planner's model.
         fits: Whether the draft fits.
-        program: Which of several programs it is of; see `Programs`.
+        program: The number of the program that it belongs to. See `Programs`.
     """
 
     draft: Draft
@@ -81,11 +82,11 @@ class Found:
 
 
 class Search:
-    """Finds drafts of one program; goes on from those it laid out for other limits.
+    """Finds drafts of one program, and remembers them for searches with other limits.
 
     Attributes:
         kept: The draft in which every candidate stays on the device.
-        front: Of all drafts so far those of which none is better in every respect.
+        front: The drafts so far of which none is better in all respects.
         clock: Tells how long a search has taken.
     """
 
@@ -118,11 +119,11 @@ class Search:
         lessons: Lessons = NO_LESSONS,
         seconds: float = SEARCH_SECONDS,
     ) -> Found:
-        """Search for the fastest draft that fits, else for the smallest.
+        """Search for the fastest draft that fits. If none fits, find the smallest.
 
         Args:
-            limits: What the draft may use.
-            lessons: What it has to keep to.
+            limits: How much memory the draft may use.
+            lessons: What the draft has to respect.
             seconds: Time to search.
         """
         search = functools.partial(self._search, lessons=lessons)
@@ -152,7 +153,7 @@ class Search:
     def lay_out_again(
         self, actions: Sequence[Action], limits: Limits, lessons: Lessons
     ) -> Found:
-        """Lay some actions out once more, with what became eager since."""
+        """Lay actions out once more, with the values that became eager since then."""
         best = Best(limits)
         best.offer(
             self.arranger.arrange(actions, limits.device_bytes, eager=lessons.eager)
@@ -160,19 +161,19 @@ class Search:
         return _found(best, self.kept.timeline.seconds)
 
     def forget(self) -> None:
-        """Begin anew: drafts near to policies' are no way to the least memory.
+        """Start from nothing: drafts like a policy's do not lead to the least memory.
 
-        XLA does not keep to policies' waits.
+        XLA does not keep to the waits of policies.
         """
         self.front = Front()
 
     def _best(self, limits: Limits, lessons: Lessons) -> Best:
-        """The best of all that was laid out so far."""
+        """Return the best of all drafts so far."""
         stale = lessons.grounded | (lessons.eager - self._laid_out_eager)
         self._laid_out_eager = lessons.eager
         self.front.drop(functools.partial(swaps_any, values=stale))
         best = Best(limits, lessons.refused, self.front)
-        # XLA does not keep to policies' waits: they do not show the least memory.
+        # XLA does not keep to the waits of policies, so their memory is not reliable.
         left_out = self.seeded if limits.aim is Aim.SMALLEST_OWN else ()
         for draft in (self.kept, self.arranger.all_kept, *self.front):
             if draft not in left_out and not swaps_any(draft, lessons.grounded):
@@ -180,7 +181,7 @@ class Search:
         return best
 
     def _is_worth_more(self, best: Best) -> bool:
-        """Whether a draft is dear, and none was searched for longer near this limit."""
+        """Whether the draft is slow, and no limit near this one had a longer search."""
         limit_bytes = best.limits.device_bytes
         is_near = abs(limit_bytes - self._persisted_bytes) <= NEAR * limit_bytes
         is_dear = best.draft.timeline.seconds > DEAR * self.kept.timeline.seconds
@@ -190,11 +191,11 @@ class Search:
         return True
 
     def _is_ample(self, best: Best) -> bool:
-        """Whether the limits allow to keep all."""
+        """Whether the limits allow everything to be kept."""
         return best.is_within(self.kept) or best.is_within(self.arranger.all_kept)
 
     def _search(self, limits: Limits, *, lessons: Lessons, seconds: float) -> Found:
-        """Search for a part of the time."""
+        """Search once, for a part of the time."""
         start = Instant.now()
         deadline = Deadline.after(seconds, self.clock)
         best = self._best(limits, lessons)
@@ -219,13 +220,13 @@ class Search:
         return _found(best, bound)
 
     def _descend(self, best: Best, lessons: Lessons, seconds: float) -> None:
-        """Go on from the best drafts, a few actions at a time."""
+        """Improve the best drafts by changing a few actions at a time."""
         lay_out = functools.partial(self._lay_out, best=best, lessons=lessons)
         deadline = Deadline.after(seconds, self.clock)
         descend(best, self.arranger, self.candidates, lay_out, deadline)
 
     def _follow_seeds(self, deadline: Deadline | None = None) -> None:
-        """Lay out what policies decide, as far as that was not done."""
+        """Lay out the decisions of policies, if that was not done before."""
         for seed in self.seeds[len(self.seeded) :]:
             if deadline is not None and deadline.is_over:
                 break
@@ -234,7 +235,7 @@ class Search:
     def _start(
         self, best: Best, lessons: Lessons, lay_out: LayOut, deadline: Deadline
     ) -> None:
-        """Try the starting points; those that swap, until something good fits."""
+        """Try the starting points. Those that swap are tried until a good one fits."""
         for index, actions in enumerate(self._starts):
             if deadline.is_over:
                 break
@@ -250,10 +251,10 @@ class Search:
                 best.offer(draft)
 
     def _relax(self, best: Best, lay_out: LayOut, deadline: Deadline) -> None:
-        """Keep as many of the last values as fit; do with the others what is done.
+        """Keep as many of the last values as fit. The others keep their actions.
 
-        The last are read again first, when memory is fullest, so that of a deep
-        program's like layers the first are those to recompute.
+        The backward pass reads the last values first, when memory is fullest. So in a
+        deep program of equal layers, the first layers are the ones to recompute.
         """
         if not best.fits:
             return
@@ -281,9 +282,9 @@ class Search:
         deadline: Deadline,
         slowdown: float,
     ) -> float:
-        """Let the model propose; return its bound on the seconds to be added.
+        """Let the model propose drafts. Return its bound on the seconds to be added.
 
-        HiGHS knows wall time alone: beside other load it is given more.
+        HiGHS can only limit wall time. If the machine has other load, it gets more.
         """
         if not self.values:
             return 0.0
@@ -341,7 +342,7 @@ class Search:
     def _lay_out(
         self, actions: Sequence[Action], *, best: Best, lessons: Lessons
     ) -> list[Draft]:
-        """Simulate some actions, short gaps taken willingly or not."""
+        """Simulate some actions, with more and with fewer short gaps taken."""
         if lessons.grounded:
             actions = [
                 Action.KEEP if a is Action.OFFLOAD and v in lessons.grounded else a

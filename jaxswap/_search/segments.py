@@ -1,8 +1,8 @@
 """Draft and candidates -> `Model`: the program cut into segments, with its items.
 
-Segments are cut at heavy entries of the draft in which everything is kept, and are
-joined where there would be too many. Another draft of the same program has the same
-segments: its recomputations belong to the segment of what they are made for.
+Segments are cut at heavy entries of the draft in which everything is kept. If there are
+too many, neighbours are joined. Another draft of the same program has the same
+segments: a recomputation belongs to the segment of the entry that needs it.
 """
 
 import dataclasses
@@ -18,23 +18,23 @@ from jaxswap._simulate.draft import Arranger, Draft, device_bytes_at, seconds_at
 from jaxswap._simulate.kernels import Kernel
 
 MOST_SEGMENTS = 160
-"""More make the model slow and hardly better."""
+"""With more segments the model is slower, and hardly better."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Segments:
-    """Which segment each equation belongs to.
+    """The segment of each equation.
 
     Attributes:
-        of_equation: Segment of each equation where it is first run.
-        count: How many there are.
+        of_equation: The segment in which each equation is run first.
+        count: How many segments there are.
     """
 
     of_equation: dict[int, int]
     count: int
 
     def of_entries(self, entries: tuple[Entry, ...]) -> np.ndarray:
-        """Segment of each entry; recomputations count to what follows them."""
+        """Return the segment of each entry. Recomputations belong to what follows."""
         found = np.zeros(len(entries), np.int64)
         current = self.count - 1
         for at in range(len(entries) - 1, -1, -1):
@@ -45,7 +45,7 @@ class Segments:
         return found
 
     def peaks(self, draft: Draft) -> np.ndarray:
-        """The most device memory of a draft in each segment."""
+        """Return the most device memory of a draft in each segment."""
         found = np.zeros(self.count, np.int64)
         at = self.of_entries(draft.entries)
         np.maximum.at(found, at, device_bytes_at(draft.entries, draft.timeline))
@@ -89,11 +89,11 @@ def build_model(
 
 
 Presence = tuple[int, list[tuple[int, int]], bool]
-"""Segment of making, gaps, and whether the backward pass reads the value."""
+"""Segment in which a value is made, its gaps, whether the backward pass reads it."""
 
 
 class _Items:
-    """Describes candidates by segments."""
+    """Describes candidates in terms of segments."""
 
     def __init__(
         self, arranger: Arranger, candidates: Candidates, kept: Draft, at: np.ndarray
@@ -145,7 +145,7 @@ class _Items:
         )
 
     def _main(self, v: int, gaps: list[tuple[int, int]]) -> tuple[int, int]:
-        """The gap from forward to backward pass, which recomputing can bridge."""
+        """Return the gap from forward to backward pass. Recomputing can bridge it."""
         if v in self.candidates.backward:
             return max(gaps, key=lambda gap: gap[1] - gap[0])
         last = max(s for s in self.reads[v] if s <= self.forward_end)
@@ -159,7 +159,7 @@ class _Items:
     def _kernels(
         self, kept: Draft
     ) -> tuple[dict[int, tuple[int, ...]], dict[int, float], dict[int, list[int]]]:
-        """Roots and seconds of each buffer's kernel, and the segments that read it."""
+        """Return each buffer's roots, seconds and the segments that read it."""
         steps = kept.timeline.steps
         parts = np.cumsum([len(entry.parts) for entry in kept.entries])
         entry = np.searchsorted(parts, np.array(steps.runs), "right")
@@ -180,19 +180,19 @@ class _Items:
         return roots, seconds, reads
 
     def _gaps(self, v: int) -> list[tuple[int, int]]:
-        """Pairs of uses with a segment between them."""
+        """Return the pairs of uses with a segment between them."""
         points = sorted(set(self.reads.get(v, ())))
         return [(a, b) for a, b in itertools.pairwise(points) if b - a >= 2]
 
     def _span(self, v: int) -> Presence | None:
-        """Making and gaps of a value that the backward pass reads."""
+        """Return where a value is made, and its gaps, if the backward pass reads it."""
         points, gaps = self.reads.get(v, ()), self._gaps(v)
         if not gaps or max(points) <= self.forward_end:
             return None
         return min(points), gaps, True
 
     def _unneeded(self, spans: dict[int, Presence]) -> dict[int, Presence]:
-        """Candidates that only recomputations read: their gap ends with the first."""
+        """Return candidates that only recomputations read. The first ends their gap."""
         found: dict[int, Presence] = {}
         dependents: dict[int, list[int]] = {}
         for v in self.candidates.forward:

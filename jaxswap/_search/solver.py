@@ -1,10 +1,10 @@
-"""SciPy's solver of mixed-integer linear models, without its words.
+"""SciPy's solver of mixed-integer linear models, without its output.
 
-HiGHS has lines in it that it prints to C's `stdout` whatever its options say, such as
+HiGHS prints some lines to C's `stdout` whatever its options say, such as
 `HighsMipSolverData::transformNewIntegerFeasibleSolution tmpSolver.run();`. They would
-end up in what the caller writes. While it runs, C's `stdout` is the null device: a
-variable of the C library, which Python's `sys.stdout` and the file descriptor 1 have no
-part in. So what other threads write with Python arrives, and notebooks are not touched.
+appear in the caller's output. So C's variable `stdout` points to the null device while
+HiGHS runs. Python's `sys.stdout` and the file descriptor 1 do not use this variable. So
+notebooks, and other threads that write with Python, are not affected.
 """
 
 import ctypes
@@ -32,15 +32,15 @@ def solve_rows(
     Args:
         objective: Cost of each variable.
         matrix: One row for each limit.
-        limits: What the rows may come to.
+        limits: The largest value of each row.
         upper: Largest value of each variable.
         integrality: 1 for each variable that has to be an integer.
-        options: Of `scipy.optimize.milp`.
+        options: The options of `scipy.optimize.milp`.
 
     Returns:
         The result of `scipy.optimize.milp`.
     """
-    # Imported here, for SciPy's optimizers take as long to load as all of jaxswap.
+    # Imported here, because SciPy's optimizers take as long to load as all of jaxswap.
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     most: Any = limits
@@ -56,7 +56,7 @@ def solve_rows(
 
 
 class _Silence:
-    """Points C's `stdout` to the null device while any thread is within."""
+    """Points C's `stdout` to the null device while any thread is inside."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -83,10 +83,10 @@ _silence = _Silence()
 
 @functools.cache
 def _streams() -> tuple[ctypes.c_void_p | None, int | None]:
-    """C's variable `stdout`, and a stream that goes nowhere.
+    """Return C's variable `stdout`, and a stream that discards its input.
 
-    None where the variable cannot be set: other C libraries than those of Linux (glibc)
-    and macOS do not say that it can.
+    Both are None if the variable cannot be set. Only the C libraries of Linux (glibc)
+    and macOS document that it can.
     """
     is_macos = sys.platform == "darwin"
     if not is_macos and platform.libc_ver()[0] != "glibc":

@@ -1,4 +1,4 @@
-"""A policy in place of the planner's choice: its own decision, tuned to a budget."""
+"""Drafts of a policy that the user chose: its decision, tuned to a budget."""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -20,10 +20,10 @@ from jaxswap._search.search import Found, Search
 
 @runtime_checkable
 class Tunable(Protocol):
-    """A policy whose dials are set by trying what fits."""
+    """A policy that sets its options by trying what fits."""
 
     def tune(self, graph: Graph, fits: Callable[[Decision], bool]) -> Decision:
-        """Return the decision for the dials that the policy settles on."""
+        """Return the decision for the options that the policy chooses."""
         ...
 
 
@@ -34,7 +34,7 @@ def tune(
     compile_: Compile | None,
     progress: Progress,
 ) -> Refined:
-    """Plan by a policy. One that can be tuned is given the simulator to try on."""
+    """Plan by a policy. A tunable policy gets the simulator to try its options."""
     graph, arranger = search.arranger.graph, search.arranger
 
     def fits(decision: Decision) -> bool:
