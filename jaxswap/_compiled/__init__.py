@@ -1,1 +1,1 @@
-"""The text of a compiled program -> what it does with memory."""
+"""The text of a compiled program -> its memory, its copies, what devices exchange."""

@@ -1,9 +1,9 @@
 """XLA's own account of its memory -> the buffers alive when temporaries peak.
 
-XLA assigns every value a slot, an offset within an allocation, and a live range in the
+XLA gives every value a slot (an offset in an allocation) and a live range in the
 schedule. With `xla_dump_to` it writes both as text. The peak is the moment at which the
-occupied slots of device temporaries add up to most. Values that share a slot, such as
-an accumulator updated in place, count once. No JAX here.
+occupied slots of device temporaries have the largest sum. Values that share a slot,
+such as an accumulator updated in place, count once. No JAX here.
 
 The text forms are those of `BufferAssignment::ToString` and `HloLiveRange::ToString` in
 openxla/xla, `xla/service/buffer_assignment.cc` and `xla/hlo/utils/hlo_live_range.cc`.
@@ -27,10 +27,10 @@ class Buffer:
     """A temporary that is alive at the peak of device memory.
 
     Attributes:
-        label: What it holds: the label of a swapped value, else JAX's name of the
+        label: What the buffer holds: the label of a swapped value, or JAX's name of the
             operation that made it.
         nbytes: Its size.
-        opcode: The instruction that made it; the target of a custom call.
+        opcode: The instruction that made it, or the target of a custom call.
         source: `file:line` of the user's code, or "".
         name: Name of the instruction.
         array: Type and sizes, such as `f32[4096,1024]`.
@@ -70,11 +70,11 @@ def read_temporaries(folder: Path, module: Module) -> tuple[AssignedValue, ...]:
 
     Args:
         folder: Where `xla_dump_to` pointed.
-        module: The compiled program; others may have been compiled on the way.
+        module: The compiled program. XLA may have reported others in the same folder.
 
     Returns:
-        The values; none if XLA wrote no report, as when the program came out of a
-        persistent compilation cache.
+        The values. Empty if XLA wrote no report, for instance because the program came
+        out of a persistent compilation cache.
     """
     pattern = f"*.{glob.escape(module.name)}.*after_optimizations"
     assignments = sorted(folder.glob(f"{pattern}-buffer-assignment.txt"))
@@ -93,9 +93,10 @@ def parse_temporaries(
     Args:
         assignment: Text of the buffer assignment.
         live_range: Text of the live ranges.
-        known: Names of the instructions of the compiled program. What an asynchronous
-            operation makes has the name of an instruction inside it, which the program
-            text omits; such a value gets the name of the operation's start.
+        known: Names of the instructions of the compiled program. The report names the
+            result of an asynchronous operation after an instruction inside it, which
+            the program's text omits. Such a value gets the name of the operation's
+            start.
 
     Returns:
         The arrays that live in temporary device memory.
@@ -128,7 +129,7 @@ def find_peak(values: Iterable[AssignedValue]) -> tuple[AssignedValue, ...]:
         values: Temporaries with slots and live ranges.
 
     Returns:
-        One value for each occupied slot: the largest, and of those the one made last.
+        One value for each occupied slot: the largest one, and the last made of those.
     """
     events: dict[int, tuple[list[AssignedValue], list[AssignedValue]]]
     events = defaultdict(lambda: ([], []))
@@ -160,9 +161,9 @@ def describe_buffers(
     module: Module,
     labels: Mapping[str, str],
 ) -> tuple[Buffer, ...]:
-    """Say in the user's terms what values are.
+    """Describe values in the user's terms.
 
-    A value that a loop carries is described by what made it, in the same slot.
+    If a loop carries a value, the description is that of what made it in the same slot.
 
     Args:
         peak: The values to describe.

@@ -1,8 +1,8 @@
 """A compiled program -> what its devices send to one another.
 
-XLA's partitioner writes the collectives of a program that is split over a mesh, and
-XLA combines those that do not wait for one another. How many are left, and of how many
-bytes, tells whether something kept them apart. No JAX here.
+XLA's partitioner adds collective operations to a program that is split over a mesh. XLA
+combines those that need not wait for one another. Their number and bytes show whether
+something kept them apart. No JAX here.
 """
 
 import collections
@@ -18,7 +18,7 @@ KINDS = frozenset(
 )
 
 _LISTS_OPERANDS = frozenset({"collective-permute-start", "all-gather-start"})
-"""Their type lists what they are given before what they make."""
+"""The types of these list the operands before the results."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Collective:
     Attributes:
         kind: XLA's name: `"all-reduce"`, `"collective-permute"` (halos), ...
         nbytes: Bytes of its results on each device, in one execution.
-        repeats: How often it runs: the product of the trip counts of the loops around.
+        repeats: How often it runs: the product of the trip counts of its loops.
         name: Name of the instruction.
     """
 
@@ -56,7 +56,7 @@ def find_collectives(module: Module) -> tuple[Collective, ...]:
 
 
 def _sent(instruction: HloInstruction, module: Module) -> Iterator[tuple[str, int]]:
-    """Kind and bytes of the results of a collective; nothing for other instructions."""
+    """Return kind and bytes of a collective's results. Empty for other instructions."""
     kind = instruction.opcode.removesuffix("-start")
     if kind == "async":
         for name in instruction.called:
@@ -70,7 +70,7 @@ def _sent(instruction: HloInstruction, module: Module) -> Iterator[tuple[str, in
 
 
 def summarize(collectives: Sequence[Collective]) -> dict[str, tuple[int, int]]:
-    """How many of each kind, and how many bytes in one step."""
+    """Return how many there are of each kind, and how many bytes in one step."""
     counts = collections.Counter[str]()
     nbytes = collections.Counter[str]()
     for collective in collectives:

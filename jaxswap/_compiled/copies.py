@@ -1,10 +1,9 @@
 """A compiled program -> every copy between device and host, and the work it overlaps.
 
-A copy that XLA makes asynchronous is a pair of instructions, start and done. What the
-schedule puts between the two is the copy's window. A window that holds a heavy
-operation (matrix product, convolution, attention kernel) can hide the copy; one that
-holds none leaves it exposed. That is a statement about the schedule, not a measurement
-of time. No JAX here.
+An asynchronous copy is a pair of instructions, start and done. What the schedule runs
+between the two is the copy's window. If the window holds a heavy operation (matrix
+product, convolution, attention kernel), this can hide the copy. Otherwise the copy is
+exposed. This is a statement about the schedule, not a measurement of time. No JAX here.
 """
 
 import re
@@ -24,12 +23,12 @@ class Copy:
     Attributes:
         direction: `"to_host"` or `"to_device"`.
         nbytes: Bytes of one execution.
-        label: What is copied: the label that `jaxswap.offload` gave it, else the line
-            of the source that made the value, else JAX's name of the operation.
+        label: What is copied: the label that `jaxswap.offload` gave it, or the line of
+            the source that made the value, or JAX's name of the operation.
         heavy: Names of the heavy operations in its window, in execution order.
         in_loop: Whether it runs inside a loop.
         repeats: How often it runs: the product of the iterations of the loops around
-            it, counting those XLA does not know as one.
+            it. A loop whose number XLA does not know counts as one.
         computation: Name of the computation that holds it.
         name: Name of the instruction that starts it.
     """
@@ -64,17 +63,17 @@ def find_copies(
         labels: Labels of instructions by name, as `trace_labels` finds them.
 
     Returns:
-        The copies of each computation in its execution order, the entry's last, as in
-        the text.
+        The copies of each computation in its execution order. The entry computation is
+        the last, as in the text.
 
     Raises:
-        ValueError: If the module is not scheduled: what runs beside a copy is read off
+        ValueError: If the module is not scheduled. What runs beside a copy is read from
             the order of its instructions.
     """
     if not module.is_scheduled:
         raise ValueError(
-            f"`{module.name}` is not scheduled, so that nothing can be said of what "
-            "runs beside its copies: take the text of a compiled program."
+            f"`{module.name}` is not scheduled, so its text does not tell what runs "
+            "beside a copy: take the text of a compiled program."
         )
     runs = runs_of(module)
     heaviness = _Heaviness(module)
@@ -116,7 +115,7 @@ _TRANSPARENT = frozenset(
 
 
 class _Heaviness:
-    """Answer, and remember, whether an instruction is heavy."""
+    """Tells whether an instruction is heavy, and remembers the answer."""
 
     def __init__(self, module: Module):
         self._module = module
@@ -140,7 +139,7 @@ class _Heaviness:
 
 
 def runs_of(module: Module) -> dict[str, tuple[int, bool]]:
-    """Repeats, and whether in a loop, of each computation that has a schedule."""
+    """Return how often each scheduled computation runs, and whether in a loop."""
     runs: dict[str, tuple[int, bool]] = {}
     pending = [(module.entry.name, 1, False)]
     while pending:
@@ -158,7 +157,7 @@ def runs_of(module: Module) -> dict[str, tuple[int, bool]]:
 def _movement(
     instruction: HloInstruction, computation: Computation, module: Module
 ) -> tuple[Direction, int] | None:
-    """Direction and bytes, if the instruction copies between device and host."""
+    """Return direction and bytes if the instruction copies between device and host."""
     opcode = instruction.opcode
     if opcode == "copy-start":
         return _between(instruction.arrays[1], instruction.arrays[0])
@@ -188,7 +187,7 @@ def _plain_movement(
 
 
 def _called_movement(called: Computation) -> tuple[Direction, int] | None:
-    """Movement of a fusion: a slice or update with what XLA fused around it."""
+    """Return the movement of a fusion: a slice or update, with what XLA fused to it."""
     parameters = [one for one in called.instructions if one.opcode == "parameter"]
     reads_host = any(array.is_on_host for one in parameters for array in one.arrays)
     host_results = [array for array in called.root.arrays if array.is_on_host]
@@ -212,7 +211,7 @@ def _between(source: Array, destination: Array) -> tuple[Direction, int] | None:
 def _window(
     instructions: Sequence[HloInstruction], position: int
 ) -> Sequence[HloInstruction]:
-    """Instructions between a start and its done; none for a synchronous copy."""
+    """Return the instructions between start and done. None if it is synchronous."""
     start = instructions[position]
     if not start.opcode.endswith("-start"):
         return ()
@@ -244,14 +243,14 @@ def _label(
 
 
 def swap_label(op_name: str) -> str:
-    """Read LABEL out of a name that holds `swap_out(LABEL)` or `swap_in(LABEL)`.
+    """Read LABEL from a name that holds `swap_out(LABEL)` or `swap_in(LABEL)`.
 
     Args:
         op_name: JAX's path of an operation, such as
             `jit(f)/jvp(swap_out(h))/device_put`.
 
     Returns:
-        The label, which may itself hold balanced parentheses; "" if there is none.
+        The label, which may hold balanced parentheses. "" if there is none.
 
     Example:
         >>> swap_label("jit(f)/jvp(swap_out(block(3)))/device_put")
@@ -269,7 +268,7 @@ def swap_label(op_name: str) -> str:
 
 
 def _origin(copy: HloInstruction, computation: Computation) -> HloInstruction:
-    """The instruction that made the copied value, looking through copies."""
+    """Return the instruction that made the copied value, past other copies."""
     is_update = "update" in copy.name or copy.opcode == "dynamic-update-slice"
     operand = copy.operands[1 if is_update else 0] if copy.operands else ""
     value, origin, index = computation.producer(operand), copy, 0

@@ -1,10 +1,10 @@
 """The text of a compiled program -> plain data.
 
-In goes what `compiled.as_text()` returns; out comes a `Module` of computations whose
-instructions stand in execution order, since XLA prints a scheduled module in the order
-of its schedule. Only what the evidence needs is read: shapes as arrays with their
-memory space, operands, called computations, and where in the source an instruction
-comes from. No JAX here.
+The input is what `compiled.as_text()` returns. The result is a `Module` made of
+computations. Their instructions are in execution order, since XLA prints a scheduled
+module in this order. Only what evidence needs is read: shapes as arrays with their
+memory space, operands, called computations, and the source line of an instruction. No
+JAX here.
 
 The grammar is XLA's HLO text form, `xla/hlo/parser/hlo_parser.cc` in openxla/xla.
 """
@@ -25,7 +25,7 @@ class Array:
     Attributes:
         text: The type as printed, without its layout: `f32[4096,1024]`.
         nbytes: Size without padding.
-        memory_space: Number after `S` in the layout, 0 for device memory.
+        memory_space: The number after `S` in the layout. 0 for device memory.
     """
 
     text: str
@@ -44,16 +44,16 @@ class HloInstruction:
 
     Attributes:
         name: Unique name within the module.
-        opcode: What it does: `fusion`, `copy-start`, `custom-call`.
-        arrays: The arrays of its result, tuples flattened.
-        operands: Its operands: names, with `#k` where element k of a tuple is meant.
-        called: Names of the computations it calls.
-        custom_call_target: What a `custom-call` calls, else "".
+        opcode: Its kind, such as `fusion`, `copy-start`, `custom-call`.
+        arrays: The arrays of its result, with tuples flattened.
+        operands: Names of its operands, with `#k` for element k of a tuple.
+        called: Names of the computations that it calls.
+        custom_call_target: What a `custom-call` calls, or "".
         op_name: JAX's path of names, such as `jit(f)/dot_general`, or "".
         source: `file:line` of the user's code, or "".
-        tuple_index: Which element a `get-tuple-element` takes.
-        trip_count: Iterations of a `while` where XLA knows them, else 1.
-        is_root: Whether it is its computation's result.
+        tuple_index: The element that a `get-tuple-element` takes.
+        trip_count: Iterations of a `while` if XLA knows them, else 1.
+        is_root: Whether its result is the result of its computation.
     """
 
     name: str
@@ -76,7 +76,7 @@ class HloInstruction:
 
 @dataclass(frozen=True)
 class Computation:
-    """A named list of instructions, in execution order when it is scheduled."""
+    """A named list of instructions. In a scheduled module it is in execution order."""
 
     name: str
     instructions: tuple[HloInstruction, ...]
@@ -88,7 +88,7 @@ class Computation:
         return {instruction.name: instruction for instruction in self.instructions}
 
     def producer(self, operand: str) -> HloInstruction | None:
-        """Return the instruction that makes an operand, None if it is not here."""
+        """Return the instruction that makes an operand. None if it is elsewhere."""
         return self.by_name.get(operand.partition("#")[0])
 
     @property
@@ -129,7 +129,7 @@ def parse_module(text: str) -> Module:
         text: HLO text, as `jax.stages.Compiled.as_text` returns it.
 
     Returns:
-        The module; order is the order of the text.
+        The module, in the order of the text.
 
     Raises:
         ValueError: If the text is not an HLO module.
@@ -190,7 +190,7 @@ _BITS = {"pred": 8, "token": 0, "opaque": 0}
 
 
 def parse_arrays(text: str) -> tuple[Array, ...]:
-    """Read a shape; tuples are flattened, in order."""
+    """Read a shape. Tuples are flattened, in order."""
     return tuple(
         Array(
             text=f"{match['type']}[{match['sizes']}]",

@@ -1,7 +1,7 @@
 """Which copy of the compiled program is which swap of the traced one.
 
 `jaxswap.offload` traces each copy under the name `swap_out(LABEL)` or `swap_in(LABEL)`.
-XLA:GPU drops that name when it turns the placement annotation into a copy, so the label
+XLA:GPU drops that name when it turns the placement annotation into a copy. So the label
 is followed through the text of the few passes that replace the instruction:
 
     device_put (named)     before optimization
@@ -10,7 +10,8 @@ is followed through the text of the few passes that replace the instruction:
     -> copy-start                      same operand   host-memory-transfer-asyncifier
     -> copy-start, other name          same line      rename-instructions
 
-A label that is lost on the way costs the evidence a name, nothing else. No JAX here.
+If a label is lost, the evidence has no name for that copy. Nothing else changes. No JAX
+here.
 """
 
 import glob
@@ -25,7 +26,7 @@ DUMPED_PASSES = (
     "convert-memory-placement-to-internal-annotations|host-offloader"
     "|host-memory-transfer-asyncifier|rename-instructions"
 )
-"""Value of `xla_dump_hlo_pass_re` that makes XLA write what is read here."""
+"""Value of `xla_dump_hlo_pass_re`, so that XLA writes the texts that are read here."""
 
 _Move = tuple[str, str]
 _DIRECTION = {"MoveToHost": "to_host", "MoveToDevice": "to_device"}
@@ -83,11 +84,11 @@ def _moves(module: Module) -> Iterator[tuple[Computation, HloInstruction, str]]:
 def _match(
     moves: Mapping[_Move, str], annotated: Module, offloaded: Module
 ) -> dict[str, str]:
-    """Labels of moves by name, in the module in which they are about to be copies.
+    """Return labels of moves by name, in the module before they become copies.
 
-    JAX 0.10 traces the body of a loop as a function, and inlining it renames its
-    instructions. Those keep their order, so they are matched in order among the moves
-    of the same direction and type, unless some have vanished.
+    JAX 0.10 traces the body of a loop as a function. When XLA inlines it, instructions
+    get new names but keep their order. So moves of the same direction and type are
+    matched in order, unless some have vanished.
     """
     labels: dict[str, str] = {}
     renamed: defaultdict[_Move, list[str]] = defaultdict(list)
@@ -111,7 +112,7 @@ def _match(
 def _labels_of_copies(
     offloaded: Module, copied: Module, names: Mapping[str, str]
 ) -> dict[str, str]:
-    """Labels of copies and slices from the labels of the moves they came from."""
+    """Return labels of copies and slices, from the labels of their moves."""
     moves: dict[tuple[str, ...], str] = {}
     for computation, instruction, direction in _moves(offloaded):
         if (label := names.get(instruction.name)) is None:
@@ -136,7 +137,7 @@ def _labels_of_copies(
 def _slice_beside(
     computation: Computation, move: HloInstruction, direction: str
 ) -> HloInstruction | None:
-    """The update that stores a moved value, or the slice that a move reads."""
+    """Return the update that stores a moved value, or the slice that a move reads."""
     wanted = "dynamic-update-slice" if direction == "to_host" else "dynamic-slice"
     value: HloInstruction | None = move
     while value is not None:

@@ -1,1 +1,1 @@
-"""What a search decided: to look at, to save, to find again."""
+"""The result of a search as a `Plan`: to read, to edit, to save, to find again."""

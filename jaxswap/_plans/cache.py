@@ -1,8 +1,8 @@
-"""Plans that were found before, on disk.
+"""Plans that were found before, kept on disk.
 
-One small file for each program, budget, target and set of versions, in the folder that
-`user_folder("plans")` names. A file that cannot be read counts as absent, and a folder
-that cannot be written is done without.
+There is one small file for each combination of program, budget, target and versions. It
+is in the folder that `user_folder("plans")` names. A file that cannot be read counts as
+absent. If the folder cannot be written, plans are not remembered.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from jaxswap._schedule.decision import Policy
 from jaxswap._schedule.policy import ByValue
 
 Retrace = Callable[[Callable[[Graph], Sequence[Action]]], tuple[Graph, Graph | None]]
-"""Traces the program again with loops that run as decided. Returns its graph, and that
-with loops left to JAX if there are loops."""
+"""Traces the program again, with loops that run as decided. Returns its graph and, if
+it has loops, the graph with the loops left to JAX."""
 
 
 def folder() -> Path:
@@ -31,11 +31,11 @@ def folder() -> Path:
 
 
 def clear_plans() -> int:
-    """Forget all plans on disk; return how many there were.
+    """Forget all plans on disk. Return how many there were.
 
-    They lie in `$JAXSWAP_HOME/plans`, else `$XDG_CACHE_HOME/jaxswap/plans`, else
-    `~/.cache/jaxswap/plans`. `$JAXSWAP_CACHE_DIR` is an older variable for the folder
-    itself, which still goes first.
+    They are in `$JAXSWAP_HOME/plans`. Without this variable they are in
+    `$XDG_CACHE_HOME/jaxswap/plans`, or in `~/.cache/jaxswap/plans`. An older variable,
+    `$JAXSWAP_CACHE_DIR`, names the folder itself. It is read before the others.
 
     Example:
         >>> import jaxswap
@@ -49,9 +49,9 @@ def clear_plans() -> int:
 
 
 def can_name(policy: Policy | None) -> bool:
-    """Whether the text of a policy says all that its decisions depend on.
+    """Whether the text of a policy names all that its decisions depend on.
 
-    It does for jaxswap's own. Of others the code may have been edited since.
+    This is true for jaxswap's own policies. The code of others may have changed.
     """
     if policy is None:
         return True
@@ -60,7 +60,7 @@ def can_name(policy: Policy | None) -> bool:
 
 
 def key_of(**parts: Any) -> str:
-    """Name what a plan depends on, the versions included."""
+    """Return a name for what a plan depends on, versions included."""
     versions = {name: version(name) for name in ("jax", "jaxlib", "scipy")}
     versions["jaxswap"] = __version__
     text = json.dumps({**parts, "versions": versions}, sort_keys=True, default=str)
@@ -68,9 +68,9 @@ def key_of(**parts: Any) -> str:
 
 
 def find(key: str, retrace: Retrace) -> Plan | None:
-    """Return the plan of that name, if there is one that can be read.
+    """Return the plan of that name, or None if there is none that can be read.
 
-    What `retrace` raises is raised: it runs the user's function.
+    Errors of `retrace` are not caught: it runs the user's function.
     """
     try:
         text = (folder() / f"{key}.json").read_text(encoding="utf-8")

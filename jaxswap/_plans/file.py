@@ -25,17 +25,7 @@ FORMAT = 3
 def save_plan(plan: Plan, path: str | os.PathLike[str]) -> Path:
     """Write a plan to a JSON file, its program included.
 
-    An interruption leaves the old file.
-
-    Args:
-        plan: The plan.
-        path: Where to; the folder must exist.
-
-    Returns:
-        The path.
-
-    Raises:
-        FileNotFoundError: If the folder does not exist.
+    Arguments, result and errors are those of `Plan.save`.
     """
     return write_whole(Path(path), plan_to_json(plan))
 
@@ -47,11 +37,11 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
         path: The file.
 
     Returns:
-        The plan. `jaxswap.offload(fn, plan=...)` refuses it where it does not fit.
+        The plan. `jaxswap.offload(fn, plan=...)` refuses it if it does not fit `fn`.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no plan, or one of another version of jaxswap.
+        ValueError: If the file holds no plan, or a plan of another version of jaxswap.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap, tempfile
@@ -84,8 +74,8 @@ def plan_from_json(text: str) -> Plan:
     """Read what `plan_to_json` wrote.
 
     Raises:
-        ValueError: If it is no plan; some faults raise `KeyError`, `TypeError` or
-            `AttributeError`.
+        ValueError: If the text is no plan. Some mistakes raise `KeyError`, `TypeError`
+            or `AttributeError` instead.
     """
     fields = _read(text)
     for name in ("graph", "plain_graph"):
@@ -101,15 +91,15 @@ class Decisions:
     """A plan without its program.
 
     Attributes:
-        fields: The fields of the plan but for its graphs.
-        loops: What becomes of the values of each body of a loop, by its signature.
+        fields: The fields of the plan, without its graphs.
+        loops: The actions of each loop's body, by the signature of the body.
     """
 
     fields: Mapping[str, Any]
     loops: Mapping[str, tuple[Action, ...]]
 
     def decide_loop(self, body: Graph) -> Sequence[Action]:
-        """Return what becomes of a body's values; all are kept if none is known."""
+        """Return the actions of a body's values. Keep all if none are known."""
         actions = self.loops.get(signature_of(body).program, ())
         is_fit = len(actions) == len(body.values)
         return actions if is_fit else [Action.KEEP] * len(body.values)
@@ -118,7 +108,7 @@ class Decisions:
         """Return the plan of a program that was traced again.
 
         Raises:
-            ValueError: If it is another program.
+            ValueError: If it is a different program.
         """
         plan = Plan(**self.fields, graph=graph, plain_graph=plain_graph)
         _check(plan)
@@ -126,7 +116,7 @@ class Decisions:
 
 
 def decisions_to_json(plan: Plan) -> str:
-    """Return a plan as JSON without its program, which is much shorter."""
+    """Return a plan as JSON without its program. This is much shorter."""
     fields = _fields(plan)
     del fields["graph"], fields["plain_graph"]
     fields["loops"] = {
@@ -136,14 +126,14 @@ def decisions_to_json(plan: Plan) -> str:
 
 
 def decisions_from_json(text: str) -> Decisions:
-    """Read what `decisions_to_json` wrote; raise what `plan_from_json` does."""
+    """Read what `decisions_to_json` wrote. Raises the errors of `plan_from_json`."""
     fields = _read(text)
     loops = fields.pop("loops")
     return Decisions(fields, {key: _actions(loops[key]) for key in loops})
 
 
 def _fields(plan: Plan) -> dict[str, Any]:
-    """The fields of a plan as JSON holds them, but for the graphs."""
+    """Return the fields of a plan as JSON holds them, without the graphs."""
     fields: dict[str, Any] = {
         field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)
     }
@@ -156,7 +146,7 @@ def _fields(plan: Plan) -> dict[str, Any]:
 
 
 def _read(text: str) -> dict[str, Any]:
-    """The fields of a plan as it has them, but for graphs and loops."""
+    """Return the fields as a plan holds them, without graphs and loops."""
     fields = json.loads(text)
     if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
         raise ValueError(f"this is not a plan of format {FORMAT}.")
@@ -185,15 +175,17 @@ def _placement(fields: dict[str, Any]) -> Placement:
 
 
 def _check(plan: Plan) -> None:
-    """Refuse a plan that is not one of its program."""
+    """Refuse a plan that does not fit its own program."""
     values = range(len(plan.graph.values))
     if signature_of(plan.graph) != plan.signature:
         raise ValueError("the program is not the one that the plan was made for.")
     if len(plan.actions) != len(values):
-        raise ValueError(f"{len(plan.actions)} actions for {len(values)} values.")
+        raise ValueError(
+            f"the plan has {len(plan.actions)} actions for {len(values)} values."
+        )
     for swap in plan.swaps:
         if swap.value not in values:
-            raise ValueError(f"a swap of value {swap.value}, which does not exist.")
+            raise ValueError(f"the plan swaps value {swap.value}, which is not there.")
 
 
 def _swap(fields: dict[str, Any]) -> Swap:
@@ -205,7 +197,7 @@ _ENDS = ("arguments", "outputs", "cotangents", "gradients", "carried", "sliced")
 
 
 def _graph_to_json(graph: Graph) -> dict[str, Any]:
-    """Rows of plain fields, in the order of the dataclasses."""
+    """Return rows of plain fields, in the order of the dataclasses."""
     return {
         "values": [_row(value) for value in graph.values],
         "equations": [_row(eqn) for eqn in graph.equations],
@@ -266,7 +258,7 @@ def _graph_from_json(stored: dict[str, Any]) -> Graph:
 
 
 def _dtype(name: str) -> np.dtype:
-    """A dtype by name; bfloat16 and its kind come with `ml_dtypes`, which JAX needs."""
+    """Return a dtype by name. bfloat16 and similar come from `ml_dtypes`."""
     try:
         return np.dtype(name)
     except TypeError:

@@ -1,6 +1,6 @@
-"""`Plan`: what becomes of each value of a program, and what that costs.
+"""`Plan`: the action of each value of a program, and what these actions cost.
 
-A plan holds the traced program as plain data, so it can be shown, edited and simulated
+A plan holds the traced program as plain data. So it can be shown, edited and simulated
 again without JAX and without the GPU.
 """
 
@@ -28,11 +28,11 @@ class Row:
     """One decision of a plan.
 
     Attributes:
-        value: What it is about.
-        action: What becomes of it.
-        seconds: What that costs by itself: to recompute it, or both copies, hidden or
-            not.
-        stall_seconds: How long computation waits for its copies.
+        value: The value that is decided on.
+        action: Its action.
+        seconds: What the action costs by itself: the time to recompute the value, or
+            of both copies, hidden or not.
+        stall_seconds: How long computation waits for the value's copies.
         why: The reason in words.
     """
 
@@ -45,27 +45,27 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-    """What becomes of each value between the forward and the backward pass, and when.
+    """The action of each value between forward and backward pass, and all copies.
 
-    Made by `jaxswap.plan`, followed by `jaxswap.offload(fn, plan=...)`.
+    `jaxswap.plan` makes it. `jaxswap.offload(fn, plan=...)` follows it.
 
     Attributes:
         graph: The traced program, as plain data.
-        target: The GPU that it is planned for.
+        target: The GPU that the plan is made for.
         actions: One for each value of the graph, by index.
         swaps: When each swapped value leaves and returns.
-        signature: The arguments and the program that it fits.
-        budget_bytes: The device memory it was planned for; `None` for none.
+        signature: The arguments and the program that the plan fits.
+        budget_bytes: The device memory that it was planned for. `None` for no budget.
         reserve_bytes: The part of the budget that was set aside.
-        staleness: When a recomputed value is recomputed once more; see `Draft`.
-        host_budget_bytes: The pinned host memory it was planned for.
-        bound_seconds: No plan is faster, as far as the planner's model can tell.
+        staleness: When a recomputed value is recomputed once more. See `Draft`.
+        host_budget_bytes: The pinned host memory that it was planned for.
+        bound_seconds: No plan is faster, by the planner's model.
         correction_bytes: What compiled programs needed beyond the simulation.
-        compiled: What XLA made of it; `None` if it was not compiled.
-        policy: The name of the policy it follows; `""` for the planner's own choice.
-        plain_graph: The program with its loops left to JAX; `None` if it has none.
-        placement: The mesh over which the arguments are split; `None` for one device.
-            Bytes and seconds are those of each of its devices.
+        compiled: What XLA made of the plan. `None` if it was not compiled.
+        policy: Name of the policy that it follows. `""` for the planner's own choice.
+        plain_graph: The program with its loops left to JAX. `None` if it has no loops.
+        placement: The mesh over which the arguments are split. `None` for one device.
+            Bytes and seconds are those of each device.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap
@@ -76,6 +76,8 @@ class Plan:
         >>> {row.action for row in plan.rows} <= set(jaxswap.Action)
         True
         >>> plan.device_bytes <= plan.target.memory_bytes
+        True
+        >>> plan.with_action("tanh", jaxswap.RECOMPUTE).seconds >= plan.seconds
         True
     """
 
@@ -97,7 +99,7 @@ class Plan:
 
     @property
     def large_bytes(self) -> int:
-        """Values smaller than this were not decided on one by one."""
+        """The smallest size of a value that was decided on by itself."""
         return self.staleness[1]
 
     @functools.cached_property
@@ -109,8 +111,8 @@ class Plan:
         """Share simulators that exist already, so that nothing is simulated twice.
 
         Args:
-            arrangers: Of the programs that were searched. Those of the plan's program
-                and of the one with its loops left to JAX are shared.
+            arrangers: The simulators of the programs that were searched. Two are
+                shared: that of the plan's program, and that with loops left to JAX.
 
         Returns:
             The plan itself.
@@ -135,7 +137,7 @@ class Plan:
 
     @property
     def loops(self) -> tuple[Loop, ...]:
-        """Bodies of loops, those within loops included, and their values' actions."""
+        """The bodies of all loops, inner loops included, with their values' actions."""
         return tuple(_loops(self.graph))
 
     @property
@@ -152,14 +154,14 @@ class Plan:
 
     @property
     def device_bytes(self) -> int:
-        """Device memory: of the compiled program if there is one, else predicted."""
+        """Device memory of the compiled program. If there is none, the predicted."""
         if self.compiled is not None:
             return self.compiled.device_bytes
         return self.timeline.device_bytes + self.correction_bytes
 
     @property
     def host_bytes(self) -> int:
-        """Pinned host memory: compiled if there is a program, else predicted."""
+        """Pinned host memory of the compiled program. If none exists, the predicted."""
         if self.compiled is not None:
             return self.compiled.host_bytes
         return self.timeline.host_bytes
@@ -171,13 +173,13 @@ class Plan:
 
     @property
     def gap(self) -> float:
-        """How much faster than this plan the bound is, as a share of the plan."""
+        """How much faster than this plan the lower bound is, as a share of the plan."""
         return (
             max(0.0, 1.0 - self.bound_seconds / self.seconds) if self.seconds else 0.0
         )
 
     def actions_of_body(self, body: Graph) -> tuple[Action, ...]:
-        """Return what becomes of the values of a loop's body.
+        """Return the actions of the values of a loop's body.
 
         Raises:
             ValueError: If the program that was planned has no such loop.
@@ -187,21 +189,21 @@ class Plan:
             if signature_of(loop.graph) == signature:
                 return loop.actions
         raise ValueError(
-            "the plan was made for another function: it knows no loop over "
-            f"{signature}. Make one for these arguments with jaxswap.plan."
+            "the plan was made for another function: it has no loop over "
+            f"{signature}. Make a plan for these arguments with jaxswap.plan."
         )
 
     def schedule_of(self, graph: Graph) -> Schedule:
         """Return the schedule of the plan for a program that was traced again.
 
         Raises:
-            ValueError: If the program is another one than the plan's.
+            ValueError: If the program differs from the plan's.
         """
         signature = signature_of(graph)
         if signature != self.signature:
             raise ValueError(
                 "the plan was made for other arguments or another function: it fits "
-                f"{self.signature}; called with {signature}. Make one for these "
+                f"{self.signature}; called with {signature}. Make a plan for these "
                 "arguments with jaxswap.plan."
             )
         return self.draft.schedule
@@ -209,25 +211,15 @@ class Plan:
     def with_action(self, value: int | str | Value, action: Action) -> "Plan":
         """Return the plan with another action for a value, laid out and simulated anew.
 
-        The result has not been compiled: its figures are predictions again.
+        The result has not been compiled, so its figures are predictions.
 
         Args:
-            value: A value, its index, or a part of its label; a part that several
-                labels have changes all of these values.
-            action: What becomes of it.
+            value: A value, its index, or a part of its label. If several labels have
+                this part, all of these values change.
+            action: The new action.
 
         Raises:
-            ValueError: If no large forward value is meant, or `action` is none.
-
-        Example:
-            >>> import jax, jax.numpy as jnp, jaxswap
-            >>> w = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
-            >>> def loss(w):
-            ...     return jnp.sum(jnp.tanh(jnp.tanh(w @ w) @ w))
-            >>> plan = jaxswap.plan(loss, w, target="h100", compile=False)
-            >>> edited = plan.with_action("tanh", jaxswap.RECOMPUTE)
-            >>> edited.seconds >= plan.seconds
-            True
+            ValueError: If `value` is no large forward value, or `action` no action.
         """
         if not isinstance(action, Action):
             raise ValueError(
@@ -249,7 +241,7 @@ class Plan:
         )
 
     def _find(self, value: int | str | Value) -> list[int]:
-        """Indices of the values that are meant."""
+        """Return the indices of the values that `value` means."""
         decided = [
             v
             for eqn in self.graph.equations
@@ -267,15 +259,15 @@ class Plan:
             found = [v for v in found if _is_alike(self.graph.values[v], value)]
         if not found:
             raise ValueError(
-                f"`value` is {value!r}, which is no value that the plan decides on: "
-                "forward values of at least "
+                f"`value` is {value!r}, which is no value that the plan decides on. "
+                "These are forward values of at least "
                 f"{format_bytes(self.large_bytes)}, listed by print(plan)."
             )
         return found
 
     @functools.cached_property
     def rows(self) -> tuple[Row, ...]:
-        """What was decided on each large value, and why."""
+        """The action of each large value, and why."""
         from jaxswap._view.rows import rows_of
 
         return rows_of(self)
@@ -303,13 +295,13 @@ class Plan:
         """Draw memory over time, before and after, and the three lanes.
 
         Args:
-            path: Where to write the picture, `.png` or `.svg`; `None`: nowhere.
+            path: A `.png` or `.svg` file to write the picture to. `None`: no file.
 
         Returns:
             The matplotlib figure.
 
         Raises:
-            ValueError: If the suffix is neither.
+            ValueError: If `path` ends in neither `.png` nor `.svg`.
             FileNotFoundError: If the folder does not exist.
             jaxswap.MissingExtraError: If matplotlib is not installed.
         """
@@ -321,7 +313,7 @@ class Plan:
         """Return the report as one HTML page that needs no network.
 
         Args:
-            path: Where to write it as well.
+            path: A file to write the page to, too.
 
         Raises:
             FileNotFoundError: If the folder does not exist.
@@ -334,10 +326,12 @@ class Plan:
         return page
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the plan to a JSON file; `jaxswap.load_plan` reads it.
+        """Write the plan to a JSON file. `jaxswap.load_plan` reads it.
+
+        If the writing is interrupted, an older file stays as it was.
 
         Args:
-            path: Where to; the folder must exist.
+            path: The file to write. Its folder must exist.
 
         Returns:
             The path.
@@ -351,12 +345,12 @@ class Plan:
 
 
 def _is_alike(one: Value, other: Value) -> bool:
-    """Whether two values may be the same one, traced at different times."""
+    """Whether two values may be the same one, traced twice."""
     return (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
 def _loops(graph: Graph) -> Iterator[Loop]:
-    """Loops of a program, those within loops included."""
+    """Go over the loops of a program, inner loops included."""
     for loop in graph.loops:
         yield loop
         yield from _loops(loop.graph)

@@ -1,7 +1,7 @@
-"""`Plan` -> one HTML page that needs nothing else: numbers, charts and all decisions.
+"""`Plan` -> one HTML page that needs no other file: numbers, charts, all decisions.
 
-The charts are drawn as SVG here, coloured by the page's style, so that they follow
-the reader's light or dark mode. Scripts sort and filter the table and do nothing else.
+The charts are SVG. The page's style gives their colours, so they follow the reader's
+light or dark mode. The scripts sort and filter the table, and do nothing else.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ def to_html(plan: Plan) -> str:
         plan: The plan.
 
     Returns:
-        The page. It loads nothing from anywhere and shows everything without scripts.
+        The page. It loads nothing, and without scripts it still shows everything.
     """
     title = escape(f"Plan for {plan.target.name}")
     return f"""<!DOCTYPE html>
@@ -67,7 +67,7 @@ def _about(plan: Plan) -> str:
 
 
 def _cards(plan: Plan) -> Iterator[str]:
-    """The main numbers, each with what it is to be compared with."""
+    """Make cards of the main numbers, each with a number to compare it with."""
     after, kept = plan.timeline, plan.plain
     is_compiled = plan.compiled is not None
     kind = "compiled" if is_compiled else "predicted"
@@ -103,7 +103,7 @@ def _cards(plan: Plan) -> Iterator[str]:
         else "",
     )
     yield _card(
-        "Computed again",
+        "Time to recompute",
         "simulated",
         format_seconds(recompute),
         f"{recompute * share:.1%} of the step",
@@ -181,7 +181,7 @@ def _row(row: Row, outcome: Outcome) -> str:
 
 
 def _style() -> str:
-    """The look of the page, with the colours of the lanes."""
+    """Return the style of the page, with the colours of the lanes."""
     lanes = "".join(f".{kind}{{--c:{c}}}" for kind, (_, _, c) in LANES.items())
     return lanes + _STYLE
 

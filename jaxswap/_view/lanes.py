@@ -1,4 +1,4 @@
-"""`Plan` -> what a picture of it shows, as plain data: lanes, memory, the peak."""
+"""`Plan` -> the contents of its pictures as plain data: lanes, memory, the peak."""
 
 import collections
 import dataclasses
@@ -12,9 +12,9 @@ from jaxswap._simulate.timeline import Timeline
 from jaxswap._view.rows import short_name
 
 NAMED = 7
-"""Lines about the values at the peak."""
+"""How many lines tell of the values at the peak."""
 LEAST_SHARE = 1 / 1500
-"""Gaps in a lane that are shorter than this share of the step cannot be seen."""
+"""A gap in a lane that is shorter than this share of the step is not shown."""
 LANES = {
     "forward": ("compute", "forward pass", "#56b4e9"),
     "backward": ("compute", "backward pass", "#0072b2"),
@@ -23,8 +23,8 @@ LANES = {
     "out": ("swap-out", "copy to the host", "#009e73"),
     "in": ("swap-in", "copy to the device", "#cc79a7"),
 }
-"""Lane, name and colour of each kind of span. The colours are Okabe and Ito's, which
-the colour-blind can tell apart."""
+"""Lane, name and colour of each kind of span. The colours are those of Okabe and Ito,
+which people with colour blindness can distinguish."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Span:
         kind: A key of `LANES`.
         start_seconds: When it begins.
         seconds: How long it takes.
-        value: What is copied, if it is a copy.
+        value: The value that is copied, if it is a copy.
     """
 
     kind: str
@@ -45,12 +45,12 @@ class Span:
 
     @property
     def end_seconds(self) -> float:
-        """When it is over."""
+        """When it ends."""
         return self.start_seconds + self.seconds
 
 
 def title_lines(plan: Plan) -> tuple[str, str]:
-    """The main numbers of a plan: memory, and time."""
+    """Return the main numbers of a plan: memory, then time."""
     kind = "compiled" if plan.compiled else "predicted"
     used = f"{format_bytes(plan.device_bytes)} {kind}"
     if plan.budget_bytes is not None:
@@ -66,7 +66,7 @@ def title_lines(plan: Plan) -> tuple[str, str]:
 
 
 def spans_of(timeline: Timeline) -> list[Span]:
-    """Say what each lane does when; kernels are joined with their like around them."""
+    """Return what each lane does when. Kernels of one kind in a row are one span."""
     found: list[Span] = []
     least = timeline.seconds * LEAST_SHARE
     for at, step in enumerate(timeline.steps.steps):
@@ -89,7 +89,7 @@ def spans_of(timeline: Timeline) -> list[Span]:
 def memory_corners(
     timeline: Timeline, nbytes_at: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds, and the bytes in use from each of them on, up to the end of the step."""
+    """Return points in time, and the bytes in use from each one until the next."""
     starts, nbytes = timeline.starts, nbytes_at
     if not len(starts):
         starts, nbytes = np.zeros(1), np.array([timeline.caller_bytes])
@@ -97,9 +97,9 @@ def memory_corners(
 
 
 def peak_of(plan: Plan) -> tuple[float, list[tuple[str, int]]]:
-    """The second at which most device memory is in use, and names and bytes of users.
+    """Return when most device memory is in use, and names and bytes of its users.
 
-    Values of one name and size are counted together.
+    Values with the same name and size are counted together.
     """
     timeline = plan.timeline
     if not len(timeline.starts):
@@ -125,14 +125,14 @@ def peak_of(plan: Plan) -> tuple[float, list[tuple[str, int]]]:
 
 
 def boundary_seconds(timeline: Timeline) -> float:
-    """When the backward pass begins; the end of the step if there is none."""
+    """Return when the backward pass begins: the end of the step if there is none."""
     first = timeline.steps.forward_count
     is_there = first < len(timeline.starts)
     return float(timeline.starts[first]) if is_there else timeline.seconds
 
 
 def time_unit(most_seconds: float) -> tuple[float, str]:
-    """Seconds and name of the unit for an axis of time."""
+    """Return seconds and name of the unit for an axis of time."""
     for scale, name in ((1.0, "s"), (1e-3, "ms")):
         if most_seconds >= scale:
             return scale, name
@@ -140,7 +140,7 @@ def time_unit(most_seconds: float) -> tuple[float, str]:
 
 
 def memory_unit(most_bytes: float) -> tuple[float, str]:
-    """Bytes and name of the unit for an axis of memory."""
+    """Return bytes and name of the unit for an axis of memory."""
     for scale, name in ((2.0**30, "GiB"), (2.0**20, "MiB")):
         if most_bytes >= scale:
             return scale, name
@@ -148,7 +148,7 @@ def memory_unit(most_bytes: float) -> tuple[float, str]:
 
 
 def most_bytes(plan: Plan) -> int:
-    """The most that a chart of memory has to show."""
+    """Return the largest number that a chart of memory shows."""
     return max(
         plan.timeline.device_bytes,
         plan.plain.device_bytes,
@@ -160,7 +160,7 @@ def most_bytes(plan: Plan) -> int:
 
 
 def _append(spans: list[Span], span: Span, least_seconds: float) -> None:
-    """Add a span, joined to the one before if that is of its kind and next to it."""
+    """Add a span. If the last one has its kind and is next to it, join both."""
     if spans and spans[-1].kind == span.kind:
         start = spans[-1].start_seconds
         if span.start_seconds - spans[-1].end_seconds < least_seconds:

@@ -1,4 +1,4 @@
-"""`Plan` -> what becomes of the values of loops, in each iteration."""
+"""`Plan` -> the actions of the values of loops, in each iteration."""
 
 import collections
 import dataclasses
@@ -13,15 +13,15 @@ from jaxswap._schedule.issue import schedule_body
 
 @dataclasses.dataclass(frozen=True)
 class LoopRow:
-    """What becomes of some values of a loop's body, all of one kind.
+    """Some values of a loop's body that are of one kind.
 
     Attributes:
         loop: Position in `Plan.loops`.
         trip_count: Iterations of the loop.
-        label: What makes the values.
-        action: What becomes of them.
+        label: The operation that makes the values.
+        action: Their action.
         count: How many there are in each iteration.
-        nbytes: Bytes of all of them, in one iteration.
+        nbytes: Bytes of all of them in one iteration.
     """
 
     loop: int
@@ -33,14 +33,14 @@ class LoopRow:
 
 
 def loop_rows_of(plan: Plan) -> tuple[LoopRow, ...]:
-    """Tell what each loop stores, where, and which heavy operations it runs again."""
+    """List what each loop stores, where, and which heavy operations it recomputes."""
     return tuple(
         row for at, loop in enumerate(plan.loops) for row in _rows_of_loop(at, loop)
     )
 
 
 def loop_lines(plan: Plan) -> Iterator[str]:
-    """The rows as text, under a heading for each loop."""
+    """Write the rows as text, under a heading for each loop."""
     rows = loop_rows_of(plan)
     for at, loop in enumerate(plan.loops):
         yield ""
@@ -55,7 +55,7 @@ def loop_lines(plan: Plan) -> Iterator[str]:
 
 
 def loop_data(row: LoopRow) -> dict[str, Any]:
-    """A row as plain data, ready for JSON."""
+    """Return a row as plain data, ready for JSON."""
     return {**dataclasses.asdict(row), "action": row.action.value}
 
 

@@ -1,6 +1,6 @@
 """Pictures of plans: memory and lanes of one step, and time against memory.
 
-Matplotlib is imported when a picture is asked for, and no global state of it is used.
+Matplotlib is imported only when a picture is drawn. Its global state is not used.
 """
 
 from __future__ import annotations
@@ -42,17 +42,7 @@ Mark = tuple[float, float]
 def plot_plan(plan: Plan, path: str | os.PathLike[str] | None = None) -> Figure:
     """Draw the simulated step of a plan: memory above, computation and copies below.
 
-    Args:
-        plan: The plan.
-        path: A PNG or SVG file to write the picture to.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ValueError: If the path ends in neither `.png` nor `.svg`.
-        FileNotFoundError: If its folder does not exist.
-        jaxswap.MissingExtraError: If matplotlib is not installed.
+    Arguments, result and errors are those of `Plan.plot`.
     """
     _check_path(path)
     with named_extras():
@@ -85,14 +75,14 @@ def plot_pareto(
     """Draw step time against device memory, one line for each method.
 
     Args:
-        plans_or_points: Plans, or for each method's name its plans or its points of
-            device bytes and simulated seconds. Plans that miss their budget and
-            points without a finite time are left out.
+        plans_or_points: Plans. Or for the name of each method, its plans or its points
+            (device bytes, simulated seconds). Plans that miss their budget and points
+            without a finite time are left out.
         path: A PNG or SVG file to write the picture to.
-        plain: Device bytes and seconds with everything kept; taken from the plans if
-            there are any.
-        bound: Points of device bytes and the seconds below which nothing can be;
-            taken from the plans if there are any.
+        plain: Device bytes and seconds with everything kept. By default they come from
+            the plans, if there are any.
+        bound: Points (device bytes, lower bound of the seconds). By default they come
+            from the plans, if there are any.
 
     Returns:
         The figure.
@@ -189,7 +179,7 @@ def _draw_memory(ax: Axes, plan: Plan, seconds: float) -> None:
 
 
 def _name_peak(ax: Axes, beside: Axes, plan: Plan, seconds: float) -> None:
-    """Mark the peak and say in the field beside it what is alive then."""
+    """Mark the peak, and list beside it what is alive at that time."""
     scale, _ = memory_unit(most_bytes(plan))
     at_seconds, values = peak_of(plan)
     peak = format_bytes(plan.timeline.device_bytes)
@@ -234,7 +224,7 @@ def _draw_lanes(ax: Axes, legend: Axes, plan: Plan, seconds: float) -> None:
 
 
 def _feasible(found: Iterable[Mark | Plan]) -> list[Mark]:
-    """Points that can be drawn, by memory."""
+    """Return the points that can be drawn, in order of memory."""
     points: list[Mark] = []
     for item in found:
         if not isinstance(item, Plan):
@@ -247,7 +237,7 @@ def _feasible(found: Iterable[Mark | Plan]) -> list[Mark]:
 
 
 def _check_path(path: str | os.PathLike[str] | None) -> None:
-    """Find out before the work whether a picture can be written."""
+    """Check that the picture can be written, before the work of drawing it."""
     if path is None:
         return
     path = Path(path)

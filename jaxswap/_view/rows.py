@@ -1,8 +1,8 @@
 """`Plan` -> one row for each decision: what it costs by itself, and why it was made.
 
-The reasons are read off the simulated step, so they say what happens, not what was
-asked for: a value that was to be kept but that the backward pass never reads is
-reported as dropped.
+The reasons are read from the simulated step. They say what happens, not what was asked
+for. If a value was to be kept, but the backward pass never reads it, the row says that
+it is dropped.
 """
 
 import enum
@@ -20,20 +20,21 @@ from jaxswap._simulate.kernels import NO_BUFFER, Kernel, PlannedCopy, Wait
 from jaxswap._simulate.timeline import Timeline, Transfer
 
 AT_ONCE = 0.01
-"""Idle for less than this share of its copies, a value counts as read at once."""
+"""A value counts as read at once if it is idle for less than this share of its copy
+time."""
 
 
 class Outcome(enum.Enum):
     """What becomes of a value in the simulated step."""
 
     KEEP = "keep"
-    """Holds device memory from the forward into the backward pass."""
+    """Stays in device memory from the forward into the backward pass."""
     OFFLOAD = "offload"
     """Spends time in host memory."""
     RECOMPUTE = "recompute"
-    """Is computed in the backward pass."""
+    """Is computed again in the backward pass."""
     DROP = "drop"
-    """Is gone when its own pass has read it."""
+    """Is freed when its own pass has read it."""
 
 
 def rows_of(plan: Plan) -> tuple[Row, ...]:
@@ -44,8 +45,8 @@ def rows_of(plan: Plan) -> tuple[Row, ...]:
 
     Returns:
         One row for each large buffer of the forward pass and for each other value
-        that is swapped, in the order of the program. An equation with several results
-        has its whole recomputation in the row of each.
+        that is swapped, in the order of the program. If an equation has several
+        results, the row of each one shows the whole recomputation.
     """
     facts = _Facts(plan)
     return tuple(facts.row(v) for v in _decided(plan))
@@ -58,16 +59,15 @@ def outcomes_of(plan: Plan) -> dict[int, Outcome]:
         plan: The plan.
 
     Returns:
-        The outcomes. They differ from the plan's actions where an action has no
-        effect: a value that the backward pass does not read is neither kept nor
-        recomputed.
+        The outcomes. They differ from the plan's actions if an action has no effect: a
+        value that the backward pass does not read is neither kept nor recomputed.
     """
     facts = _Facts(plan)
     return {v: facts.outcome(v) for v in _decided(plan)}
 
 
 def short_name(value: Value) -> str:
-    """Name a value in a few words: its given name or module, else its operation.
+    """Name a value in a few words: by its given name, its module or its operation.
 
     Args:
         value: The value.
@@ -89,7 +89,7 @@ def short_name(value: Value) -> str:
 
 
 def _decided(plan: Plan) -> list[int]:
-    """Values that have a row."""
+    """Return the values that have a row."""
     fusion = plan.arranger.simulator.fusion
     found = {*find_candidates(plan.graph, fusion, plan.large_bytes).forward}
     found.update(transfer.value for transfer in plan.timeline.transfers)
@@ -117,7 +117,7 @@ class _Facts:
 
     @functools.cached_property
     def alone(self) -> dict[int, tuple[float, tuple[int, ...]]]:
-        """Seconds of each equation and the values it is made of, all kept."""
+        """Seconds of each equation and its inputs, if everything is kept."""
         steps = self.plan.all_kept.steps
         found: dict[int, tuple[float, tuple[int, ...]]] = {}
         for step, seconds in zip(
@@ -157,7 +157,7 @@ class _Facts:
         return Outcome.DROP
 
     def _kernels(self) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
-        """Step that read each value, and those that recompute each equation."""
+        """Return the steps that read each value and that recompute each equation."""
         reads: dict[int, list[int]] = {}
         recomputations: dict[int, list[int]] = {}
         for at, step in enumerate(self.steps.steps):
@@ -193,7 +193,7 @@ class _Facts:
         return f"copies ({took}) run beside {work} of work"
 
     def _instead(self, v: int) -> str:
-        """What the recomputation of a swapped value would cost."""
+        """Say what the recomputation of a swapped value would cost."""
         eqn = self.producers[v]
         if eqn.is_backward:
             return "no recomputation of backward values"
@@ -205,7 +205,7 @@ class _Facts:
         return f"a recomputation takes {format_seconds(seconds)}{others}"
 
     def _missing(self, values: Iterable[int]) -> set[int]:
-        """Equations to be run again before the backward pass can read some values."""
+        """Return the equations to recompute before some values can be read."""
         found: set[int] = set()
         stack = list(values)
         while stack:
@@ -259,19 +259,19 @@ class _Facts:
         return "only the forward pass reads it"
 
     def _both_copies(self, v: int) -> list[float]:
-        """Seconds of the copies out and in when nothing else is copied."""
+        """Return seconds of the copies out and in if nothing else is copied."""
         simulator = self.plan.arranger.simulator
         return [simulator.copy_seconds(v, is_inward) for is_inward in (False, True)]
 
     def _idle_seconds(self, v: int) -> float:
-        """The longest time between two steps that make or read a value."""
+        """Return the longest time between two steps that make or read a value."""
         touches = sorted({self.made[self.buffers[v][0]], *self.reads.get(v, ())})
         pairs = itertools.pairwise(touches)
         idle = [float(self.timeline.starts[b] - self.ends[a]) for a, b in pairs]
         return max(idle, default=0.0)
 
     def _free_bytes(self, v: int) -> int:
-        """Device memory within the budget that is free for as long as a value lives."""
+        """Return device memory in the budget that is free while a value is alive."""
         plan = self.plan
         limit = (plan.budget_bytes or 0) - plan.reserve_bytes - plan.correction_bytes
         used = self.timeline.device_bytes_at
@@ -282,12 +282,13 @@ class _Facts:
 
 
 def stalls_of(timeline: Timeline) -> dict[int, float]:
-    """Seconds that computation waits for the copies of each value.
+    """Return the seconds that computation waits for the copies of each value.
 
     Args:
         timeline: The simulated step.
 
     Returns:
+        Seconds by value. A wait for several copies counts for the last one to arrive.
         Seconds by value. A wait for several copies counts for the last to arrive.
     """
     steps = timeline.steps
@@ -316,7 +317,7 @@ def stalls_of(timeline: Timeline) -> dict[int, float]:
 
 
 def _sum(seconds: list[float]) -> str:
-    """Durations of copies, as `2 x 3.40 ms` where they are about equal."""
+    """Write durations of copies: as `2 x 3.40 ms` if they are about equal."""
     texts = [format_seconds(s) for s in seconds]
     if len(set(texts)) == 1:
         return f"{len(texts)} x {texts[0]}"

@@ -1,4 +1,4 @@
-"""Charts of a plan as SVG for a page whose style gives the colours, by class."""
+"""Charts of a plan as SVG. The style of the page gives the colours, by class."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -25,7 +25,7 @@ from jaxswap._view.lanes import (
 WIDTH, LEFT, RIGHT = 1000, 74, 8
 HEIGHT, TOP, BOTTOM = 300, 22, 24
 LANE_HEIGHT, LANE_GAP = 26, 8
-"""Sizes of the charts, in units of their own."""
+"""Sizes of the charts, in the charts' own units."""
 
 _HATCH = (
     '<defs><pattern id="waiting" width="7" height="7" patternUnits="userSpaceOnUse" '
@@ -74,7 +74,7 @@ def memory_chart(plan: Plan) -> str:
 
 
 def lane_chart(plan: Plan) -> str:
-    """Draw what computation and both kinds of copies do when, with the legend."""
+    """Draw when computation and copies of both directions run, with the legend."""
     lanes = list(dict.fromkeys(lane for lane, _, _ in LANES.values()))
     floor = TOP + len(lanes) * (LANE_HEIGHT + LANE_GAP)
     x_of = _Axis(_end_seconds(plan), LEFT, WIDTH - RIGHT)
@@ -98,7 +98,7 @@ def lane_chart(plan: Plan) -> str:
 
 
 def _tip(plan: Plan, span: Span) -> str:
-    """What the reader sees who points at a span."""
+    """Return the text that appears when the reader points at a span."""
     when = (
         f"{format_seconds(span.seconds)} from {format_seconds(span.start_seconds)} on, "
         "simulated"
@@ -111,7 +111,7 @@ def _tip(plan: Plan, span: Span) -> str:
 
 
 class _Axis:
-    """Turns amounts into places in a chart."""
+    """Turns amounts into positions in a chart."""
 
     def __init__(self, most: float, start: float, end: float) -> None:
         self.most = most or 1.0
@@ -122,7 +122,7 @@ class _Axis:
         return round(self.start + (self.end - self.start) * amount / self.most, 1)
 
     def ticks(self, unit: float, count: int) -> Iterator[tuple[float, str]]:
-        """Places of round amounts, and their numbers in a unit."""
+        """Return positions of round amounts, and their numbers in a unit."""
         rough = self.most / unit / count
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(n * power for n in (1, 2, 5, 10) if n * power >= rough)
@@ -136,7 +136,7 @@ def _end_seconds(plan: Plan) -> float:
 
 
 def _path(timeline: Timeline, nbytes_at: np.ndarray, x_of: _Axis, y_of: _Axis) -> str:
-    """A line that changes in steps; corners that cannot be told apart are one."""
+    """Draw a line that changes in steps. Corners that look the same are joined."""
     xs, ys = memory_corners(timeline, nbytes_at)
     parts = [f"M{x_of(float(xs[0]))},{y_of(float(ys[0]))}"]
     before = (x_of(float(xs[0])), y_of(float(ys[0])))
@@ -149,7 +149,7 @@ def _path(timeline: Timeline, nbytes_at: np.ndarray, x_of: _Axis, y_of: _Axis) -
 
 
 def _x_axis(plan: Plan, x_of: _Axis, floor: float) -> str:
-    """Ticks of time, and the border between the passes."""
+    """Draw ticks of time, and the border between the passes."""
     unit, name = time_unit(x_of.most)
     border = x_of(boundary_seconds(plan.timeline))
     marks = "".join(

@@ -9,12 +9,13 @@ def table_lines(
     """Align cells in columns that are two blanks apart.
 
     Args:
-        rows: The rows, the heading among them; all have equally many cells.
+        rows: The rows, with the heading as the first. All have the same number of
+            cells.
         right: Columns whose cells are aligned on the right.
-        indent: What each line begins with.
+        indent: The text at the beginning of each line.
 
     Returns:
-        A line for each row, without blanks at its end.
+        A line for each row, without spaces at its end.
 
     Example:
         >>> table_lines([("name", "size"), ("a", "12"), ("bcdef", "7")], right=[1])

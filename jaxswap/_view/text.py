@@ -1,7 +1,7 @@
 """`Plan` -> text for people and plain data for programs.
 
-Every number says where it comes from: *simulated* by the planner's model of the GPU,
-*predicted* from that and from programs compiled before, or *compiled* by XLA.
+Every number says where it comes from. *Simulated*: from the planner's model of the GPU.
+*Predicted*: from that model and from programs compiled before. *Compiled*: from XLA.
 """
 
 import collections
@@ -20,17 +20,17 @@ from jaxswap._view.loop_rows import loop_data, loop_lines, loop_rows_of
 from jaxswap._view.rows import Outcome, outcomes_of, short_name
 
 WIDTH = 110
-"""No line of a report is longer."""
+"""The most columns of a line of a report."""
 SHOWN = 25
-"""Lines of a report's table."""
+"""The most lines of a report's table."""
 NAME_WIDTH = 22
 REASON_WIDTH = WIDTH - 41 - NAME_WIDTH
-"""What the other columns leave."""
+"""The width that the other columns leave."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Group:
-    """Rows that a report shows as one line: same place, size and outcome."""
+    """Rows that a report shows as one line: with the same place, size and outcome."""
 
     rows: tuple[Row, ...]
     outcome: Outcome
@@ -75,9 +75,9 @@ def summary(plan: Plan) -> dict[str, Any]:
         plan: The plan.
 
     Returns:
-        The numbers and rows of `describe`. Keys say the unit; `"simulated"`,
-        `"plain"` and `"compiled"` hold what was found in that way, `"plain"` being
-        the simulated step in which everything is kept.
+        The numbers and rows of `describe`. Keys name the unit. `"simulated"`,
+        `"plain"` and `"compiled"` hold what was found in that way. `"plain"` is the
+        simulated step in which everything is kept.
     """
     rows, outcomes = plan.rows, outcomes_of(plan)
     rates = rates_of(plan.target)
@@ -119,12 +119,12 @@ def _compiled(compiled: Compiled) -> dict[str, Any]:
 
 
 def _guessed(plan: Plan) -> list[str]:
-    """The primitives whose cost was guessed from their bytes."""
+    """Return the primitives whose cost was guessed from their bytes."""
     return sorted({e.primitive for e in plan.graph.equations if not e.is_known})
 
 
 def _fused(plan: Plan) -> tuple[int, int]:
-    """Number and bytes of the large values of the forward pass in no buffer."""
+    """Return number and bytes of the large forward values that need no buffer."""
     stored = {*plan.timeline.steps.values, *plan.plain.steps.values}
     found = [
         plan.graph.values[v].nbytes
@@ -137,7 +137,7 @@ def _fused(plan: Plan) -> tuple[int, int]:
 
 
 def _groups_of(rows: Sequence[Row], outcomes: dict[int, Outcome]) -> list[_Group]:
-    """Put rows of one place, size and outcome together, in the order of the program."""
+    """Group rows with the same place, size and outcome, in the order of the program."""
     found: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
         value, outcome = row.value, outcomes[row.value.index]
@@ -274,7 +274,7 @@ def _guess_lines(plan: Plan) -> Iterator[str]:
 
 
 def _table(groups: Sequence[_Group]) -> Iterator[str]:
-    """The largest groups, under their modules; then what was left out."""
+    """Write the largest groups, under their modules. Then count what was left out."""
     if not groups:
         return
     order = sorted(groups, key=lambda g: (g.outcome is Outcome.DROP, -g.nbytes))
@@ -302,7 +302,7 @@ def _table(groups: Sequence[_Group]) -> Iterator[str]:
 
 
 def _common(scopes: Sequence[str]) -> list[str]:
-    """The modules that all paths begin with, the last module of each left out."""
+    """Return the modules that all paths begin with, without the last one of each."""
     paths = [scope.split("/")[:-1] for scope in scopes if scope]
     found: list[str] = []
     for parts in zip(*paths, strict=False):
@@ -332,7 +332,7 @@ def _group_lines(group: _Group, module: str) -> Iterator[str]:
 
 
 def _shorten(text: str, width: int) -> str:
-    """Cut the beginning off a text that is too long: its end says more."""
+    """Cut the beginning off a text that is too long, since its end says more."""
     return text if len(text) <= width else "..." + text[3 - width :]
 
 
@@ -349,7 +349,7 @@ def _times(timeline: Timeline) -> dict[str, Any]:
 
 
 def _copied(plan: Plan, is_inward: bool) -> dict[str, Any]:
-    """Number, bytes and seconds of the copies of one direction."""
+    """Return number, bytes and seconds of the copies in one direction."""
     copies = [t for t in plan.timeline.transfers if t.is_inward == is_inward]
     values = plan.graph.values
     return {
@@ -362,7 +362,7 @@ def _copied(plan: Plan, is_inward: bool) -> dict[str, Any]:
 def _totals(
     rows: Sequence[Row], outcomes: dict[int, Outcome]
 ) -> dict[Outcome, tuple[int, int]]:
-    """How many values have each outcome, and their bytes."""
+    """Return how many values have each outcome, and their bytes."""
     counts: collections.Counter[Outcome] = collections.Counter()
     nbytes: collections.Counter[Outcome] = collections.Counter()
     for row in rows:
