@@ -1,1 +1,1 @@
-"""What is asked of the GPU that is there, or is imitated."""
+"""The GPU in this machine, or an imitated one, as JAX and XLA present it."""

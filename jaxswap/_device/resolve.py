@@ -1,4 +1,4 @@
-"""What a user calls a GPU -> `Target`; without a name, the one that JAX uses."""
+"""A user's name for a GPU -> `Target`. Without a name, the GPU that JAX uses."""
 
 import os
 from typing import Any
@@ -15,24 +15,24 @@ HOW_TO_DESCRIBE = (
 
 
 def find_target(target: str | os.PathLike[str] | Target | None = None) -> Target:
-    """Find the GPU that is meant.
+    """Find a GPU's numbers by its name.
 
-    `jaxswap.plan`, `inspect`, `pareto` and `calibrate` and the commands find theirs by
-    this function. For machines with several GPUs see `jaxswap.find_node`.
+    `jaxswap.plan`, `inspect`, `pareto`, `calibrate` and the commands use this function
+    for their `target`. For machines with several GPUs see `jaxswap.find_node`.
 
     Args:
-        target: A name, in any case and with or without separators (`"A100_80"`,
-            `"a10080"`): of a target that `jaxswap.calibrate` saved, else of a GPU that
-            jaxswap knows. Or the path of a saved target, which ends in `.json`. Or a
-            `jaxswap.Target`, which is returned as it is. Or `None` for JAX's default
-            device.
+        target: The name of a GPU, in any case and with or without separators
+            (`"A100_80"`, `"a10080"`). Targets that `jaxswap.calibrate` saved are looked
+            up first, then the built-in GPUs. Or the path of a saved target, which ends
+            in `.json`. Or a `jaxswap.Target`, which is returned unchanged. Or `None`,
+            which means JAX's default device.
 
     Returns:
         The GPU's numbers.
 
     Raises:
-        ValueError: If no GPU has that name, if a file is no saved target, or if the
-            default device is no GPU or an unknown one.
+        ValueError: If no GPU has that name, if the file holds no saved target, or if
+            the default device is no GPU or an unknown one.
         OSError: If a file cannot be read.
 
     Example:
@@ -54,8 +54,8 @@ def default_device() -> Any:
     """Return the device that JAX puts new arrays on.
 
     Returns:
-        The `jax.Device` that `jax.default_device` names, else the first of this
-        process.
+        The `jax.Device` that `jax.default_device` names. If it names none, the first
+        device of this process.
     """
     chosen: Any = getattr(jax.config, "jax_default_device", None)
     if chosen is None:
@@ -66,7 +66,7 @@ def default_device() -> Any:
 
 
 def describe_device(device: Any) -> str:
-    """Write a device for people: its name and its platform."""
+    """Write a device's name and platform."""
     return f"`{device}` ({device.platform})"
 
 

@@ -1,7 +1,7 @@
 """A `Target` -> devices that JAX can compile for, with no GPU in the machine.
 
-The devices belong to a compile-only client of the CUDA plugin. They hold no data; a
-program lowered for arguments placed on them compiles as it would on the real GPU.
+The devices belong to a compile-only client of JAX's CUDA plugin. They hold no data. A
+program that is lowered for arguments on them compiles as it would on the real GPU.
 """
 
 from functools import lru_cache
@@ -27,13 +27,14 @@ def target_mesh(target: Target, like: Mesh | AbstractMesh | None = None) -> Mesh
 
     Args:
         target: The GPU to imitate.
-        like: A mesh whose axes the new one takes. By default one axis and one device.
+        like: A mesh. The new mesh has the same axes. By default it has one axis and one
+            device.
 
     Returns:
-        A mesh whose devices are all of one host.
+        A mesh whose devices all belong to one host.
 
     Raises:
-        ImportError: If JAX's CUDA plugin is not installed; the text says what to
+        ImportError: If JAX's CUDA plugin is not installed. The text says what to
             install.
         ValueError: If the plugin cannot compile for this GPU.
     """
@@ -44,16 +45,16 @@ def target_mesh(target: Target, like: Mesh | AbstractMesh | None = None) -> Mesh
 
 
 def place_on(target: Target, arguments: Any) -> Any:
-    """Describe arguments as if they lived on a GPU.
+    """Describe arguments as if they were on a GPU.
 
     Args:
         target: The GPU to imitate.
-        arguments: A pytree. An array that is sharded over a mesh stays sharded the same
-            way, over as many imitated GPUs; every other array is placed on all of them.
+        arguments: A pytree. An array that is sharded over a mesh stays sharded in the
+            same way, over as many imitated GPUs. Every other array is on all of them.
 
     Returns:
-        The pytree with each array replaced by a `jax.ShapeDtypeStruct` in device
-        memory, or in pinned host memory if the array is there; leaves that are no
+        The pytree, in which a `jax.ShapeDtypeStruct` replaces each array. It is in
+        pinned host memory if the array is, else in device memory. Leaves that are no
         arrays stay as they are.
 
     Raises:
@@ -62,7 +63,7 @@ def place_on(target: Target, arguments: Any) -> Any:
     """
     shardings = [_sharding_over_mesh(leaf) for leaf in jax.tree.leaves(arguments)]
     meshes = [sharding.mesh for sharding in shardings if sharding is not None]
-    # Over a mesh of one device, JAX would trace another program than without a mesh.
+    # Over a mesh of one device, JAX would trace a different program than without one.
     everywhere = (
         NamedSharding(target_mesh(target, meshes[0]), PartitionSpec())
         if meshes
@@ -88,7 +89,7 @@ def place_on(target: Target, arguments: Any) -> Any:
 
 
 def is_array(leaf: Any) -> bool:
-    """Tell whether a leaf is an array, or describes one."""
+    """Tell whether a leaf is an array or describes one."""
     return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
 
 
@@ -100,7 +101,7 @@ def memory_kind(leaf: Any) -> str | None:
 
 @lru_cache(maxsize=32)
 def _devices(target: Target, count: int) -> tuple[Any, ...]:
-    # Partitions x hosts of a partition x GPUs of a host.
+    # Partitions x hosts in each partition x GPUs in each host.
     shape = f"1x1x{count}"
     try:
         return tuple(_compat.cuda_topology(target.to_text_proto(), shape).devices)
@@ -111,7 +112,7 @@ def _devices(target: Target, count: int) -> tuple[Any, ...]:
 
 
 def _sharding_over_mesh(leaf: Any) -> NamedSharding | None:
-    """The sharding of an array that lies on several devices."""
+    """Return the sharding of an array that is on several devices."""
     sharding = getattr(leaf, "sharding", None)
     if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
         return sharding
@@ -121,11 +122,11 @@ def _sharding_over_mesh(leaf: Any) -> NamedSharding | None:
 def _in_host_memory(
     target: Target, sharding: NamedSharding | SingleDeviceSharding
 ) -> NamedSharding:
-    """The same places, in pinned host memory.
+    """Return the same sharding in pinned host memory.
 
-    A compile-only device knows no memories and forgets which one it was told. A mesh
-    without devices remembers; it takes those of the other arguments, or of a mesh set
-    by `jax.set_mesh`.
+    A compile-only device has no memory kinds, so it forgets which one it was given. A
+    mesh without devices remembers it. JAX then takes the devices of other arguments, or
+    of the mesh set by `jax.set_mesh`.
     """
     is_over_mesh = isinstance(sharding, NamedSharding)
     mesh = sharding.mesh if is_over_mesh else target_mesh(target)

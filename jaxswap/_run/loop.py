@@ -1,17 +1,17 @@
 """Loops -> loops that store, swap and recompute inside their bodies.
 
 `jax.lax.scan` keeps what its backward pass reads as one large array for each value,
-with a slice for every iteration. Swapping such an array when the loop has ended comes
-too late. So the body is traced as a program of its own, each of its values is kept,
-swapped or recomputed in each iteration, and both passes become loops of ours:
+with a slice for every iteration. When the loop has ended, it is too late to swap such
+an array. So the body is traced as a program of its own. Each of its values is kept,
+swapped or recomputed in each iteration. Both passes become loops of this kind:
 
-    forward     carry, what is to be swapped of the iteration before
+    forward     carry: what is swapped of the previous iteration
                 -> start the copies to the host; run the body
-    backward    cotangent, what has come back during the iteration before
-                -> start the copies for the iteration to come; run the backward pass
+    backward    cotangent, and what came back during the previous iteration
+                -> start the copies for the next iteration; run the backward pass
 
-So each copy has a whole iteration to hide behind, and what the last iteration makes
-never leaves. The cost is one more slice of device memory in either direction.
+So each copy can hide behind a whole iteration. Values of the last iteration never
+leave. The cost is one more slice in device memory in each pass.
 """
 
 import dataclasses
@@ -35,14 +35,14 @@ from jaxswap._trace.tangents import differentiate, has_tangent, with_zeros
 from jaxswap._trace.tracing import trace
 
 DecideLoop = Callable[[Graph], Sequence[Action]]
-"""Says what becomes of each value of a loop's body."""
+"""Returns the action of each value of a loop's body."""
 
 
 class Loops:
-    """Executes the loops of a function that is being traced; notes what was decided.
+    """Executes the loops of a function that is being traced, and notes the decisions.
 
     Attributes:
-        decide: What becomes of the values of a body.
+        decide: Decides on the values of a body.
         found: The bodies that were decided on, in the order of tracing.
     """
 
@@ -51,7 +51,7 @@ class Loops:
         self.found: list[Loop] = []
 
     def __call__(self, eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
-        """Execute a loop, with a gradient that follows what is decided of its body."""
+        """Execute a loop, with a gradient that follows the decision on its body."""
         scan = _compat.scan_of(eqn)
         assert scan is not None
 
@@ -90,7 +90,7 @@ class Loops:
         return call(*inputs)
 
     def _body(self, scan: _compat.Scan, perturbed: Sequence[bool]) -> "_Body | None":
-        """Trace one iteration and decide; `None` if all is kept, as JAX would."""
+        """Trace one iteration and decide. `None` if everything is kept, as in JAX."""
         jaxpr, consts = _compat.open_jaxpr(scan.jaxpr)
         inner = Loops(self.decide)
 
@@ -135,9 +135,9 @@ def _run_plain(
 def _perturbed(
     jaxpr: Any, scan: _compat.Scan, perturbed: Sequence[bool]
 ) -> tuple[bool, ...]:
-    """For each operand of a body whether it depends on one that is differentiated.
+    """Return for each operand of a body whether it depends on a differentiated one.
 
-    A carry does if any iteration makes it depend on one.
+    A carry does if it depends on one in any iteration.
     """
     flags = list(perturbed)
     first, last = scan.const_count, scan.const_count + scan.carry_count
@@ -163,8 +163,8 @@ class _LoopResiduals:
         fixed: Constants of the loop, by value index.
         sliced: Scanned arrays, and results of the loop that it reads again.
         stacked: Slices that were kept, one for each iteration.
-        host: Slices that were swapped: at each place that of the iteration before.
-        last: Those of the last iteration, which never left.
+        host: Slices that were swapped. Each position holds the previous iteration's.
+        last: The slices of the last iteration, which never left.
     """
 
     fixed: dict[int, Any]
@@ -194,7 +194,7 @@ class _Body:
     swapped: tuple[int, ...]
 
     def run_forward(self, operands: Sequence[Any]) -> tuple[list[Any], _LoopResiduals]:
-        """Run the loop; return its results and what the backward loop needs."""
+        """Run the loop. Return its results and what the backward loop needs."""
         program, graph = self.machine.program, self.machine.graph
         consts, init, xs = self._groups(operands)
         count = len(init)
@@ -237,7 +237,7 @@ class _Body:
     def run_backward(
         self, types: Sequence[Any], saved: _LoopResiduals, cotangents: Sequence[Any]
     ) -> list[Any]:
-        """Run the loop backwards; return one gradient (or `None`) for each operand."""
+        """Run the loop backwards. Return a gradient or `None` for each operand."""
         wanted = [v is not None for v in self.machine.program.gradients]
         const_wanted, carry_wanted, xs_wanted = self._groups(wanted)
         const_types, carry_types, _ = self._groups(types)
@@ -305,5 +305,5 @@ def _zeros(aval: Any) -> jax.Array:
 
 
 def _like(x: Any, model: Any) -> jax.Array:
-    """A gradient with the type of the cotangent whose place it takes."""
+    """Return a gradient with the type of the cotangent that it replaces."""
     return jnp.broadcast_to(jnp.asarray(x, model.dtype), model.shape)

@@ -22,7 +22,7 @@ def loss_source(
     argnums: int | Sequence[int],
     has_aux: bool,
 ) -> Source:
-    """Trace a loss on the types of its arguments; nothing is executed.
+    """Trace a loss on the types of its arguments. Nothing is executed.
 
     Args:
         fn: The loss.
@@ -32,9 +32,9 @@ def loss_source(
         has_aux: Whether `fn` returns a pair of the loss and something else.
 
     Raises:
-        ValueError: If `argnums` names arguments that there are not.
-        TypeError: If `fn` does not return a real scalar, or an argument that is to be
-            differentiated holds something else than floating point numbers.
+        ValueError: If `argnums` names an argument that does not exist.
+        TypeError: If `fn` does not return a real scalar, or if an argument to be
+            differentiated holds anything but floating point numbers.
     """
     wanted = checked_argnums(argnums, len(args))
     types, named = jax.tree.map(_type, (args, dict(kwargs)))
@@ -46,10 +46,10 @@ def loss_source(
 
 
 def checked_argnums(argnums: int | Sequence[int], count: int) -> set[int]:
-    """Return which of `count` positional arguments are meant, from zero on.
+    """Return the positions of the positional arguments that `argnums` means.
 
     Raises:
-        ValueError: If there are not so many.
+        ValueError: If `count` arguments do not include them.
     """
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for number in numbers:
@@ -62,7 +62,7 @@ def checked_argnums(argnums: int | Sequence[int], count: int) -> set[int]:
 
 
 def _check_result(flat: FlatFunction, has_aux: bool) -> None:
-    """Refuse what is no real scalar, or no pair of one and something else."""
+    """Refuse a result that is no real scalar, or with `has_aux` no pair."""
     leaves = jax.tree.leaves(flat.out_tree.unflatten(flat.out_avals))
     if has_aux and len(flat.out_tree.children()) != 2:
         raise TypeError("`has_aux` is set, but `fn` does not return a pair.")
@@ -93,7 +93,7 @@ def _check_differentiable(types: tuple[Any, ...], wanted: set[int]) -> None:
 def _perturbed(
     flat: FlatFunction, types: tuple[Any, ...], wanted: set[int]
 ) -> list[bool]:
-    """For each operand whether it is differentiated; what is closed over is not."""
+    """Return for each operand whether it is differentiated. Captured ones are not."""
     found = [False] * flat.closed_over_count
     for i, arg in enumerate(types):
         arrays = [leaf for leaf in jax.tree.leaves(arg) if _is_type(leaf)]
@@ -104,7 +104,7 @@ def _perturbed(
 def _shardings(
     flat: FlatFunction, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> list[Any]:
-    """The sharding of each operand, where it has one."""
+    """Return the sharding of each operand, or None if it has none."""
     leaves = jax.tree.leaves((args, dict(kwargs)))
     given = [leaf for leaf in leaves if _is_type(_type(leaf))]
     arrays = [*flat.operands[: flat.closed_over_count], *given]
@@ -116,7 +116,7 @@ def _is_type(leaf: Any) -> bool:
 
 
 def _type(leaf: Any) -> Any:
-    """The type of an array, also of one that `jax.jit` would make of a number."""
+    """Return the type of an array, or of the array that `jax.jit` makes of a number."""
     if isinstance(leaf, (_STRUCT, jax.Array)):
         weak_type = bool(getattr(leaf, "weak_type", False))
         sharding = leaf.sharding if is_explicit(leaf.sharding) else None

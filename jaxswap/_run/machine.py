@@ -28,7 +28,7 @@ from jaxswap._trace.tangents import has_tangent
 
 @dataclasses.dataclass(frozen=True)
 class Residuals:
-    """What goes from the forward pass to the backward pass, by value index."""
+    """What the forward pass leaves to the backward pass, by value index."""
 
     device: dict[int, Any]
     host: dict[int, Any]
@@ -38,7 +38,7 @@ jax.tree_util.register_dataclass(Residuals, ["device", "host"], [])
 
 
 class Machine:
-    """A traced program that runs as a schedule says."""
+    """Runs a traced program in the order of a schedule."""
 
     def __init__(self, traced: Traced, schedule: Schedule) -> None:
         self.program = traced.program
@@ -64,15 +64,14 @@ class Machine:
         return [memory.read(atom) for atom in program.outputs], residuals
 
     def backward(self, residuals: Residuals, cotangents: Sequence[Any]) -> list[Any]:
-        """Execute the backward pass, as far as its cotangents are not zero.
+        """Execute the backward pass, except for what zero cotangents make zero.
 
         Args:
             residuals: From `forward`.
-            cotangents: One for each result of the function; `None` stands for zero.
+            cotangents: One for each result of the function. `None` stands for zero.
 
         Returns:
-            One gradient for each operand; `None` where none was asked for or it is
-            zero.
+            One gradient for each operand. `None` if it is zero or was not asked for.
         """
         program = self.program
         memory = _Memory(self)
@@ -92,10 +91,10 @@ class Machine:
 
 
 def like_operands(program: Program, gradients: Sequence[Any]) -> list[Any]:
-    """Split the gradients of operands that are split over a mesh like these.
+    """Split gradients over a mesh as their operands are split.
 
-    XLA then leaves each device its part of a sum, where it would send all of it to
-    every device if something computes on it (an optimizer) before it is split.
+    Otherwise, if something (an optimizer) computes on a gradient before it is split,
+    XLA sends the whole sum to every device. With this, each device gets only its part.
     """
     placement, found = program.placement, list(gradients)
     if placement is None:
@@ -110,7 +109,7 @@ def like_operands(program: Program, gradients: Sequence[Any]) -> list[Any]:
 
 
 class _Memory:
-    """Executes instructions; forgets each array after its last use."""
+    """Executes instructions. Frees each array after its last use."""
 
     def __init__(self, machine: Machine) -> None:
         self.program = machine.program
@@ -120,7 +119,7 @@ class _Memory:
         self.host: dict[int, Any] = {}
 
     def read(self, atom: Any) -> Any:
-        """Return the array of a value or literal; a missing cotangent is zero."""
+        """Return the array of a value or literal. A missing cotangent is zero."""
         if not isinstance(atom, int):
             return atom.val
         if atom not in self.device:
@@ -129,7 +128,7 @@ class _Memory:
         return self.device[atom]
 
     def execute(self, steps: Sequence[Instruction], kept: set[int]) -> None:
-        """Execute `steps` in order; arrays in `kept` are not forgotten."""
+        """Execute `steps` in order. Arrays in `kept` are not freed."""
         last = self._last_uses(steps)
         for index, step in enumerate(steps):
             match step:
@@ -154,8 +153,8 @@ class _Memory:
         self.device.update(zip(operation.outputs, results, strict=True))
 
     def _barrier(self, device: tuple[int, ...], host: tuple[int, ...]) -> None:
-        # Inside `shard_map` a barrier gives all its results one type, so values that
-        # vary along other axes need one of their own.
+        # Inside `shard_map` a barrier gives all its results one type. So values that
+        # vary along other axes get a barrier of their own.
         groups: dict[frozenset[str], tuple[dict[int, Any], dict[int, Any]]] = {}
         for kind, arrays, values in ((0, self.device, device), (1, self.host, host)):
             for v in values:
@@ -169,7 +168,7 @@ class _Memory:
     def _last_uses(self, steps: Sequence[Instruction]) -> dict[int, list[int]]:
         """Map the index of a step to the values whose array no later step reads.
 
-        A value that a later step brings back needs no array in between.
+        A value that a later step brings back needs no array until then.
         """
         seen: set[int] = set()
         last: dict[int, list[int]] = {}

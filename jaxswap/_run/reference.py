@@ -1,8 +1,8 @@
-"""Two programs that should compute the same: by how much do they differ?
+"""Two programs that should compute the same: how much do they differ?
 
-They rarely agree to the last bit: XLA fuses them differently, and each rounds in other
-places. So a difference counts as wrong only if it is larger than what rounding does to
-the first program alone, see `Reference`.
+They rarely agree to the last bit. XLA fuses them differently, so they round at
+different places. A difference counts as wrong only if it is larger than what rounding
+does to the first program alone. See `Reference`.
 """
 
 import dataclasses
@@ -19,23 +19,23 @@ from jaxswap._base.errors import GradientError
 from jaxswap._trace.tangents import has_tangent
 
 RTOL = {"bfloat16": 3e-2, "float16": 4e-3, "float32": 1e-5, "float64": 1e-12}
-"""Differences that need no explanation, by the coarsest type that is computed in."""
+"""Differences that need no explanation, by the least precise type in the program."""
 NUDGES = 4
-"""How often plain JAX is run on arguments moved by one rounding error."""
+"""How often plain JAX is run on arguments that are changed by one rounding error."""
 SAFETY = 4.0
-"""Rounding is allowed this many times what it was seen to do to plain JAX."""
+"""Allowed difference, in multiples of what rounding did to plain JAX."""
 UNDER_POLICY = "jaxswap.check: the offloaded function raises this under the policy"
-"""A note on errors."""
+"""A note that is added to errors."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """How far one array of a result is from the plain one.
+    """How far one array of a result is from that of plain JAX.
 
     Attributes:
-        leaf: The array.
+        leaf: Name of the array.
         error: Largest difference, as a share of the array's largest entry.
-        allowed: The largest that is not wrong.
+        allowed: The largest difference that is not wrong.
     """
 
     leaf: str
@@ -44,7 +44,7 @@ class Difference:
 
     @property
     def share(self) -> float:
-        """How much of what is allowed is used up; above one, the array is wrong."""
+        """The difference, as a share of what is allowed. Above one it is wrong."""
         if self.error <= self.allowed:
             is_plain = 0 < self.allowed < np.inf
             return self.error / self.allowed if is_plain else float(self.error > 0)
@@ -56,10 +56,10 @@ class ComparedPolicy:
     """One policy that was compared with plain JAX.
 
     Attributes:
-        policy: Its name.
+        policy: Name of the policy.
         swaps: Copies to the host in the program, each counted once.
-        worst: The array that comes nearest to what is allowed.
-        widest: The most that was allowed for any array.
+        worst: The array that is nearest to what is allowed.
+        widest: The largest difference that was allowed for any array.
     """
 
     policy: str
@@ -69,18 +69,18 @@ class ComparedPolicy:
 
 
 class Reference:
-    """What plain JAX computes, and how far rounding alone moves it.
+    """The results of plain JAX, and how far rounding alone changes them.
 
     Args:
         function: The plain function.
-        operands: What it is called with.
-        rtol: Difference that needs no explanation; `None`: from the coarsest type of
-            floating point numbers in the program.
-        is_jitted: Whether the functions are compiled as a whole, or run operation by
-            operation.
+        operands: The operands that it is called with.
+        rtol: A difference that needs no explanation. `None`: by the least precise
+            floating point type in the program.
+        is_jitted: Whether the functions are compiled as a whole. If not, they run
+            operation by operation.
 
     Attributes:
-        expected: Its result.
+        expected: The plain result.
     """
 
     def __init__(
@@ -104,12 +104,12 @@ class Reference:
     def compare(
         self, policy: str, function: Callable[..., Any], options: dict[str, Any]
     ) -> ComparedPolicy:
-        """Run another function on the operands.
+        """Run another function on the operands, and compare the results.
 
         Args:
-            policy: What to call it.
-            function: What should have the result of the plain one.
-            options: What `offload` was given, for the error.
+            policy: The name of the policy, for the report.
+            function: The function that should have the plain result.
+            options: The options of `offload`, for the error.
 
         Raises:
             GradientError: If a difference is too large for rounding.
@@ -131,7 +131,7 @@ class Reference:
         return ComparedPolicy(policy, _swaps(traced.jaxpr), worst, widest)
 
     def differences(self, actual: Any) -> list[Difference]:
-        """Compare each array of a result with the plain one's."""
+        """Compare each array of a result with the plain one."""
         found = jax.tree.leaves_with_path(actual)
         expected = jax.tree.leaves_with_path(self.expected)
         if [path for path, _ in found] != [path for path, _ in expected]:
@@ -144,7 +144,7 @@ class Reference:
     def _difference(self, i: int, name: str, actual: Any, expected: Any) -> Difference:
         error = distance(actual, expected)
         allowed = self._rtol if has_tangent(expected) else 0.0
-        # Each way to see what rounding does takes longer than the one before.
+        # Both ways show what rounding does. The second one takes longer.
         for way in ("_nudged", "_otherwise"):
             if error > allowed:
                 others = getattr(self, way)
@@ -154,7 +154,7 @@ class Reference:
 
     @functools.cached_property
     def _nudged(self) -> list[list[Any]]:
-        """Flat results of the plain function for operands that are a little off."""
+        """Return flat plain results for operands that differ by a rounding error."""
         random = np.random.default_rng(0)
 
         def nudge(leaf: Any) -> Any:
@@ -169,13 +169,13 @@ class Reference:
 
     @functools.cached_property
     def _otherwise(self) -> list[list[Any]]:
-        """Flat results of the plain function, unfused if it was fused."""
+        """Return flat plain results, unfused if they were fused before."""
         other = self._function if self._is_jitted else jax.jit(self._function)
         return [jax.tree.leaves(other(*self._operands))]
 
 
 def _leaf_name(path: tuple[Any, ...]) -> str:
-    """`"gradient of args[0]"`, `"value['loss']"`."""
+    """Return a name such as `"gradient of args[0]"` or `"value['loss']"`."""
     part, *rest = path
     if part.key == "gradient":
         return f"gradient of {rest[0].key}"
@@ -183,10 +183,10 @@ def _leaf_name(path: tuple[Any, ...]) -> str:
 
 
 def distance(actual: Any, expected: Any) -> float:
-    """Largest difference of two arrays, as a share of the second's largest entry.
+    """Return the largest difference, as a share of the second array's largest entry.
 
-    Infinite if they differ in type or shape, or if one has a NaN or an infinity where
-    the other has not.
+    It is infinite if the arrays differ in type or shape, or if one has a NaN or an
+    infinity where the other has none.
     """
     if jnp.shape(actual) != jnp.shape(expected) or (
         jnp.result_type(actual) != jnp.result_type(expected)
@@ -210,7 +210,7 @@ def distance(actual: Any, expected: Any) -> float:
 
 
 def _types(jaxpr: Any) -> set[str]:
-    """Names of the types that a traced function computes in, calls included."""
+    """Return the names of the types that a traced function computes in."""
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
     found = {str(v.aval.dtype) for v in jaxpr.invars if hasattr(v.aval, "dtype")}
     for eqn in jaxpr.eqns:
@@ -222,7 +222,7 @@ def _types(jaxpr: Any) -> set[str]:
 
 
 def _swaps(jaxpr: Any) -> int:
-    """How many copies to the host a traced function holds, calls included."""
+    """Return how many copies to the host a traced function holds, calls included."""
     found = 0
     for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
         spaces = [getattr(v.aval, "memory_space", None) for v in eqn.outvars]

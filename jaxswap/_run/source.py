@@ -1,4 +1,4 @@
-"""A function that can be traced again and again, its loops run in any way."""
+"""A function that can be traced several times, with its loops run in any way."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from jaxswap._trace.tracing import trace
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """What programs are traced from.
+    """A function from which programs are traced.
 
     Attributes:
-        flat: The function, of flat operands.
+        flat: The function, with flat operands.
         operands: Arrays, tracers or types to trace it with.
-        perturbed: For each operand whether its gradient is wanted.
-        placement: How the operands are split over a mesh; `None` for one device.
+        perturbed: For each operand, whether its gradient is wanted.
+        placement: How the operands are split over a mesh. `None` for one device.
     """
 
     flat: FlatFunction
@@ -29,7 +29,7 @@ class Source:
     placement: Placement | None = None
 
     def traced(self, decide_loop: DecideLoop) -> Traced:
-        """Trace function and gradient, with loops that run as is decided of them."""
+        """Trace function and gradient, with loops that run as `decide_loop` says."""
         loops = Loops(decide_loop)
         call, types = self.flat.with_loops(loops), self.flat.out_avals
         program = trace(call, self.operands, self.perturbed, types, loops.found)

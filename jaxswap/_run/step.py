@@ -1,7 +1,7 @@
 """A program and its schedule -> the training step that a plan is made for.
 
-The step is `value_and_grad` of the loss, written out so that a draft can be compiled
-without the transform around it.
+The step is `value_and_grad` of the loss. It is written out here, so that a draft can be
+compiled without the transform around it.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from jaxswap._trace.shardings import sharding_of
 
 
 def step_of(machine: Machine) -> Callable[..., Any]:
-    """Return the value and gradient of a program, as a schedule has it computed.
+    """Return a function that computes value and gradient as a schedule says.
 
-    The first result's cotangent is one if it is a scalar, as in `jax.value_and_grad`;
-    those of other results are zero. A first result that is no scalar gets a cotangent
-    from the caller, as an operand more.
+    If the first result is a scalar, its cotangent is one, as in `jax.value_and_grad`.
+    If not, the caller gives its cotangent as one more operand. The cotangents of other
+    results are zero.
     """
     program = machine.program
 
@@ -39,7 +39,7 @@ def step_of(machine: Machine) -> Callable[..., Any]:
 
 
 def types_of(program: Program) -> list[jax.ShapeDtypeStruct]:
-    """Types of what `step_of` takes."""
+    """Return the types of the operands of `step_of`."""
     wanted = list(program.operands)
     first = next((v for v in program.cotangents if v is not None), None)
     if first is not None and program.avals[first].shape != ():

@@ -1,7 +1,7 @@
 """Floating point operations of an equation, and which primitives are cheap.
 
-The numbers decide which operations can hide a copy and which are worth computing
-twice. Everything is read from shapes and parameters; nothing is executed.
+These numbers decide which operations can hide a copy, and which are cheap enough to be
+executed twice. They are read from shapes and parameters. Nothing is executed.
 """
 
 import math
@@ -14,12 +14,12 @@ PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
 """Primitives that are heavy by themselves."""
 
 KERNELS = frozenset({"pallas_call", "triton_kernel_call", "ffi_call", "custom_call"})
-"""Primitives that hide their work; taken as heavy."""
+"""Primitives whose work cannot be read. They count as heavy."""
 
 VIEWS = frozenset(
     "reshape transpose squeeze broadcast_in_dim bitcast_convert_type name rev".split()
 )
-"""Primitives that XLA can often turn into a different look at the same bytes."""
+"""Primitives that XLA can often replace by another view of the same bytes."""
 
 ELEMENTWISE = frozenset(
     "abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e "
@@ -35,7 +35,7 @@ ELEMENTWISE = frozenset(
 """Primitives that compute each element by itself."""
 
 MOVES = frozenset("concatenate pad slice dynamic_slice split gather".split())
-"""Primitives that copy elements about; fused into a consumer more often than not."""
+"""Primitives that copy elements. XLA mostly fuses them into their reader."""
 
 REDUCTIONS = frozenset(
     "reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or reduce_xor "
@@ -59,10 +59,11 @@ CLEAR = SCATTERS | frozenset(
 
 
 def flops(eqn: Any) -> float:
-    """Floating point operations of one jaxpr equation, those it calls included.
+    """Return the floating point operations of a jaxpr equation and of what it calls.
 
-    Element-by-element operations count one for each element of their results. A loop
-    counts its trip count when that is known, else one; a branch its dearest side.
+    An element-by-element operation counts one for each element of its result. A loop
+    counts its trip count times, or once if that is unknown. A branch counts its most
+    costly side.
     """
     inner = [flops_of(jaxpr) for jaxpr in called(eqn)]
     if inner:
@@ -86,10 +87,10 @@ Guide, "Matrix Multiplication Background", tile quantization)."""
 
 
 def tile_flops(eqn: Any) -> float:
-    """Floating point operations as matrix units spend them: in whole tiles.
+    """Return the floating point operations that matrix units execute: in whole tiles.
 
-    The columns of a product are the output channels of a convolution, whose other
-    dimensions are long, and the shorter side of a matrix product's result.
+    For a convolution, columns are its output channels, because its other dimensions are
+    long. For a matrix product, they are the shorter side of its result.
     """
     inner = [e for jaxpr in called(eqn) for e in jaxpr.eqns if is_heavy(e)]
     if inner:
@@ -109,18 +110,18 @@ def tile_flops(eqn: Any) -> float:
 
 
 def _columns(eqn: Any, shape: tuple[int, ...]) -> int:
-    """Columns of a matrix product's right operand."""
+    """Return the columns of a matrix product's right operand."""
     (_, contracted), (_, batch) = eqn.params["dimension_numbers"]
     return math.prod(shape) // math.prod(shape[d] for d in (*contracted, *batch))
 
 
 def flops_of(jaxpr: Any) -> float:
-    """Floating point operations of all equations of a jaxpr."""
+    """Return the floating point operations of all equations of a jaxpr."""
     return sum(flops(eqn) for eqn in jaxpr.eqns)
 
 
 def called(eqn: Any) -> list[Any]:
-    """The jaxprs that an equation calls, wherever they stand in its parameters."""
+    """Return the jaxprs that an equation calls, wherever its parameters hold them."""
     return [j for param in eqn.params.values() for j in _jaxprs(param)]
 
 
@@ -148,7 +149,7 @@ def is_reduction(eqn: Any) -> bool:
 
 
 def is_known(eqn: Any) -> bool:
-    """Whether the cost of an equation is understood, not guessed from its bytes."""
+    """Whether the cost of an equation is known. If not, its bytes give a guess."""
     inner = called(eqn)
     if inner:
         return all(is_known(e) for jaxpr in inner for e in jaxpr.eqns)
@@ -156,10 +157,10 @@ def is_known(eqn: Any) -> bool:
 
 
 def work(eqn: Any) -> Work | None:
-    """What limits a heavy equation: the kind of product and its operands' type.
+    """Return what limits a heavy equation: the kind of product and its number type.
 
-    Of a call, the kind of the product in it that needs most operations. Products of
-    32-bit operands run as TF32, XLA's default, unless they ask for more precision.
+    For a call, it is the kind of its product with most operations. Products of 32-bit
+    operands run as TF32, XLA's default, unless they request a higher precision.
     """
     inner = [e for jaxpr in called(eqn) for e in jaxpr.eqns if is_heavy(e)]
     if inner:
@@ -175,7 +176,7 @@ def work(eqn: Any) -> Work | None:
 
 
 def inner_bytes(eqn: Any) -> float:
-    """Bytes that a loop or call moves inside: what its products and sums touch."""
+    """Return the bytes that products and sums move inside a loop or call."""
     times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
     return times * sum(
         inner_bytes(e) or _touched(e) for jaxpr in called(eqn) for e in jaxpr.eqns
@@ -183,7 +184,7 @@ def inner_bytes(eqn: Any) -> float:
 
 
 def _touched(eqn: Any) -> float:
-    """Operand and result bytes of a product; a quarter of them where XLA fuses."""
+    """Return the bytes of a product's arrays, or a quarter of them if XLA fuses it."""
     avals = [v.aval for v in (*eqn.invars, *eqn.outvars)]
     nbytes = sum(
         math.prod(a.shape) * getattr(a.dtype, "itemsize", 0)
@@ -195,7 +196,7 @@ def _touched(eqn: Any) -> float:
 
 
 def is_cheap(eqn: Any) -> bool:
-    """Whether computing an equation again costs about one pass over memory."""
+    """Whether to recompute the equation costs about one pass over memory."""
     inner = called(eqn)
     if not inner:
         return eqn.primitive.name in CHEAP

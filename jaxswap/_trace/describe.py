@@ -22,7 +22,7 @@ class Traced:
 
     Attributes:
         program: What is executed.
-        graph: The same in numbers and names, for everything that decides.
+        graph: The same as numbers and names, for everything that decides.
     """
 
     program: Program
@@ -42,9 +42,9 @@ def graph_of(
 ) -> Graph:
     """Describe a traced program by numbers and names.
 
-    Values of the backward pass get their size only; what a policy is shown are the
-    forward values. Bytes and operations are those of one device. The last three
-    arguments are those of a loop's body, see `Graph`.
+    Policies decide on forward values, so values of the backward pass only get their
+    size. Bytes and operations are those of one device. The last three arguments are for
+    a loop's body, see `Graph`.
     """
     makers = {v: op for op in program.operations for v in op.outputs}
     arguments = (*program.operands, *program.constants)
@@ -77,7 +77,7 @@ def graph_of(
 
 
 def _shards(program: Program, *values: int) -> int:
-    """Into how many parts devices split what reads or makes these values."""
+    """Return into how many parts devices split what reads or makes these values."""
     if program.placement is None:
         return 1
     names = {name for v in values for name in axes_of(program.specs[v])}
@@ -114,7 +114,7 @@ def _value(
 
 def _equation(program: Program, index: int, op: Operation) -> Equation:
     scan = _compat.scan_of(op.eqn)
-    # The code in a `shard_map` is that of one device already.
+    # The code in a `shard_map` already is the code of one device.
     is_local = op.eqn.primitive.name == "shard_map"
     shards = 1 if is_local else _shards(program, *op.reads, *op.outputs)
     return Equation(
@@ -140,7 +140,7 @@ def _equation(program: Program, index: int, op: Operation) -> Equation:
 
 
 def _body(outer: Program, op: Operation, scan: _compat.Scan) -> Graph:
-    """One iteration of a loop, as it is: not differentiated."""
+    """Describe one iteration of a loop as it is, without a gradient."""
     specs = body_specs(scan, _specs(outer, op))
     program = _within(outer, program_of(scan.jaxpr), specs)
     first, last = scan.const_count, scan.const_count + scan.carry_count
@@ -149,7 +149,7 @@ def _body(outer: Program, op: Operation, scan: _compat.Scan) -> Graph:
 
 
 def _checkpointed(outer: Program, op: Operation) -> Graph | None:
-    """What a `jax.checkpoint` executes, as it is: each operation takes its time."""
+    """Describe what a `jax.checkpoint` executes, so that each operation takes time."""
     closed = _compat.checkpointed(op.eqn)
     if closed is None:
         return None
@@ -157,7 +157,7 @@ def _checkpointed(outer: Program, op: Operation) -> Graph | None:
 
 
 def _within(outer: Program, program: Program, specs: Sequence[Spec]) -> Program:
-    """Place what an equation of another program executes as its operands are."""
+    """Give what an equation executes inside the placement of its operands."""
     if outer.placement is None:
         return program
     placed = specs_of(program, specs, outer.placement)
@@ -171,7 +171,7 @@ def _specs(program: Program, op: Operation) -> list[Spec]:
 
 
 def _names(program: Program) -> dict[int, str]:
-    """`checkpoint_name` names; the named value and its producer both carry it."""
+    """Return `checkpoint_name` names, for each named value and for what makes it."""
     names: dict[int, str] = {}
     for op in program.operations:
         if op.eqn.primitive.name == "name":

@@ -1,7 +1,7 @@
 """Function and arguments -> a flat function of its arrays, traced once.
 
-What the function closes over becomes an operand like its arguments, so that a
-transform of the flat function sees every array.
+Arrays that the function captures become operands like its arguments. So a transform of
+the flat function reaches every array.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from jaxswap import _compat
 from jaxswap._trace.jaxpr import Interpreter
 
 RunLoop = Callable[[JaxprEqn, Sequence[Any]], Sequence[Any]]
-"""Executes (or traces) a `lax.scan` equation on its operands."""
+"""Executes (or traces) a `lax.scan` equation with its operands."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +24,8 @@ class FlatFunction:
 
     Attributes:
         jaxpr: Its equations.
-        operands: The arrays that the function closed over, then its arguments'.
-        closed_over_count: How many of the operands it closed over.
+        operands: The arrays that the function captures, then those of its arguments.
+        closed_over_count: How many of the operands are captured.
         out_avals: Types of the flat results.
         out_tree: Structure of the results.
     """
@@ -41,7 +41,7 @@ class FlatFunction:
         return Interpreter().run(self.jaxpr, operands)
 
     def with_loops(self, run_loop: RunLoop) -> Callable[..., Sequence[Any]]:
-        """Return `call` with its loops, in calls of `jit` too, run by a function."""
+        """Return `call` with another way to run loops, those in `jit` included."""
 
         def call(*operands: Any) -> Sequence[Any]:
             return WithLoops(run_loop).run(self.jaxpr, operands)
@@ -50,7 +50,7 @@ class FlatFunction:
 
 
 class WithLoops(Interpreter):
-    """Has each `lax.scan` run by a function; looks into calls that hold one."""
+    """Lets a function run each `lax.scan`, also inside calls of `jit`."""
 
     def __init__(self, run_loop: RunLoop) -> None:
         self.run_loop = run_loop
@@ -65,13 +65,13 @@ class WithLoops(Interpreter):
     def call(
         self, eqn: JaxprEqn, inputs: Sequence[Any]
     ) -> tuple[Any, Sequence[Any]] | None:
-        """Look into calls of `jit` that hold a loop."""
+        """Look into calls of `jit` if they hold a loop."""
         called = _compat.called_jaxpr(eqn)
         return (called, inputs) if called is not None and _has_loop(called) else None
 
 
 def _has_loop(called: Any) -> bool:
-    """Whether a called jaxpr holds a loop, directly or within further calls."""
+    """Whether a called jaxpr holds a loop, directly or in further calls."""
     jaxpr, _ = _compat.open_jaxpr(called)
     inner = [_compat.called_jaxpr(eqn) for eqn in jaxpr.eqns]
     return any(_compat.scan_of(eqn) is not None for eqn in jaxpr.eqns) or any(
@@ -85,13 +85,13 @@ def flatten_function(
     kwargs: dict[str, Any],
     is_array: Callable[[Any], bool],
 ) -> FlatFunction:
-    """Trace `fn` on those leaves of its arguments that are arrays; the rest is static.
+    """Trace `fn` on the arrays among its arguments. All other leaves are static.
 
     Args:
         fn: The function.
         args: Its positional arguments, pytrees of arrays or of their types.
         kwargs: Its keyword arguments.
-        is_array: Which leaves are arrays.
+        is_array: Tells whether a leaf is an array.
 
     Raises:
         NotImplementedError: If `fn` reads or writes a mutable array.

@@ -1,8 +1,8 @@
-"""A device's part of a convolution that is summed over space split over devices.
+"""The part of a convolution that one device computes if space is split over devices.
 
-The gradient of a convolution's kernel is a convolution too, of the input with the
-cotangent as its kernel: space is summed over. Where space is split, a device needs, of
-the input, its own planes and some of its neighbours'.
+The gradient of a convolution's kernel is a convolution of the input, too. Its kernel is
+the cotangent, and it sums over space. If space is split, a device needs its own planes
+of the input and some of its neighbours' planes: the halo.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ class Window:
     """How a sum over a mesh is split.
 
     Attributes:
-        summed: Mesh axes over which the parts are to be added up.
+        summed: Mesh axes over which the parts are added up.
         inputs: How each operand is split.
-        output: How the sum is.
+        output: How the sum is split.
     """
 
     summed: tuple[str, ...]
@@ -37,7 +37,7 @@ class Halo:
     Attributes:
         before: Planes of the neighbour before it.
         after: Planes of the neighbour after it.
-        padding: Zeros to add at both ends; less than none: planes to leave out.
+        padding: Zeros to add at both ends. If negative, planes to leave out.
     """
 
     before: int
@@ -52,7 +52,7 @@ def halo_of(
     strides: tuple[int, int, int],
     padding_before: int,
 ) -> Halo | None:
-    """What a device needs of a dimension; `None` if more than its neighbours have.
+    """Return what a device needs of a dimension. `None` if its neighbours have less.
 
     Args:
         left_size: Planes of the input on each device.
@@ -63,7 +63,7 @@ def halo_of(
     """
     dilation, stride, spread = strides
     if left_size * dilation != right_size * spread:
-        return None  # the devices' parts of both do not start at the same place
+        return None  # The devices' parts of input and kernel start at other places.
     before = max(0, -(-padding_before // dilation))
     end = (right_size - 1) * spread + (out_size - 1) * stride + 1 - padding_before
     after = max(0, -(-(end - left_size * dilation) // dilation))
@@ -74,7 +74,7 @@ def halo_of(
 
 
 def halos_of(eqn: Any, window: Window, placement: Placement) -> dict[int, Halo | None]:
-    """The halo of each dimension of space that is split, by its place among them."""
+    """Return the halo of each dimension of space that is split, by its position."""
     params = eqn.params
     numbers = params["dimension_numbers"]
     shapes = [v.aval.shape for v in (*eqn.invars, eqn.outvars[0])]
@@ -109,7 +109,7 @@ def local_convolution(
     left: jax.Array,
     right: jax.Array,
 ) -> jax.Array:
-    """A device's part of a convolution, within `jax.shard_map`."""
+    """Compute a device's part of a convolution, inside `jax.shard_map`."""
     padding = list(params["padding"])
     for place, halo in halos_of(eqn, window, placement).items():
         assert halo is not None
@@ -123,7 +123,7 @@ def local_convolution(
 def _extended(
     x: jax.Array, dimension: int, axis: str, count: int, halo: Halo
 ) -> jax.Array:
-    """An array with its neighbours' planes; zeros where there is no neighbour."""
+    """Return an array with its neighbours' planes, or zeros if there is none."""
     size = x.shape[dimension]
     pieces: Sequence[jax.Array] = [x]
     if halo.before:

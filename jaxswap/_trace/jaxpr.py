@@ -1,7 +1,7 @@
-"""Jaxpr -> the results of its equations: the one place that goes through them.
+"""Jaxpr -> the results of its equations: the one place that goes through equations.
 
-What stands for a value is left to the interpreter: an array or a tracer where the
-equations are executed or traced, a number where they are listed.
+Each interpreter chooses what represents a value: an array or a tracer if equations are
+executed or traced, a number if they are listed.
 """
 
 import contextlib
@@ -14,13 +14,13 @@ from jaxswap import _compat
 
 
 class Interpreter:
-    """Executes (or traces) equations one by one, every call as a whole.
+    """Executes (or traces) equations one by one. Calls are executed as a whole.
 
-    A subclass changes what an equation becomes, and which calls are looked into.
+    A subclass changes what is done with an equation, and which calls are looked into.
     """
 
     def run(self, jaxpr: Any, values: Sequence[Any]) -> list[Any]:
-        """Go through the equations of an open jaxpr; return its results.
+        """Go through the equations of an open jaxpr. Return its results.
 
         Args:
             jaxpr: The equations.
@@ -38,13 +38,13 @@ class Interpreter:
         return [read(atom) for atom in jaxpr.outvars]
 
     def run_closed(self, closed: Any, inputs: Sequence[Any]) -> list[Any]:
-        """Go through the equations of a closed jaxpr, given its arguments alone."""
+        """Go through the equations of a closed jaxpr. It needs only its arguments."""
         jaxpr, constants = _compat.open_jaxpr(closed)
         pairs = zip(jaxpr.constvars, constants, strict=True)
         return self.run(jaxpr, [*(self.constant(v, c) for v, c in pairs), *inputs])
 
     def results(self, eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
-        """Return what an equation makes of its inputs."""
+        """Return the results of an equation for its inputs."""
         call = self.call(eqn, inputs)
         if call is None:
             return self.execute(eqn, inputs)
@@ -54,7 +54,7 @@ class Interpreter:
     def call(
         self, eqn: JaxprEqn, inputs: Sequence[Any]
     ) -> tuple[Any, Sequence[Any]] | None:
-        """Return what an equation calls, and with what, if that is looked into."""
+        """Return the called jaxpr and its inputs, or None if it is not looked into."""
         return None
 
     def execute(self, eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
@@ -62,13 +62,13 @@ class Interpreter:
         return _compat.bind_equation(eqn, inputs)
 
     def within(self, eqn: JaxprEqn) -> contextlib.AbstractContextManager[None]:
-        """Return the context in which the inside of a call is gone through."""
+        """Return the context for the equations inside of a call."""
         return _compat.at_equation(eqn)
 
     def literal(self, atom: Literal) -> Any:
-        """Return what stands for a literal."""
+        """Return what represents a literal."""
         return atom.val
 
     def constant(self, variable: Var, value: Any) -> Any:
-        """Return what stands for a constant of a closed jaxpr."""
+        """Return what represents a constant of a closed jaxpr."""
         return value

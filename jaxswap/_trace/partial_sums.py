@@ -1,13 +1,14 @@
-"""Sums over a mesh, split: each device's part where it is made, the rest at the end.
+"""Sums over a mesh, split in two: each device's part, and at the end their total.
 
-What is summed over a dimension that is split over devices (the gradient of a weight,
-over the batch) is summed by each of them and then by all together, in an all-reduce.
-XLA's partitioner puts that right behind the operation, and XLA combines all-reduces
-only as long as none waits for another. The barriers of a schedule make later operations
-wait for gradients, so they would split the all-reduces again (two into sixty-five, for
-a U-Net on four GPUs). Here such an operation becomes two: one that makes the parts of
-all devices, stacked, and one that sums them, moved to the end of its pass. The order of
-operations then hangs on the parts.
+Some sums go over a dimension that is split over devices, such as the gradient of a
+weight, which goes over the batch. Each device sums its part. Then an all-reduce adds up
+the parts. XLA's partitioner puts the all-reduce right after the operation. XLA combines
+all-reduces, but only if none waits for another. The barriers of a schedule make later
+operations wait for gradients. So they would split the all-reduces again (two into
+sixty-five, for a U-Net on four GPUs).
+
+Here such an operation becomes two. One makes the parts of all devices, stacked. The
+other adds them up, at the end of its pass. Then barriers only wait for the parts.
 """
 
 import dataclasses
@@ -31,17 +32,17 @@ COLLECTIVES = frozenset(
 """Collectives of `jax.shard_map` that a gradient can end in."""
 
 SLACK = 4
-"""What is deferred may be so many times as large as the largest result, not more: it
-holds memory until the end."""
+"""Sums are deferred up to this many times the size of the largest result. A deferred
+sum holds memory until the end."""
 
 
 def placed(program: Program, placement: Placement | None) -> Program:
-    """Return a program as devices of a mesh run it.
+    """Return a program as the devices of a mesh run it.
 
     Args:
         program: The traced program.
-        placement: How its operands are split; `None` on one device, and where the
-            program is that of one device of a `jax.shard_map`.
+        placement: How its operands are split. `None` on one device, and also for the
+            program of one device of a `jax.shard_map`.
     """
     if placement is None:
         names = {operation.eqn.primitive.name for operation in program.operations}
@@ -51,9 +52,9 @@ def placed(program: Program, placement: Placement | None) -> Program:
 
 
 def split_sums(program: Program) -> Program:
-    """Split the sums over a mesh that only results depend on; put the rest off.
+    """Split the sums over a mesh that only results depend on. Defer the totals.
 
-    Collectives of `jax.shard_map` that only results depend on are deferred as well.
+    Collectives of `jax.shard_map` that only results depend on are deferred, too.
     """
     last = _Results(program)
     avals, specs = list(program.avals), list(program.specs)
@@ -93,7 +94,7 @@ def split_sums(program: Program) -> Program:
 
 
 class _Results:
-    """Tells what nothing but results, small ones, is made of."""
+    """Tells which operations only small results depend on."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -112,7 +113,7 @@ class _Results:
             )
 
     def are_only(self, operation: Operation) -> bool:
-        """Whether only results, by light operations, are made of what this makes."""
+        """Whether only results, by light operations, depend on an operation."""
         return all(
             (v in self.results or v in self.users)
             and all(self._is_light(user) for user in self.users.get(v, ()))
@@ -163,7 +164,7 @@ def _split(
 
 
 def window_of(eqn: Any, specs: Sequence[Spec]) -> Window | None:
-    """How each device makes its part; `None` if it cannot be made alone."""
+    """Return how each device makes its part. `None` if it cannot make it alone."""
     name = eqn.primitive.name
     if name == "reduce_sum":
         axes = eqn.params["axes"]
@@ -192,7 +193,7 @@ def _window_of_product(eqn: Any, specs: Sequence[Spec]) -> Window | None:
 
 
 def _where(found: Sequence[Any], given: Spec) -> list[Any]:
-    """What was given, with what was split elsewhere only added."""
+    """Return the given split, plus the found one of dimensions that had none."""
     return [own or new for own, new in zip(given, found, strict=True)]
 
 
@@ -218,7 +219,7 @@ def _window_of_convolution(eqn: Any, specs: Sequence[Spec]) -> Window | None:
 
 
 def _checked(window: Window) -> Window | None:
-    """A window in which no axis splits one array twice."""
+    """Return the window, or None if an axis would split one array twice."""
     arrays = (*window.inputs, (window.summed, *window.output))
     for spec in arrays:
         names = [name for dimension in spec for name in dimension]
@@ -228,7 +229,7 @@ def _checked(window: Window) -> Window | None:
 
 
 def _parts(eqn: Any, window: Window, placement: Placement) -> Any:
-    """The equation that makes the parts of all devices, stacked."""
+    """Return the equation that makes the parts of all devices, stacked."""
 
     def part(*arrays: Any) -> Any:
         params = {**eqn.params}
@@ -254,7 +255,7 @@ def _parts(eqn: Any, window: Window, placement: Placement) -> Any:
 
 
 def _total(eqn: Any, parts: Any, window: Window, placement: Placement) -> Any:
-    """The equation that adds up the parts of all devices."""
+    """Return the equation that adds up the parts of all devices."""
     stacked = (window.summed, *window.output)
     total = jax.shard_map(
         lambda x: lax.psum(lax.squeeze(x, (0,)), window.summed),
@@ -267,7 +268,7 @@ def _total(eqn: Any, parts: Any, window: Window, placement: Placement) -> Any:
 
 
 def _only_equation(eqn: Any, function: Any, operands: Sequence[Any]) -> Any:
-    """The one equation of a traced function, as if the user had written it there."""
+    """Return the one equation of a traced function, as if the user had written it."""
     with _compat.at_equation(eqn):
         jaxpr, _ = _compat.open_jaxpr(jax.make_jaxpr(function)(*operands))
     (only,) = jaxpr.eqns

@@ -11,7 +11,7 @@ from jaxswap._graph.placement import Placement, Spec
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """One equation whose variables are numbered through the whole program."""
+    """One equation. Its variables are numbers that are unique in the whole program."""
 
     eqn: JaxprEqn
     inputs: tuple[int | Literal, ...]
@@ -20,7 +20,7 @@ class Operation:
 
     @property
     def reads(self) -> tuple[int, ...]:
-        """Indices of the values among the inputs (literals left out)."""
+        """Indices of the values among the inputs, without literals."""
         return tuple(v for v in self.inputs if isinstance(v, int))
 
 
@@ -31,17 +31,17 @@ class Program:
     Attributes:
         operations: What is executed, in order.
         avals: Abstract value (shape, dtype) of each value, by index.
-        constants: Values known at trace time.
+        constants: Values that are known when the program is traced.
         operands: Values that the caller passes to the forward pass.
-        outputs: Results of the forward pass, in the order of the function's.
+        outputs: Results of the forward pass, in the order of the function's results.
         cotangents: One for each output that has a tangent, `None` for the others.
         gradients: One for each operand that is differentiated, `None` for the others.
-        backward: Indices into `operations` of those that depend on a cotangent.
+        backward: Indices of the `operations` that depend on a cotangent.
         loops: Bodies of loops that swap inside.
-        placement: The mesh over which its values are split; `None` for one device.
-        specs: How each value is split; empty for one device.
-        deferred: Indices into `operations` of sums over a mesh that only results wait
-            for, and of what is made of them.
+        placement: The mesh over which the values are split. `None` for one device.
+        specs: How each value is split. Empty for one device.
+        deferred: Indices of the `operations` that are deferred: sums over a mesh that
+            only results depend on, and what is made of them.
     """
 
     operations: tuple[Operation, ...]

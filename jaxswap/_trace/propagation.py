@@ -1,10 +1,10 @@
 """Specs of a program's operands -> specs of all its values, as XLA will choose them.
 
 Under `jit`, XLA's partitioner decides how each intermediate array is split. Plans need
-to know that before anything is compiled, so the specs of the operands are followed
+to know that before anything is compiled. So the specs of the operands are followed
 forward through the program: a dimension of a result is split like the dimension of the
-operand that it comes from. It is an estimate. Bytes that a plan is checked by are those
-of the compiled program, and no result depends on it.
+operand that it comes from. This is an estimate. No result depends on it, and plans are
+checked by the bytes of the compiled program.
 """
 
 import math
@@ -25,7 +25,7 @@ Rule = Callable[[Any, Sequence[Spec]], list[Dimensions]]
 
 
 def replicated(aval: Any) -> Spec:
-    """The spec of an array of which each device holds a copy."""
+    """Return the spec of an array of which each device holds a copy."""
     return ((),) * len(getattr(aval, "shape", ()))
 
 
@@ -36,7 +36,7 @@ def specs_of(
 
     Args:
         program: The program.
-        operands: The specs of what it is given.
+        operands: The specs of the operands.
         placement: The mesh.
     """
     known = dict(zip(program.operands, operands, strict=True))
@@ -62,7 +62,7 @@ def specs_of(
 
 
 def body_specs(scan: _compat.Scan, specs: Sequence[Spec]) -> list[Spec]:
-    """Specs of what a loop's body is given, from those of the loop's operands."""
+    """Return the specs of a loop body's operands, from those of the loop's operands."""
     first = scan.const_count + scan.carry_count
     return [*specs[:first], *(spec[1:] for spec in specs[first:])]
 
@@ -83,7 +83,7 @@ def _follow(eqn: Any, specs: Sequence[Spec], placement: Placement) -> tuple[Spec
 def _looped(
     scan: _compat.Scan, specs: Sequence[Spec], placement: Placement
 ) -> list[Dimensions]:
-    """What is carried stays as it is; the rest is as one iteration makes it."""
+    """Split carried values as before, and other results as one iteration does."""
     body = program_of(scan.jaxpr)
     values = specs_of(body, body_specs(scan, specs), placement)
     first, count = scan.const_count, scan.carry_count
@@ -95,7 +95,7 @@ def _looped(
 
 
 def _typed(aval: Any) -> Dimensions | None:
-    """The spec that an array's type says, where it says one."""
+    """Return the spec in an array's type, or None if the type has none."""
     sharding = getattr(aval, "sharding", None)
     spec = getattr(sharding, "spec", None)
     if spec is None or not any(spec):
@@ -108,10 +108,10 @@ def _shape(atom: Any) -> tuple[int, ...]:
 
 
 def _alike(eqn: Any, specs: Sequence[Spec]) -> list[Dimensions]:
-    """Each dimension like that of the operands with as many dimensions.
+    """Split each dimension like that of the operands with as many dimensions.
 
-    Holds for what works element by element, and for windows, pads and slices, whose
-    results XLA splits where it splits the operand.
+    This holds for operations that work element by element. It also holds for windows,
+    pads and slices: XLA splits their results like their operands.
     """
     found = []
     for result in eqn.outvars:
@@ -124,7 +124,7 @@ def _alike(eqn: Any, specs: Sequence[Spec]) -> list[Dimensions]:
 
 
 def _only(shape: Sequence[int], spec: Spec) -> list[int]:
-    """Sizes of the dimensions that are split."""
+    """Return the sizes of the dimensions that are split."""
     return [size for size, names in zip(shape, spec, strict=True) if names]
 
 
@@ -141,7 +141,7 @@ def _transposed(eqn: Any, specs: Sequence[Spec]) -> list[Dimensions]:
 
 
 def _reshaped(eqn: Any, specs: Sequence[Spec]) -> list[Dimensions]:
-    """A dimension goes where as many elements stand in front of it."""
+    """Keep a dimension's split if as many elements come before it in the result."""
     shape, result = _shape(eqn.invars[0]), _shape(eqn.outvars[0])
     starts = {
         math.prod(result[:place]): place
@@ -180,7 +180,7 @@ def _product(eqn: Any, specs: Sequence[Spec]) -> list[Dimensions]:
 
 
 def _convolved(eqn: Any, specs: Sequence[Spec]) -> list[Dimensions]:
-    """Space stays split, unless the kernel is: then it is summed over."""
+    """Keep space split. If the kernel's space is split, it is summed over instead."""
     numbers = eqn.params["dimension_numbers"]
     left, right, out = numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec
     dimensions: list[Sequence[str]] = [()] * len(out)
@@ -199,7 +199,7 @@ def _joined(eqn: Any, specs: Sequence[Spec]) -> list[Dimensions]:
 
 
 def _gathered(eqn: Any, specs: Sequence[Spec]) -> list[Dimensions]:
-    """Places that are looked up split the result; what lies at them is whole."""
+    """Split the result like the indices. What lies at an index is not split."""
     offsets = eqn.params["dimension_numbers"].offset_dims
     of_indices = iter(specs[1][:-1])
     rank = len(_shape(eqn.outvars[0]))

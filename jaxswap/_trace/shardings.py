@@ -10,14 +10,14 @@ from jaxswap._graph.placement import Placement, Spec
 
 
 def placement_of(arrays: Sequence[Any]) -> Placement | None:
-    """Read from the types of arrays how they are split: along explicit axes.
+    """Read from the types of arrays how they are split along explicit axes.
 
     Args:
-        arrays: What a function is given.
+        arrays: The operands of a function.
 
     Returns:
-        The placement; `None` if each device holds all of them, or where the code is
-        that of one device (`jax.shard_map`).
+        The placement. `None` if each device holds all of them, or if the code is that
+        of one device (`jax.shard_map`).
 
     Raises:
         ValueError: If they lie on different meshes.
@@ -27,7 +27,7 @@ def placement_of(arrays: Sequence[Any]) -> Placement | None:
 
 
 def placement_from(arrays: Sequence[Any], shardings: Sequence[Any]) -> Placement | None:
-    """`placement_of` arrays with shardings that are known; `None`: each device's."""
+    """Return `placement_of` for known shardings. `None`: one copy on each device."""
     named = [s for s in shardings if isinstance(s, NamedSharding) and any(s.spec)]
     if not named or any(AxisType.Manual in s.mesh.axis_types for s in named):
         return None
@@ -36,7 +36,7 @@ def placement_from(arrays: Sequence[Any], shardings: Sequence[Any]) -> Placement
         shown = " and ".join(
             str(dict(zip(names, sizes, strict=True))) for names, sizes in meshes
         )
-        raise ValueError(f"the arguments lie on different meshes: {shown}.")
+        raise ValueError(f"the arguments are on different meshes: {shown}.")
     mesh = named[0].mesh
     types = zip(mesh.axis_names, mesh.axis_types, strict=True)
     placement = Placement(
@@ -54,7 +54,7 @@ def placement_from(arrays: Sequence[Any], shardings: Sequence[Any]) -> Placement
 
 
 def dimensions_of(spec: Iterable[Any], rank: int) -> list[Sequence[str]]:
-    """Mesh axes of each dimension, from a `PartitionSpec`."""
+    """Return the mesh axes of each dimension, from a `PartitionSpec`."""
     named: list[Sequence[str]] = [
         entry if isinstance(entry, tuple) else (entry,) if entry else ()
         for entry in spec
@@ -63,10 +63,10 @@ def dimensions_of(spec: Iterable[Any], rank: int) -> list[Sequence[str]]:
 
 
 def broadcast_prefix(prefix: Any, tree: Any) -> list[Any]:
-    """One sharding, or `None`, for each leaf of a tree, from a prefix of the tree.
+    """Return a sharding or `None` for each leaf of a tree, from a prefix of the tree.
 
     Raises:
-        ValueError: If it is no prefix.
+        ValueError: If `prefix` is no prefix of the tree.
     """
     found: list[Any] = []
 
@@ -88,16 +88,16 @@ def is_explicit(sharding: Any) -> bool:
 
 
 def is_typed(aval: Any, spec: Spec, placement: Placement) -> bool:
-    """Whether a type says of the explicit axes what a spec does."""
+    """Whether a type and a spec agree about the explicit axes."""
     explicit = [[n for n in names if n in placement.explicit] for names in spec]
     typed = dimensions_of(aval.sharding.spec, len(aval.shape))
     return explicit == [list(names) for names in typed]
 
 
 def mesh_of(placement: Placement) -> AbstractMesh:
-    """The mesh of a placement, without devices; the one that is set, if it is like it.
+    """Return the mesh of a placement, without devices. If an equal one is set, that.
 
-    Where a mesh is set (`jax.set_mesh`), JAX takes no other.
+    If a mesh is set (`jax.set_mesh`), JAX accepts no other one.
     """
     current = jax.sharding.get_abstract_mesh()
     names, sizes = zip(*placement.axes, strict=True)
@@ -109,10 +109,10 @@ def mesh_of(placement: Placement) -> AbstractMesh:
 
 
 def partition_of(spec: Spec) -> PartitionSpec:
-    """A spec as JAX writes it."""
+    """Return a spec in JAX's form."""
     return PartitionSpec(*(names or None for names in spec))
 
 
 def sharding_of(placement: Placement, spec: Spec) -> NamedSharding:
-    """The sharding of an array with this spec."""
+    """Return the sharding of an array with this spec."""
     return NamedSharding(mesh_of(placement), partition_of(spec))

@@ -22,7 +22,7 @@ def differentiate(
     operands: Sequence[Any],
     wanted: Sequence[int],
 ) -> tuple[Sequence[Any], Callable[[Sequence[Any]], Sequence[Any]]]:
-    """`jax.vjp` with respect to the operands at the places `wanted`."""
+    """Call `jax.vjp` with respect to the operands at the positions `wanted`."""
 
     def of_wanted(*primals: Any) -> Sequence[Any]:
         merged = list(operands)
@@ -34,7 +34,7 @@ def differentiate(
 
 
 def with_zeros(cotangents: Sequence[Any], avals: Sequence[Any]) -> list[Any]:
-    """Cotangents with zeros of the right type where there is none."""
+    """Return cotangents, with zeros of the right type in place of missing ones."""
     return [
         c
         if c is not None

@@ -1,11 +1,10 @@
 """Function and arguments -> `Program`: forward and backward pass as one list.
 
-`jax.vjp` is traced together with the call of its result, so the list holds the
-forward pass, whatever the backward pass wants from it, and the backward pass, in an
-order that can be executed. Calls of `jit` are inlined, and what no result needs is
-dropped. An operation belongs to the backward pass if and only if it depends on a
-cotangent; all others can run in the forward pass *or* wait until the backward pass
-asks for them.
+`jax.vjp` is traced together with the call of its result. So the list holds the forward
+pass and the backward pass, in an order that can be executed. Calls of `jit` are
+inlined. What no result needs is removed. An operation belongs to the backward pass if
+and only if it depends on a cotangent. All other operations can run in the forward pass,
+or later, when the backward pass needs them.
 """
 
 import contextlib
@@ -36,9 +35,9 @@ def trace(
     Args:
         function: Takes the operands as positional arrays, returns a flat sequence.
         operands: Arrays or tracers to call it with.
-        perturbed: For each operand whether its gradient is wanted.
+        perturbed: For each operand, whether its gradient is wanted.
         out_avals: Abstract values of the results.
-        loops: A list that `function` adds loops to while it is traced.
+        loops: A list to which `function` adds loops while it is traced.
     """
     wanted = [i for i, p in enumerate(perturbed) if p and has_tangent(operands[i])]
 
@@ -56,7 +55,7 @@ def trace(
 
 
 def program_of(closed: Any) -> Program:
-    """Describe a traced function that is not differentiated: forward pass alone."""
+    """Describe a traced function without its gradient: as a forward pass alone."""
     listing = _Listing()
     operands, outputs = listing.take(closed)
     return Program(
@@ -94,7 +93,7 @@ def _number(
 
 
 class _Listing(Interpreter):
-    """Numbers values and collects operations; calls of `jit` are looked into."""
+    """Numbers values and collects operations. Looks into calls of `jit`."""
 
     def __init__(self) -> None:
         self.avals: list[Any] = []
@@ -103,7 +102,7 @@ class _Listing(Interpreter):
         self.scope = ""
 
     def take(self, closed: Any) -> tuple[list[int], list[int | Literal]]:
-        """List a closed jaxpr; return the numbers of its arguments and results."""
+        """List a closed jaxpr. Return the numbers of its arguments and results."""
         jaxpr, constants = _compat.open_jaxpr(closed)
         pairs = zip(jaxpr.constvars, constants, strict=True)
         known = [self.constant(v, c) for v, c in pairs]
@@ -111,7 +110,7 @@ class _Listing(Interpreter):
         return inputs, self.run(jaxpr, [*known, *inputs])
 
     def new(self, variable: Var) -> int:
-        """Number one more value."""
+        """Give one more value a number."""
         self.avals.append(variable.aval)
         return len(self.avals) - 1
 
@@ -133,7 +132,7 @@ class _Listing(Interpreter):
 
     @contextlib.contextmanager
     def within(self, eqn: JaxprEqn) -> Iterator[None]:
-        """Let what a call holds be in the scope of the call."""
+        """Put what a call holds into the scope of the call."""
         before, self.scope = self.scope, self._scope_of(eqn)
         yield
         self.scope = before
@@ -154,14 +153,14 @@ class _Listing(Interpreter):
 
 
 def _plain_scope(stack: str) -> str:
-    """Strip `jvp(...)`, `transpose(...)` and the like from a name stack."""
+    """Remove `jvp(...)`, `transpose(...)` and similar parts from a name stack."""
     return re.sub(r"\b(?:jvp|transpose|vmap|remat\w*|checkpoint)\(|\)", "", stack)
 
 
 def _without_dead(
     operations: Sequence[Operation], results: Sequence[int | Literal]
 ) -> tuple[Operation, ...]:
-    """Drop what neither a result nor a side effect needs."""
+    """Remove what neither a result nor a side effect needs."""
     live = {v for v in results if isinstance(v, int)}
     kept: list[Operation] = []
     for operation in reversed(operations):
@@ -172,7 +171,7 @@ def _without_dead(
 
 
 def _dependent(operations: Sequence[Operation], roots: Sequence[int]) -> frozenset[int]:
-    """Indices of the operations that depend on one of the values `roots`."""
+    """Return the indices of the operations that depend on one of the `roots`."""
     reached = set(roots)
     found = set()
     for index, operation in enumerate(operations):
