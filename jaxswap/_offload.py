@@ -174,6 +174,7 @@ def _wrap(
             results = _differentiable(flat, decide, placement)(*flat.operands)
         return jax.tree.unflatten(flat.out_tree, results)
 
+    vars(wrapped)["__jaxswap_plan__"] = plan  # `jaxswap.profile` finds it there
     return wrapped
 
 

@@ -28,6 +28,8 @@ from jaxswap._planner import plan as plan
 from jaxswap._plans.cache import clear_plans as clear_plans
 from jaxswap._plans.file import load_plan as load_plan
 from jaxswap._plans.plan import Plan as Plan
+from jaxswap._profile import profile as profile
+from jaxswap._profiled.profile import Profile as Profile
 from jaxswap._schedule.lms import LMS as LMS
 
 KEEP = Action.KEEP

@@ -45,6 +45,8 @@ PUBLIC_NAMES = [
     "check",
     "Check",
     "GradientError",
+    "profile",
+    "Profile",
     "MissingExtraError",
 ]
 HEAVY = {"flax", "optax", "nibabel", "nilearn", "scipy", "matplotlib", "rich"}

@@ -325,6 +325,26 @@ class Plan:
             write_whole(Path(path), page)
         return page
 
+    def to_perfetto(self, path: str | os.PathLike[str]) -> Path:
+        """Write the simulated step to a file that ui.perfetto.dev opens.
+
+        Kernels, copies each way, and memory. Time starts at 0, as in the file of a
+        `jaxswap.Profile`, so that both can be opened together.
+
+        Args:
+            path: Where to; it must end in `.json`, and its folder must exist.
+
+        Returns:
+            The path.
+
+        Raises:
+            ValueError: If the path does not end in `.json`.
+            FileNotFoundError: If the folder does not exist.
+        """
+        from jaxswap._view.perfetto import plan_events, write_trace
+
+        return write_trace(path, plan_events(self))
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the plan to a JSON file. `jaxswap.load_plan` reads it.
 

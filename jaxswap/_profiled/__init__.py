@@ -1,0 +1,1 @@
+"""What a profiler recorded on a GPU -> the lanes of a step."""
