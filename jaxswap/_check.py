@@ -1,4 +1,4 @@
-"""Is the gradient right? An offloaded function compared with the plain one."""
+"""Is the gradient right? An offloaded function is compared with the plain one."""
 
 import dataclasses
 import zlib
@@ -20,7 +20,7 @@ from jaxswap._trace.tangents import has_tangent
 from jaxswap._view.table import table_lines
 
 INFORMATIVE = 0.1
-"""Where rounding explains more than this share of an array, little was shown."""
+"""If rounding explains more than this share of an array, the check showed little."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Check:
 
     Attributes:
         function: Name of the function.
-        rows: One for each policy.
+        rows: One row for each policy.
         arrays: How many arrays have a gradient.
-        numbers: How many numbers these hold.
-        nonzero: How many of them are finite and not zero; if none is, the check says
-            nothing.
+        numbers: How many numbers these arrays hold.
+        nonzero: How many of the numbers are finite and not zero. If there are none, the
+            check shows nothing.
 
     Example:
         >>> import jax.numpy as jnp, jaxswap
@@ -86,40 +86,40 @@ def check(
 ) -> Check:
     """Compare value and gradient of `jaxswap.offload(fn)` with those of `fn`.
 
-    They are computed under `policy` (or `plan`, or `budget`), with every value
-    swapped, with every value recomputed, and with actions drawn at random for each
-    value, all compiled by `jax.jit` for the default device. For a scalar loss the
-    gradient is that of `jax.grad`; other results get cotangents that differ from
-    entry to entry.
+    They are computed in several ways: under `policy` (or `plan`, or `budget`), with
+    every value swapped, with every value recomputed, and with random actions for the
+    values. All are compiled by `jax.jit` for the default device. For a scalar loss the
+    gradient is that of `jax.grad`. Other results get cotangents that differ from entry
+    to entry.
 
-    Numbers may differ by `rtol` of the largest entry of their array. If they differ
-    by more, the allowance is four times as much as plain JAX itself moves when it
-    runs without `jax.jit` or on arguments moved by one rounding error. NaN and
-    infinity must stand where plain JAX has them.
+    Numbers may differ by `rtol` of the largest entry of their array. If they differ by
+    more, plain JAX is run again without `jax.jit`, or on arguments that are changed by
+    one rounding error. Four times the largest change of its results is then allowed.
+    NaN and infinity must be where plain JAX has them.
 
     Args:
         fn: A function as `jaxswap.offload` takes it.
         *args: Its arguments. Arrays are traced, everything else is static.
-        argnums: Positional arguments to differentiate; `None`: every array of
-            floating point or complex numbers, keyword arguments included; with a
-            `plan` the first argument, as in `jaxswap.plan`.
+        argnums: Positional arguments to differentiate. `None`: every array of
+            floating point or complex numbers, keyword arguments included. With a
+            `plan`, the first argument, as in `jaxswap.plan`.
         has_aux: Whether `fn` returns a pair whose second part has no gradient.
-        policy: As in `jaxswap.offload`; compared first.
-        plan: Likewise.
-        budget: Likewise.
-        target: Likewise.
+        policy: As in `jaxswap.offload`. It is compared first.
+        plan: As in `jaxswap.offload`.
+        budget: As in `jaxswap.offload`.
+        target: As in `jaxswap.offload`.
         mixes: How many random mixes of actions are tried.
-        rtol: See above; `None`: 1e-5 for float32, 4e-3 and 3e-2 where float16 or
-            bfloat16 is computed in, 1e-12 for float64.
-        seed: Other random mixes for another number.
+        rtol: The difference that needs no explanation. `None`: 1e-12 for float64, 1e-5
+            for float32, 4e-3 or 3e-2 if float16 or bfloat16 takes part.
+        seed: A number that selects the random mixes.
         **kwargs: Keyword arguments of `fn`.
 
     Returns:
-        The report; print it.
+        The report. Print it to read it.
 
     Raises:
-        jaxswap.GradientError: If something differs; it names the array, the policy
-            and the difference, and holds what repeats it.
+        jaxswap.GradientError: If something differs. It names the array, the policy and
+            the difference, and holds the options to repeat it.
         TypeError: If `fn` is not callable, or there is nothing to differentiate.
         ValueError: If `argnums` names no argument, or `mixes` is negative.
 
@@ -168,7 +168,7 @@ def check(
 
 
 def _name(given: dict[str, Any]) -> str:
-    """A short name for the options a user gives."""
+    """Return a short name for the options that a user gives."""
     return ", ".join(given) or "default"
 
 
@@ -184,10 +184,10 @@ def random_mix(seed: int, number: int = 0) -> Callable[[Value], Action]:
 
 
 class Problem:
-    """Arguments of a function, parted into what is differentiated and what is not.
+    """Arguments of a function, divided into differentiated arrays and all others.
 
     Attributes:
-        operands: The arrays to differentiate, by name, and the other ones.
+        operands: The arrays to differentiate, by name, and the other arrays.
     """
 
     def __init__(
@@ -260,9 +260,9 @@ class Problem:
 
 
 def cotangent(leaf: Any) -> Any:
-    """Where the backward pass starts: one for a scalar, else other numbers per entry.
+    """Return the start of the backward pass: one for a scalar, else various numbers.
 
-    A mistake that swaps two entries must not cancel.
+    The numbers differ from entry to entry, so that swapped entries are noticed.
     """
     shape = jnp.shape(leaf)
     if not has_tangent(leaf):

@@ -1,6 +1,6 @@
 """Every question whose answer depends on the versions of JAX, Flax and the plugins.
 
-Nothing else in jaxswap asks for a version. Each function here has a test in
+No other file of jaxswap asks for a version. Each function here has a test in
 `tests/test_compat.py`.
 """
 
@@ -23,13 +23,13 @@ from jaxswap._base.errors import MissingExtraError
 
 
 def refuse_wrong_jaxlib(version: str) -> None:
-    """Raise where XLA is known to compute wrong gradients without a word.
+    """Raise for a version of XLA that silently computes wrong gradients.
 
-    jaxlib 0.11.0 reads the wrong slices of host arrays in the loops of a backward
-    pass on GPUs (github.com/openxla/xla/issues/46231).
+    On GPUs, jaxlib 0.11.0 reads wrong slices of host arrays in the loops of a backward
+    pass (github.com/openxla/xla/issues/46231).
 
     Raises:
-        ImportError: Naming the versions to install instead.
+        ImportError: If `version` is such a version. The text names those to install.
     """
     if version == "0.11.0":
         raise ImportError(
@@ -45,10 +45,10 @@ refuse_wrong_jaxlib(importlib.metadata.version("jaxlib"))
 
 @contextlib.contextmanager
 def explained_forward_mode() -> Iterator[None]:
-    """Add what to do to the error of forward mode, known by its text only.
+    """Add advice to JAX's error for forward mode. Only its text identifies it.
 
-    Under `jit` JAX raises it when it lowers the program, where nothing of jaxswap is
-    called any more; then the text is JAX's own.
+    Under `jit`, JAX raises the error when it lowers the program. At that time it calls
+    nothing of jaxswap, so the text is JAX's own.
     """
     try:
         yield
@@ -65,8 +65,8 @@ def explained_forward_mode() -> Iterator[None]:
 def open_jaxpr(jaxpr: Any) -> tuple[core.Jaxpr, Sequence[Any]]:
     """Return the equations and the constants of a traced function.
 
-    `jax.make_jaxpr` returns a `ClosedJaxpr` up to JAX 0.10 and a `Jaxpr` that holds
-    its constants from 0.11 on; both answer to `.jaxpr` and `.consts`.
+    `jax.make_jaxpr` returns a `ClosedJaxpr` up to JAX 0.10. From 0.11 on, it returns a
+    `Jaxpr` that holds its constants. Both have `.jaxpr` and `.consts`.
     """
     return jaxpr.jaxpr, jaxpr.consts
 
@@ -74,8 +74,8 @@ def open_jaxpr(jaxpr: Any) -> tuple[core.Jaxpr, Sequence[Any]]:
 def called_jaxpr(eqn: core.JaxprEqn) -> Any | None:
     """Return the traced function that a `jit` equation calls, if it may be inlined.
 
-    A call with shardings of its own, or with donated or static layouts, is left
-    alone. The primitive is called `pjit` before JAX 0.7 and `jit` since.
+    A call with shardings of its own, or with donated or static layouts, is left as it
+    is. The primitive's name is `pjit` before JAX 0.7 and `jit` since then.
     """
     if eqn.primitive.name not in ("jit", "pjit"):
         return None
@@ -87,15 +87,15 @@ def called_jaxpr(eqn: core.JaxprEqn) -> Any | None:
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """A `lax.scan` equation, whatever the version of JAX.
+    """A `lax.scan` equation, in a form that all versions of JAX share.
 
     Attributes:
         jaxpr: Its body, of constants, carry and one slice of each scanned array.
         const_count: How many operands are constants.
-        carry_count: How many are carried; the rest are scanned.
+        carry_count: How many operands are carried. The rest are scanned.
         length: Trip count.
         reverse: Whether it starts with the last slice.
-        unroll: Iterations that it runs at a time.
+        unroll: How many iterations it runs at a time.
     """
 
     jaxpr: Any
@@ -107,10 +107,10 @@ class Scan:
 
 
 def scan_of(eqn: core.JaxprEqn) -> Scan | None:
-    """Describe a `lax.scan` equation; `None` for all others.
+    """Describe a `lax.scan` equation. `None` for all others.
 
-    Its operands are counted in `num_consts` and `num_carry` up to JAX 0.10 and are
-    three groups of `ft_in` in JAX 0.12.
+    Up to JAX 0.10, `num_consts` and `num_carry` count its operands. In JAX 0.12,
+    `ft_in` holds them in three groups.
     """
     if eqn.primitive.name != "scan":
         return None
@@ -124,7 +124,7 @@ def scan_of(eqn: core.JaxprEqn) -> Scan | None:
 
 
 def checkpointed(eqn: core.JaxprEqn) -> core.ClosedJaxpr | None:
-    """What a `jax.checkpoint` equation executes; `None` for all others."""
+    """Return what a `jax.checkpoint` equation executes. `None` for all others."""
     if eqn.primitive.name not in ("checkpoint", "remat2"):
         return None
     return core.ClosedJaxpr(eqn.params["jaxpr"], ())
@@ -132,22 +132,22 @@ def checkpointed(eqn: core.JaxprEqn) -> core.ClosedJaxpr | None:
 
 @contextlib.contextmanager
 def at_equation(eqn: core.JaxprEqn) -> Iterator[None]:
-    """Let what is traced within carry the equation's source line and name stack."""
+    """Give what is traced in this context the equation's source line and scope."""
     stack = source_info_util.current_name_stack() + eqn.source_info.name_stack
     with source_info_util.user_context(eqn.source_info.traceback, name_stack=stack):
         yield
 
 
 def is_on_host(aval: Any) -> bool:
-    """Whether an abstract value lies in host memory."""
+    """Whether an abstract value is in host memory."""
     return getattr(aval, "memory_space", None) == jax.memory.Space.Host
 
 
 def bind_equation(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
-    """Execute (or trace) one equation on `inputs`; always returns a sequence.
+    """Execute (or trace) one equation on `inputs`. Always return a sequence.
 
-    `get_bind_params` returned a pair before JAX 0.9.2 and returns one dictionary
-    since. The user's source line and name stack go with the equation.
+    `get_bind_params` returned a pair before JAX 0.9.2 and returns one dictionary since
+    then. The equation keeps the user's source line and name stack.
     """
     params = eqn.primitive.get_bind_params(eqn.params)
     functions: Sequence[Any] = ()
@@ -159,10 +159,10 @@ def bind_equation(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
 
 
 def is_idle_reshard(eqn: core.JaxprEqn) -> bool:
-    """Whether an equation says where an array lies but leaves it to XLA.
+    """Whether an equation names an array's place, but leaves the choice to XLA.
 
-    Where a mesh has automatic axes alone, JAX's own code adds such equations, for some
-    ways to pass arguments and not for others.
+    On a mesh with only automatic axes, JAX itself adds such equations. It does so for
+    some ways to pass arguments, and not for others.
     """
     if eqn.primitive.name != "reshard":
         return False
@@ -173,7 +173,7 @@ def is_idle_reshard(eqn: core.JaxprEqn) -> bool:
 def uses_references(jaxpr: Any) -> bool:
     """Whether a traced function makes, takes, reads or writes a mutable array.
 
-    JAX tells only by the type of the variables (`AbstractRef`) and effects.
+    JAX shows this only in the type of the variables (`AbstractRef`) and in effects.
     """
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
     avals = [v.aval for v in (*jaxpr.constvars, *jaxpr.invars)]
@@ -196,11 +196,12 @@ def varying_axes(x: jax.Array) -> frozenset[str]:
 
 
 def barrier(arrays: Any) -> Any:
-    """`jax.lax.optimization_barrier`, for arrays of both memories.
+    """Call `jax.lax.optimization_barrier` for arrays in both memories.
 
-    Before JAX 0.12 its derivative makes zeros on the device for every operand without
-    a tangent. The gradient of a gradient then fails on the mismatch with a host array,
-    or, behind an integer, in `cond`. Here such operands stay without a tangent.
+    Before JAX 0.12, the derivative of the barrier makes zeros on the device for every
+    operand without a tangent. In the gradient of a gradient, these zeros meet host
+    arrays, which is an error. After an integer operand, it is an error in `cond`. Here
+    such operands get no tangent.
     """
     if jax.__version_info__ >= (0, 12):
         return jax.lax.optimization_barrier(arrays)
@@ -227,7 +228,7 @@ def source_line(eqn: core.JaxprEqn) -> str:
 def to_host(x: jax.Array) -> jax.Array:
     """Copy an array to pinned host memory.
 
-    Naming the source lets JAX transpose the copy: without it, the gradient of a
+    The copy names its source, so that JAX can transpose it. Otherwise the gradient of a
     gradient finds a cotangent in the wrong memory.
     """
     space = jax.memory.Space
@@ -241,14 +242,14 @@ def to_device(x: jax.Array) -> jax.Array:
 
 
 def cuda_topology(target_config: str, shape: str) -> topologies.TopologyDescription:
-    """Describe GPUs that need not be there, to compile for.
+    """Describe GPUs to compile for. They need not be in this machine.
 
-    Works whenever JAX was imported and whatever `JAX_PLATFORMS` says. JAX looks for
-    plugins once, at its first use; on a machine without NVIDIA's libraries the CUDA
-    plugin refuses to register itself unless told to skip that check, so it is told so
-    here and asked again. It can be told by an environment variable alone, which the
-    whole process sees. So the variable is set while the plugin registers itself, by
-    one thread at a time, and never again.
+    This works whenever JAX was imported, and for any `JAX_PLATFORMS`. JAX looks for
+    plugins once, when it is first used. Without NVIDIA's libraries the CUDA plugin does
+    not register itself, unless an environment variable tells it to skip that check. So
+    the plugin is asked again here, with this variable set. The whole process sees the
+    variable. So it is set only while the plugin registers itself, by one thread at a
+    time, and never again.
 
     Args:
         target_config: Text form of a `GpuTargetConfigProto`.
@@ -274,10 +275,10 @@ def cuda_topology(target_config: str, shape: str) -> topologies.TopologyDescript
 
 
 def start_without_gpu(devices: str = "/dev") -> None:
-    """Have JAX look for its devices; on a machine without a GPU, without a traceback.
+    """Let JAX look for its devices. On a machine without a GPU, hide a traceback.
 
-    Where NVIDIA's libraries are missing, the CUDA plugin prints one when JAX first
-    looks for devices, though it is wanted for compiling alone.
+    If NVIDIA's libraries are missing, the CUDA plugin prints a traceback when JAX first
+    looks for devices. But the plugin is only needed to compile.
 
     Args:
         devices: The folder in which a GPU's driver puts its files.
@@ -288,7 +289,7 @@ def start_without_gpu(devices: str = "/dev") -> None:
 
 
 def cuda_plugin_names() -> tuple[str, ...]:
-    """Return the modules that may hold JAX's CUDA plugin, preferred first."""
+    """Return the modules that may hold JAX's CUDA plugin, the preferred one first."""
     return ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12")
 
 
@@ -296,7 +297,7 @@ def _cuda_plugin() -> Any:
     for name in cuda_plugin_names():
         with contextlib.suppress(ModuleNotFoundError):
             return importlib.import_module(name)
-    # JAX 0.11 dropped Python 3.11, and of JAX 0.10 the CUDA 12 plugin is the tried one.
+    # Python 3.11 has JAX 0.10 at most, which is tested with the CUDA 12 plugin.
     cuda = 12 if sys.version_info < (3, 12) else 13
     raise MissingExtraError(
         "compiling for a GPU needs JAX's CUDA plugin, which is not installed: "
@@ -306,7 +307,7 @@ def _cuda_plugin() -> Any:
     )
 
 
-# Whether the CUDA plugin has described a GPU, and who may change the environment.
+# Whether the CUDA plugin has described a GPU; and the lock for the environment.
 _registered = threading.Event()
 _environment = threading.Lock()
 

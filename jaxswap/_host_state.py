@@ -1,11 +1,11 @@
 """The transform of optimizers: `host_state(tx)`.
 
-An optimizer's update is a list of equations in which every leaf of the state is read
-by a few and made by a few. Traced with each leaf copied in at the beginning and out at
-the end, it is right but needs the whole state on the device. Here the same equations
-run in another order: one leaf comes in, everything that can now be computed is, what
-became of the state leaves, and the next leaf waits for that. Nothing is computed
-otherwise, so every number stays what it was.
+An optimizer's update is a list of equations. Only a few of them read or make each leaf
+of the state. It would be correct to copy all leaves in at the beginning and out at the
+end, but then the whole state is on the device. Here the same equations run in another
+order. One leaf comes in. Everything that can now be computed is computed. The new state
+leaves, and the next leaf waits for that. The operations stay the same, so every number
+stays the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,45 +25,45 @@ from jaxswap._trace.tracing import program_of
 
 T = TypeVar("T")
 
-# So many arrays may be on their way to the host while the next one comes. Two belong to
-# one parameter of Adam: its copies out run beside the next one's in.
+# So many arrays may be on their way to the host while the next one comes in. Adam has
+# two arrays for one parameter: they leave while the next parameter's arrays come in.
 _UNDERWAY = 2
 
 
 def host_state(tx: T, *, min_bytes: int | str = "1MiB") -> T:
     """Keep the state of an optax optimizer in pinned host memory.
 
-    Between steps the large arrays of the state (Adam's two moments, the trace of
-    momentum) take no device memory. During the update they stream through the device
-    one after the other, beside the backward pass where gradients allow: while one is
-    computed with, the one before it leaves and the next one comes. From equal gradients
-    come updates and states equal to those of `tx`, bit for bit, because the same
-    operations run on the same numbers. (A gradient is rounded before it is used; where
-    XLA would have fused the product that makes it with a sum of the optimizer, the last
-    bit of a training step can differ.)
+    Between steps, the large arrays of the state (Adam's two moments, the trace of
+    momentum) take no device memory. During the update they pass through the device one
+    after the other. While one is used, the one before it leaves and the next one comes
+    in. If gradients allow, this runs beside the backward pass. Equal gradients give
+    updates and states equal to those of `tx`, bit for bit, because the same operations
+    run on the same numbers. (A gradient is rounded before it is used. If XLA would have
+    fused the product that makes it with a sum of the optimizer, the last bit of a
+    training step can differ.)
 
-    Parameters and gradients stay on the device; so do scalars such as Adam's count.
-    Donate parameters and state together and return them in the same order, as in the
-    example: JAX lets a result take the first donated array of its shape, wherever that
-    lives, and stops the process over parameters that land in host memory.
+    Parameters and gradients stay on the device. So do scalars such as Adam's count.
+    Donate parameters and state together, and return them in the same order, as in the
+    example. A result takes the first donated array of its shape, in either memory, and
+    JAX stops the process if parameters get into host memory in this way.
 
-    Leaves are updated from the last to the first, as a backward pass makes the
-    gradients of layers that are named in their order. An update that reads all
-    gradients at first, as clipping by the global norm does, begins when all are there.
-    A `jax.lax.cond` that reads the state, as in `optax.apply_if_finite`, has all of it
-    on the device at once.
+    Leaves are updated from the last to the first, because a backward pass makes the
+    gradients of the last layers first. If an update reads all gradients at first, as
+    clipping by the global norm does, it begins when all of them exist. If a
+    `jax.lax.cond` reads the state, as in `optax.apply_if_finite`, the whole state is on
+    the device at once.
 
     Args:
         tx: An optax transformation: anything with `init` and `update` in a named
             tuple. It may be a chain, and take extra arguments.
-        min_bytes: Smaller leaves of the state stay on the device, as copies of small
+        min_bytes: Smaller leaves of the state stay on the device, since copies of small
             arrays cost more time than they are worth. Bytes, or text such as `"4MiB"`.
 
     Returns:
         A transformation of the same type. Its `init` makes the state where `tx` does
-        and then moves it; to have it never on the device as a whole, call
-        `jax.jit(tx.init)`. Its `update` accepts states in either memory, such as one
-        read from a checkpoint.
+        and then moves it. With `jax.jit(tx.init)` the whole state is never on the
+        device. Its `update` accepts states in either memory, for instance from a
+        checkpoint.
 
     Raises:
         TypeError: If `tx` is no optax transformation.
@@ -114,7 +114,7 @@ def host_state(tx: T, *, min_bytes: int | str = "1MiB") -> T:
         if not any(
             isinstance(leaf, Tracer) for leaf in jax.tree.leaves((args, extra_args))
         ):
-            return whole(*args, **extra_args)  # no program whose order could be changed
+            return whole(*args, **extra_args)  # It has no equations to reorder.
         return _stream(whole, args, extra_args)
 
     return inner._replace(init=init, update=update)
@@ -135,14 +135,14 @@ def _sent(state: Any, min_bytes: int, host_of: Mapping[int, Any]) -> Any:
     Args:
         state: A pytree.
         min_bytes: Smaller leaves stay.
-        host_of: By `id`, the host array that a leaf was fetched from: it goes instead
-            of a leaf that did not change.
+        host_of: By `id`, the host array from which a leaf was copied. If a leaf did not
+            change, this array is returned instead of a new copy.
     """
 
     def send(path: Any, leaf: Any) -> Any:
         if not _is_array(leaf) or _compat.is_on_host(jax.typeof(leaf)):
             return leaf
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):  # keys of random numbers
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):  # PRNG keys
             return leaf
         if leaf.size * leaf.dtype.itemsize < min_bytes:
             return leaf
@@ -167,10 +167,10 @@ def _fetched(state: Any) -> Any:
 
 
 def _committed(state: Any, beside: Any) -> Any:
-    """Commit the leaves that stay to their device, if there is but one.
+    """Commit the leaves that stay on the device, if there is only one device.
 
-    The first step commits its results, as those in host memory are committed, and
-    `jit` compiles anew for arguments that were not and now are.
+    After the first step all results are committed, as those in host memory always are.
+    `jit` compiles again if an argument was not committed and now is.
     """
     leaves = jax.tree.leaves((state, beside))
     if not all(_is_array(leaf) and not isinstance(leaf, Tracer) for leaf in leaves):
@@ -181,7 +181,7 @@ def _committed(state: Any, beside: Any) -> Any:
 
 
 def _label(path: Any) -> str:
-    """A leaf's path in a form that a name stack can hold."""
+    """Return a leaf's path in a form that a name stack can hold."""
     keys = jax.tree_util.keystr(path, simple=True, separator=".")
     return f"state.{keys}".replace("/", ".").replace(" ", ":")
 
@@ -189,10 +189,10 @@ def _label(path: Any) -> str:
 def _stream(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """Call `fn` with its operations in an order in which host arrays come one by one.
+    """Call `fn` with its operations in such an order that host arrays come one by one.
 
     Args:
-        fn: Copies its host arrays to the device itself, and results to the host.
+        fn: Copies its host arrays to the device, and its results to the host.
         args: Its arguments. The first are the gradients and its first result the
             updates.
         kwargs: Its keyword arguments.
@@ -207,7 +207,7 @@ def _stream(
     arrays.update(zip(program.operands, flat.operands, strict=True))
     given = program.operands[flat.closed_over_count :]
     gradients = given[: sum(map(_is_array, jax.tree.leaves(args[0])))]
-    # The last layers come first, as their gradients do.
+    # The last layers come first, because their gradients do.
     count = flat.out_tree.children()[0].num_leaves
     roots = (*reversed(program.outputs[:count]), *program.outputs[count:])
     _run(program, _arrivals(program, roots), gradients, arrays)
@@ -216,16 +216,16 @@ def _stream(
 
 
 class _WithoutCalls(Interpreter):
-    """Looks into every call, and into the branch that is taken where it is known.
+    """Looks into every call, and into the taken branch if it is known.
 
-    Either is one operation that may read the whole state at once. (The condition of
-    `optax.MultiSteps` is known, unless it is told to skip some steps.)
+    Otherwise a call or a branch is one operation, which may read the whole state. (The
+    condition of `optax.MultiSteps` is known, unless it is to skip some steps.)
     """
 
     def call(
         self, eqn: JaxprEqn, inputs: Sequence[Any]
     ) -> tuple[Any, Sequence[Any]] | None:
-        """Return what is called."""
+        """Return the called jaxpr and its inputs."""
         if eqn.primitive.name == "cond" and isinstance(eqn.invars[0], Literal):
             index, *operands = inputs
             return eqn.params["branches"][int(index)], operands
@@ -244,9 +244,9 @@ def _is_fetch(program: Program, operation: Operation) -> bool:
 
 
 def _arrivals(program: Program, roots: Sequence[Any]) -> list[int]:
-    """Indices of the operations that fetch, as `roots` one after the other need them.
+    """Return the operations that fetch, in the order in which the `roots` need them.
 
-    Depth first, so that what one parameter's update needs comes together.
+    The search is depth first, so what the update of one parameter needs is together.
     """
     operations = program.operations
     maker = {v: i for i, operation in enumerate(operations) for v in operation.outputs}
@@ -265,10 +265,10 @@ def _arrivals(program: Program, roots: Sequence[Any]) -> list[int]:
 
 
 def _places(operations: Sequence[Operation], arrivals: Sequence[int]) -> list[int]:
-    """For each operation, after which arrival it is executed.
+    """Return after which arrival each operation is executed.
 
-    What depends on a host array is computed as soon as the last of those it depends
-    on has come; what depends on none, when it is needed.
+    If an operation depends on host arrays, it runs after the last of them has come. If
+    it depends on none, it runs when its result is needed.
     """
     rank = {index: rank for rank, index in enumerate(arrivals)}
     known: dict[int, int] = {}
@@ -295,13 +295,14 @@ def _run(
     gradients: Sequence[int],
     arrays: dict[int, Any],
 ) -> None:
-    """Execute a program, arrival by arrival; `arrays` takes what it makes.
+    """Execute a program, arrival by arrival. Put its results into `arrays`.
 
-    An array comes when all but the last few sent before it are on the host, and when
-    the gradients are there that it and the next few are used with. What waits for no
-    gradient would come at the beginning of the program, and be there during the whole
-    backward pass. Gradients of the next few are awaited because they are computed from
-    the parameters that the update may then overwrite without keeping a copy.
+    An array comes in when two conditions hold. First, all but the last few arrays that
+    were sent before are on the host. Second, the gradients that are used with it and
+    with the next few arrays exist. Without the second condition, arrays would come at
+    the beginning of the program and stay during the whole backward pass. The gradients
+    of the next few are awaited because they are computed from the parameters. After
+    that the update can overwrite the parameters without a copy.
     """
     operations = program.operations
     places = _places(operations, arrivals)
@@ -331,10 +332,10 @@ def _run(
 
 
 def _await_together(arrays: dict[int, Any], values: Sequence[int]) -> None:
-    """Have none of the values be there before all are.
+    """Let none of the values be available before all are.
 
-    Inside `shard_map` a barrier gives all its results one type, so what varies along
-    other axes than the first stays out.
+    Inside `shard_map` a barrier gives all its results one type. So values that vary
+    along other axes than the first one are left out.
     """
     axes = _compat.varying_axes(arrays[values[0]])
     alike = [v for v in values if _compat.varying_axes(arrays[v]) == axes]

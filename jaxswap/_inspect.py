@@ -1,8 +1,8 @@
-"""What XLA made of a program: its memory, its copies, and who is alive at the peak.
+"""What XLA made of a program: its memory, its copies, and its buffers at the peak.
 
-`inspect` compiles a function, for a GPU that need not be there, and reads the compiled
-program. Bytes are XLA's own; overlap is read off the schedule, which is not the same
-as hidden time; nothing is run.
+`inspect` compiles a function for a GPU, which need not be in this machine, and reads
+the compiled program. Nothing is run. Bytes are XLA's own. Overlap is read from the
+schedule: a copy that overlaps an operation is not always hidden in time.
 """
 
 import os
@@ -42,16 +42,16 @@ class Evidence:
         argument_bytes: Device memory of the arguments.
         output_bytes: Device memory of the results.
         alias_bytes: Results that take the place of donated arguments.
-        temp_bytes: Device memory of everything between.
+        temp_bytes: Device memory of everything in between.
         host_bytes: Pinned host memory: swapped values, pinned arguments and results.
-        copies: Every copy between device and host, in the order of the program text,
-            each with `direction` (`"to_host"` or `"to_device"`), `nbytes` of one
+        copies: Every copy between device and host, in the order of the program text.
+            Each has `direction` (`"to_host"` or `"to_device"`), `nbytes` of one
             execution, `repeats`, `label`, `heavy` (names of the heavy operations that
             it overlaps) and `is_exposed`.
-        at_peak: Temporaries alive when most device memory is in use, largest first,
-            each with `nbytes`, `label`, `array` (type and sizes), `opcode` and
-            `source`. Their bytes add up to `temp_bytes`, but for alignment and gaps
-            between buffers. Empty if XLA did not say.
+        at_peak: Temporaries alive when most device memory is in use, largest first.
+            Each has `nbytes`, `label`, `array` (type and sizes), `opcode` and
+            `source`. The sum of their bytes is `temp_bytes`, except for alignment and
+            gaps between buffers. Empty if XLA did not report them.
         collectives: What devices send to one another, if the arguments are split over a
             mesh. The other numbers are then those of one device.
         compile_seconds: Time that XLA took.
@@ -87,7 +87,7 @@ class Evidence:
 
     @property
     def fragmented_bytes(self) -> int:
-        """Temporary memory that nothing occupies at the peak: gaps between arrays."""
+        """Temporary memory that nothing uses at the peak: gaps between buffers."""
         occupied = sum(buffer.nbytes for buffer in self.at_peak)
         return max(0, self.temp_bytes - occupied) if self.at_peak else 0
 
@@ -108,7 +108,7 @@ class Evidence:
 
     @property
     def hidden_fraction(self) -> float:
-        """Share of the copied bytes that overlap heavy operations; 1 if none copied."""
+        """Share of copied bytes that overlap heavy operations. 1 if none is copied."""
         swapped = self.swapped_bytes
         return 1.0 - self.exposed_bytes / swapped if swapped else 1.0
 
@@ -137,22 +137,21 @@ def inspect(
     """Compile a function and report what the compiled program does with memory.
 
     Args:
-        fn: The function. If it is jitted already, its donated and static arguments
-            count.
+        fn: The function. If it is already jitted, its donated and static arguments are
+            respected.
         *args: Its arguments: arrays, `jax.ShapeDtypeStruct` or pytrees of them. Leaves
             that are no arrays are static, unless `fn` is jitted. An array sharded over
-            a mesh is sharded in the same way over as many imitated GPUs, and the
-            numbers are those of one of them.
-        target: The GPU, as `jaxswap.find_target` finds it; it need not be there. None
-            compiles for JAX's default device. On CPU, where host and device memory are
-            one, a program shows no copies.
+            a mesh is sharded in the same way over as many imitated GPUs. The numbers
+            are those of one of them.
+        target: The GPU, as `jaxswap.find_target` finds it. It need not be in this
+            machine. None compiles for JAX's default device. On CPU, host and device
+            memory are one, so a program shows no copies.
         compiler_options: Options for XLA, as `jax.stages.Lowered.compile` takes them.
-            For GPUs older than Hopper, XLA overlaps no copy with computation unless
-            `{"xla_gpu_enable_latency_hiding_scheduler": True}` is given, here as in
-            `jax.jit`.
-        strict: Have XLA refuse a program in which it would compute on the host by
-            itself, as it does when an operation reads a swapped value before it is
-            back.
+            For GPUs older than Hopper, XLA overlaps copies with computation only with
+            `{"xla_gpu_enable_latency_hiding_scheduler": True}`, here as in `jax.jit`.
+        strict: Let XLA refuse a program in which it would compute on the host by
+            itself. It does so if an operation reads a swapped value before that value
+            is back on the device.
         **kwargs: Further arguments of `fn`.
 
     Returns:
@@ -221,7 +220,7 @@ def _lower_for(
     arrays = [leaf for leaf in jax.tree.leaves((args, kwargs)) if is_array(leaf)]
     if not arrays or not all(map(memory_kind, arrays)):
         return _lower(fn, args, kwargs)
-    # Descriptions of host arrays name no devices.
+    # The types of host arrays name no devices.
     with jax.set_mesh(target_mesh(gpu, like=arrays[0].sharding.mesh)):
         return _lower(fn, args, kwargs)
 
@@ -229,7 +228,7 @@ def _lower_for(
 def _lower(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> jax.stages.Lowered:
-    """Lower `fn`; what is no array is static, unless `fn` is jitted and decides."""
+    """Lower `fn`. If it is not jitted, whatever is no array is static."""
     if isinstance(fn, jax.stages.Wrapped):
         jitted: Any = fn
         return jitted.lower(*args, **kwargs)

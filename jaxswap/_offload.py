@@ -66,55 +66,56 @@ def offload(
 ) -> Callable[..., Any]:
     """Make a function whose backward pass needs a fraction of the device memory.
 
-    The backward pass reads values of the forward pass, and they hold device memory
-    from one to the other. Here each of them is kept on the device, swapped to pinned
-    host memory, or recomputed. Value and gradient stay the same. The copies are
-    laid out between heavy operations (matrix products, convolutions), with barriers
-    that make XLA start them early and finish them late enough to overlap.
+    The backward pass reads values of the forward pass. Between the passes these values
+    hold device memory. Here each of them is kept on the device, swapped to pinned host
+    memory, or recomputed. Value and gradient stay the same. The copies are placed
+    between heavy operations (matrix products, convolutions). Barriers make XLA start
+    them early enough and finish them late enough to overlap.
 
     Use it like `jax.checkpoint`, but on the whole loss: the transform looks at all
-    values of the function at once. It is of no use where activations are small beside
-    parameters, nor on CPU, where host and device memory are the same.
+    values of the function at once. It does not help if activations are small compared
+    with parameters, nor on CPU, where host and device memory are the same.
 
-    On GPUs before Hopper, XLA runs copies and computation one after the other unless
-    told otherwise: pass `compiler_options=jaxswap.compiler_options()` to `jax.jit`.
+    On GPUs before Hopper, XLA runs copies and computation one after the other, unless
+    you pass `compiler_options=jaxswap.compiler_options()` to `jax.jit`.
 
     Args:
-        fn: A function of arrays, pytrees of arrays and anything else; arrays that it
-            closes over are differentiated like arguments. It is traced, so it must
-            not branch on the value of an array. Reverse mode only.
-        policy: What becomes of the values. `None`: swap large results of heavy
+        fn: A function of arrays, pytrees of arrays and anything else. Arrays that it
+            captures are differentiated like arguments. It is traced, so it must not
+            branch on the value of an array. Reverse mode only.
+        policy: The action of each value. `None`: swap large results of heavy
             operations, recompute what is cheap, keep what is small. A function of a
-            `jaxswap.Value` that returns a `jaxswap.Action`, asked once for each
-            forward value (a value that is to be recomputed is replaced by what it is
-            computed from); a `jaxswap.Action` for all of them; or a policy object
-            such as `jaxswap.LMS()`.
-        plan: Follow this plan, made by `jaxswap.plan` for the same function and
-            arguments of the same types.
+            `jaxswap.Value` that returns a `jaxswap.Action`: it is asked once for each
+            forward value (the inputs of a recomputation are stored or recomputed, too).
+            A `jaxswap.Action`: it holds for all values. Or a policy object such as
+            `jaxswap.LMS()`.
+        plan: Follow this plan. `jaxswap.plan` must have made it for the same function
+            and arguments of the same types.
         budget: Device memory of value and gradient together (arguments, results and
-            temporaries), such as `"12GiB"` or a number of bytes. A plan is made for
-            each set of argument types when the function is traced, and compiled to
-            check it; see `jaxswap.plan`.
+            temporaries), such as `"12GiB"` or a number of bytes. When the function is
+            traced, a plan is made for each set of argument types. It is compiled to
+            check it. See `jaxswap.plan`.
         reserve: The part of the budget that something else needs, such as the
             optimizer's state.
-        target: The GPU to plan for; `None`: JAX's default device.
+        target: The GPU to plan for. `None`: JAX's default device.
         in_shardings: How `jax.jit` splits the positional arguments over a mesh of
             devices, a pytree prefix of them as in `jax.jit(fn, in_shardings=...)`.
-            Under `jit` with automatic axes a trace cannot see that; without it the
-            gradients are right, but their all-reduces are not combined, and a budget
-            counts arguments as if each device held them whole. Explicit axes need it
-            not, nor does a plan that was made for arguments with shardings.
+            Under `jit` with automatic axes, a trace does not see how arguments are
+            split. Without `in_shardings` gradients are still right. But their
+            all-reduces are not combined, and a budget counts arguments as if each
+            device held them whole. Explicit axes do not need it. Neither does a plan
+            that was made for arguments with shardings.
 
     Returns:
-        A function with the signature of `fn`; without `fn`, a decorator. Without
-        differentiation it is `fn`.
+        A function with the signature of `fn`. Without `fn`, a decorator. If it is not
+        differentiated, the function does what `fn` does.
 
     Raises:
-        TypeError: If `fn` is not callable or `policy` is none of the above; in
-            forward mode (`jax.jvp`, `jax.jacfwd`), for which `fn` itself is left as
-            `__wrapped__`.
+        TypeError: If `fn` is not callable or `policy` is none of the above. Also in
+            forward mode (`jax.jvp`, `jax.jacfwd`): use `fn` itself for it, which is
+            `__wrapped__` of the result.
         ValueError: If several of `policy`, `plan` and `budget` are given, or one
-            cannot be read; when called, if the plan was made for other arguments.
+            cannot be read. When called, if the plan was made for other arguments.
         jaxswap.BudgetError: When called, if nothing fits into the budget.
         NotImplementedError: When called, if `fn` reads or writes a mutable array.
 
@@ -139,8 +140,8 @@ def offload(
     decide = _scheduler(policy, plan, budget, reserve, target)
     if plan is not None and in_shardings is not None:
         raise ValueError(
-            "`plan` and `in_shardings` are given; a plan knows the shardings of the "
-            "arguments that it was made for."
+            "`plan` and `in_shardings` are given. Give only `plan`: it holds the "
+            "shardings of the arguments that it was made for."
         )
     if fn is None:
         return functools.partial(
@@ -185,13 +186,13 @@ def _scheduler(
     reserve: int | str,
     target: str | Target | None,
 ) -> Scheduler:
-    """Return what decides how a function runs."""
+    """Return a function that decides how another function runs."""
     given = {"policy": policy, "plan": plan, "budget": budget}
     named = [f"`{name}`" for name, value in given.items() if value is not None]
     if len(named) > 1:
         raise ValueError(
-            f"{' and '.join(named)} are given; they exclude one another. A policy "
-            "below a budget is planned by jaxswap.plan(..., policy=..., budget=...)."
+            f"{' and '.join(named)} are given; they exclude one another. To plan by a "
+            "policy within a budget, use jaxswap.plan(..., policy=..., budget=...)."
         )
     if plan is not None:
         if not isinstance(plan, Plan):
@@ -207,14 +208,14 @@ def _scheduler(
 
 
 def _by_policy(policy: Policy, source: Source) -> Machine:
-    """Trace a function and lay it out as a policy says."""
+    """Trace a function, and lay it out as a policy says."""
     traced = source.traced(lambda body: policy.decide(body).actions)
     decision = policy.decide(traced.graph)
     return Machine(traced, schedule(traced.graph, decision.actions, decision.timing))
 
 
 def _followed(plan: Plan, source: Source) -> Machine:
-    """Trace a function as a plan has its loops run, and lay it out as it says."""
+    """Trace a function with loops as a plan runs them, and lay it out by the plan."""
     traced = source.traced(plan.actions_of_body)
     return Machine(traced, plan.schedule_of(traced.graph))
 
@@ -230,7 +231,7 @@ def _placement(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Placement | None:
-    """How the operands are split over a mesh, as far as anything says so."""
+    """Return how the operands are split over a mesh. `None` if nothing says so."""
     if plan is not None:
         fits = plan.placement is not None and len(plan.placement.operands) == len(
             flat.operands

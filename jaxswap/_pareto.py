@@ -1,4 +1,4 @@
-"""Budgets -> step times: the curve of what memory costs, by method."""
+"""Budgets -> step times: for each method, the time that less memory costs."""
 
 import dataclasses
 import os
@@ -15,7 +15,7 @@ from jaxswap._schedule.decision import Policy
 from jaxswap._view.table import table_lines
 
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-"""Budgets, as shares of what plain needs."""
+"""Budgets, as shares of what the function needs with everything kept."""
 OWN = "jaxswap"
 """Name of the planner's own curve."""
 
@@ -27,14 +27,14 @@ class Point:
     """One plan of the curve.
 
     Attributes:
-        method: The policy's name; `"jaxswap"` for the planner.
-        budget_bytes: The budget; `None` for a policy that knows none.
+        method: The policy's name. `"jaxswap"` for the planner.
+        budget_bytes: The budget. `None` for a policy that does not adapt to one.
         device_bytes: Device memory, compiled or simulated.
         host_bytes: Pinned host memory.
         seconds: Simulated seconds of a step.
         fits: Whether it fits the budget.
-        bound_seconds: No plan for this budget is faster, as far as the model can
-            tell; 0 if it says nothing.
+        bound_seconds: No plan for this budget is faster, by the planner's model. 0 if
+            the model gives no bound.
 
     Example:
         >>> import jaxswap
@@ -54,7 +54,7 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Pareto:
-    """What memory costs in time.
+    """How much time a step takes for less memory.
 
     Attributes:
         target: The GPU's name.
@@ -74,7 +74,7 @@ class Pareto:
     points: tuple[Point, ...]
 
     def curves(self) -> dict[str, list[tuple[int, float]]]:
-        """Device bytes and seconds of what fits, by method."""
+        """Device bytes and seconds of the plans that fit, by method."""
         found: dict[str, list[tuple[int, float]]] = {}
         for point in self.points:
             if point.fits:
@@ -83,7 +83,7 @@ class Pareto:
         return found
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """Draw the curves; write them to a `.png` or `.svg` if a path is given."""
+        """Draw the curves. If a path is given, write them to a `.png` or `.svg`."""
         from jaxswap._view.plot import plot_pareto
 
         plain = (self.plain.device_bytes, self.plain.seconds)
@@ -129,12 +129,12 @@ def pareto(
         fn: The loss, as `jaxswap.plan` takes it.
         *args: Its arguments: arrays or their types.
         target: The GPU or machine, as in `jaxswap.plan`.
-        budgets: Device memory to plan for; `None`: from nine to three tenths of what
+        budgets: Device memory to plan for. `None`: from nine to three tenths of what
             the function needs if everything is kept, and the smallest that works.
         policies: Methods to compare with, by name, such as those of
-            `jaxswap.policies`; each is planned at each budget.
-        compile: Whether to compile every plan, which takes longer; else bytes are
-            simulated like the seconds.
+            `jaxswap.policies`. Each is planned at each budget.
+        compile: Whether to compile every plan, which takes longer. If not, bytes are
+            simulated, as seconds are.
         progress: As in `jaxswap.plan`.
         **options: Further options of `jaxswap.plan`, and keyword arguments of `fn`.
 

@@ -56,55 +56,56 @@ def plan(
     progress: bool | Progress = True,
     **kwargs: Any,
 ) -> Plan:
-    """Decide what becomes of each forward value so that a training step fits a budget.
+    """Choose an action for each forward value, so that a training step fits a budget.
 
     Every large forward value is kept on the device, swapped to pinned host memory, or
-    recomputed, so that the simulated step is as fast as can be while its device
-    memory stays within the budget at every point. The plan is then compiled for the
-    GPU, which need not be there, and corrected by what the compiled program needs.
+    recomputed. The simulated step is to be as fast as possible, while its device memory
+    stays within the budget all the time. Then the plan is compiled for the GPU, which
+    need not be in this machine, and corrected by what the compiled program needs.
 
-    A plan that was found is remembered on disk (see `jaxswap.clear_plans`), by
-    program, budget, target and versions: the same call again costs a trace.
+    Plans are remembered on disk (see `jaxswap.clear_plans`), by program, budget, target
+    and versions. So the same call again takes only the time of a trace.
 
     Args:
         fn: The loss: a function whose (first) result is a scalar.
-        *args: Its arguments: arrays, `jax.ShapeDtypeStruct` or pytrees of them;
-            nothing is executed.
+        *args: Its arguments: arrays, `jax.ShapeDtypeStruct` or pytrees of them.
+            Nothing is executed.
         budget: Device memory of the compiled `value_and_grad` of `fn`: arguments,
             results and temporaries. `"12GiB"`, `"12GB"`, a number of bytes, or
             `"smallest"` for the plan that needs least. `None`: all of the GPU's.
         target: The GPU: a name, a `jaxswap.Target`, or `None` for JAX's default
-            device. A machine (`"dgx-h100"`, a `jaxswap.Node`): its GPUs, which share
-            its links and its memory among as many as the arguments are split over.
+            device. Or a machine (`"dgx-h100"`, a `jaxswap.Node`). Then the plan is for
+            one of its GPUs. As many GPUs as the arguments are split over share its
+            links and its memory.
         policy: Plan by this policy instead: one of `jaxswap.policies`, or what
             `jaxswap.offload` takes.
         reserve: The part of the budget that something else needs, such as the
             optimizer's state.
-        host_budget: Pinned host memory that the plan may use on each device; `None`:
-            what there is.
+        host_budget: Pinned host memory that the plan may use on each device. `None`:
+            as much as there is.
         argnums: Which arguments are differentiated, as in `jax.value_and_grad`.
         has_aux: Whether `fn` returns a pair of the loss and something else.
-        compile: Whether to compile plans. Without, bytes are those of the simulation.
+        compile: Whether to compile plans. If not, bytes are those of the simulation.
         most_compiles: How many programs to compile at most.
-        search_seconds: Processor time to search below one limit; more can find a
-            faster plan.
-        progress: Whether to write what is going on to stderr, or a function that is
-            given each line.
+        search_seconds: Processor time to search below one limit. With more time, the
+            plan may be faster.
+        progress: Whether to write to stderr what happens. Or a function that is given
+            each line.
         **kwargs: Further arguments of `fn`.
 
     Returns:
         The plan.
 
     Raises:
-        jaxswap.BudgetError: If nothing fits; names the smallest budget that does and
-            what holds the memory then.
+        jaxswap.BudgetError: If nothing fits. It names the smallest budget that works,
+            and what holds the memory then.
         jaxswap.HostMemoryError: If the plan needs more pinned host memory than
             `host_budget`, or than this machine and XLA's pool have.
         TypeError: If `fn` is not callable or does not return a scalar.
-        ValueError: If an argument cannot be understood, or `target` is unknown, or it
-            is `None` where there is no GPU.
-        ImportError: If a GPU that is not there is to be compiled for without JAX's
-            CUDA plugin (`pip install "jaxswap[gpu-targets]"`).
+        ValueError: If an argument cannot be understood, if `target` is unknown, or if
+            it is `None` on a machine without a GPU.
+        ImportError: If the GPU is not in this machine and JAX's CUDA plugin is not
+            installed (`pip install "jaxswap[gpu-targets]"`).
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap
@@ -122,8 +123,8 @@ def plan(
 
     References:
         Le et al. 2018 (TFLMS), Jain et al. 2020 (Checkmate), Beaumont et al. 2021
-        (offload and rematerialization together); the simulator, the model and the
-        loop are described in `_simulate.py`, `_model.py` and `_refine.py`.
+        (offload and rematerialization together). The page "How it works" describes the
+        simulator, the model and the loop with the compiler.
     """
     if not callable(fn):
         raise TypeError(f"`fn` is {fn!r}; jaxswap.plan needs a function.")
@@ -145,10 +146,10 @@ class Request:
     """The arguments of `plan` that do not depend on the function, checked.
 
     Args:
-        **options: As `plan` takes them; those left out are its defaults.
+        **options: As `plan` takes them. Those left out have its default values.
 
     Raises:
-        ValueError: If one cannot be understood.
+        ValueError: If an option cannot be understood.
     """
 
     def __init__(
@@ -176,7 +177,7 @@ class Request:
         self.progress = _progress(progress)
 
     def plan(self, source: Source) -> Plan:
-        """Plan the programs of a function, or find their plan on disk."""
+        """Plan the programs of a function, or find its plan on disk."""
         plain = source.traced(keep_all)
         placement = plain.program.placement
         target, host_bytes = self._gpu(placement)
@@ -198,7 +199,7 @@ class Request:
         return self._checked(made)
 
     def _gpu(self, placement: Placement | None) -> tuple[Target, int | None]:
-        """The GPU to plan for, and the pinned host memory that it may use."""
+        """Return the GPU to plan for, and the pinned host memory that it may use."""
         if not is_node(self.target):
             assert not isinstance(self.target, Node)
             return find_target(self.target), self.host_budget_bytes
@@ -255,7 +256,7 @@ class Request:
     def _smallest(
         self, programs: Programs, host_bytes: int | None, compile_: Compile | None
     ) -> Refined:
-        """Find the least memory, then the fastest plan that needs no more."""
+        """Find the least memory. Then find the fastest plan that needs no more."""
         limits = Limits.smallest(host_bytes)
         task = Task(limits, self.most_compiles, self.search_seconds)
         smallest = refine(programs, compile_, task, self.progress)
@@ -273,7 +274,7 @@ class Request:
         return faster if faster.fits else smallest
 
     def _programs(self, source: Source, plain: Traced) -> list[Traced]:
-        """The programs among which the plan is to be found."""
+        """Return the programs among which the plan is searched for."""
         if not plain.graph.loops:
             return [plain]
         if self.policy is not None:
@@ -290,8 +291,8 @@ class Request:
 
     def _compiler(self, programs: Sequence[Traced], target: Target) -> Compile:
         """Return what compiles a draft for the target."""
-        # XLA shares its tuning among the processes of a run; one of them alone would
-        # wait for the others, and so compiles for a GPU that is not there.
+        # XLA shares its tuning among the processes of a run. If one of them compiles
+        # alone, it waits for the others. So it compiles for an imitated GPU.
         is_here = self.target is None and jax.process_count() == 1
 
         def compile_(draft: Draft) -> Measured:
@@ -329,7 +330,7 @@ class Request:
         )
 
     def _checked(self, made: Plan) -> Plan:
-        """Return a plan that this machine's host memory can hold."""
+        """Check that this machine's host memory can hold a plan. Return the plan."""
         device_count = 1 if made.placement is None else made.placement.device_count
         check_host_memory(
             made.host_bytes,
@@ -360,7 +361,7 @@ class Request:
 
 
 def search_of(graph: Graph, target: Target) -> Search:
-    """Return the search for plans of a graph; policies' drafts take part in it."""
+    """Return the search for plans of a graph. Drafts of policies take part in it."""
     arranger = Arranger(graph, rates_of(target))
     fusion = arranger.simulator.fusion
     candidates = find_candidates(graph, fusion, arranger.large_bytes)

@@ -1,4 +1,4 @@
-"""The public names of `jaxswap`, from where they are made."""
+"""The public names of `jaxswap`, imported from the files that define them."""
 
 from jaxswap import policies as policies
 from jaxswap._base.errors import BudgetError as BudgetError

@@ -1,8 +1,8 @@
-"""Names for those who extend jaxswap: policies of their own, and tools on plans.
+"""Names for those who extend jaxswap: for their own policies, and for tools on plans.
 
 A policy is any object with a method `decide(graph) -> Decision`. It sees the traced
-program as a `Graph`: plain numbers and names, no array and no tracer, so that it can be
-written and tested without JAX. `jaxswap.offload(fn, policy=...)` and
+program as a `Graph`, which holds plain numbers and names, but no array and no tracer.
+So a policy can be written and tested without JAX. `jaxswap.offload(fn, policy=...)` and
 `jaxswap.plan(fn, ..., policy=...)` take it.
 
 A tool on plans reads `jaxswap.Plan`: its `graph`, the action of each value, the `Swap`s

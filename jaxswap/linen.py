@@ -1,4 +1,4 @@
-"""`jaxswap.offload` for Flax linen: goes where people write `nn.remat`."""
+"""`jaxswap.offload` for Flax linen. It is used in the places of `nn.remat`."""
 
 import functools
 import inspect
@@ -51,44 +51,44 @@ def offload(
     static_argnums: int | Sequence[int] = (),
     methods: Sequence[str] | None = None,
 ) -> Any:
-    """Lifted version of `jaxswap.offload`, for a module where `nn.remat` would go.
+    """Lifted version of `jaxswap.offload`, for a module, in the place of `nn.remat`.
 
     What the backward pass needs of the module's values is kept on the device, swapped
-    to host memory, or recomputed. Parameters, their names, random numbers, mutable
-    collections, values and gradients are those of the module as it was, so weights can
-    be exchanged with it. (`nn.remat(Block)` names its instances `CheckpointBlock_0`;
-    to go on with such weights, give the instances that name.)
+    to host memory, or recomputed. Everything else stays as it was: parameters and their
+    names, random numbers, mutable collections, values and gradients. So weights can be
+    exchanged with the plain module. (`nn.remat(Block)` names its instances
+    `CheckpointBlock_0`. To continue with such weights, give the instances that name.)
 
-    What a module is given stays on the device, and only its own computation can hide
-    its copies. So the transform does best around the whole loss, as
-    `jaxswap.offload(loss)`, which needs no lifting. Use this one where modules differ
-    in what should become of them, around several heavy layers rather than one.
+    The arguments of a module stay on the device, and only its own computation can hide
+    its copies. So the transform works best around the whole loss, as
+    `jaxswap.offload(loss)`, which needs no lifting. Use this one if modules need
+    different policies, and around several heavy layers rather than one.
 
     Args:
         module: A module class, `functools.partial` of one, or a function whose first
             argument is a module, such as a method in a class body.
-        policy: As for `jaxswap.offload`, and so are the next four.
+        policy: As for `jaxswap.offload`. So are the next four.
         plan: A plan made for the same function of the same variables.
         budget: Bytes for value and gradient of this module alone.
         reserve: The part of the budget that something else needs.
         target: The GPU to plan for.
-        variables: The variable collections that are lifted; the module sees no other.
+        variables: The variable collections that are lifted. The module sees no other.
         rngs: The random number sequences that are lifted.
-        static_argnums: Arguments that hold no arrays, counted with `self` as 0, for
-            calls written for `nn.remat`. Nothing needs to be listed: whatever is no
-            array is passed on as it is, keyword arguments too.
-        methods: Names of the methods to lift; `None`: `__call__`. Of no meaning for
+        static_argnums: Arguments that hold no arrays, counted with `self` as 0. For
+            calls written for `nn.remat`. It is not needed: whatever is no array is
+            passed on as it is, keyword arguments too.
+        methods: Names of the methods to lift. `None`: `__call__`. Ignored for
             functions.
 
     Returns:
         A module class (or a `functools.partial` of one, or a function) that takes the
-        same arguments; without `module`, a decorator.
+        same arguments. Without `module`, a decorator.
 
     Raises:
-        TypeError: If `module`, `static_argnums` or `methods` is none of the above;
-            when called, if the first argument of a function is no module or a static
-            argument holds an array.
-        ValueError, jaxswap.BudgetError, NotImplementedError: as `jaxswap.offload`.
+        TypeError: If `module`, `static_argnums` or `methods` is none of the above.
+            When called, if the first argument of a function is no module, or if a
+            static argument holds an array.
+        ValueError, jaxswap.BudgetError, NotImplementedError: As `jaxswap.offload`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap.linen
@@ -110,9 +110,9 @@ def offload(
         True
 
     References:
-        `flax.linen.remat`, whose place it takes.
+        `flax.linen.remat`, which it replaces.
     """
-    # Called without a function, it still says at once which argument is wrong.
+    # Called without a function, it still checks its arguments at once.
     swap = jaxswap.offload(
         policy=policy, plan=plan, budget=budget, reserve=reserve, target=target
     )
@@ -122,7 +122,7 @@ def offload(
 
 
 def _places(static_argnums: int | Sequence[int]) -> tuple[int, ...]:
-    """Return the static arguments as a tuple, counted from behind `self`."""
+    """Return the static arguments as a tuple, counted from the one after `self`."""
     one = isinstance(static_argnums, int)
     places = (static_argnums,) if one else tuple(static_argnums)
     if not all(isinstance(i, int) and i > 0 for i in places):
@@ -175,7 +175,7 @@ def _scope_transform(
     rngs: PRNGSequenceFilter,
     static: tuple[int, ...],
 ) -> Callable[..., Any]:
-    """Return what turns a function of a scope into one that swaps."""
+    """Return a transform of functions of a scope: the result swaps."""
 
     def transform(function: Callable[..., Any]) -> Callable[..., Any]:
         def packed(
@@ -201,7 +201,7 @@ def _scope_transform(
             packed, (variables,), (variables,), (rngs,), "offload", enable_kwargs=True
         )
 
-    # Flax puts this name in front of the class's, which is part of the parameters'.
+    # Flax puts this name before the class's name, which is part of parameters' names.
     transform.__name__ = ""
     return transform
 

@@ -1,4 +1,4 @@
-"""`jaxswap.offload` for Flax nnx: goes where people write `nnx.remat`."""
+"""`jaxswap.offload` for Flax nnx. It is used in the places of `nnx.remat`."""
 
 import functools
 import inspect
@@ -16,7 +16,7 @@ R = TypeVar("R")
 # An action, a function of a `jaxswap.Value`, or an object such as `jaxswap.LMS()`.
 Policy = Any
 
-# Names the pair of nnx contexts in which modules are taken apart and put together.
+# Names the two nnx contexts in which modules are split and merged.
 _CONTEXT = "jaxswap.nnx.offload"
 
 
@@ -46,38 +46,34 @@ def offload(
 ) -> Callable[..., Any]:
     """Lifted version of `jaxswap.offload`, for functions of nnx modules.
 
-    Modules may stand anywhere among the arguments and results, and share variables.
+    Modules may be anywhere among the arguments and results, and may share variables.
     What the function writes to them (running averages, counters of random numbers, new
     variables) is written to the caller's modules. Value, gradient and state are those
-    of the function as it was.
+    of the plain function.
 
-    It does best around the whole loss, inside `nnx.value_and_grad`: what the function
-    is given stays on the device, and only its own computation can hide its copies.
+    It works best around the whole loss, inside `nnx.value_and_grad`: the arguments of
+    the function stay on the device, and only its own computation can hide its copies.
 
     Args:
-        f: A function of modules, pytrees of arrays and anything else; a method, in the
-            class body or of an instance. Modules that it writes to must be arguments:
-            nnx refuses to write to one that is closed over.
-        policy: As for `jaxswap.offload`, and so are the next four.
+        f: A function of modules, pytrees of arrays and anything else. Or a method, in
+            the class body or of an instance. Modules that it writes to must be
+            arguments: nnx does not allow writing to captured ones.
+        policy: As for `jaxswap.offload`. So are the next four.
         plan: A plan made for the same function of the same state.
         budget: Bytes for value and gradient of this function.
         reserve: The part of the budget that something else needs.
         target: The GPU to plan for.
-        static_argnums: Arguments that hold no arrays, for calls written for
-            `nnx.remat`. Nothing needs to be listed: whatever is no array is passed on
-            as it is.
+        static_argnums: Arguments that hold no arrays. For calls written for
+            `nnx.remat`. It is not needed: whatever is no array is passed on as it is.
 
     Returns:
-        A function with the signature of `f`; without `f`, a decorator.
+        A function with the signature of `f`. Without `f`, a decorator.
 
     Raises:
-        TypeError: If `f` is not callable or `static_argnums` is none of the above;
-            when called, if a static argument holds an array or a module.
-        ValueError, jaxswap.BudgetError: as `jaxswap.offload`.
+        TypeError: If `f` is not callable or `static_argnums` is none of the above.
+            When called, if a static argument holds an array or a module.
+        ValueError, jaxswap.BudgetError: As `jaxswap.offload`.
         NotImplementedError: When called, if a variable is a mutable array.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, jaxswap.nnx
         >>> from flax import nnx
         >>> class Model(nnx.Module):
         ...     def __init__(self, rngs):
@@ -97,9 +93,9 @@ def offload(
         True
 
     References:
-        `flax.nnx.remat`, whose place it takes.
+        `flax.nnx.remat`, which it replaces.
     """
-    # Called without a function, it still says at once which argument is wrong.
+    # Called without a function, it still checks its arguments at once.
     swap = jaxswap.offload(
         policy=policy, plan=plan, budget=budget, reserve=reserve, target=target
     )
@@ -121,12 +117,12 @@ def _places(static_argnums: int | Sequence[int]) -> tuple[int, ...]:
 def _lifted(
     f: Any, *, swap: Callable[..., Any], static: tuple[int, ...]
 ) -> Callable[..., Any]:
-    """Take modules apart in front of a function of arrays, and put them together."""
+    """Split modules into arrays before a function of arrays, and merge them after."""
     if not callable(f):
         raise TypeError(f"`f` is {f!r}; jaxswap.nnx.offload needs a function.")
     method = f.__call__ if isinstance(f, nnx.Module) else f
     if inspect.ismethod(method) and isinstance(method.__self__, nnx.Module):
-        # The module becomes an argument, or nnx would not let the method write to it.
+        # The module becomes an argument, because only then nnx allows writing to it.
         function = _lifted(
             method.__func__, swap=swap, static=tuple(i + 1 for i in static)
         )
@@ -154,7 +150,7 @@ def _is_module(x: Any) -> bool:
 
 
 def _modules(tree: Any) -> Any:
-    """Drop what cannot be written to: arrays and what is neither."""
+    """Remove what cannot be written to: arrays, and whatever is no module."""
     return jax.tree.map(
         lambda x: x if _is_module(x) else None, tree, is_leaf=_is_module
     )

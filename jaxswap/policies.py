@@ -1,7 +1,8 @@
-"""The published systems as policies, to be planned and compared like any other.
+"""Published systems as policies, which can be planned and compared like any other.
 
-Each says of every forward value what the system would do with it; the schedule, the
-simulator and the compiler are jaxswap's own, so that what is compared is the choice.
+Each policy gives every forward value the action that its system would choose. The
+schedule, the simulator and the compiler are jaxswap's own, so only choices are
+compared.
 
 Example:
     >>> import jax, jax.numpy as jnp, jaxswap
@@ -27,21 +28,21 @@ JAX_OWN = ("DotsSaveable", "OffloadDots")
 """JAX's own policies of the same names, applied to the whole function."""
 
 UNTUNED = ("Imai2018", "FullRemat", "SwapEverything", "SaveOnCpu", *JAX_OWN)
-"""Those that decide once and for all. `jaxswap.plan` starts its search from them."""
+"""Policies without options to tune. `jaxswap.plan` starts its search from them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TFLMSv2:
     """IBM's TFLMSv2 with its auto-tuning: one distance for all tensors.
 
-    Within a budget: if nothing need be swapped, nothing is. Otherwise the first
-    `sync_mode` at which maximal swapping fits; then the largest threshold, then the
-    largest `swapin_ahead`, then a `swapin_groupby` that fits, each by bisection and
-    each as if more were never better for memory. It knows no time.
+    Within a budget: if everything fits without swaps, nothing is swapped. Otherwise the
+    first `sync_mode` is taken at which maximal swapping fits. Then it takes the largest
+    threshold, then the largest `swapin_ahead`, then a `swapin_groupby` that fits. Each
+    is found by bisection, as if more never needed less memory. Time is not considered.
 
     Attributes:
         min_bytes: Tensors smaller than this stay.
-        most_ahead: Where the search for `swapin_ahead` ends.
+        most_ahead: The largest `swapin_ahead` that is tried.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap
@@ -61,11 +62,11 @@ class TFLMSv2:
     most_ahead: int = 64
 
     def decide(self, graph: Graph) -> Decision:
-        """Swap as much as can be, the start of its search."""
+        """Swap as much as possible. This is where its search begins."""
         return self._dials().decide(graph)
 
     def tune(self, graph: Graph, fits: Callable[[Decision], bool]) -> Decision:
-        """Search for dials in TFLMSv2's order."""
+        """Search for options in the order of TFLMSv2."""
         levels = len(graph.equations) + 1
         off = self._dials(swapout_threshold=levels).decide(graph)
         if fits(off):
@@ -99,9 +100,9 @@ class TFLMSv2:
 class Imai2018:
     """Imai et al. 2018 for the 3D U-Net: swap the encoder and its skip connections.
 
-    What is made in the first part of the forward pass lies idle longest and is
-    swapped, by LMS's rule; the decoder, whose values the backward pass reads first,
-    stays. Nothing is recomputed.
+    Values from the first part of the forward pass lie idle for the longest time. They
+    are swapped by LMS's rule. Values of the decoder stay, since the backward pass reads
+    them first. Nothing is recomputed.
 
     Attributes:
         share: The encoder's share of the forward pass's operations.
@@ -122,7 +123,7 @@ class Imai2018:
     swapin_ahead: int = 2
 
     def decide(self, graph: Graph) -> Decision:
-        """Apply LMS's rule to what the encoder makes."""
+        """Apply LMS's rule to the values that the encoder makes."""
         decision = LMS(swapin_ahead=self.swapin_ahead).decide(graph)
         executed = graph.ancestors(graph.outputs)
         total = sum(graph.equations[i].flops for i in executed)
@@ -139,10 +140,10 @@ class Imai2018:
 
 @dataclasses.dataclass(frozen=True)
 class FullRemat:
-    """Keep the arguments alone and recompute everything.
+    """Keep only the arguments and recompute everything.
 
-    `jax.checkpoint` around the whole function. Saves little: the values come alive
-    again all at once, when the backward pass begins.
+    This is `jax.checkpoint` around the whole function. It saves little memory: all
+    values are made again at once when the backward pass begins.
 
     Example:
         >>> import jaxswap
@@ -164,8 +165,8 @@ class FullRemat:
 class SwapEverything:
     """Swap every large value that lies idle, recompute nothing.
 
-    vDNN's static policy `all`, with a copy back that starts one heavy operation before
-    its use.
+    This is vDNN's static policy `all`. A copy back starts one heavy operation before
+    the value is used.
 
     Attributes:
         min_bytes: Values smaller than this stay.
@@ -183,7 +184,7 @@ class SwapEverything:
     min_bytes: int = 1 << 20
 
     def decide(self, graph: Graph) -> Decision:
-        """Offload every large value that the forward pass makes."""
+        """Swap every large value that the forward pass makes."""
         actions = _of_executed(graph, lambda v: _is_large(graph, v, self.min_bytes))
         timing = Timing(swapout_threshold=1, min_bytes=self.min_bytes)
         return Decision(actions, timing)
@@ -193,12 +194,12 @@ class SwapEverything:
 class SaveOnCpu:
     """Swap every residual and wait for every copy.
 
-    `torch.autograd.graph.save_on_cpu(pin_memory=True)`: what autodiff saves goes to
-    the host when it is made and comes back when it is read; nothing overlaps
+    This is `torch.autograd.graph.save_on_cpu(pin_memory=True)`. What autodiff saves is
+    copied to the host when it is made, and back when it is read. Nothing overlaps
     (github.com/pytorch/pytorch/issues/106360).
 
     Attributes:
-        min_bytes: Values smaller than this stay; 0 is PyTorch's own choice.
+        min_bytes: Values smaller than this stay. 0 is PyTorch's own choice.
 
     Example:
         >>> import jaxswap
@@ -212,7 +213,7 @@ class SaveOnCpu:
     min_bytes: int = 1 << 10
 
     def decide(self, graph: Graph) -> Decision:
-        """Offload what the backward pass reads."""
+        """Swap what the backward pass reads."""
         residuals = set(graph.residuals())
         large = {v for v in residuals if _is_large(graph, v, self.min_bytes)}
         timing = Timing(
@@ -230,8 +231,8 @@ class SaveOnCpu:
 class DotsSaveable:
     """Keep the results of heavy operations, recompute the rest.
 
-    `jax.checkpoint_policies.dots_saveable`, which does not count convolutions among
-    them; here they are.
+    This is `jax.checkpoint_policies.dots_saveable`. There, convolutions do not count as
+    heavy operations. Here they do.
 
     Example:
         >>> import jaxswap
@@ -252,12 +253,12 @@ class DotsSaveable:
 class OffloadDots:
     """Swap the results of heavy operations, recompute the rest, swap in early.
 
-    `jax.checkpoint_policies.offload_dot_with_no_batch_dims`. With it the compiler may
-    start all copies back when the backward pass begins; here they start a few heavy
-    operations ahead, which needs less memory than JAX's own.
+    This is `jax.checkpoint_policies.offload_dot_with_no_batch_dims`. With JAX's own
+    version, the compiler may start all copies back when the backward pass begins. Here
+    they start a few heavy operations ahead, which needs less memory.
 
     Attributes:
-        swapin_ahead: Heavy operations before its use at which a copy may start.
+        swapin_ahead: How many heavy operations before its use a copy may start.
 
     Example:
         >>> import jaxswap
@@ -271,7 +272,7 @@ class OffloadDots:
     swapin_ahead: int = 2
 
     def decide(self, graph: Graph) -> Decision:
-        """Offload heavy results."""
+        """Swap heavy results."""
         timing = Timing(
             swapout_threshold=1,
             swapin_ahead=self.swapin_ahead,
@@ -288,7 +289,7 @@ def _is_large(graph: Graph, v: int, min_bytes: int) -> bool:
 def _of_executed(
     graph: Graph, is_offloaded: Callable[[int], bool]
 ) -> tuple[Action, ...]:
-    """Offload some values; recompute what the forward pass itself does not need."""
+    """Swap some values. Recompute what the forward pass itself does not need."""
     executed = graph.ancestors(graph.outputs)
     actions = [Action.KEEP] * len(graph.values)
     for eqn in graph.equations:
@@ -301,7 +302,7 @@ def _of_executed(
 
 
 def _by_weight(graph: Graph, of_heavy: Action) -> tuple[Action, ...]:
-    """One action for results of heavy operations; recompute everything else."""
+    """Give results of heavy operations one action. Recompute everything else."""
     heavy = {
         v
         for eqn in graph.equations
@@ -314,7 +315,7 @@ def _by_weight(graph: Graph, of_heavy: Action) -> tuple[Action, ...]:
 
 
 def _largest(high: int, fits: Callable[[int], bool]) -> int:
-    """The largest number up to `high` that fits, if all below it do; 1 does."""
+    """Return the largest fitting number up to `high`, if all below fit. 1 must fit."""
     low = 1
     while low < high:
         middle = (low + high + 1) // 2
@@ -326,7 +327,7 @@ def _largest(high: int, fits: Callable[[int], bool]) -> int:
 
 
 def _first_midpoint(high: int, fits: Callable[[int], bool]) -> int:
-    """`high` if it fits, else the first midpoint of a bisection that does, else 0."""
+    """Return `high` if it fits, else the first midpoint that fits, else 0."""
     if fits(high):
         return high
     low = 0

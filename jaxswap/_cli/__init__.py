@@ -1,1 +1,1 @@
-"""The commands for medical volumes; each imports what it needs once it runs."""
+"""The commands. Each imports what it needs only when it runs."""

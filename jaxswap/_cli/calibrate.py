@@ -31,12 +31,12 @@ def run_calibrate(parsed: argparse.Namespace) -> int:
         The exit code.
 
     Raises:
-        BadInputError: If what the caller gave does not fit.
+        BadInputError: If an option does not fit.
     """
     import jaxswap
 
     start_jax()
-    with bad_input(RuntimeError):  # no GPU
+    with bad_input(RuntimeError):  # There is no GPU.
         target = jaxswap.calibrate(like=parsed.like, quick=parsed.quick, progress=tell)
     assert target.rates is not None
     if parsed.json:

@@ -1,4 +1,4 @@
-"""The command `jaxswap check`: all that is wrong with a data set, at once."""
+"""The command `jaxswap check`: list all faults of a data set at once."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def run_check(parsed: argparse.Namespace) -> int:
         0 if every case can be used, 1 if some cannot.
 
     Raises:
-        BadInputError: If an option or the data do not fit.
+        BadInputError: If an option or the data does not fit.
     """
-    # Imported here so that the core needs neither nibabel nor rich.
+    # Imported here, because the core needs neither nibabel nor rich.
     from rich.console import Console
 
     from jaxswap.medical.data.datasets import find_dataset
@@ -88,7 +88,7 @@ def _survey(dataset: Any, workers: int) -> Any:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    # On stderr, so that stdout holds the result alone.
+    # To stderr, so that stdout holds only the result.
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("reading cases", total=len(dataset.cases))
         return survey(dataset, workers=workers, advance=lambda: progress.advance(task))

@@ -1,7 +1,8 @@
-"""What all commands share: how they end, and how they refuse bad input.
+"""What all commands share: their exit codes, and how they refuse bad input.
 
-A command reads what its caller gave within `bad_input()`. Errors there are the caller's
-to mend: one line, exit code 2. Errors elsewhere are not, and keep their traceback.
+A command reads the caller's options and files inside `bad_input()`. The caller can
+correct errors there: they become one line and exit code 2. Other errors keep their
+traceback.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ class ExitCode(enum.IntEnum):
 
 
 class BadInputError(JaxswapError):
-    """What the caller gave does not fit; the message says why."""
+    """An option or a file of the caller does not fit. The message says why."""
 
 
 @contextlib.contextmanager
 def bad_input(*more: type[Exception]) -> Iterator[None]:
-    """Report what is wrong with the caller's input as bad input.
+    """Turn errors of the caller's input into `BadInputError`.
 
     Args:
-        *more: Further errors that the caller can mend.
+        *more: Further kinds of errors that the caller can correct.
 
     Raises:
-        BadInputError: With the text of the error that was raised within. Errors of
-            jaxswap's own, and of libraries that an extra brings, are left as they are.
+        BadInputError: With the text of the error that was raised inside. Errors that
+            jaxswap defines, and those for libraries of an extra, are not changed.
     """
     try:
         yield

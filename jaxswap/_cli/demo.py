@@ -9,7 +9,7 @@ from typing import Any
 from jaxswap._cli.command import Commands, ExitCode, bad_input
 from jaxswap._cli.start import start_jax
 
-_SIZE = 192  # voxels along each side, of what methods are compared for
+_SIZE = 192  # Voxels along each side of the volume for which methods are compared.
 
 
 def add_demo(commands: Commands) -> None:
@@ -49,7 +49,7 @@ def run_demo(parsed: argparse.Namespace) -> int:
         BadInputError: If an option or an input file does not fit.
     """
     start_jax()
-    # Imported here so that the core needs neither flax nor nibabel.
+    # Imported here, because the core needs neither flax nor nibabel.
     from rich.console import Console
 
     from jaxswap._cli.methods_table import check_target
@@ -75,7 +75,7 @@ def run_demo(parsed: argparse.Namespace) -> int:
 
 
 def _compare(path: Path, target: str, console: Any) -> None:
-    """Compile the step by each method; show the table and write its rows."""
+    """Compile the step by each method. Show the table and write its rows."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from jaxswap._cli.methods_table import compile_methods, methods, tabulate

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from jaxswap.medical.scoring.evaluation import Evaluation
 
-_MOST_WORKERS = 4  # each needs some hundred MB
+_MOST_WORKERS = 4  # Each needs some hundred MB.
 
 
 def add_evaluate(commands: Commands) -> None:
@@ -90,7 +90,7 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
         The exit code: 0, or 1 if some cases could not be scored.
 
     Raises:
-        BadInputError: If an option or the data do not fit.
+        BadInputError: If an option or the data does not fit.
     """
     from rich.console import Console
 
@@ -102,7 +102,7 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
     with bad_input():
         out = parsed.predictions / "evaluation" if parsed.out is None else parsed.out
         if out.exists() and not out.is_dir():
-            raise ValueError(f"--out: {out} is a file; results need a folder.")
+            raise ValueError(f"`--out` is {out}, a file; results need a folder.")
         evaluation = evaluate(
             parsed.predictions,
             parsed.references,

@@ -37,7 +37,7 @@ def run_inspect(parsed: argparse.Namespace) -> int:
         The exit code.
 
     Raises:
-        BadInputError: If what the caller gave does not fit.
+        BadInputError: If an option or a file does not fit.
     """
     start_jax()
     import jax

@@ -1,6 +1,6 @@
 """The command `jaxswap`.
 
-Exit codes: 0 done, 1 something failed while running, 2 bad input, 130 interrupted.
+Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: Words after the command's name; None takes them from the shell.
+        arguments: Words after the command's name. None: those from the shell.
 
     Returns:
         The exit code.

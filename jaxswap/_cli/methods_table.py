@@ -1,8 +1,8 @@
-"""What a training step of the U-Net needs, by method, read from compiled programs.
+"""What a training step of the U-Net needs by each method, from compiled programs.
 
-In: the name of a GPU, which need not be there. Out: a row for each way of computing
-value and gradient, with bytes and copies. Nothing is executed, so this says what fits
-and what overlaps, not how long a step takes.
+From the name of a GPU, which need not be in this machine, this file makes a row for
+each way to compute value and gradient, with bytes and copies. Nothing is executed. So
+the rows say what fits and what overlaps, but not how long a step takes.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class MethodRow:
         method: Name of the method.
         target: Name of the GPU.
         size: Voxels along each side of the volume.
-        temp_bytes: Device bytes besides arguments and results.
+        temp_bytes: Device bytes of temporaries (neither arguments nor results).
         host_bytes: Host bytes for swapped values.
         copies: Number of copies between device and host.
-        exposed_copies: Those of them that overlap no heavy operation.
-        copied_bytes: Bytes of all copies, both directions.
-        exposed_bytes: Bytes of the exposed ones.
+        exposed_copies: How many of the copies overlap no heavy operation.
+        copied_bytes: Bytes of all copies in both directions.
+        exposed_bytes: Bytes of the exposed copies.
         compile_seconds: Time that XLA took.
     """
 
@@ -52,12 +52,12 @@ class MethodRow:
     compile_seconds: float
 
     def to_json(self) -> str:
-        """Write the row as one line of JSON, with the versions it was made with."""
+        """Write the row as one line of JSON, with the versions that made it."""
         return json.dumps(asdict(self) | {"jax": jax.__version__})
 
 
 def methods(unet: UNet3D = PAPER) -> dict[str, Loss]:
-    """List the losses that are compared, by name; all have the same value.
+    """List the losses to compare, by name. All have the same value.
 
     Args:
         unet: The network.
@@ -80,7 +80,7 @@ def methods(unet: UNet3D = PAPER) -> dict[str, Loss]:
 
 
 def check_target(target: str) -> None:
-    """Raise what `compile_methods` would raise if it cannot compile for `target`.
+    """Raise the errors of `compile_methods` if it cannot compile for `target`.
 
     Args:
         target: Name of the GPU.
@@ -95,7 +95,7 @@ def check_target(target: str) -> None:
 def compile_methods(size: int, target: str) -> Iterator[MethodRow]:
     """Compile one training step by each method, batch 1 and bfloat16 volumes.
 
-    Every method gets `jaxswap.compiler_options()`, so that copies can overlap.
+    Every method gets `jaxswap.compiler_options()`, so that its copies can overlap.
 
     Args:
         size: Voxels along each side.
@@ -131,7 +131,7 @@ def compile_methods(size: int, target: str) -> Iterator[MethodRow]:
 
 
 def tabulate(rows: Sequence[MethodRow]) -> Table:
-    """Make a table of the rows; shares are of the first row's temporaries."""
+    """Make a table of the rows. Shares are of the first row's temporaries."""
     first = rows[0]
     table = Table(
         title=f"One training step of the U-Net at {first.size}^3 in bfloat16, "

@@ -53,7 +53,7 @@ def run_plan(parsed: argparse.Namespace) -> int:
         The exit code.
 
     Raises:
-        BadInputError: If what the caller gave does not fit.
+        BadInputError: If an option or a file does not fit.
     """
     import jaxswap
 
@@ -63,7 +63,7 @@ def run_plan(parsed: argparse.Namespace) -> int:
         if path is not None and path.suffix not in (".png", ".svg"):
             raise BadInputError(f"{path} must end with .png or .svg.")
     if parsed.plot or parsed.pareto:
-        importlib.import_module("matplotlib")  # or the plan would be for nothing
+        importlib.import_module("matplotlib")  # Checked first: planning takes long.
     start_jax()
     policy = _policy(parsed.policy)
     fn, args = program_of(parsed)

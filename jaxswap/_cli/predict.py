@@ -50,10 +50,10 @@ def run_predict(parsed: argparse.Namespace) -> int:
     """Run `jaxswap predict`.
 
     Raises:
-        BadInputError: If an option or the data do not fit.
+        BadInputError: If an option or the data does not fit.
     """
     start_jax()
-    # Imported here so that the core needs neither flax nor orbax.
+    # Imported here, because the core needs neither flax nor orbax.
     from rich.console import Console
     from rich.progress import track
 

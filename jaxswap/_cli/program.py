@@ -1,4 +1,4 @@
-"""The program that `plan` and `inspect` are told to work on."""
+"""The program that the options of `plan` and `inspect` name."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _unet3d(size: int, dtype: str) -> tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 def _call_factory(name: str) -> Any:
-    """Import and call what `package.module:factory` names."""
+    """Import and call the factory that `package.module:factory` names."""
     module, _, attribute = name.partition(":")
     if not attribute:
         raise BadInputError(

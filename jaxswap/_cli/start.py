@@ -1,9 +1,9 @@
-"""Loading JAX without the lines that its CUDA plugin writes where there is no GPU.
+"""Load JAX without the lines that its CUDA plugin writes if there is no GPU.
 
-The plugin is wanted for compiling alone. Each of its libraries looks for a driver when
-it is loaded and says in a line of its log that there is none. No setting of the log
-counts so early. So what is written to stderr meanwhile is held back, and all of it but
-these lines is written then.
+The plugin is only needed to compile. When its libraries are loaded, each looks for a
+driver and logs a line that there is none. At that time no setting of the log works yet.
+So what is written to stderr is held back meanwhile. Then all of it is written, except
+these lines.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ def load_jax() -> None:
 
 
 def start_jax() -> None:
-    """Import JAX and have it look for its devices."""
+    """Import JAX, and let it look for its devices."""
     with _without_noise():
         from jaxswap._compat import start_without_gpu
 

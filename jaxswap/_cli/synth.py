@@ -1,4 +1,4 @@
-"""The command `jaxswap synth`: labelled cases out of thin air and one real head."""
+"""The command `jaxswap synth`: make labelled synthetic cases from one real head."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ def run_synth(parsed: argparse.Namespace) -> int:
         0.
 
     Raises:
-        BadInputError: If an option or the data do not fit.
+        BadInputError: If an option or the data does not fit.
     """
-    # Imported here so that the core needs neither nibabel nor rich.
+    # Imported here, because the core needs neither nibabel nor rich.
     from rich.console import Console
 
     from jaxswap.medical.synthesis.synthesis import (
@@ -140,7 +140,7 @@ def _make(synthesis: Any, missing: int, console: Any) -> None:
 def _shape(sides: list[int] | None, spacing_mm: float) -> tuple[int, int, int]:
     if sides is None:
         if spacing_mm <= 0:
-            raise ValueError(f"`--spacing-mm` is {spacing_mm:g}; it needs to be > 0.")
+            raise ValueError(f"`--spacing-mm` is {spacing_mm:g}; it must be above 0.")
         sides = [round(192 / spacing_mm)]
     if len(sides) not in (1, 3):
         raise ValueError(f"`--shape` has {len(sides)} sides; give one or three.")

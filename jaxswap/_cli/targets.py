@@ -27,7 +27,7 @@ def run_targets(parsed: argparse.Namespace) -> int:
         The exit code.
 
     Raises:
-        BadInputError: If what the caller gave does not fit.
+        BadInputError: If a saved target cannot be read.
     """
     from jaxswap._gpu.node import find_node, node_names
     from jaxswap._gpu.saved import saved_targets

@@ -1,4 +1,4 @@
-"""The command `jaxswap train`: a segmentation network on whole volumes or patches."""
+"""The command `jaxswap train`: train a network on whole volumes or on patches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from jaxswap._cli.command import Commands, ExitCode, bad_input
 from jaxswap._cli.start import load_jax, start_jax
 
-# Options that are settings of their own, besides `--set`.
+# Options that set one setting each. `--set` reaches all the others.
 _SETTINGS = {
     "edition": ("NAME", str, "what labels mean: brats2021, brats2023, ..."),
     "network": ("NAME", str, "isensee2017, residual or package.module:Class"),
@@ -95,10 +95,10 @@ def run_train(parsed: argparse.Namespace) -> int:
     """Run `jaxswap train`.
 
     Raises:
-        BadInputError: If an option or the data do not fit.
+        BadInputError: If an option or the data does not fit.
     """
     load_jax()
-    # Imported here so that the core needs neither flax nor orbax.
+    # Imported here, because the core needs neither flax nor orbax.
     from jaxswap.medical.runs.processes import joined
     from jaxswap.medical.runs.run_folder import RunFolder
     from jaxswap.medical.training.sudden_end import told_at_sudden_end
@@ -107,14 +107,14 @@ def run_train(parsed: argparse.Namespace) -> int:
         processes = _processes(parsed)
         folder = RunFolder(parsed.out)
         config = _config(parsed, folder)
-        # Before the others are there, as then none of them can have written anything.
+        # Done before the others join, so none of them can have written anything yet.
         folder.check(config, is_resumed=parsed.resume)
     if processes is None:
         start_jax()
         return _train(parsed, config, folder)
     hint = (
-        "jaxswap: this process of the run has ended, as one of them died; when all "
-        f"have, start them again with --out {folder.path} --resume."
+        "jaxswap: one process of the run died, so this one has ended. When all have "
+        f"ended, start them again with --out {folder.path} --resume."
     )
     with told_at_sudden_end(hint), joined(processes):
         start_jax()
@@ -145,7 +145,7 @@ def _train(parsed: argparse.Namespace, config: Any, folder: Any) -> int:
 
 
 def _processes(parsed: argparse.Namespace) -> Any:
-    """How to find the other processes; None for a run of one."""
+    """Return how to find the other processes. None for a run of one process."""
     from jaxswap.medical.runs.processes import Processes
 
     processes = Processes(
@@ -160,7 +160,7 @@ def _processes(parsed: argparse.Namespace) -> Any:
 
 
 def _config(parsed: argparse.Namespace, folder: Any) -> Any:
-    """The settings: of the run that is resumed, the file, and the command line."""
+    """Return the settings: of the resumed run, the file, and the command line."""
     from jaxswap.medical.runs.run_config import (
         make_config,
         parse_setting,

@@ -35,7 +35,7 @@ SETTINGS = {
     "batch": 4,
     "shape": [16, 16, 10],
 }
-ENDED = "this process of the run has ended, as one of them died"
+ENDED = "one process of the run died, so this one has ended"
 _FORCED = "--xla_force_host_platform_device_count"
 
 
