@@ -1,7 +1,7 @@
 """Segmentation of whole medical volumes: data, training, prediction, evaluation.
 
-Uses only the public interface of jaxswap, which never imports this package. Nothing is
-imported here, so that a command starts fast; take what you need from its module:
+This package uses only the public interface of jaxswap, which never imports it. Nothing
+is imported here, so that commands start fast. Import what you need from its module:
 
 * data: `data.datasets` (find a data set), `data.label_maps` (what labels mean),
   `data.audit`, `data.splitting`, `data.anatomy`
@@ -16,7 +16,7 @@ imported here, so that a command starts fast; take what you need from its module
   `prediction.case_prediction`, `scoring.metrics`, `scoring.evaluation`
 * synthetic data: `synthesis.synthesis`, `synthesis.half_millimetre`
 
-Paths without the folder, as before there were folders, lead to the same modules.
+Older import paths, without the folder, lead to the same modules.
 The MNI152 head needs `pip install "jaxswap[data]"`.
 """
 

@@ -1,8 +1,8 @@
-"""Modules had no folders once: the import paths of that time go on working.
+"""Import paths from the time when modules had no folders. They still work.
 
-`jaxswap.medical.unet` is `jaxswap.medical.networks.unet`, the very same module, and a
-folder that is named like a module of old has what that module has. Nothing is imported
-before it is asked for.
+`jaxswap.medical.unet` is the same module as `jaxswap.medical.networks.unet`. A folder
+that has the name of an old module also has the names of that module. Nothing is
+imported before it is asked for.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MOVED = {
     for folder, names in _FOLDERS.items()
     for name in names.split()
 }
-"""Where the module of an old import path is today."""
+"""For each old import path, the module that it means now."""
 
 
 class MovedModules(MetaPathFinder, Loader):
@@ -47,22 +47,22 @@ class MovedModules(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self) if fullname in MOVED else None
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """Leave it to Python to make a module, which `exec_module` replaces."""
+        """Let Python make a module. `exec_module` replaces it."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Put the module of today in place of the empty one."""
+        """Replace the empty module by the one that the old path means."""
         found = importlib.import_module(MOVED[module.__name__])
         sys.modules[module.__name__] = found
 
 
 def attributes_of_module(package: str) -> Callable[[str], Any]:
-    """Make the `__getattr__` of a package that has a module of its own name.
+    """Make the `__getattr__` of a package that contains a module of its own name.
 
     Args:
         package: Its full name.
 
     Returns:
-        A function that finds what the module has, by name.
+        A function that finds the names of that module.
     """
     module = f"{package}.{package.rpartition('.')[2]}"
 

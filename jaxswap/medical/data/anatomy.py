@@ -1,7 +1,7 @@
 """A real head with tissue labels, and the grids that the network sees.
 
 The MNI152 average T1 image and its maps of grey and white matter are part of the
-nilearn package. They are read from there as files; nilearn itself is not imported.
+nilearn package. They are read as files, without importing nilearn.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TISSUES = ("fluid and other", "grey matter", "white matter")
 
 MNI152_FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 """Name of a map of MNI152: "t1", "gm" or "wm"."""
-_MARGIN = 0.04  # of the cube's side, so that deformed heads stay inside
+_MARGIN = 0.04  # Of the cube's side, so that deformed heads stay inside.
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Case:
 def load_mni152() -> Case:
     """Read the MNI152 head: 197x233x189 voxels of 1 mm, skull removed.
 
-    A voxel of the brain belongs to the more probable of grey matter, white matter
-    and the rest, which is mostly fluid.
+    Each voxel of the brain gets the most probable of three labels: grey matter, white
+    matter, and the rest, which is mostly fluid.
 
     Returns:
         The case.
@@ -72,10 +72,10 @@ def fit_to_cube(case: Case, size: int) -> Case:
         size: Voxels a side.
 
     Returns:
-        The case on the new grid; its affine places it in the same millimeters.
+        The case on the new grid. Its affine keeps the position in millimeters.
 
     Raises:
-        VolumeError: If there is no label but background.
+        VolumeError: If all labels are background.
     """
     occupied = np.argwhere(case.labels > 0)
     if not len(occupied):
@@ -86,7 +86,7 @@ def fit_to_cube(case: Case, size: int) -> Case:
     voxel_mm = extent_mm.max() / (size * (1 - 2 * _MARGIN))
     step = voxel_mm / spacing
     start = (low + high) / 2 - step * (size - 1) / 2
-    # Smooth first where voxels become larger, so that detail does not alias.
+    # Smooth first if voxels become larger. Otherwise fine detail would alias.
     sigma = np.maximum(step - 1, 0) / 2
 
     def resample(image: np.ndarray) -> np.ndarray:
@@ -109,7 +109,7 @@ def resample_labels(
 
     Args:
         labels: Labels from 0, integers.
-        resample: Carries the float32 share of one label to the new grid.
+        resample: Resamples the share of one label, float32, to the new grid.
 
     Returns:
         Labels on the new grid, uint8.
@@ -124,16 +124,16 @@ def resample_labels(
 
 
 def resample_scores(scores: np.ndarray, source: Volume, onto: Volume) -> np.ndarray:
-    """Carry per-class scores from one grid to another and take the best class.
+    """Resample scores of classes to another grid, and take the best class.
 
     Args:
-        scores: Scores where 0 separates yes from no, (axes of `source`, class).
+        scores: Scores, (axes of `source`, class). Above 0 means yes, below 0 no.
         source: The volume whose grid the scores lie on.
         onto: The volume on whose grid labels are wanted.
 
     Returns:
-        Labels, uint8, shape of `onto.data`: the class of highest score plus one, or 0
-        where all scores are below 0 or outside the source.
+        Labels, uint8, shape of `onto.data`: one plus the class of the highest score. 0
+        where all scores are below 0, and outside the source.
     """
     transform = np.linalg.inv(source.affine) @ onto.affine
     labels = np.zeros(onto.data.shape, np.uint8)

@@ -1,4 +1,4 @@
-"""Looking at a whole data set before any time is spent on training with it."""
+"""Checks of a whole data set, made before any time is spent on training with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxswap.medical.data.case_audit import inspect_case
 from jaxswap.medical.data.case_files import CaseFiles, Dataset, Source
 from jaxswap.medical.data.faults import Fault as Fault
 
-_WORKERS = 4  # reading is decompression, which threads do side by side
+_WORKERS = 4  # Reading is decompression, which threads can do at the same time.
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Survey:
 
     Attributes:
         dataset: The data set.
-        faults: Everything that is wrong, with the data set first, then by case.
-        reports: One report per case, in the data set's order.
+        faults: All faults: those of the data set first, then those of each case.
+        reports: One report for each case, in the data set's order.
     """
 
     dataset: Dataset
@@ -32,12 +32,12 @@ class Survey:
 
     @property
     def errors(self) -> tuple[Fault, ...]:
-        """The faults for which a case cannot be used as it is."""
+        """The faults that make a case unusable as it is."""
         return tuple(fault for fault in self.faults if fault.severity == "error")
 
     @property
     def warnings(self) -> tuple[Fault, ...]:
-        """The faults that preparation copes with."""
+        """The faults that preparation can handle."""
         return tuple(fault for fault in self.faults if fault.severity == "warning")
 
 
@@ -48,10 +48,10 @@ def audit(dataset: Dataset, *, workers: int = _WORKERS) -> tuple[Fault, ...]:
 
     Args:
         dataset: The data set.
-        workers: Cases to read side by side.
+        workers: Cases to read at the same time.
 
     Returns:
-        The faults, empty if there is none.
+        The faults. Empty if there are none.
     """
     return survey(dataset, workers=workers).faults
 
@@ -66,11 +66,11 @@ def survey(
 
     Args:
         dataset: The data set.
-        workers: Cases to read side by side. Each takes memory for all of its channels.
+        workers: Cases to read at the same time. Each needs memory for its channels.
         advance: Called after each case.
 
     Returns:
-        What was found.
+        The data set with its faults and reports.
 
     Raises:
         ValueError: If `workers` is not positive.
@@ -113,10 +113,10 @@ def _missing_map(dataset: Dataset) -> list[Fault]:
 
 
 def _missing_labels(dataset: Dataset) -> list[Fault]:
-    """Cases without labels among others with labels, where no layout expects it."""
+    """List cases without labels, if others have some and the layout has no test set."""
     if dataset.layout != "brats" or not dataset.labeled:
         return []
-    message = "has no label file, so that it is not used for training."
+    message = "has no label file, so it is not used for training."
     return [
         Fault(case.name, None, "missing labels", message, "warning")
         for case in dataset.cases
@@ -169,14 +169,14 @@ def _spacings(reports: Sequence[CaseReport]) -> list[Fault]:
 
 
 def file_of(fault: Fault, root: Path) -> str:
-    """The file of a fault, relative to the data set where it lies in it.
+    """Return the file of a fault. If it is in the data set, as a relative path.
 
     Args:
-        fault: What is wrong.
+        fault: The fault.
         root: Folder or file of the data set.
 
     Returns:
-        The path as text; empty if the fault is of no single file.
+        The path as text. Empty if the fault is not about a single file.
     """
     if fault.file is None:
         return ""

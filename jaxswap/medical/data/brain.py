@@ -1,7 +1,8 @@
 """Where the brain is in an image.
 
-Most data sets have the skull removed and exactly 0 outside. Images of a whole head in
-noise have not, and their brain is told from the air by Otsu's threshold.
+In most data sets the skull is removed, and the image is exactly 0 outside the brain.
+Images of a whole head have noise there. For these, Otsu's threshold separates the head
+from the air.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ class Brain:
     """The voxels of the brain.
 
     Attributes:
-        mask: Bool, (x, y, z), true somewhere.
-        has_background: Whether one value marks what is outside; otherwise the mask is a
-            guess by intensity.
+        mask: Bool, (x, y, z), with at least one true voxel.
+        has_background: Whether one value marks the outside. If not, the mask is a guess
+            from the intensities.
     """
 
     mask: np.ndarray
@@ -33,22 +34,22 @@ class Brain:
 
 
 def brain_mask(image: np.ndarray, name: str = "image") -> Brain:
-    """Find the brain, or the head where the skull has not been removed.
+    """Find the brain, or the head if the skull has not been removed.
 
-    A voxel is outside if every channel has its background value there: 0, or the one
-    value of all eight corners, as in images that were normalized before. If what is
-    left covers most of the border, there is no such value, and the brain is the largest
-    bright region of the mean channel.
+    A voxel is outside if every channel has its background value there. The background
+    value is 0, or the value of all eight corners, as in images that were normalized
+    before. If the remaining voxels cover most of the border, there is no background
+    value. Then the brain is the largest bright region of the mean channel.
 
     Args:
         image: Finite intensities, (x, y, z, channel).
-        name: What to call the image in messages.
+        name: Name of the image, for messages.
 
     Returns:
         The brain.
 
     Raises:
-        VolumeError: If the image has one value everywhere.
+        VolumeError: If the image has the same value everywhere.
 
     References:
         Otsu 1979, A threshold selection method from gray-level histograms.
@@ -65,13 +66,13 @@ def brain_mask(image: np.ndarray, name: str = "image") -> Brain:
 
 
 def otsu_threshold(values: np.ndarray) -> float:
-    """Find the threshold that separates two groups of values best.
+    """Find the threshold that best separates two groups of values.
 
     Args:
         values: Finite numbers, any shape, not all the same.
 
     Returns:
-        The threshold: the upper group is above it.
+        The threshold. The upper group is above it.
     """
     counts, edges = np.histogram(values, bins=_BINS)
     centers = (edges[:-1] + edges[1:]) / 2
@@ -104,7 +105,7 @@ def _bright_region(image: np.ndarray, name: str) -> np.ndarray:
     mean = np.clip((image - low) / scale, 0, 1).mean(axis=-1)
     smooth = ndimage.gaussian_filter(mean, _SMOOTHING_VOXELS)
     if np.ptp(smooth) == 0:
-        raise VolumeError(f"{name}: no brain can be told from its surroundings.")
+        raise VolumeError(f"{name}: the brain cannot be found by its brightness.")
     bright = smooth > otsu_threshold(smooth)
     regions = np.zeros(bright.shape, np.int32)
     ndimage.label(bright, output=regions)

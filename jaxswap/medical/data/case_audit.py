@@ -1,4 +1,4 @@
-"""Looking at every file of one case and listing all that is wrong with it."""
+"""Checks of all files of one case. All faults are listed."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from jaxswap.medical.data.volumes import (
     load_channels,
 )
 
-_MOST_ANISOTROPIC = 2.0  # longest over shortest side of a voxel
+_MOST_ANISOTROPIC = 2.0  # Longest over shortest side of a voxel.
 _MM3_PER_ML = 1000.0
 _SAME_AFFINE_MM = 1e-2
 
 
 @dataclass(frozen=True)
 class CaseReport:
-    """What is known about a case after looking at all of its files.
+    """What is known about a case after all of its files were checked.
 
     Attributes:
-        name: The case.
-        faults: All that is wrong with it.
-        shape: Voxels, turned to RAS+; None if no image could be read.
+        name: Name of the case.
+        faults: All of its faults.
+        shape: Voxels, turned to RAS+. None if no image could be read.
         spacing_mm: Voxel size, turned to RAS+.
-        axes: Where the axes of the file point, such as "LPS".
+        axes: The directions of the file's axes, such as "LPS".
         brain_shape: Voxels of the box around the brain.
-        label_counts: Voxels of each value in the label file, background too.
+        label_counts: Voxels of each value in the label file, background included.
         volumes_ml: Volume of each region of the label map.
     """
 
@@ -72,7 +72,7 @@ class _Faults:
     def _add(
         self, kind: str, file: Path | None, message: str, severity: Severity
     ) -> None:
-        # Messages of errors start with the file, which has its own column here.
+        # Messages of errors begin with the file, which here has its own column.
         message = message.removeprefix(f"{file}: ")
         fault = Fault(self.case, file, kind, message, severity)
         if fault not in self.found:
@@ -80,7 +80,7 @@ class _Faults:
 
 
 def inspect_case(case: CaseFiles, dataset: Dataset) -> CaseReport:
-    """Read every file of a case and list all faults; raise for none of them.
+    """Read every file of a case and list all faults. Raise no error for them.
 
     Args:
         case: The case.
@@ -120,7 +120,7 @@ def inspect_case(case: CaseFiles, dataset: Dataset) -> CaseReport:
 def _read_images(
     case: CaseFiles, channels: Sequence[str], faults: _Faults
 ) -> dict[str, Volume]:
-    """Read what can be read, by channel."""
+    """Read the channels that can be read."""
     read: dict[str, Volume] = {}
     by_path: dict[Path, dict[str, int | None]] = {}
     for channel, source in zip(channels, case.images, strict=True):
@@ -184,11 +184,11 @@ def _check_image(channel: str, volume: Volume, faults: _Faults) -> None:
 def _check_transforms(path: Path, faults: _Faults) -> None:
     header: Any = nib.load(path).header
     if not isinstance(header, nib.Nifti1Header):
-        return  # only NIfTI has two transforms
+        return  # Only NIfTI has two transforms.
     try:
         sform, sform_code = header.get_sform(coded=True)
         qform, qform_code = header.get_qform(coded=True)
-    except (ValueError, HeaderDataError) as error:  # a quaternion that is none
+    except (ValueError, HeaderDataError) as error:  # The quaternion is not valid.
         faults.warning("qform and sform", path, f"its qform is damaged ({error}).")
         return
     if not (sform_code and qform_code) or qform is None or sform is None:
@@ -202,7 +202,7 @@ def _check_transforms(path: Path, faults: _Faults) -> None:
 
 
 def _most_common_grid(volumes: Sequence[Volume]) -> Volume:
-    """A volume on the grid that most share, so that only the odd ones are faults."""
+    """Return a volume on the grid that most share, so only the others are faults."""
     grids = [(v.data.shape, (np.round(v.affine, 2) + 0.0).tobytes()) for v in volumes]
     return volumes[grids.index(Counter(grids).most_common(1)[0][0])]
 
@@ -234,13 +234,13 @@ def _find_brain(
     try:
         brain = brain_mask(image, name)
     except VolumeError:
-        return None  # constant channels have been listed
+        return None  # Constant channels have been listed before.
     if not brain.has_background:
         faults.warning(
             "no background",
             volumes[0].path,
-            "no value marks what is outside of the brain, as after removal of the "
-            "skull; the brain or head is found by its brightness instead.",
+            "no value marks the outside of the brain, so the skull may not have "
+            "been removed; the brain or head is found by its brightness instead.",
         )
     return brain.mask
 

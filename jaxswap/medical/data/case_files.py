@@ -1,4 +1,4 @@
-"""Which files make up a case, and which cases a data set."""
+"""Which files belong to a case, and which cases to a data set."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Source:
     """Where one channel of a case is.
 
     Attributes:
-        path: The file. It need not exist: where a layout says what a missing file would
-            be called, that is its path, so that it can be named.
-        index: Position along the last axis of a four-dimensional file; None for a file
-            of one volume.
+        path: The file. It may be missing. Then this is the path that the layout
+            expects, for messages.
+        index: Position along the last axis of a four-dimensional file. None for a file
+            that holds one volume.
     """
 
     path: Path
@@ -28,10 +28,10 @@ class CaseFiles:
     """The files of one case.
 
     Attributes:
-        name: What the data set calls it.
-        images: One source per channel, in the order of the data set's channels.
-        labels: The label file; None if there is none.
-        fold: Fold in which the case is for validation, if the data set says so.
+        name: Its name in the data set.
+        images: One source for each channel, in the order of the data set's channels.
+        labels: The label file. None if there is none.
+        fold: The fold in which the case validates, if the data set has folds.
     """
 
     name: str
@@ -41,22 +41,22 @@ class CaseFiles:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files, each once, the labels last."""
+        """All files without repetition, the labels last."""
         paths = [source.path for source in self.images]
         return tuple(dict.fromkeys([*paths, *([self.labels] if self.labels else [])]))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set as it lies on disk.
+    """A data set as it is on disk.
 
     Attributes:
         root: Its folder, or the JSON file that lists it.
         layout: Name of the layout that was recognized, such as "brats" or "nnunet".
         channels: Name of each channel, in the order of every case's images.
-        label_map: What labels mean; None if neither files nor caller say.
+        label_map: What labels mean. None if neither files nor caller say it.
         cases: The cases, by name.
-        notes: What is wrong with the data set as a whole, one sentence each.
+        notes: Faults of the data set as a whole, one sentence each.
     """
 
     root: Path

@@ -17,7 +17,7 @@ def case_progress(console: Console | None) -> Progress:
     """Make a bar with time used and time left.
 
     Args:
-        console: Where it is shown; None shows none.
+        console: Where it is shown. None shows nothing.
     """
     return Progress(
         TextColumn("{task.description}"),

@@ -1,8 +1,8 @@
-"""Names of image channels, and the one order that they are kept in.
+"""Names of image channels, and the fixed order of channels.
 
-The same four sequences of a brain are called t1ce, T1c or t1gd and come in any order. A
-network that was trained on one data set is only right on another if channels are found
-by name.
+Data sets call the same four sequences of a brain t1ce, T1c or t1gd, and store them in
+any order. A network that was trained on one data set works on another one only if
+channels are found by name.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _NAMES = {
 _CANONICAL = {alias: name for name, aliases in _NAMES.items() for alias in aliases}
 
 BRAIN_SUFFIXES = tuple(_CANONICAL)
-"""Everything that a brain channel is called in file names, in lower case."""
+"""All names of a brain channel in file names, in lower case."""
 
 
 def brain_channel(name: str) -> str | None:
-    """Find the usual name of a brain channel; None if it is something else.
+    """Return the usual name of a brain channel. None for other names.
 
     Example:
         >>> brain_channel("T1-Gd"), brain_channel("FLAIR"), brain_channel("CT")
@@ -36,13 +36,13 @@ def brain_channel(name: str) -> str | None:
 
 
 def order_channels(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Bring channels into their fixed order.
+    """Put channels into their fixed order.
 
-    If all are brain channels, that is the order of `BRAIN_CHANNELS`; otherwise they
+    If all are brain channels, this is the order of `BRAIN_CHANNELS`. Otherwise they
     stay as they are.
 
     Args:
-        names: What a data set calls its channels, in its order.
+        names: The names in the data set, in its order.
 
     Returns:
         The names in the fixed order, and for each its position in `names`.

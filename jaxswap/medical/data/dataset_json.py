@@ -16,7 +16,7 @@ def read_json(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not JSON; the message names the file.
+        ValueError: If it is not JSON. The message names the file.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file.")
@@ -31,7 +31,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it does not; the message names the file.
+        ValueError: If it holds anything else. The message names the file.
     """
     content = read_json(path)
     if not isinstance(content, dict):
@@ -45,7 +45,7 @@ def read_names(path: Path, key: str, names: Any) -> list[str]:
     """Read channel names, `{"0": "FLAIR", ...}` or a list, in order.
 
     Raises:
-        ValueError: If numbers are not 0, 1, ... or names are not words.
+        ValueError: If keys are not 0, 1, ... or names are not words.
     """
     if isinstance(names, Mapping):
         wanted = [str(index) for index in range(len(names))]
@@ -69,8 +69,8 @@ def read_channels(
 
     Args:
         path: The JSON file, for messages.
-        key: Where in it the names are.
-        names: What is there.
+        key: The key of the names in the file.
+        names: The value of this key.
 
     Returns:
         See `jaxswap.medical.data.channels.order_channels`.
@@ -112,7 +112,7 @@ def read_label_map(path: Path, name: str, labels: Any) -> LabelMap:
     """Read labels as a map in which each label is a region.
 
     Raises:
-        ValueError: See `read_values` and `LabelMap`; the message names the file.
+        ValueError: See `read_values` and `LabelMap`. The message names the file.
     """
     values = read_values(path, labels)
     try:
@@ -126,10 +126,10 @@ def read_description(root: Path, *keys: str) -> tuple[Path, dict[str, Any]] | No
 
     Args:
         root: The folder.
-        *keys: What a file of the wanted layout has.
+        *keys: Keys that a file of the wanted layout has.
 
     Returns:
-        The file and its content; None if it is missing or of another layout.
+        The file and its content. None if it is missing or of another layout.
     """
     path = root / "dataset.json"
     content = read_object(path) if path.is_file() else {}
@@ -137,7 +137,7 @@ def read_description(root: Path, *keys: str) -> tuple[Path, dict[str, Any]] | No
 
 
 def name_without_ending(path: Path) -> str:
-    """The name of a volume file without its ending."""
+    """Return the name of a volume file without its ending."""
     name = path.name
     for ending in (".nii.gz", ".nii", ".mgz"):
         if name.lower().endswith(ending):

@@ -1,6 +1,6 @@
-"""Finding the cases of a data set as it lies on disk, without conversion.
+"""Finding the cases of a data set in its folder, without conversion.
 
-Known are BraTS from 2017 on, the Medical Segmentation Decathlon, raw folders of
+Known layouts are BraTS from 2017 on, the Medical Segmentation Decathlon, raw folders of
 nnU-Net v2, and JSON datalists. Each layout has a module of its own.
 """
 
@@ -26,23 +26,23 @@ def find_dataset(
     layout: str | None = None,
     edition: str | None = None,
 ) -> Dataset:
-    """Find the cases of a data set and what its labels mean. Reads no volume.
+    """Find the cases of a data set and what its labels mean. No volume is read.
 
     Args:
         root: The data set's folder, or a JSON datalist.
-        layout: "brats", "decathlon", "nnunet" or "datalist"; None tries each.
+        layout: "brats", "decathlon", "nnunet" or "datalist". None tries each.
         edition: Key of `jaxswap.medical.data.label_maps.LABEL_MAPS`, such as
-            "brats2021"; None reads it from the names of files, or from the data set's
+            "brats2021". None reads it from the names of files, or from the data set's
             JSON.
 
     Returns:
-        The data set, cases sorted by name. Files that are missing are not missed yet;
-        `jaxswap.medical.data.audit.audit` lists them.
+        The data set, with cases sorted by name. Missing files are not reported here,
+        but by `jaxswap.medical.data.audit.audit`.
 
     Raises:
-        FileNotFoundError: If there is no `root`.
-        ValueError: If there is no data set, a JSON file does not hold what it should,
-            an argument is unknown, or names leave a choice between editions whose
+        FileNotFoundError: If `root` does not exist.
+        ValueError: If there is no data set, if a JSON file does not hold what it
+            should, if an argument is unknown, or if names fit several editions whose
             labels differ.
     """
     root = Path(root)
@@ -95,7 +95,7 @@ LAYOUTS: dict[str, Callable[[Path, str | None], Dataset | None]] = {
     "brats": _brats,
     "datalist": _datalist,
 }
-"""What finds each layout, in the order in which they are tried."""
+"""For each layout, its finder, in the order in which they are tried."""
 
 _EXPECTED = (
     "Expected folders with files such as CASE_t1ce.nii.gz or CASE-t1c.nii.gz (BraTS), "

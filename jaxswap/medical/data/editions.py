@@ -1,6 +1,6 @@
 """Which edition of BraTS a data set is, by the names of its cases.
 
-Where names leave a choice between editions whose labels differ, nothing is guessed.
+If the names fit several editions whose labels differ, no edition is guessed.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 from jaxswap.medical.data.label_maps import LABEL_MAPS, LabelMap
 
-_AFTER_TREATMENT = 100  # first time point of the post-treatment gliomas
+_AFTER_TREATMENT = 100  # First time point of the post-treatment gliomas.
 
-# Name of a case, and the editions it may be of.
+# Pattern of a case's name, and the editions that use it.
 _PATTERNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"brats17_", ("brats2017",)),
     (r"brats18_", ("brats2018",)),
@@ -28,13 +28,13 @@ _ANY_WITH_DASHES = ("brats2023", "brats2024-gli", "brats2024-ped")
 
 
 def editions_of(names: Iterable[str]) -> tuple[str, ...]:
-    """List the editions that cases of these names may be of.
+    """List the editions that use such names of cases.
 
     Args:
         names: Names of cases.
 
     Returns:
-        Keys of `LABEL_MAPS`; none if no name is that of a known edition.
+        Keys of `LABEL_MAPS`. Empty if no name belongs to a known edition.
 
     Example:
         >>> editions_of(["BraTS-GLI-00005-100"])
@@ -54,13 +54,13 @@ def label_map_of(
     Args:
         names: Names of cases.
         has_old_suffixes: Whether files end in `_t1ce` and `_flair`, as until 2022.
-        where: What to call the data set in messages.
+        where: Name of the data set, for messages.
 
     Returns:
         The map.
 
     Raises:
-        ValueError: If names leave a choice; the message lists the editions.
+        ValueError: If the names fit several maps. The message lists the editions.
     """
     found = editions_of(names)
     if not found:

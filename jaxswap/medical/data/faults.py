@@ -1,4 +1,4 @@
-"""What can be wrong with a data set."""
+"""What can be wrong in a data set."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Fault:
     """One thing that is wrong.
 
     Attributes:
-        case: Name of the case; empty if it concerns the data set as a whole.
+        case: Name of the case. Empty if it concerns the data set as a whole.
         file: The file, if it is about one.
-        kind: What sort of thing, a few words that are the same for all of its sort.
-        message: What was found and what would work.
+        kind: The kind of fault in a few words, equal for all faults of this kind.
+        message: What was found, and what would work.
         severity: "error" if the case cannot be used as it is, "warning" if it can.
     """
 

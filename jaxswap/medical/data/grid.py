@@ -1,7 +1,7 @@
 """The way from a file's voxels to those that a network sees, and back.
 
-A file is turned to RAS+, cropped to the brain, resampled if that is wanted, and padded.
-Each step is remembered, so that labels return to the voxels they belong to.
+A file is turned to RAS+, cropped to the brain, resampled if wanted, and padded. Each
+step is stored, so that labels can return to the voxels that they belong to.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """A prepared grid and where it lies in the file.
+    """A prepared grid, and its position in the file.
 
     Attributes:
         path: The file that was prepared.
@@ -31,7 +31,7 @@ class Grid:
         ras_shape: Voxels of the file turned to RAS+.
         start: First voxel of the crop, on the RAS+ grid of the file.
         cropped: Voxels of the crop, on the RAS+ grid of the file.
-        resampled: Voxels of the crop after resampling; `cropped` if there was none.
+        resampled: Voxels of the crop after resampling. `cropped` without resampling.
         before: Voxels of padding before the crop.
         shape: Voxels of the prepared grid.
     """
@@ -54,7 +54,7 @@ class Grid:
 
     @property
     def affine(self) -> np.ndarray:
-        """Maps indices of prepared voxels to millimeters, (4, 4)."""
+        """Affine from indices of prepared voxels to millimeters, (4, 4)."""
         step = np.array(self.cropped) / np.array(self.resampled)
         # Both grids cover the same box, so their first voxels share a corner.
         first = np.array(self.start) + step / 2 - 0.5 - step * np.array(self.before)
@@ -85,11 +85,11 @@ class Grid:
         )
 
     def apply(self, array: np.ndarray) -> np.ndarray:
-        """Carry an array from the file's RAS+ grid to the prepared grid.
+        """Transfer an array from the file's RAS+ grid to the prepared grid.
 
         Args:
             array: (x, y, z, ...) on the file's grid turned to RAS+. Integers and bools
-                are taken to be labels, floats intensities.
+                count as labels, floats as intensities.
 
         Returns:
             The array on the prepared grid, same dtype, padded with 0.
@@ -109,16 +109,16 @@ class Grid:
         return prepared
 
     def restore(self, array: np.ndarray) -> np.ndarray:
-        """Carry an array from the prepared grid to the file's grid, turned to RAS+.
+        """Transfer an array from the prepared grid to the file's grid, in RAS+.
 
-        Without resampling, every voxel of the crop returns exactly to its place.
+        Without resampling, every voxel of the crop returns exactly to its position.
 
         Args:
             array: (x, y, z, ...) on the prepared grid, such as labels or probabilities.
-                Integers and bools are taken to be labels, floats intensities.
+                Integers and bools count as labels, floats as intensities.
 
         Returns:
-            The array on the grid of `like`, same dtype; 0 outside of the crop.
+            The array on the grid of `like`, same dtype. 0 outside of the crop.
 
         Raises:
             ValueError: If the shape is not that of the prepared grid.
@@ -153,8 +153,8 @@ def resize(array: np.ndarray, shape: Shape) -> np.ndarray:
 
     Args:
         array: (x, y, z, ...). Integers and bools are labels: each voxel gets the one
-            with the largest share. Floats are interpolated linearly, and smoothed
-            before where voxels become larger.
+            with the largest share. Floats are interpolated linearly. If voxels become
+            larger, they are smoothed before.
         shape: Voxels wanted.
 
     Returns:
@@ -176,7 +176,7 @@ def resize(array: np.ndarray, shape: Shape) -> np.ndarray:
 def _linear(array: np.ndarray, shape: Shape) -> np.ndarray:
     step = np.array(array.shape) / np.array(shape)
     smooth = ndimage.gaussian_filter(array, np.maximum(step - 1, 0) / 2, mode="nearest")
-    offset: Any = step / 2 - 0.5  # the stubs allow one number alone
+    offset: Any = step / 2 - 0.5  # The type stubs allow only one number.
     return ndimage.affine_transform(
         smooth, step, offset, output_shape=shape, order=1, mode="nearest"
     )

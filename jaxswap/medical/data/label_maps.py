@@ -1,6 +1,6 @@
 """What the numbers in a label file mean, by edition of a data set.
 
-The same number means different tissue in different years: 4 is enhancing tumour until
+The same number means different tissue in different years. 4 is enhancing tumour until
 BraTS 2022, the resection cavity in the post-treatment gliomas of 2024, and oedema in
 the paediatric set of 2024. So a map belongs to an edition, and regions have names.
 """
@@ -17,7 +17,7 @@ ENHANCING_TUMOUR = "enhancing tumour"
 RESECTION_CAVITY = "resection cavity"
 CYSTIC_COMPONENT = "cystic component"
 
-_MOST = 255  # labels are stored as uint8
+_MOST = 255  # Labels are stored as uint8.
 _NECROSIS = "necrosis and non-enhancing tumour"
 
 
@@ -30,12 +30,12 @@ class LabelMap:
         labels: Value of each label by its name, without background, which is 0.
         regions: Values that make up each region, in the order of a network's outputs.
             Regions that contain others come before them.
-        is_exclusive: Whether no voxel belongs to two regions (softmax) or some do
-            (one sigmoid each).
+        is_exclusive: Whether no voxel belongs to two regions (softmax). If not, each
+            region has its own sigmoid.
 
     Raises:
         ValueError: If a value is not in 1..255 or occurs twice, if a region is empty or
-            holds unknown values, or if `is_exclusive` does not agree with the regions.
+            contains unknown values, or if `is_exclusive` contradicts the regions.
 
     Example:
         >>> import numpy as np
@@ -60,14 +60,14 @@ class LabelMap:
 
     @property
     def values(self) -> tuple[int, ...]:
-        """All values that a file may hold, background among them, ascending."""
+        """All values that a file may hold, with background, in ascending order."""
         return (0, *sorted(self.labels.values()))
 
     @property
     def painted(self) -> tuple[int, ...]:
         """The value that `to_labels` writes for each region.
 
-        It is the lowest value of the region that no later region has.
+        It is the lowest value of the region that no later region contains.
         """
         members = list(self.regions.values())
         return tuple(
@@ -76,7 +76,7 @@ class LabelMap:
         )
 
     def to_regions(self, labels: Any) -> Any:
-        """Say for every voxel which regions it belongs to.
+        """Return for every voxel the regions that it belongs to.
 
         Args:
             labels: Values of this map, integers, any shape; a NumPy or JAX array.
@@ -94,7 +94,7 @@ class LabelMap:
         return xp.stack(inside, axis=-1)
 
     def to_labels(self, regions: Any) -> Any:
-        """Turn regions into labels; a later region overwrites an earlier one.
+        """Turn regions into labels. A later region overwrites an earlier one.
 
         Args:
             regions: Membership, bool, (..., region); a NumPy or JAX array.
@@ -127,7 +127,7 @@ def make_label_map(name: str, labels: Mapping[str, int]) -> LabelMap:
     """Make a map in which each label is its own region.
 
     Args:
-        name: What to call it.
+        name: Name of the map.
         labels: Value of each label by name. Background (0) may be among them.
 
     Returns:
@@ -152,16 +152,17 @@ def make_region_map(
     """Make a map of overlapping regions, as nnU-Net's `dataset.json` describes them.
 
     Args:
-        name: What to call it.
-        regions: Value or values of each region, in order; background (0) is left out.
-        class_order: NnU-Net's `regions_class_order`: the value written for each region,
-            where later ones overwrite earlier ones.
+        name: Name of the map.
+        regions: Value or values of each region, in order. Background (0) is left out.
+        class_order: NnU-Net's `regions_class_order`: the value written for each region.
+            Later regions overwrite earlier ones.
 
     Returns:
         The map. A label is named after the region that writes it, if any does.
 
     Raises:
-        ValueError: If the two do not belong together, or see `LabelMap`.
+        ValueError: If `regions` and `class_order` contradict each other. See also
+            `LabelMap`.
     """
     members = {
         region: tuple(values) if isinstance(values, Sequence) else (values,)
@@ -195,7 +196,7 @@ def find_label_map(edition: str) -> LabelMap:
         The map.
 
     Raises:
-        ValueError: If there is none; the message lists those there are.
+        ValueError: If there is none. The message lists the known names.
 
     Example:
         >>> find_label_map("BraTS2023").name
@@ -210,7 +211,7 @@ def find_label_map(edition: str) -> LabelMap:
 
 
 def describe_unknown(label_map: LabelMap, values: Sequence[float]) -> str:
-    """Say that a file holds values that its map lacks, and what may be wrong.
+    """Describe which values a file holds that its map lacks, and the likely reason.
 
     Args:
         label_map: The map.
@@ -261,7 +262,7 @@ def _check_regions(label_map: LabelMap) -> None:
             f"{label_map.name}: `is_exclusive` is {label_map.is_exclusive}, but its "
             "regions say otherwise."
         )
-    _ = label_map.painted  # raises if regions cannot be turned back into labels
+    _ = label_map.painted  # Raises if regions cannot be turned back into labels.
 
 
 def _are_exclusive(regions: Mapping[str, tuple[int, ...]]) -> bool:
@@ -276,7 +277,7 @@ def _value_of_its_own(
     if not own:
         raise ValueError(
             f"{name}: region {region!r} has no value that all later regions lack, so "
-            "that labels cannot be made of regions. Put it after those that contain it."
+            "labels cannot be made from regions. Put it after those that contain it."
         )
     return min(own)
 
@@ -346,6 +347,6 @@ LABEL_MAPS: dict[str, LabelMap] = {
 }
 """The maps of published editions, by name.
 
-In BraTS 2023 all challenges share one map. From 2024 on, a resection cavity is told
-from tumour where patients were treated, and the paediatric set has its own numbers.
+In BraTS 2023 all challenges share one map. From 2024 on, sets with treated patients
+have a label for the resection cavity, and the paediatric set has its own numbers.
 """

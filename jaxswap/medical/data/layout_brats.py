@@ -1,7 +1,7 @@
-"""The layout of BraTS, 2017 to 2025: one folder per case, one file per sequence.
+"""The layout of BraTS, 2017 to 2025: one folder for each case, one file each sequence.
 
-Until 2022 files end in `_t1 _t1ce _t2 _flair _seg`, gliomas of high and low grade in
-folders of their own until 2019. Later they end in `-t1n -t1c -t2w -t2f -seg`.
+Until 2022 files end in `_t1 _t1ce _t2 _flair _seg`. Until 2019, gliomas of high and of
+low grade are in separate folders. From 2023 on files end in `-t1n -t1c -t2w -t2f -seg`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _FILE = re.compile(
     rf"(?P<ending>{_VOLUME})",
     re.IGNORECASE,
 )
-# One mask of 2020 kept the name it had at its hospital.
+# One label file of 2020 still has the name from its hospital.
 _ODD_MASK = re.compile(rf".*_segm?{_VOLUME}", re.IGNORECASE)
-_DEEPEST = 3  # data set/HGG/case/file, perhaps within a folder called training
+_DEEPEST = 3  # data set/HGG/case/file, perhaps in a folder called training.
 _OLD_SUFFIXES = {"t1ce", "flair", "t1", "t2"}
 
 
@@ -47,13 +47,14 @@ def find_brats(root: Path, edition: str | None = None) -> Dataset | None:
 
     Args:
         root: Folder with case folders, at most three levels down.
-        edition: Key of `LABEL_MAPS`; None reads it from the names of the cases.
+        edition: Key of `LABEL_MAPS`. None reads it from the names of the cases.
 
     Returns:
-        The data set; None if there are no such files.
+        The data set. None if there are no such files.
 
     Raises:
-        ValueError: If `edition` is unknown, or missing where names leave a choice.
+        ValueError: If `edition` is unknown, or if it is missing and the names fit
+            several editions.
     """
     found = [case for folder in _folders(root) for case in _cases_in(folder)]
     found = [case for case in found if case.images]
@@ -83,7 +84,7 @@ def sequence_of(path: Path) -> tuple[str, str] | None:
 
 
 def has_old_suffix(path: Path) -> bool:
-    """Whether a file is named as until 2022."""
+    """Whether a file has a name of the years until 2022."""
     match = _FILE.fullmatch(path.name)
     return match is not None and match["suffix"].lower() in _OLD_SUFFIXES
 
@@ -145,7 +146,7 @@ def _add(case: _Found, path: Path, suffix: str) -> None:
 def _finish(
     case: _Found, channels: tuple[str, ...], examples: dict[str, str]
 ) -> CaseFiles:
-    """Give a channel whose file is missing the path where it should be."""
+    """Give a channel whose file is missing the path that is expected."""
     sources = []
     for channel in channels:
         expected = case.folder / f"{case.name}{examples[channel]}"

@@ -1,7 +1,8 @@
 """A JSON datalist as MONAI uses it: `{"training": [{"image": ..., "label": ...}]}`.
 
-`image` is one file or one per channel; `fold` says in which fold a case validates.
-Cases under `validation` validate in fold 0; those under `test` have no labels.
+`image` is one file, or a file for each channel. `fold` is the fold in which a case
+validates. Cases under `validation` validate in fold 0. Cases under `test` have no
+labels.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _NAME_KEYS = ("channel_names", "channels", "modality")
 
 @dataclass(frozen=True)
 class _Entry:
-    """One case as the list has it."""
+    """One case in the form of the list."""
 
     name: str
     images: tuple[Path, ...]
@@ -45,14 +46,14 @@ def find_datalist(path: Path, edition: str | None = None) -> Dataset | None:
 
     Args:
         path: The JSON file. Paths in it are relative to its folder.
-        edition: Key of `LABEL_MAPS` to use instead of what the file says.
+        edition: Key of `LABEL_MAPS`. It replaces the labels that the file names.
 
     Returns:
-        The data set; None if the file lists no cases.
+        The data set. None if the file lists no cases.
 
     Raises:
-        ValueError: If the file does not hold what it should, `edition` is unknown, or
-            missing where names leave a choice.
+        ValueError: If the file does not hold what it should, if `edition` is unknown,
+            or if it is missing and the names fit several editions.
     """
     content = read_object(path)
     keys = [k for k in ("training", "validation", *_TEST_KEYS) if k in content]
@@ -103,7 +104,7 @@ def _entry(path: Path, key: str, entry: Any) -> _Entry:
         raise ValueError(f"{path}: `{key}` has `fold` {fold!r}; expected 0, 1, ...")
     is_test = key in _TEST_KEYS
     return _Entry(
-        name="",  # until all names are known
+        name="",  # Until all names are known.
         images=tuple(path.parent / image for image in images),
         label=None if label is None or is_test else path.parent / label,
         fold=None if is_test else fold,
@@ -113,10 +114,10 @@ def _entry(path: Path, key: str, entry: Any) -> _Entry:
 def _channel_names(
     path: Path, content: dict[str, Any], entries: Sequence[_Entry]
 ) -> list[str]:
-    """The names of channels that the file gives, none if it gives none."""
+    """Return the names of channels in the file. Empty if it has none."""
     key = next((key for key in _NAME_KEYS if key in content), None)
     if key is None or isinstance(content[key], str):
-        return []  # "modality": "MRI" says nothing about channels
+        return []  # "modality": "MRI" says nothing about channels.
     names = read_names(path, key, content[key])
     is_of_all = len(names) == 1 and all(len(entry.images) > 1 for entry in entries)
     return [] if is_of_all else names
@@ -179,7 +180,7 @@ def _sequences(path: Path, entry: _Entry) -> dict[str, Path]:
 
 
 def _names(entries: Sequence[_Entry]) -> list[str]:
-    """Name cases after their files, or their folders where files share a name."""
+    """Name cases after their files, or after their folders if files share a name."""
     names = []
     for entry in entries:
         sequence = sequence_of(entry.images[0])

@@ -1,7 +1,7 @@
 """The layout of the Medical Segmentation Decathlon: all channels in one 4-D file.
 
-`dataset.json` lists the files, names the channels under `modality` and the labels.
-Labels of the brain tumour task are numbered otherwise than in BraTS.
+`dataset.json` lists the files and names the channels (`modality`) and the labels. The
+label numbers of the brain tumour task differ from those of BraTS.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def find_decathlon(root: Path, edition: str | None = None) -> Dataset | None:
 
     Args:
         root: Folder with `dataset.json`.
-        edition: Key of `LABEL_MAPS` to use instead of the labels in `dataset.json`.
+        edition: Key of `LABEL_MAPS`. It replaces the labels in `dataset.json`.
 
     Returns:
-        The data set; None if `dataset.json` is missing or of another layout.
+        The data set. None if `dataset.json` is missing or of another layout.
 
     Raises:
         ValueError: If `dataset.json` does not hold what it should, or `edition` is

@@ -1,6 +1,6 @@
 """The layout of nnU-Net v2's raw folders: `imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE`.
 
-`dataset.json` names the channels, whose numbers end the file names, and the labels.
+`dataset.json` names the channels and the labels. File names end in channel numbers.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from jaxswap.medical.data.volumes import SUFFIXES
 def find_nnunet(root: Path, edition: str | None = None) -> Dataset | None:
     """Find the cases of a raw data set of nnU-Net v2.
 
-    Cases of `imagesTs` have no labels. Folds are taken from `splits_final.json` if it
-    is there.
+    Cases of `imagesTs` have no labels. If there is a `splits_final.json`, its folds are
+    used.
 
     Args:
         root: Folder with `dataset.json`.
         edition: As for `find_decathlon`.
 
     Returns:
-        The data set; None if there is none of this layout.
+        The data set. None if there is none of this layout.
 
     Raises:
         ValueError: If a JSON file does not hold what it should, or `edition` is
@@ -79,7 +79,7 @@ def _file_ending(path: Path, content: dict[str, Any]) -> str:
 def _training_cases(
     root: Path, ending: str, order: tuple[int, ...], folds: Mapping[str, int]
 ) -> list[CaseFiles]:
-    """Cases with an image or a label; what is missing keeps its expected path."""
+    """List cases with an image or a label. Missing files get the expected path."""
     names = _names_of_images(root / "imagesTr", ending)
     names |= {
         file.name[: -len(ending)]
@@ -108,7 +108,7 @@ def _test_cases(root: Path, ending: str, order: tuple[int, ...]) -> list[CaseFil
 def _listed_cases(
     path: Path, listed: Any, order: tuple[int, ...], folds: Mapping[str, int]
 ) -> list[CaseFiles]:
-    """Cases whose files `dataset.json` lists itself, under `dataset`."""
+    """List cases whose files `dataset.json` itself names, under `dataset`."""
     if not isinstance(listed, Mapping):
         raise ValueError(f"{path}: `dataset` needs the files of each case by its name.")
     cases = []
@@ -163,8 +163,8 @@ def _label_map(path: Path, content: dict[str, Any], edition: str | None) -> Labe
     order = content.get("regions_class_order")
     if not isinstance(order, list) or not _are_ints(order):
         raise ValueError(
-            f"{path}: `labels` has regions of several values, so that "
-            "`regions_class_order` needs the value to write for each of them."
+            f"{path}: `labels` has regions of several values; so give "
+            "`regions_class_order`, the value to write for each of them."
         )
     for region, values in labels.items():
         if not _are_ints(values if isinstance(values, list) else [values]):

@@ -1,4 +1,4 @@
-"""The geometry of sets of voxels: how large, how deep, how far, in how many pieces."""
+"""The geometry of sets of voxels: size, depth, distance, pieces."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from scipy import ndimage
 
 
 def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
-    """Find the smallest box around a mask that is not empty.
+    """Find the smallest box around a mask that has a true voxel.
 
     Args:
         mask: True inside, bool, any number of axes.
@@ -26,7 +26,7 @@ def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
 
 
 def sides_mm(mask: np.ndarray, spacing_mm: float) -> tuple[float, ...]:
-    """Return the sides of the box around a mask; zeros if it is empty.
+    """Return the sides of the box around a mask. Zeros if the mask is empty.
 
     Example:
         >>> mask = np.zeros((5, 5, 5), bool)
@@ -41,15 +41,15 @@ def sides_mm(mask: np.ndarray, spacing_mm: float) -> tuple[float, ...]:
 
 
 def depth_mm(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
-    """Return how far each voxel of a mask is from the nearest one outside it.
+    """Return the distance of each voxel of a mask to the nearest voxel outside.
 
     Args:
         mask: Bool, (x, y, z).
         spacing_mm: Distance between voxels.
 
     Returns:
-        Millimeters between centers, float32, (x, y, z); 0 outside the mask, and
-        infinite if there is no voxel outside.
+        Millimeters between centers, float32, (x, y, z). 0 outside the mask. Infinite
+        if no voxel is outside.
     """
     if mask.all():
         return np.full(mask.shape, np.inf, np.float32)
@@ -58,12 +58,12 @@ def depth_mm(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
 
 
 def distance_mm(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
-    """Return how far each voxel is from a mask; infinite if it is empty."""
+    """Return the distance of each voxel to a mask. Infinite if the mask is empty."""
     return depth_mm(~mask, spacing_mm)
 
 
 def largest_piece(mask: np.ndarray) -> np.ndarray:
-    """Return the largest part of a mask whose voxels share faces, bool, (x, y, z)."""
+    """Return the largest part of a mask that is connected by faces, (x, y, z)."""
     pieces = np.empty(mask.shape, np.int32)
     count = ndimage.label(mask, output=pieces)
     if count == 0:

@@ -22,7 +22,7 @@ class CaseVolumes:
         channels: Name of each channel.
         image: Intensities, float32, (x, y, z, channel), all finite.
         reference: The first channel, for geometry and header.
-        labels: The labels as they are in the file, if there are any.
+        labels: The labels as in the file, if there are any.
     """
 
     channels: tuple[str, ...]
@@ -32,9 +32,9 @@ class CaseVolumes:
 
 
 def read_case(case: CaseFiles, channels: Sequence[str]) -> CaseVolumes:
-    """Read a case and check that its files lie on one grid.
+    """Read a case, and check that its files have the same grid.
 
-    NaN is read as 0, the background. A file with several channels is read once.
+    NaN is read as 0, the background. A file with several channels is read only once.
 
     Args:
         case: The files.
@@ -45,7 +45,7 @@ def read_case(case: CaseFiles, channels: Sequence[str]) -> CaseVolumes:
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file cannot be used or lies on another grid than the first.
+        ValueError: If a file cannot be used, or its grid differs from the first one's.
     """
     if len(case.images) != len(channels):
         raise ValueError(
@@ -64,7 +64,7 @@ def read_case(case: CaseFiles, channels: Sequence[str]) -> CaseVolumes:
 
 
 def read_images(sources: Sequence[Source]) -> list[Volume]:
-    """Read channels; those of one file with one reading of it.
+    """Read channels. Several channels of one file are read together.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -84,10 +84,10 @@ def read_images(sources: Sequence[Source]) -> list[Volume]:
 
 
 def check_grid(volume: Volume, reference: Volume) -> None:
-    """Check that two files of a case lie on one grid.
+    """Check that two files of a case have the same grid.
 
     Raises:
-        VolumeError: If shapes or affines differ, both turned to RAS+.
+        VolumeError: If shapes or affines differ after both are turned to RAS+.
     """
     if volume.data.shape != reference.data.shape:
         raise VolumeError(
@@ -103,7 +103,7 @@ def check_grid(volume: Volume, reference: Volume) -> None:
 
 
 def corner_distance_mm(volume: Volume, reference: Volume) -> float:
-    """How far apart the same voxel of two grids of one shape is at most."""
+    """Return the largest distance between equal voxels of two grids of one shape."""
     last = np.array(reference.data.shape) - 1
     corners = np.array([[*(last * np.array(c)), 1] for c in np.ndindex(2, 2, 2)])
     shift = (volume.affine - reference.affine) @ corners.T

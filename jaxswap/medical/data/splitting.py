@@ -1,4 +1,4 @@
-"""Which cases train and which validate."""
+"""Which cases are for training and which for validation."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def split(
 ) -> tuple[tuple[CaseFiles, ...], tuple[CaseFiles, ...]]:
     """Split the labeled cases of a data set.
 
-    Where the data set says which fold a case validates in, that is respected, and
-    `folds` and `seed` have no effect; cases without a fold always train. Otherwise
-    cases are dealt to folds in an order that depends on their names and `seed` alone.
-    Time points of one patient (`BraTS-GLI-00005-100`, `-101`) stay together.
+    If the data set has folds, they are used: `folds` and `seed` have no effect, and
+    cases without a fold are always for training. Otherwise cases are distributed over
+    folds. Their order depends only on their names and on `seed`. Time points of one
+    patient (`BraTS-GLI-00005-100`, `-101`) are in the same fold.
 
     Args:
         dataset: The data set.
@@ -24,8 +24,8 @@ def split(
         seed: Seed of the order.
 
     Returns:
-        Training cases and validation cases, each sorted by name. They have no patient
-        in common, and together are all labeled cases.
+        Training cases and validation cases, each sorted by name. Together they are all
+        labeled cases. No patient is in both.
 
     Raises:
         ValueError: If there is no such fold, or a part would be empty.
@@ -44,13 +44,13 @@ def split(
     if not training:
         raise ValueError(
             f"{dataset.root}: all {len(cases)} labeled cases are in fold {fold}, so "
-            "that none is left for training."
+            "none is left for training."
         )
     return training, validation
 
 
 def patient_of(name: str) -> str:
-    """The part of a case's name that its patient's other time points share.
+    """Return the part of a case's name that all time points of its patient share.
 
     Args:
         name: Name of the case.

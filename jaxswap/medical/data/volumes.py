@@ -1,8 +1,8 @@
-"""Medical volumes: reading NIfTI into one orientation, and writing labels back.
+"""Medical volumes: read NIfTI in one orientation, and write labels back.
 
-In: `.nii`, `.nii.gz` or `.mgz` files in any orientation and number format. Out: a
-float32 array whose axes point right, anterior and superior (RAS+), with what is
-needed to write a result in the orientation, grid and header of the input.
+Files are `.nii`, `.nii.gz` or `.mgz` in any orientation and number format. A volume is
+a float32 array whose axes point right, anterior and superior (RAS+). It also holds what
+is needed to write a result in the orientation, grid and header of the file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from nibabel.spatialimages import SpatialImage
 from jaxswap.medical.data.writing import whole_file
 
 SUFFIXES = (".nii", ".nii.gz", ".mgz")
-"""Endings of the files that are read."""
+"""Endings of files that can be read."""
 
 _BY_NIBABEL = 'nibabel.save(nibabel.load("{name}"), "{stem}.nii.gz")'
 _BY_SIMPLE_ITK = 'SimpleITK.WriteImage(SimpleITK.ReadImage("{name}"), "{stem}.nii.gz")'
@@ -44,12 +44,12 @@ _CONVERSIONS = {
     ".mhd": _BY_SIMPLE_ITK,
     ".dcm": "dcm2niix FOLDER",
 }
-_MOST_COMPRESSION = 1100  # deflate reaches 1032
+_MOST_COMPRESSION = 1100  # Deflate reaches 1032.
 _RAS = np.array([[0, 1], [1, 1], [2, 1]])
 
 
 class VolumeError(ValueError):
-    """A file that cannot be used as a volume; the message names it and says why."""
+    """A file cannot be used as a volume. The message names it and says why."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Volume:
 
     @classmethod
     def from_array(cls, data: np.ndarray, affine: np.ndarray) -> Volume:
-        """Make a volume of an array that is in RAS+ orientation already."""
+        """Make a volume from an array that is already in RAS+ orientation."""
         affine = np.asarray(affine)
         return cls(np.asarray(data, np.float32), affine, _spacing(affine))
 
@@ -84,9 +84,9 @@ class Volume:
 def load_volume(path: str | os.PathLike[str], *, channel: int | None = None) -> Volume:
     """Read a volume and turn it to RAS+.
 
-    Intensities are scaled as the header says. The spacing comes from the affine, not
-    from the header's zooms, which describe another transform when qform and sform
-    differ. Axes of length one after the third are dropped.
+    Intensities are scaled as the header says. The spacing comes from the affine. The
+    header's zooms would be wrong if qform and sform differ, since they belong to only
+    one of them. Axes of length one after the third are removed.
 
     Args:
         path: File ending in `.nii`, `.nii.gz` or `.mgz`.
@@ -112,16 +112,16 @@ def load_channels(
 
     Args:
         path: See `load_volume`.
-        channels: Positions along the fourth axis; None where the file has no such axis.
-        replace_nan: Whether NaN is read as 0 instead of being refused. Infinite values
-            are refused either way.
+        channels: Positions along the fourth axis. None if the file has no such axis.
+        replace_nan: Whether NaN is read as 0. Otherwise it is refused. Infinite values
+            are always refused.
 
     Returns:
-        One volume per entry of `channels`.
+        One volume for each entry of `channels`.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        VolumeError: See `load_volume`; also if there is no such channel.
+        VolumeError: See `load_volume`. Also if there is no such channel.
     """
     path = Path(path)
     check_suffix(path)
@@ -148,11 +148,11 @@ def load_channels(
 
 
 def check_suffix(path: Path) -> None:
-    """Check that a file is there and of a kind that is read.
+    """Check that a file exists and is of a kind that can be read.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        VolumeError: If it is of another kind; the message says how to convert it.
+        VolumeError: If it is of another kind. The message says how to convert it.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file.")
@@ -183,8 +183,8 @@ def load_labels(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        VolumeError: If it cannot be read, lies on another grid than `like`, or holds
-            other values.
+        VolumeError: If it cannot be read, has another grid than `like`, or holds other
+            values.
     """
     volume = load_volume(path)
     if volume.data.shape != like.data.shape:
@@ -210,7 +210,7 @@ def load_labels(
 def save_labels(path: str | os.PathLike[str], labels: np.ndarray, like: Volume) -> Path:
     """Write labels in the grid, orientation and geometry of the file of `like`.
 
-    The file appears whole or not at all: it is written beside its place and renamed.
+    The file is complete or absent: it is written beside its place and then renamed.
 
     Args:
         path: File to write, ending in `.nii` or `.nii.gz`.
@@ -250,7 +250,7 @@ def save_labels(path: str | os.PathLike[str], labels: np.ndarray, like: Volume) 
 
 def _read(path: Path) -> tuple[Any, np.ndarray, nib.Nifti1Header]:
     try:
-        # Numbers of a damaged header overflow; what comes of them is checked later.
+        # Numbers of a damaged header overflow. The results are checked later.
         with np.errstate(all="ignore"):
             image: Any = nib.load(path)
             if not isinstance(image, SpatialImage):
@@ -258,17 +258,17 @@ def _read(path: Path) -> tuple[Any, np.ndarray, nib.Nifti1Header]:
             _check_promise(path, image)
             data = np.asarray(image.dataobj)
             header: Any = nib.Nifti1Header.from_header(image.header, check=False)
-    except Exception as error:  # damaged files raise almost anything in nibabel
+    except Exception as error:  # With damaged files nibabel raises almost anything.
         what = str(error) or type(error).__name__
         raise VolumeError(f"{path}: cannot be read ({what}).") from error
     if data.dtype.kind not in "biuf":
         raise VolumeError(f"{path}: expected plain numbers, found {data.dtype}.")
-    with np.errstate(over="ignore"):  # infinite values are refused by name
+    with np.errstate(over="ignore"):  # Infinite values are refused later, by name.
         return image, data.astype(np.float32), header
 
 
 def _check_promise(path: Path, image: SpatialImage) -> None:
-    """Refuse a header that asks for memory which the file cannot fill."""
+    """Refuse a header that asks for more memory than the file can fill."""
     voxels = math.prod(int(length) for length in image.shape)
     promised = voxels * image.get_data_dtype().itemsize
     most = path.stat().st_size * _MOST_COMPRESSION
@@ -319,6 +319,6 @@ def _spacing(affine: np.ndarray) -> tuple[float, float, float]:
 def _orientation(path: Path, affine: np.ndarray) -> np.ndarray:
     if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) >= 1e-9:
         orientation = io_orientation(affine)
-        if np.isfinite(orientation).all():  # NaN marks an axis that leads nowhere
+        if np.isfinite(orientation).all():  # NaN marks an axis without a direction.
             return orientation
     raise VolumeError(f"{path}: its affine cannot be inverted:\n{affine}")

@@ -1,4 +1,4 @@
-"""Writing files that appear whole or not at all."""
+"""Writing files so that they are complete or absent."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tempfile import mkdtemp
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path to write to; it becomes `path` if nothing is raised.
+    """Give a temporary path to write to. It becomes `path` if no error is raised.
 
     Args:
         path: The file to make or replace. Missing folders are made.
 
     Yields:
-        A path with the same name in a fresh folder beside `path`.
+        A path with the same name, in a new folder beside `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

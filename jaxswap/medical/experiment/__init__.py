@@ -1,1 +1,1 @@
-"""Whole experiments: training, prediction and evaluation in one."""
+"""Whole experiments: training, prediction and evaluation together."""

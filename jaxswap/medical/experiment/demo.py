@@ -1,8 +1,9 @@
 """The demonstration: train on whole volumes of a real head and look at the result.
 
-In: a head with labels, by default MNI152. Out, in one folder, each file whole or not
-at all: predicted labels as NIfTI in the geometry of the input, an overlay, and the
-curves of loss and Dice. The run is one of `training_run`, small enough for a CPU.
+The input is a head with labels, by default MNI152. The results are in one folder, each
+file complete or absent: predicted labels as NIfTI in the geometry of the input, an
+overlay, and curves of loss and Dice. The run is one of `training_run`, small enough for
+a CPU.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ TISSUE_MAP = make_label_map("tissues", {name: i for i, name in enumerate(TISSUES
 _HEADS, _HELD_OUT = 16, 2
 _DEPTH = 4
 _NETWORK = {"base_filters": 8, "depth": _DEPTH, "head": "bare", "dropout": 0.0}
-# Heads are drawn turned, scaled and deformed already.
+# Heads are already turned, scaled and deformed when they are drawn.
 _AUGMENT = AugmentConfig(
     rotation_probability=0,
     scaling_probability=0,
@@ -70,16 +71,16 @@ _AUGMENT = AugmentConfig(
     mirror_axes=(0,),
 )
 _ACQUISITION = AcquisitionRanges(bias=0.15, noise=(0, 0.02), ghosts=0, thick_slices=0)
-_CUBE_MM = 192.0  # as large as heads are drawn, whatever the size of the given one
+_CUBE_MM = 192.0  # Heads are drawn this large, whatever the size of the given one.
 
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """What the demonstration does.
+    """The settings of the demonstration.
 
     Attributes:
         out: Folder for the results.
-        size: Voxels a side of the volumes; a multiple of 8.
+        size: Voxels along each side of the volumes; a multiple of 8.
         steps: Training steps.
         seed: Seed of heads and parameters.
         image: Image to use instead of MNI152, with `labels`.
@@ -114,8 +115,8 @@ class Demo:
     """A demonstration whose inputs have been read and checked.
 
     Attributes:
-        config: What to do.
-        settings: Of the training run.
+        config: Its settings.
+        settings: The settings of its training run.
         head: The head on its own grid.
         cube: The head on the grid that the network sees.
     """
@@ -127,10 +128,10 @@ class Demo:
 
 
 def prepare_demo(config: DemoConfig) -> Demo:
-    """Read and check everything that a demonstration needs; write nothing.
+    """Read and check everything that a demonstration needs. Write nothing.
 
     Args:
-        config: What to do.
+        config: Its settings.
 
     Returns:
         The demonstration, ready for `run_demo`.
@@ -143,7 +144,7 @@ def prepare_demo(config: DemoConfig) -> Demo:
     settings = config.run_config()
     check_volume_shape((1, config.size, config.size, config.size, 1), _DEPTH)
     if config.out.exists() and not config.out.is_dir():
-        raise ValueError(f"{config.out} is a file; results need a folder.")
+        raise ValueError(f"`out` is {config.out}, a file; results need a folder.")
     head = _load_head(config)
     return Demo(config, settings, head, fit_to_cube(head, config.size))
 
@@ -179,13 +180,13 @@ def _load_head(config: DemoConfig) -> Case:
     if config.image is None and config.labels is None:
         return load_mni152()
     if config.image is None or config.labels is None:
-        raise ValueError("an image and its labels are needed together.")
+        raise ValueError("`image` and `labels` must be given together.")
     image = load_volume(config.image)
     return Case(image, load_labels(config.labels, image, len(TISSUES)))
 
 
 def _cases(demo: Demo) -> RunCases:
-    """Heads to train on, and some to validate on."""
+    """Draw heads to train on, and some to validate on."""
     drawn = [
         _prepared(_deformed(demo, index), f"head {index}")
         for index in range(_HELD_OUT + _HEADS)
@@ -200,12 +201,12 @@ def _cases(demo: Demo) -> RunCases:
 
 
 def _deformed(demo: Demo, index: int) -> Case:
-    """Draw the head in another shape, as if it were as large as MNI152 is."""
+    """Draw a deformed head of the size of MNI152."""
     cube, size = demo.cube, demo.config.size
     lattice = Lattice.centered((size, size, size), _CUBE_MM / size)
     affine = np.diag([lattice.spacing_mm] * 3 + [1.0])
     affine[:3, 3] = MNI_CENTER_MM + np.array(lattice.start_mm)
-    # What is not labelled is cut off: on a coarse grid, a rim of mixed voxels.
+    # What has no label is cut off: on a coarse grid, a border of mixed voxels.
     image = np.where(cube.labels > 0, cube.image.data, 0)
     atlas = Atlas(Volume.from_array(image, affine), cube.labels, TISSUE_MAP)
     random = random_streams(demo.config.seed, index)
@@ -226,10 +227,10 @@ def _prepared(case: Case, name: str) -> Prepared:
 
 
 def _write_labels(demo: Demo, predictor: Predictor, parameters: Any) -> None:
-    """Label the head itself and carry the labels to its own grid."""
+    """Label the head itself, and transfer the labels to its own grid."""
     seen = _prepared(demo.cube, "the head")
     found = predictor.probabilities(parameters, seen.image)
-    # Above 0 where a tissue is more probable than the background.
+    # Above 0 if a tissue is more probable than the background.
     scores = found - (1 - found.sum(-1, keepdims=True))
     source = Volume.from_array(seen.image[..., 0], seen.grid.affine)
     labels = resample_scores(scores, source, demo.head.image)
@@ -239,7 +240,7 @@ def _write_labels(demo: Demo, predictor: Predictor, parameters: Any) -> None:
 def _write_overlay(
     demo: Demo, predictor: Predictor, parameters: Any, seen: Prepared
 ) -> None:
-    """Draw the first held-out head with its labels and those that are predicted."""
+    """Draw the first held-out head, with its true and its predicted labels."""
     case = _deformed(demo, 0)
     predicted = predictor.labels(parameters, seen.image)
     save_overlay(
@@ -253,7 +254,7 @@ def _write_overlay(
 
 
 def _scores(run: TrainingRun) -> Table:
-    """Dice at the first and at the last validation."""
+    """Make a table of Dice at the first and at the last validation."""
     rows = read_history(run.folder.path).validation
     table = Table(title="Dice on held-out deformations")
     table.add_column("label")

@@ -1,9 +1,9 @@
 """The papers' experiment: whole volumes with swapping against patches, and without.
 
 What is expected of each arm, and every setting, is written down before anything is
-trained, and a folder refuses to go on with others. All methods have the same network,
-optimizer, augmentation, steps, and trials of the learning rate; patches come in batches
-that show as many voxels a step as a whole volume has.
+trained. The folder then refuses other settings. All methods have the same network,
+optimizer, augmentation, steps, and trials of the learning rate. A batch of patches has
+as many voxels as a whole volume.
 
 References:
     Imai et al. 2018, Fast and Accurate 3D Medical Image Segmentation with Data-swapping
@@ -46,14 +46,14 @@ HYPOTHESES: Mapping[str, str] = {
     "parcellation": "Left and right structures look alike. Whole volumes are better "
     "than patches.",
 }
-"""What is expected of each arm, before anything is trained."""
+"""The expected result of each arm, written before anything is trained."""
 
 STATEMENT = (
     "All cases are synthetic: tumours drawn into deformations of one real template "
     "(MNI152), or its own structures. This is not clinical evidence and not BraTS."
 )
 SWAPPED, PATCHES, PLAIN = "whole, swapped", "patches", "whole, plain"
-_TEST_SEED = 1_000_003  # added to the seed of the training cases
+_TEST_SEED = 1_000_003  # Added to the seed of the training cases.
 
 
 @dataclass(frozen=True)
@@ -62,21 +62,21 @@ class Experiment:
 
     Attributes:
         out: Folder of data, runs and results.
-        arms: Which arms, of `HYPOTHESES`.
+        arms: The arms to run: keys of `HYPOTHESES`.
         size: Voxels along each side of a volume.
         spacing_mm: Side of a voxel.
         patch: Voxels along each side of a patch.
         training_cases: Cases to train and validate on.
         test_cases: Cases that no method sees before the end.
         steps: Training steps of each run.
-        learning_rates: Tried by each method with the first seed; the best on the
-            validation cases is kept.
+        learning_rates: Each method tries these with the first seed. The best one on
+            the validation cases is used.
         seeds: Runs of each method that are scored.
-        settings: Further settings of every run; see `RunConfig`.
+        settings: Further settings of every run. See `RunConfig`.
         workers: Processes that draw cases.
 
     Raises:
-        ValueError: If an arm is not known or a number does not fit.
+        ValueError: If an arm is unknown or a number does not fit.
     """
 
     out: Path
@@ -114,10 +114,10 @@ class Experiment:
             )
 
     def config(self, arm: str, method: str, rate: float, seed: int) -> RunConfig:
-        """Settings of one run."""
+        """Return the settings of one run."""
         volume, patch = self.size**3, self.patch**3
         mirrored = AugmentConfig()
-        if arm == "parcellation":  # left must stay left
+        if arm == "parcellation":  # Left must stay left.
             mirrored = AugmentConfig(mirror_axes=(1, 2))
         values: dict[str, Any] = {"augment": mirrored, **self.settings}
         values |= {"steps": self.steps, "learning_rate": rate, "seed": seed}
@@ -137,16 +137,16 @@ class Result:
     """One run, scored on the test cases.
 
     Attributes:
-        arm: Of the experiment.
-        method: Of training.
-        seed: Of the run.
-        learning_rate: That was best on the validation cases.
+        arm: Arm of the experiment.
+        method: Method of training.
+        seed: Seed of the run.
+        learning_rate: The rate that was best on the validation cases.
         steps: Training steps.
         voxels: Voxels that the network saw in training.
         seconds: Wall time of training, compilation included.
-        dice: Mean Dice of each test case, over its regions.
-        regions: Mean Dice of each region over the cases.
-        false_ml: Mean volume of the first region in heads that have none of it.
+        dice: For each test case, the mean Dice over its regions.
+        regions: For each region, the mean Dice over the cases.
+        false_ml: Mean volume of the first region in heads that do not have it.
     """
 
     arm: str
@@ -185,20 +185,20 @@ def register(experiment: Experiment) -> None:
             )
         return
     if experiment.out.exists() and any(experiment.out.iterdir()):
-        raise ValueError(f"{experiment.out} is not empty; an experiment needs that.")
+        raise ValueError(f"`out` is {experiment.out}, which must be an empty folder.")
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def run_experiment(experiment: Experiment, console: Console) -> Iterator[Result]:
-    """Do what is missing of an experiment.
+    """Do the parts of an experiment that are missing.
 
     Args:
         experiment: The experiment.
         console: Where progress is shown.
 
     Yields:
-        Each result, those that are there already too.
+        Each result, also those that already exist.
 
     Raises:
         ValueError: If the folder holds another experiment, or a setting does not fit.
@@ -217,7 +217,7 @@ def run_experiment(experiment: Experiment, console: Console) -> Iterator[Result]
 
 
 def _draw(experiment: Experiment, arm: str, console: Console) -> None:
-    """Draw training and test cases; those that are there are kept."""
+    """Draw training and test cases. Existing ones are kept."""
     side = experiment.size
     recipe = make_recipe(arm, (side, side, side), experiment.spacing_mm)
     templates = default_templates() if arm == "parcellation" else None
@@ -259,7 +259,7 @@ class _Training:
 def _best_rate(
     experiment: Experiment, arm: str, method: str, console: Console
 ) -> float:
-    """The learning rate whose run with the first seed validates best."""
+    """Return the learning rate whose run with the first seed validates best."""
     rates = experiment.learning_rates
     if len(rates) == 1:
         return rates[0]
@@ -269,7 +269,7 @@ def _best_rate(
 
 
 def _trained(training: _Training, console: Console) -> dict[str, Any]:
-    """Train, or remember that it was done; return seconds and validation Dice."""
+    """Train, or recall an earlier training. Return seconds and validation Dice."""
     arm, method = training.arm, training.method
     rate, seed = training.rate, training.seed
     folder = RunFolder(training.folder)

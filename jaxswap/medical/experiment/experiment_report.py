@@ -42,14 +42,15 @@ def write_report(out: Path, results: Sequence[Result]) -> str:
 
 
 def report(results: Sequence[Result]) -> str:
-    """Describe the results, one table an arm.
+    """Describe the results, with one table for each arm.
 
     Args:
-        results: Of one or more arms.
+        results: Results of one or more arms.
 
     Returns:
-        Markdown. Dice is averaged over regions, then seeds, for each case; intervals
-        are bootstrap intervals of the mean over cases; differences are paired by case.
+        Markdown. For each case, Dice is averaged over regions, then over seeds.
+        Intervals are bootstrap intervals of the mean over cases. Differences are paired
+        by case.
     """
     lines = ["# Whole volumes against patches", "", STATEMENT]
     for arm in dict.fromkeys(result.arm for result in results):
@@ -82,7 +83,7 @@ def _table(results: Sequence[Result]) -> list[str]:
 
 
 def _comparisons(results: Sequence[Result]) -> list[str]:
-    """Each method's paired difference from whole volumes with swapping."""
+    """Write the paired difference of each method from whole volumes with swapping."""
     ours = _by_case([r for r in results if r.method == SWAPPED])
     lines = []
     for method in dict.fromkeys(r.method for r in results if r.method != SWAPPED):
@@ -105,7 +106,7 @@ def _comparisons(results: Sequence[Result]) -> list[str]:
 
 
 def _by_case(runs: Sequence[Result]) -> dict[str, float]:
-    """Mean over seeds of each case's Dice."""
+    """Return the mean over seeds of each case's Dice."""
     return {
         case: float(np.mean([run.dice[case] for run in runs])) for case in runs[0].dice
     }

@@ -1,4 +1,4 @@
-"""From a run's folder and a data set to label files on the grids of the inputs."""
+"""A run's folder and a data set -> label files on the grids of the inputs."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class OpenedRun:
 
     Attributes:
         trained: What is known of the run.
-        parameters: Of the network.
+        parameters: Parameters of the network.
         predictor: Predicts prepared volumes.
-        dataset: The data set, its channels in the order of the network's.
+        dataset: The data set, with channels in the order of the network's.
         multiple: Each side that the network sees is divisible by this.
     """
 
@@ -55,16 +55,16 @@ def open_run(
     window: int | None = None,
     is_mirrored: bool = True,
 ) -> OpenedRun:
-    """Read a trained network and find the cases; compute nothing.
+    """Read a trained network and find the cases. Compute nothing.
 
     Args:
         run: Folder of the run.
-        data: Folder of the data set; labels are not needed.
-        layout: Its layout; None finds out.
+        data: Folder of the data set. Labels are not needed.
+        layout: Its layout. None tries each.
         checkpoint: "best" or "latest".
-        window: Side of a window; None predicts as the run was trained: whole volumes,
+        window: Side of a window. None predicts as the run was trained: whole volumes,
             or windows of the size of its patches.
-        is_mirrored: Whether windows are mirrored and averaged.
+        is_mirrored: Whether predictions of mirrored windows are averaged.
 
     Returns:
         The run.
@@ -111,15 +111,15 @@ def predict_case(
     with_probabilities: bool = False,
     is_overwriting: bool = False,
 ) -> bool:
-    """Label one case and write `CASE.nii.gz`, whole or not at all.
+    """Label one case and write `CASE.nii.gz`, complete or not at all.
 
     Args:
         opened: From `open_run`.
         case: One of its cases.
         out: Folder of the labels.
-        with_probabilities: Whether to write `CASE_probabilities.nii.gz` too, float32,
-            one channel a region, turned to RAS+.
-        is_overwriting: Whether to label a case that has its file already.
+        with_probabilities: Whether to write `CASE_probabilities.nii.gz` too: float32,
+            one channel for each region, turned to RAS+.
+        is_overwriting: Whether to label a case that already has its file.
 
     Returns:
         Whether it was labeled.
@@ -153,7 +153,7 @@ def predict_case(
 
 
 def _in_channel_order(dataset: Dataset, trained: Trained) -> Dataset:
-    """The data set with its channels in the order that the network knows."""
+    """Return the data set with its channels in the order that the network knows."""
     missing = [name for name in trained.channels if name not in dataset.channels]
     if missing:
         raise ValueError(

@@ -1,7 +1,7 @@
 """Labels of prepared volumes by a network on a mesh of devices.
 
-Every process calls the same functions with the same cases, as a program on a mesh runs
-on all of its devices or not at all.
+Every process calls the same functions with the same cases, because a program on a mesh
+runs on all of its devices or not at all.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from jaxswap.medical.preparing.patches import choose_start, cut
 
 
 class MeshPredictor:
-    """Predicts volumes with one compiled program, as many at a time as `data` says.
+    """Predicts volumes with one compiled program, `data` of them at a time.
 
     Attributes:
         network: The network.
         label_map: What labels mean.
         shape: Voxels that the network sees at a time.
-        is_whole: Whether that is a whole volume, padded to it, or a window.
+        is_whole: Whether it sees a whole padded volume. If not, it sees a window.
         mesh: The devices.
     """
 
@@ -58,12 +58,12 @@ class MeshPredictor:
         """Compute the label of each voxel.
 
         Args:
-            parameters: Of the network, on every device of the mesh.
-            images: Prepared images, (x, y, z, channel), as many as there are.
+            parameters: Parameters of the network, on every device of the mesh.
+            images: Prepared images, (x, y, z, channel), any number of them.
 
         Returns:
-            Labels, uint8, (x, y, z), by the place of their image; those alone that the
-            devices of this process hold.
+            Labels, uint8, (x, y, z), by the position of their image. Only those that
+            the devices of this process hold.
         """
         count = self.mesh.shape.data
         found = {}
@@ -79,7 +79,7 @@ class MeshPredictor:
                 place: self._by_windows(parameters, image)
                 for place, image in enumerate(group)
             }
-        # Places without a case repeat the last, so that one program fits all groups.
+        # Empty places repeat the last case, so that one program fits all groups.
         count = self.mesh.shape.data
         repeated = [*group, *[group[-1]] * (count - len(group))]
         labels = self._labels(parameters, self._placed(repeated))
@@ -101,7 +101,7 @@ class MeshPredictor:
         return found
 
     def _start(self, image: np.ndarray) -> Shape:
-        """First voxel of the padded volume, counted from the image's."""
+        """Return the first voxel of the padded volume, counted from the image's."""
         return choose_start(0, image.shape[:3], self.shape, 0, None)
 
     def _placed(self, images: Sequence[np.ndarray]) -> jax.Array:

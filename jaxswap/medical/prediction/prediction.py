@@ -26,7 +26,7 @@ class Predictor:
         network: The network.
         label_map: What labels mean.
         shape: Voxels that the network sees at a time.
-        is_whole: Whether that is a whole volume, padded to it, or a window.
+        is_whole: Whether it sees a whole padded volume. If not, it sees a window.
         mirror_axes: Axes along which windows are mirrored and averaged.
     """
 
@@ -50,7 +50,7 @@ class Predictor:
         """Compute the probability of each region.
 
         Args:
-            parameters: Of the network.
+            parameters: Parameters of the network.
             image: Prepared image, (x, y, z, channel).
 
         Returns:
@@ -76,7 +76,7 @@ class Predictor:
         return found[inside]
 
     def labels(self, parameters: Any, image: np.ndarray) -> np.ndarray:
-        """Compute the label of each voxel, uint8, (x, y, z); see `probabilities`."""
+        """Compute the label of each voxel, uint8, (x, y, z). See `probabilities`."""
         found = self.probabilities(parameters, image)
         return np.asarray(labels_of(jnp.asarray(found), self.label_map))
 
@@ -91,7 +91,7 @@ class Predictor:
 def dice_by_region(
     predicted: np.ndarray, truth: np.ndarray, label_map: LabelMap
 ) -> dict[str, float]:
-    """Dice of each region; 1 where a region is in neither.
+    """Return the Dice of each region. 1 if a region is in neither.
 
     Args:
         predicted: Labels, (x, y, z).

@@ -1,7 +1,8 @@
 """Prediction of a volume window by window, as models trained on patches need it.
 
-The honest counterpart of whole volumes: windows overlap by half, count by a gaussian
-around their centre, and are seen mirrored as well, as in nnU-Net.
+This is how nnU-Net predicts, so it is a fair comparison for whole volumes: windows
+overlap by half, are weighted by a gaussian around their centre, and are also predicted
+mirrored.
 
 References:
     Isensee et al. 2021, nnU-Net: a self-configuring method for deep learning-based
@@ -19,11 +20,11 @@ import numpy as np
 
 Start = tuple[int, int, int]
 
-_SIGMA_SHARE = 1 / 8  # of the window's side
-# A corner far from the centre would count as nothing at all, and a voxel that only
-# this corner covers would be divided by nothing.
+_SIGMA_SHARE = 1 / 8  # Of the window's side.
+# Without this, a corner far from the centre would have weight 0. A voxel that only this
+# corner covers would be divided by 0.
 _LEAST_WEIGHT = 1e-6
-_ROUNDING = 1e-9  # a whole number of steps stays one
+_ROUNDING = 1e-9  # A whole number of steps stays one.
 
 
 def predict_windows(
@@ -36,24 +37,23 @@ def predict_windows(
 ) -> np.ndarray:
     """Predict a volume from overlapping windows of it.
 
-    Each window is predicted once for every combination of mirrored axes, and these
-    predictions, mirrored back, are averaged. Windows are then averaged where they
-    overlap, weighted by a gaussian. What is averaged is what `apply` returns: logits
-    if it returns logits (nnU-Net does that), probabilities if it ends in a sigmoid or
-    softmax.
+    Each window is predicted once for every combination of mirrored axes. These
+    predictions are mirrored back and averaged. Then windows are averaged where they
+    overlap, weighted by a gaussian. The averaged numbers are the results of `apply`:
+    logits if it returns logits (as in nnU-Net), probabilities if it ends in a sigmoid
+    or softmax.
 
-    Means are kept in float32 in host memory; the device holds one batch of windows, and
-    a second one while the first is collected. All batches have one shape, so that
-    `apply` is compiled once. A volume smaller than the window is padded with zeros on
-    both sides.
+    Means are kept in float32 in host memory. The device holds one batch of windows, and
+    a second one while the first is collected. All batches have one shape, so `apply` is
+    compiled once. A volume smaller than the window is padded with zeros on both sides.
 
     Args:
         apply: Network, usually jitted: float32 `(batch, *window, channel)` to any
             float type `(batch, *window, class)`.
         image: The volume, (x, y, z, channel).
         window: Voxels along each axis.
-        overlap: Share of a window that the next one covers too, at least.
-        mirror_axes: Axes of 0, 1, 2 to mirror along; none predicts each window once.
+        overlap: Least share of a window that the next one covers, too.
+        mirror_axes: Axes of 0, 1, 2 to mirror along. Empty: predict each window once.
         batch: Windows that are predicted at once.
 
     Returns:
@@ -78,8 +78,8 @@ def predict_windows(
         for start in starts
         for flip in flips
     )
-    # The next batch is started before the last one is fetched, so that the device
-    # works while the host adds up.
+    # The next batch is started before the last one is fetched. So the device works
+    # while the host adds up.
     waiting: list[tuple[list[tuple[Start, tuple[int, ...]]], Any]] = []
     while chunk := list(islice(windows, batch)):
         images = [data for _, _, data in chunk]
@@ -99,9 +99,9 @@ def window_starts(
     """List where windows begin: as few as the overlap allows, evenly spread.
 
     Args:
-        shape: Voxels of the volume along each axis, no fewer than of the window.
+        shape: Voxels of the volume along each axis, not fewer than the window's.
         window: Voxels of a window.
-        overlap: Share of a window that the next one covers too, at least.
+        overlap: Least share of a window that the next one covers, too.
 
     Returns:
         First voxel of each window.
@@ -119,14 +119,14 @@ def window_starts(
 
 
 def gaussian_importance(window: Sequence[int]) -> np.ndarray:
-    """Compute how much each voxel of a window counts.
+    """Compute the weight of each voxel of a window.
 
     Args:
         window: Voxels along each axis.
 
     Returns:
         Weights, float32, of the shape of the window: a gaussian around its centre with
-        a deviation of an eighth of each side, at most 1 and never 0.
+        a standard deviation of an eighth of each side, at most 1 and never 0.
     """
     weights = np.ones((), np.float64)
     for size in window:
@@ -139,23 +139,24 @@ def gaussian_importance(window: Sequence[int]) -> np.ndarray:
 class _Means:
     """Weighted means of overlapping windows, class first.
 
-    Means are moved towards each new value by its share of the weight so far. Unlike
-    sums that are divided in the end, this gives back exactly what all windows agree on.
+    Each new value moves the mean by its share of the weight so far. If all windows
+    agree, the mean is exactly their value. A sum that is divided at the end would not
+    give this.
     """
 
     def __init__(self, shape: tuple[int, ...], weights: np.ndarray) -> None:
         self._weights = weights
         self._total = np.zeros(shape, np.float32)
         self._means = np.zeros((0, *shape), np.float32)
-        self._window: np.ndarray | None = None  # mean over mirrorings so far
+        self._window: np.ndarray | None = None  # Mean over mirrorings so far.
         self._seen = 0
 
     def add(
         self, places: Sequence[tuple[Start, tuple[int, ...]]], scores: Any, flips: int
     ) -> None:
-        """Take in a batch of predictions."""
+        """Add a batch of predictions."""
         window = self._weights.shape
-        scores = np.asarray(scores, np.float32)  # waits for the device
+        scores = np.asarray(scores, np.float32)  # Waits for the device.
         if scores.ndim != 5 or scores.shape[1:4] != window:
             raise ValueError(
                 f"`apply` returned shape {scores.shape} for windows of {window}; it "
@@ -169,7 +170,7 @@ class _Means:
                 self._finish(_at(start, window))
 
     def result(self) -> np.ndarray:
-        """The means, float32, (class, x, y, z)."""
+        """Return the means, float32, (class, x, y, z)."""
         return self._means
 
     def _add_mirrored(self, score: np.ndarray) -> None:
@@ -218,7 +219,7 @@ def _check(
 def _pad(
     image: np.ndarray, window: tuple[int, int, int]
 ) -> tuple[np.ndarray, tuple[slice, ...]]:
-    """Pad to at least the window; also says where the image is in the result."""
+    """Pad to at least the window. Also return where the image is in the result."""
     missing = [max(n - m, 0) for n, m in zip(window, image.shape, strict=False)]
     before = [total // 2 for total in missing]
     widths = [(low, total - low) for low, total in zip(before, missing, strict=True)]

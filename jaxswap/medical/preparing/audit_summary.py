@@ -1,4 +1,4 @@
-"""What an audit found, as a table for people and as plain data for programs."""
+"""The results of an audit, as tables for people and as plain data for programs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _MOST_ROWS_OF_A_KIND = 20
 
 
 def suggest_shape(survey: Survey, multiple: int = _MULTIPLE) -> Shape | None:
-    """Find the smallest prepared shape that every brain fits in.
+    """Find the smallest prepared shape that is large enough for every brain.
 
     Args:
-        survey: What was found.
+        survey: The results of the audit.
         multiple: Each axis is a multiple of this.
 
     Returns:
-        The shape; None if no brain was found.
+        The shape. None if no brain was found.
     """
     shapes = [report.brain_shape for report in survey.reports if report.brain_shape]
     if not shapes:
@@ -39,10 +39,10 @@ def suggest_shape(survey: Survey, multiple: int = _MULTIPLE) -> Shape | None:
 
 
 def summarize_survey(survey: Survey) -> dict[str, Any]:
-    """Gather what was found as plain data.
+    """Return the results of an audit as plain data.
 
     Args:
-        survey: What was found.
+        survey: The results of the audit.
 
     Returns:
         Names, counts and statistics that JSON can hold. Volumes are in milliliters.
@@ -84,10 +84,10 @@ def summarize_survey(survey: Survey) -> dict[str, Any]:
 
 
 def show(survey: Survey, console: Console) -> None:
-    """Write tables of what was found, faults last.
+    """Write tables of the results, the faults last.
 
     Args:
-        survey: What was found.
+        survey: The results of the audit.
         console: Where to write.
     """
     found = summarize_survey(survey)

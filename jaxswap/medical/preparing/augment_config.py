@@ -1,4 +1,4 @@
-"""What may change at random in a training case, how far and how often."""
+"""The random changes of a training case: which, how large, how often."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from typing import Any
 
 Range = tuple[float, float]
 
-# Ranges of which the smallest value may be 0; the others need a positive one.
+# Ranges whose smallest value may be 0. In all others it must be positive.
 _MAY_BE_ZERO = frozenset({"noise_deviation", "brightness", "contrast"})
 _RANGES = _MAY_BE_ZERO | {"scaling", "blur_voxels", "low_resolution_scale", "gamma"}
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """What may change in a training case, how far and how often.
+    """The random changes of a training case: which, how large, how often.
 
-    Probabilities are per case. Ranges are (smallest, largest); a list will do. Factors
-    of `brightness`, `contrast` and `gamma` are as often below 1 as above. Intensities
-    are expected to have mean 0 and deviation 1 in the brain.
+    Probabilities are for each case. Ranges are (smallest, largest), as a tuple or list.
+    Factors of `brightness`, `contrast` and `gamma` are equally often below 1 and above.
+    Intensities are expected to have mean 0 and standard deviation 1 in the brain.
 
     Attributes:
-        rotation_degrees: Largest turn about each axis, either way.
-        rotation_probability: How often it is turned.
-        scaling: Distance between samples in voxels: above 1 makes the head smaller.
-        scaling_probability: How often it is scaled.
+        rotation_degrees: Largest turn about each axis, in both directions.
+        rotation_probability: How often a case is turned.
+        scaling: Distance between samples in voxels. Above 1 the head becomes smaller.
+        scaling_probability: How often a case is scaled.
         noise_deviation: Standard deviation of the noise, the same for all channels.
             nnU-Net calls the same number a variance.
         noise_probability: How often noise is added.
         blur_voxels: Standard deviation of the blur, drawn for each channel and axis.
-        blur_probability: How often it is blurred.
+        blur_probability: How often a case is blurred.
         brightness: Factor of the intensities.
-        brightness_probability: How often they are multiplied.
-        contrast: Factor of the distance from the mean; intensities stay in their range.
-        contrast_probability: How often it changes.
+        brightness_probability: How often intensities are multiplied.
+        contrast: Factor of the distance from the mean. Intensities stay in their range.
+        contrast_probability: How often the contrast changes.
         low_resolution_scale: Voxels of the coarser grid over those of the image.
         low_resolution_probability: How often a coarser grid is simulated.
-        gamma: Exponent of the intensities; mean and deviation stay.
-        gamma_probability: How often it is applied.
+        gamma: Exponent of the intensities. Mean and standard deviation stay.
+        gamma_probability: How often the exponent is applied.
         inverted_gamma_probability: How often it is applied to the negative image.
-        channel_probability: Of each channel, to be among those that blur and coarser
-            grid change.
-        mirror_axes: Axes that may be mirrored. Leave out 0, left and right, where
-            labels tell the sides apart.
-        mirror_probability: How often each of them is.
+        channel_probability: How often a channel takes part if a case is blurred or put
+            on a coarser grid.
+        mirror_axes: Axes that may be mirrored. Leave out 0 (left and right) if labels
+            distinguish the sides.
+        mirror_probability: How often each of these axes is mirrored.
 
     Raises:
-        ValueError: If a value does not fit; the message names it and what would.
+        ValueError: If a value does not fit. The message names it and what would fit.
 
     Example:
         >>> config = AugmentConfig(scaling=(0.9, 1.1), mirror_axes=(1, 2))
@@ -114,7 +114,7 @@ def _range(name: str, value: Any) -> Range:
 
 
 def _axes(value: Any) -> tuple[int, ...]:
-    # What is no list is no list of axes, whatever it holds.
+    # Only a list or tuple can be a list of axes. Anything else is refused below.
     axes: list[Any] = [*value] if isinstance(value, list | tuple) else [value, value]
     whole = all(type(axis) is int and 0 <= axis <= 2 for axis in axes)
     if not whole or len(set(axes)) < len(axes):

@@ -1,11 +1,11 @@
 """Random changes of training cases, on the device and compiled once.
 
-Everything is drawn from a key, so that a case changes the same way in every run with
-the same seed. What is not drawn is not computed.
+Everything is drawn from a random key. So a case changes in the same way in every run
+with the same seed. A change that is not drawn is not computed.
 
-Source of the recipe: nnU-Net v2's default for volumes (Isensee et al. 2021). Other
-than there, mean, deviation and range are those of the brain, and the noise of one
-channel is independent of the next one's.
+The recipe is nnU-Net v2's default for volumes (Isensee et al. 2021), with two
+differences: mean, standard deviation and range are those of the brain, and channels
+have independent noise.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jaxswap.medical.preparing.mesh import RunMesh
 from jaxswap.medical.preparing.resampling import mirror, rotation, turn_and_scale
 
 Augment = Callable[[Array, Array, Array], tuple[Array, Array]]
-"""Of a key, images (batch, x, y, z, channel) and labels (batch, x, y, z)."""
+"""A function of a key, images (batch, x, y, z, channel) and labels (batch, x, y, z)."""
 
 
 def augment(
@@ -33,9 +33,9 @@ def augment(
     """Change one case at random.
 
     Args:
-        key: Random key; the same key makes the same change.
-        image: (x, y, z, channel), floating point. Where all channels are 0 is outside
-            the brain.
+        key: Random key. The same key makes the same change.
+        image: (x, y, z, channel), floating point. Voxels with 0 in all channels are
+            outside the brain.
         labels: Label map, (x, y, z), integers.
         config: What may change.
 
@@ -66,17 +66,17 @@ def make_augment(
     """Make the compiled function that changes every case of a batch.
 
     Args:
-        config: What may change; None for the defaults.
+        config: What may change. None for the defaults.
         dtype: Type of the images that it returns. Intensities are computed in float32,
             a channel at a time.
-        mesh: The devices over which batches are split; None for one device.
+        mesh: The devices over which batches are split. None for one device.
 
     Returns:
         A jitted function of a key, images (batch, x, y, z, channel) and labels (batch,
         x, y, z) that returns both. It compiles once for each shape. Cases are changed
-        one after another, so that a larger batch needs no more memory besides its own.
-        On a mesh each device changes the whole of its cases and keeps its part: a
-        turned voxel comes from anywhere in its volume.
+        one after the other. So a larger batch needs more memory only for itself. On a
+        mesh, a turned voxel can come from anywhere in its volume. So each device
+        changes its cases as a whole and then keeps its part.
     """
     config = config or AugmentConfig()
 

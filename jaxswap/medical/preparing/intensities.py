@@ -1,8 +1,8 @@
 """Changes of one channel's intensities: noise, blur, contrast, coarser voxels.
 
-Every function takes a volume and returns one of the same shape, float32. Functions
-with an argument `inside` measure mean, deviation and range over the brain alone: the
-zeros around it would count for more the larger the margin.
+Every function takes a volume and returns one of the same shape, float32. Functions with
+an argument `inside` measure mean, standard deviation and range only in the brain.
+Otherwise the result would depend on the number of zeros around it.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def add_noise(volume: Array, key: Array, deviation: Array) -> Array:
 
 
 def blur(volume: Array, deviations: Array, radius: int) -> Array:
-    """Blur with a Gaussian; beyond the border the outermost voxels repeat.
+    """Blur with a Gaussian. Beyond the border, the outermost voxels are repeated.
 
     Args:
         volume: Float32, (x, y, z).
-        deviations: Of the Gaussian along each axis, in voxels, (3,).
-        radius: Where the Gaussian is cut off, in voxels.
+        deviations: Standard deviation of the Gaussian along each axis, in voxels, (3,).
+        radius: Distance at which the Gaussian is cut off, in voxels.
     """
     offsets = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
     for axis in range(3):
@@ -40,7 +40,7 @@ def blur(volume: Array, deviations: Array, radius: int) -> Array:
         margin = [(radius, radius) if other == axis else (0, 0) for other in range(3)]
         padded = jnp.pad(volume, margin, mode="edge")
         side = volume.shape[axis]
-        # Shifted copies fuse into one pass; a convolution would need a channel axis.
+        # Shifted copies fuse into one pass. A convolution would need a channel axis.
         volume = sum(
             (
                 weights[start]
@@ -53,11 +53,11 @@ def blur(volume: Array, deviations: Array, radius: int) -> Array:
 
 
 def change_contrast(volume: Array, inside: Array, factor: Array) -> Array:
-    """Stretch intensities about their mean, and clip them to the range they had.
+    """Stretch intensities about their mean. Clip them to the range that they had.
 
     Args:
         volume: Float32, (x, y, z).
-        inside: Voxels that count, bool, (x, y, z).
+        inside: Voxels of the brain, bool, (x, y, z).
         factor: Above 1 for more contrast.
     """
     low, high = _range(volume, inside)
@@ -66,11 +66,11 @@ def change_contrast(volume: Array, inside: Array, factor: Array) -> Array:
 
 
 def coarsen(volume: Array, scale: Array) -> Array:
-    """Sample the volume on a coarser grid, nearest, and back again, linearly.
+    """Sample the volume on a coarser grid (nearest), and back again (linearly).
 
     The coarse grid is never made, because its shape would have to be known when the
-    program is compiled: each voxel of the result looks up the two along each axis
-    that it lies between.
+    program is compiled. Instead, each voxel of the result is computed from its two
+    neighbours on the coarse grid, along each axis.
 
     Args:
         volume: Float32, (x, y, z).
@@ -96,13 +96,13 @@ def coarsen(volume: Array, scale: Array) -> Array:
 def apply_gamma(
     volume: Array, inside: Array, exponent: Array, *, is_inverted: bool = False
 ) -> Array:
-    """Raise intensities, scaled to 0..1, to a power; mean and deviation stay.
+    """Raise intensities, scaled to 0..1, to a power. Mean and deviation stay.
 
     Args:
         volume: Float32, (x, y, z).
-        inside: Voxels that count, bool, (x, y, z).
+        inside: Voxels of the brain, bool, (x, y, z).
         exponent: Below 1 spreads the dark intensities, above 1 the bright ones.
-        is_inverted: Whether dark and bright change places while it is applied.
+        is_inverted: Whether dark and bright are exchanged while it is applied.
     """
     sign = -1.0 if is_inverted else 1.0
     signed = sign * volume
@@ -117,7 +117,7 @@ def apply_gamma(
 
 
 def _source(voxel: Array, side: int, coarse_side: Array) -> Array:
-    """Which voxel lies at the middle of a voxel of the coarse grid."""
+    """Return the voxel in the middle of a voxel of the coarse grid."""
     return jnp.floor((voxel + 0.5) * (side / coarse_side)).astype(jnp.int32)
 
 

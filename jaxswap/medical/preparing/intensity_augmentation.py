@@ -1,4 +1,4 @@
-"""Drawing and applying the changes of intensity that an `AugmentConfig` allows."""
+"""Drawing and applying the intensity changes that an `AugmentConfig` allows."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from jax import Array, lax
 from jaxswap.medical.preparing import intensities
 from jaxswap.medical.preparing.augment_config import AugmentConfig, Range
 
-_BLUR_CUTOFF = 4  # in standard deviations
-_SHARES = 4  # random numbers that a change of one channel may use
+_BLUR_CUTOFF = 4  # In standard deviations.
+_SHARES = 4  # Random numbers that a change of one channel may use.
 
 
 def augment_intensities(key: Array, image: Array, config: AugmentConfig) -> Array:
     """Change the intensities of an image at random.
 
-    Which changes are made is drawn once for the image, how far they go for each
-    channel. One channel at a time is in float32, so that beside input and output only
-    a few volumes of one channel are in memory.
+    Which changes are made is drawn once for the image. How large they are is drawn for
+    each channel. Only one channel at a time is in float32. So besides input and output,
+    only a few volumes of one channel are in memory.
 
     Args:
         key: Random key.
-        image: (x, y, z, channel), floating point. Where all channels are 0 is outside
-            the brain, and stays exactly 0.
+        image: (x, y, z, channel), floating point. Voxels with 0 in all channels are
+            outside the brain. They stay exactly 0.
         config: What may change.
 
     Returns:
@@ -40,7 +40,7 @@ def augment_intensities(key: Array, image: Array, config: AugmentConfig) -> Arra
     drawn_key, share_key, noise_key = jax.random.split(key, 3)
     probabilities = jnp.array([_probability(config, name) for name in names])
     drawn = jax.random.bernoulli(drawn_key, probabilities)
-    # All at once: every draw is a program of its own to compile.
+    # All at once, because every draw is a program of its own to compile.
     channels = image.shape[-1]
     shares = jax.random.uniform(share_key, (channels, len(names), _SHARES))
 
@@ -66,12 +66,12 @@ def augment_intensities(key: Array, image: Array, config: AugmentConfig) -> Arra
 
 
 class _Draw(NamedTuple):
-    """What a change of one channel is drawn from.
+    """The random numbers for one change of one channel.
 
     Attributes:
-        shares: Of this change and channel, uniform in 0..1, (4,).
-        common_share: The same for all channels, a scalar.
-        key: Of the channel's noise.
+        shares: Random numbers of this change and channel, uniform in 0..1, (4,).
+        common_share: A random number that all channels share, a scalar.
+        key: Key of the channel's noise.
         inside: The brain, bool, (x, y, z).
         config: What may change.
     """
@@ -128,7 +128,7 @@ def _inverted_gamma(draw: _Draw, volume: Array) -> Array:
     return intensities.apply_gamma(volume, draw.inside, exponent, is_inverted=True)
 
 
-# In the order in which they are made.
+# In the order in which they are applied.
 _CHANGES: dict[str, Callable[[_Draw, Array], Array]] = {
     "noise": _noise,
     "blur": _blur,
@@ -154,7 +154,7 @@ def _between(share: Array, between: Range) -> Array:
 
 
 def _around_one(shares: Array, between: Range) -> Array:
-    """A factor as often below 1 as above, if there are both."""
+    """Return a factor, equally often below 1 and above if the range has both."""
     low, high = between
     factor = _between(shares[0], between)
     if not low < 1 < high:

@@ -1,6 +1,6 @@
 """Batches for training, read ahead in the background by grain.
 
-Batch `n` depends on the seed and on `n` alone.
+Batch `n` depends only on the seed and on `n`.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from jaxswap.medical.preparing.stored_array import (
     store_reference,
 )
 
-_ENDLESS = 2**40  # batches; no run gets there
+_ENDLESS = 2**40  # Batches. No run gets there.
 _THREADS = 2
 
 
 class Batch(NamedTuple):
-    """What one training step sees.
+    """The input of one training step.
 
     Attributes:
         image: Normalized intensities, float32, (batch, x, y, z, channel), or a part.
-        labels: Values of the data set's label map, uint8, (batch, x, y, z), the same.
+        labels: Values of the data set's label map, uint8, (batch, x, y, z), or a part.
     """
 
     image: np.ndarray
@@ -48,7 +48,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Example:
-    """A case as examples are made of it."""
+    """A case in the form from which examples are made."""
 
     name: str
     image: np.ndarray | StoredArray
@@ -81,7 +81,7 @@ class _Batches:
             _, seen = self.part.of((0, 0, 0), seen)
         shape = (end - start, *seen)
         channels = open_array(self.cases[0].image).shape[3]
-        # Filled in place: whole volumes are large, and each copy of one takes time.
+        # Filled in place, because whole volumes are large and each copy takes time.
         images = np.empty((*shape, channels), np.float32)
         labels = np.empty(shape, np.uint8)
         for offset in range(start, end):
@@ -124,25 +124,25 @@ def batches(
 ) -> Generator[Batch, None, None]:
     """Yield batches without end, while the next ones are made in the background.
 
-    Each case comes once before any comes again, in an order that changes every round.
+    Each case comes once before any comes again. The order changes every round.
 
     Args:
-        cases: Prepared cases with labels. From `prepared_cache` they stay on disk until
+        cases: Prepared cases with labels. Those of `prepared_cache` stay on disk until
             they are needed.
-        batch: Examples per batch.
+        batch: Examples in each batch.
         seed: Seed of everything that is drawn.
-        start_step: Number of the first batch. Batch `n` is the same whatever batch a
-            run starts at, so that a resumed run sees what it would have seen.
-        patch: Voxels of a patch; None takes whole cases, which need one shape.
-        foreground_share: Share of patches that have to contain a label, where their
-            case has one.
-        workers: Processes that make batches; 0 makes them in threads. Threads are
-            enough unless making a batch takes longer than a training step.
-        ahead: Batches that are kept ready, per process if there are any.
-        part: The part of each batch to read and yield; None for all of it.
+        start_step: Number of the first batch. Batch `n` does not depend on it. So a
+            resumed run gets the batches that it would have got.
+        patch: Voxels of a patch. None takes whole cases, which must have one shape.
+        foreground_share: Share of patches that must contain a label, if their case has
+            one.
+        workers: Processes that make batches. 0 makes them in threads. Threads are
+            enough, unless making a batch takes longer than a training step.
+        ahead: Batches that are kept ready, in each process if there are any.
+        part: The part of each batch to read and yield. None for all of it.
 
     Returns:
-        An iterator. Closing it, or leaving it, ends threads and processes.
+        An iterator. When it is closed or left, its threads and processes end.
 
     Raises:
         ValueError: If an argument does not fit, a case has no labels, or whole cases
@@ -182,9 +182,9 @@ def _iterate(
 
 
 def _settle_flags() -> None:
-    """Let grain read its own command-line flags, which nobody parses here.
+    """Let grain read its own command-line flags, which no other code parses.
 
-    Without this, grain 0.2.18 fails at the start of a process (google/grain#1355).
+    Otherwise grain 0.2.18 fails when a process starts (google/grain#1355).
     """
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()

@@ -1,9 +1,9 @@
-"""The device mesh of a run: where its batches and its state lie.
+"""The device mesh of a run: how its batches and its state are distributed.
 
 Parameters, optimizer state and average are on every device. A batch is split as
-`MeshShape` says, and XLA's partitioner exchanges the halos of convolutions and adds up
-what is summed over the batch or over space. With several processes each one holds, and
-reads, the part of a batch that its own devices need.
+`MeshShape` says. XLA's partitioner exchanges the halos of convolutions, and adds up the
+sums over the batch and over space. With several processes, each one reads and holds the
+part of a batch that its own devices need.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jaxswap.medical.preparing.mesh_shape import MeshShape
 from jaxswap.medical.preparing.patches import Part
 
 _MIB = 2**20
-_BATCH_AXES = ("data", "depth", "height")  # of the dimensions of a batch, in order
+_BATCH_AXES = ("data", "depth", "height")  # Of a batch's dimensions, in order.
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class RunMesh:
 
     Attributes:
         shape: Devices along each axis.
-        mesh: The same for JAX; axes that split nothing are left out.
+        mesh: The same for JAX, without axes that split nothing.
     """
 
     shape: MeshShape
@@ -39,27 +39,27 @@ class RunMesh:
 
     @property
     def replicated(self) -> NamedSharding:
-        """Everything on every device."""
+        """Sharding with everything on every device."""
         return NamedSharding(self.mesh, PartitionSpec())
 
     @property
     def split(self) -> NamedSharding:
-        """A batch of images or labels, (batch, x, y, ...), over all axes."""
+        """Sharding of images or labels, (batch, x, y, ...), over all axes."""
         return NamedSharding(self.mesh, PartitionSpec(*self._names(_BATCH_AXES)))
 
     @property
     def split_cases(self) -> NamedSharding:
-        """The same with every case whole, on each device that has a part of it."""
+        """Sharding with whole cases on each device that has a part of them."""
         return NamedSharding(self.mesh, PartitionSpec(*self._names(_BATCH_AXES[:1])))
 
     def part(self, shape: Sequence[int]) -> Part:
-        """The part of a batch that the devices of this process need.
+        """Return the part of a batch that the devices of this process need.
 
         Args:
-            shape: Of the whole batch, (batch, x, y, ...).
+            shape: Shape of the whole batch, (batch, x, y, ...).
 
         Returns:
-            First and last of the cases and of the voxels along x and y.
+            First and last of the cases, and of the voxels along x and along y.
         """
         shape = tuple(shape)
         found = self.split.addressable_devices_indices_map(shape).values()
@@ -78,7 +78,7 @@ class RunMesh:
 
         Args:
             local: The `part` of it that this process needs.
-            shape: Of the whole batch, (batch, x, y, ...).
+            shape: Shape of the whole batch, (batch, x, y, ...).
 
         Returns:
             The batch, with the sharding `split`.
@@ -95,11 +95,11 @@ class RunMesh:
         return jax.make_array_from_callback(tuple(shape), self.split, piece)
 
     def describe(self, images: jax.ShapeDtypeStruct, state_bytes: int) -> str:
-        """A line on the devices and on what each of them holds.
+        """Write a line about the devices and what each of them holds.
 
         Args:
             images: Type of a batch of images, (batch, x, y, z, channel).
-            state_bytes: Of parameters and what else is on every device.
+            state_bytes: Bytes of parameters and everything else on every device.
         """
         sides = self.split.shard_shape(images.shape)
         image_bytes = math.prod(sides) * images.dtype.itemsize
@@ -115,11 +115,11 @@ class RunMesh:
         )
 
     def replicate(self, tree: Any) -> Any:
-        """Put arrays that every process has on every device, host memory included."""
+        """Put arrays that every process has on every device, also in host memory."""
         return jax.tree.map(self._replicated, tree)
 
     def replicated_like(self, array: Array) -> NamedSharding:
-        """`replicated`, in the kind of memory where an array lies."""
+        """Return `replicated`, in the memory kind of an array."""
         kind = array.sharding.memory_kind
         is_on_host = kind == "pinned_host"
         return self.replicated.with_memory_kind(kind) if is_on_host else self.replicated
@@ -133,7 +133,7 @@ class RunMesh:
 
 def place_replicated(array: np.ndarray, sharding: NamedSharding) -> Array:
     """Put an array that every process has on the devices of all of them."""
-    # Unlike `device_put` this does not compare the array between the processes.
+    # Unlike `device_put`, this does not compare the array between the processes.
     return jax.make_array_from_callback(
         array.shape, sharding, lambda index: array[index]
     )
@@ -143,11 +143,11 @@ def make_run_mesh(shape: MeshShape | None) -> RunMesh | None:
     """Make the mesh of a run on the devices of all processes.
 
     Args:
-        shape: Devices along each axis; None splits the batch over all devices if there
-            are several processes, and runs on one device otherwise.
+        shape: Devices along each axis. None: one process runs on one device, several
+            processes split the batch over all devices.
 
     Returns:
-        The mesh; None for one device.
+        The mesh. None for one device.
 
     Raises:
         ValueError: If there are not enough devices, or too many for several processes.

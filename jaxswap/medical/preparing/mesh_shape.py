@@ -1,7 +1,7 @@
 """How many devices split the batch and each axis of space: `data=2,depth=4`.
 
 Volumes are (batch, x, y, z, channel). `data` splits the batch, `depth` the x axis and
-`height` the y axis; z, which is contiguous in memory, stays whole.
+`height` the y axis. z is contiguous in memory and stays whole.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class MeshShape:
 
     @property
     def axes(self) -> dict[str, int]:
-        """The axes that split anything, and their sizes; `data` if none does."""
+        """The axes that split something, and their sizes. `data` if none does."""
         sizes = dataclasses.asdict(self)
         return {k: n for k, n in sizes.items() if n > 1} or {"data": 1}
 
     def __str__(self) -> str:
-        """The form that `parse_mesh` reads."""
+        """Return the form that `parse_mesh` reads."""
         return ",".join(f"{name}={count}" for name, count in self.axes.items())
 
     def check_batch(self, batch: int) -> None:
@@ -104,10 +104,10 @@ def parse_mesh(value: Any) -> MeshShape | None:
         value: Text such as "data=2,depth=4", a mapping from axes to numbers, or None.
 
     Returns:
-        The mesh; None for None.
+        The mesh. None for None.
 
     Raises:
-        ValueError: If it is none of these, or an axis is not known.
+        ValueError: If it is none of these, or if an axis is unknown.
 
     Example:
         >>> parse_mesh("depth=4,data=2") == parse_mesh({"data": 2, "depth": 4})

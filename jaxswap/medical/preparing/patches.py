@@ -1,7 +1,7 @@
-"""Choosing cases and places for training, by the number of an example alone.
+"""Choosing cases and positions for training, by the number of an example.
 
-Example `k` is the same in every run with one seed, whatever came before it, so that
-training goes on from any step exactly as if it had not been interrupted.
+Example `k` is the same in every run with the same seed, whatever came before it. So
+training continues from any step exactly as without an interruption.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MOST_VOXELS_OF_A_LABEL = 10_000
 
 Bounds = tuple[int, int]
 
-# What a number is drawn for, so that draws for different ends are independent.
+# The purposes of a draw, so that draws for different purposes are independent.
 _ORDER, _PLACE, _FOREGROUND = 0, 1, 2
 
 
@@ -27,7 +27,7 @@ class Part:
     """The part of a batch (batch, x, y, z, channel) that one process needs.
 
     Attributes:
-        cases: First of its cases, and the one after the last.
+        cases: The first case, and the one after the last.
         x: The same for voxels along x.
         y: The same for voxels along y.
     """
@@ -37,7 +37,7 @@ class Part:
     y: Bounds
 
     def of(self, start: Shape, shape: Shape) -> tuple[Shape, Shape]:
-        """First voxel and size of this part of the box at `start` of `shape`."""
+        """Return first voxel and size of this part of the box at `start` of `shape`."""
         (x0, x1), (y0, y1) = self.x, self.y
         first = (start[0] + x0, start[1] + y0, start[2])
         return first, (x1 - x0, y1 - y0, shape[2])
@@ -54,7 +54,7 @@ class Foreground:
     voxels: dict[int, np.ndarray]
 
     def draw(self, rng: np.random.Generator) -> np.ndarray | None:
-        """Draw a label and one of its voxels; None if there is no label."""
+        """Draw a label and one of its voxels. None if there is no label."""
         if not self.voxels:
             return None
         values = sorted(self.voxels)
@@ -63,14 +63,14 @@ class Foreground:
 
 
 def find_foreground(labels: np.ndarray, seed: int = 0) -> Foreground:
-    """Draw voxels of every label, as many as are needed for variety.
+    """Draw enough voxels of every label to have some variety.
 
     Args:
         labels: Labels, uint8, (x, y, z).
         seed: Seed of the draw.
 
     Returns:
-        At most 10 000 voxels of each label but background.
+        At most 10 000 voxels of each label except background.
     """
     flat = np.asarray(labels).ravel()
     where = np.flatnonzero(flat)
@@ -87,12 +87,12 @@ def find_foreground(labels: np.ndarray, seed: int = 0) -> Foreground:
 
 
 def choose_case(example: int, cases: int, seed: int) -> int:
-    """Choose the case of an example; each case comes once in every `cases` examples.
+    """Choose the case of an example. Each comes once in every `cases` examples.
 
     Args:
         example: Number of the example, from 0.
         cases: Number of cases.
-        seed: Seed of the order, which is another in every round.
+        seed: Seed of the order, which differs in every round.
 
     Returns:
         Position of the case.
@@ -102,16 +102,16 @@ def choose_case(example: int, cases: int, seed: int) -> int:
 
 
 def wants_foreground(example: int, share: float) -> bool:
-    """Whether an example has to contain a label, so that `share` of them do.
+    """Whether an example must contain a label, so that `share` of all examples do.
 
-    These examples are spread evenly, so that with a share of a third every third
-    example does, at any batch size.
+    These examples are spread evenly. With a share of a third, every third example has
+    a label, at any batch size.
 
     Example:
         >>> [wants_foreground(k, 1 / 3) for k in range(6)]
         [False, False, True, False, False, True]
     """
-    # A third of 3 is 0.9999... in floating point, and it counts as 1.
+    # A third of 3 is 0.9999... in floating point. It must count as 1.
     slack = 1e-9
     return floor((example + 1) * share + slack) > floor(example * share + slack)
 
@@ -130,11 +130,11 @@ def choose_start(
         shape: Voxels of the case.
         patch: Voxels of the patch.
         seed: Seed of the choice.
-        foreground: Voxels of which the patch has to contain one; None for anywhere.
+        foreground: The patch must contain one of these voxels. None for anywhere.
 
     Returns:
-        The first voxel of the patch. Along an axis where the case is smaller it is
-        negative, and the case lies in the middle of the patch.
+        The first voxel of the patch. If the case is smaller than the patch along an
+        axis, it is negative there, and the case is in the middle of the patch.
     """
     rng = np.random.default_rng((_PLACE, seed, example))
     room = np.array(shape) - np.array(patch)
@@ -148,11 +148,11 @@ def choose_start(
 
 
 def cut(array: np.ndarray, start: Shape, patch: Shape) -> np.ndarray:
-    """Cut a patch; what lies outside of the array is 0.
+    """Cut a patch. Whatever is outside of the array is 0.
 
     Args:
         array: (x, y, z, ...).
-        start: First voxel, negative where the patch begins before the array.
+        start: First voxel. Negative if the patch begins before the array.
         patch: Voxels of the patch.
 
     Returns:
@@ -174,12 +174,12 @@ def padded(array: np.ndarray, shape: Shape) -> tuple[np.ndarray, Shape]:
 
     Args:
         array: (x, y, z, ...).
-        shape: Voxels of the result, nowhere less than the array's.
+        shape: Voxels of the result, along no axis fewer than the array's.
 
     Returns:
         The larger array and where the smaller one starts in it.
     """
-    # No voxel is drawn, as there is no room to choose from.
+    # No voxel is drawn, because there is only one possible position.
     start = choose_start(0, array.shape[:3], shape, 0, None)
     x, y, z = (-first for first in start)
     return cut(array, start, shape), (x, y, z)

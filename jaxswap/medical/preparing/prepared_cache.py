@@ -1,9 +1,8 @@
 """Prepared cases on disk, so that files are decompressed and normalized once.
 
-Each case has a folder with uncompressed arrays, which are mapped into memory, and a
-JSON file that says of which files and by which settings it was made. If those have
-changed or something is damaged, the folder is made anew. It appears whole or not at
-all.
+Each case has a folder with uncompressed arrays, which are mapped into memory. A JSON
+file in it names the files and settings from which the arrays were made. If these have
+changed, or if something is damaged, the folder is made again. It is complete or absent.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from jaxswap.medical.data.case_files import CaseFiles, Dataset
 from jaxswap.medical.data.grid import Grid
 from jaxswap.medical.preparing.preparing import PrepareConfig, Prepared, prepare_as
 
-_FORMAT = 1  # to be raised when the same settings give other arrays
+_FORMAT = 1  # Raise this if the same settings give other arrays.
 _ENTRY, _IMAGE, _LABELS = "entry.json", "image.npy", "labels.npy"
-# What reading a file of any content may raise.
+# Errors that reading a damaged file may raise.
 _DAMAGE = (
     OSError,
     ValueError,
@@ -50,11 +49,11 @@ class CacheConfig:
     Attributes:
         folder: Folder of the cache. Several data sets and settings can share one.
         prepare: How cases are prepared.
-        dtype: Number format of images on disk. float16 takes half the space and rounds
+        dtype: Number format of images on disk. float16 takes half the space. It rounds
             normalized intensities to about three digits.
 
     Raises:
-        ValueError: If `folder` is a file or `dtype` another.
+        ValueError: If `folder` is a file, or if `dtype` is another format.
     """
 
     folder: Path
@@ -69,20 +68,20 @@ class CacheConfig:
 
 
 def prepare_cached(case: CaseFiles, dataset: Dataset, config: CacheConfig) -> Prepared:
-    """Take a prepared case from the cache, or prepare and keep it.
+    """Return a prepared case from the cache. If it is missing, prepare and keep it.
 
     Args:
         case: Files of the case.
         dataset: The data set it belongs to.
-        config: Where, and how.
+        config: Where to keep cases, and how to prepare them.
 
     Returns:
-        The case; its arrays are mapped from disk and read-only, its image in the
+        The case. Its arrays are mapped from disk and read-only. Its image has the
         cache's number format.
 
     Raises:
         FileNotFoundError: If a file of the case is missing.
-        ValueError: If the case cannot be prepared; see `preparing.prepare`.
+        ValueError: If the case cannot be prepared. See `preparing.prepare`.
     """
     fingerprint = _fingerprint(case, dataset, config)
     folder = _folder(case, dataset, config)
@@ -104,17 +103,17 @@ def prepare_all(
     workers: int = 4,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[Prepared, ...]:
-    """Prepare cases side by side, or take them from the cache.
+    """Prepare several cases at a time, or take them from the cache.
 
     Args:
         cases: Cases of the data set.
         dataset: The data set.
-        config: Where to keep them, and how.
-        workers: Cases to prepare side by side. Each takes memory for its channels.
+        config: Where to keep cases, and how to prepare them.
+        workers: Cases to prepare at the same time. Each needs memory for its channels.
         advance: Called after each case.
 
     Returns:
-        The prepared cases, in order; see `prepare_cached`.
+        The prepared cases, in order. See `prepare_cached`.
 
     Raises:
         ValueError, FileNotFoundError: For the first case that cannot be prepared.
@@ -137,7 +136,7 @@ def prepare_all(
 
 
 def _folder(case: CaseFiles, dataset: Dataset, config: CacheConfig) -> Path:
-    """One folder per case and settings, the same after a file has changed."""
+    """Return the folder of a case and settings. It stays when a file changes."""
     settings = {
         "files": [str(path.resolve()) for path in case.files],
         "channels": dataset.channels,
@@ -204,11 +203,11 @@ def _save(path: Path, array: np.ndarray) -> None:
     with path.open("wb") as file:
         np.save(file, array)
         file.flush()
-        os.fsync(file.fileno())  # else a power cut may leave zeros of the right size
+        os.fsync(file.fileno())  # A power cut may else leave zeros of the right size.
 
 
 def _put_in_place(fresh: Path, folder: Path) -> None:
-    """Rename a folder; what was there is moved away first and then removed."""
+    """Rename a folder. An older one is moved away first and then removed."""
     if folder.exists():
         old = Path(mkdtemp(prefix=".removing-", dir=folder.parent))
         os.replace(folder, old / folder.name)
@@ -217,11 +216,11 @@ def _put_in_place(fresh: Path, folder: Path) -> None:
         os.replace(fresh, folder)
     except OSError:
         if not folder.is_dir():
-            raise  # otherwise another process was faster, with the same content
+            raise  # Otherwise another process was faster, with the same content.
 
 
 def _open(folder: Path, fingerprint: str) -> Prepared | None:
-    """Open what is kept; None if it is missing, outdated or damaged."""
+    """Open what is kept. None if it is missing, outdated or damaged."""
     try:
         entry = json.loads((folder / _ENTRY).read_text())
         if entry["fingerprint"] != fingerprint:

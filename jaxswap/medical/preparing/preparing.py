@@ -1,7 +1,7 @@
 """From the files of a case to the arrays that a network sees.
 
-Channels are read by name, turned to RAS+, cropped to the brain, normalized in it, and
-padded to a shape that the network takes. Voxels are never resized unless asked for.
+Channels are found by name, turned to RAS+, cropped to the brain, normalized inside it,
+and padded to a shape that the network takes. Voxels are resized only on request.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from jaxswap.medical.data.volumes import VolumeError
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A case as a network sees it.
+    """A case in the form that a network sees.
 
     Attributes:
-        name: The case.
-        image: Normalized intensities, (x, y, z, channel), 0 outside the brain; float32,
-            or from `prepared_cache` in the number format of the cache.
+        name: Name of the case.
+        image: Normalized intensities, (x, y, z, channel), 0 outside the brain. float32,
+            or in the number format of the cache for cases of `prepared_cache`.
         labels: Values of the data set's label map, uint8, (x, y, z), if there are any.
-        grid: Where this lies in the files.
+        grid: The position of this grid in the files.
     """
 
     name: str
@@ -44,12 +44,12 @@ class PrepareConfig:
 
     Attributes:
         multiple: Each axis of the prepared grid is a multiple of this.
-        shape: Prepared grid, the same for every case; None makes it as small as the
-            brain and `multiple` allow.
-        spacing_mm: Voxel size to resample to; None leaves voxels as they are.
+        shape: Prepared grid, the same for every case. None: as small as the brain and
+            `multiple` allow.
+        spacing_mm: Voxel size to resample to. None leaves voxels as they are.
 
     Raises:
-        ValueError: If a value is not positive, or `shape` not a multiple.
+        ValueError: If a value is not positive, or if `shape` is not a multiple.
     """
 
     multiple: int = 16
@@ -77,25 +77,25 @@ def prepare(
     shape: Sequence[int] | None = None,
     spacing_mm: Sequence[float] | None = None,
 ) -> Prepared:
-    """Read a case and make of it what a network sees.
+    """Read a case and turn it into what a network sees.
 
     Args:
         case: Files of the case.
         dataset: The data set it belongs to, for channels and label map.
         multiple: Each axis of the result is a multiple of this: 2 to the number of
             times that the network halves its grid.
-        shape: Prepared grid wanted, so that all cases have one shape; None makes it as
-            small as the brain and `multiple` allow.
-        spacing_mm: Voxel size to resample to; None leaves voxels as they are.
+        shape: Prepared grid, so that all cases have one shape. None: as small as the
+            brain and `multiple` allow.
+        spacing_mm: Voxel size to resample to. None leaves voxels as they are.
 
     Returns:
         The prepared case.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file cannot be used, files of the case do not belong together,
-            labels are not in the map, or the brain does not fit `shape`. The message
-            names file or case.
+        ValueError: If a file cannot be used, if files of the case do not belong
+            together, if labels are not in the map, or if the brain does not fit
+            `shape`. The message names file or case.
     """
     config = PrepareConfig(
         multiple,
@@ -106,7 +106,7 @@ def prepare(
 
 
 def prepare_as(case: CaseFiles, dataset: Dataset, config: PrepareConfig) -> Prepared:
-    """Prepare a case as `config` says; see `prepare`.
+    """Prepare a case as `config` says. See `prepare`.
 
     Args:
         case: The files of the case.
@@ -121,11 +121,11 @@ def prepare_as(case: CaseFiles, dataset: Dataset, config: PrepareConfig) -> Prep
 def prepare_volumes(
     volumes: CaseVolumes, label_map: LabelMap | None, config: PrepareConfig, name: str
 ) -> Prepared:
-    """Prepare volumes that are in memory already; see `prepare`.
+    """Prepare volumes that are already in memory. See `prepare`.
 
     Args:
         volumes: Images, and labels if there are any, on one grid.
-        label_map: What the labels mean; None if there are none.
+        label_map: What the labels mean. None if there are none.
         config: How to prepare.
         name: Name of the case, for messages.
     """
@@ -147,13 +147,13 @@ def prepare_volumes(
 def normalize(
     image: np.ndarray, mask: np.ndarray, channels: Sequence[str], name: str = "image"
 ) -> np.ndarray:
-    """Give every channel mean 0 and variance 1 in the brain, and 0 outside of it.
+    """Give every channel mean 0 and variance 1 inside the brain, and 0 outside.
 
     Args:
         image: Intensities, (x, y, z, channel).
         mask: The brain, bool, (x, y, z).
         channels: Names of the channels, for messages.
-        name: The case, for messages.
+        name: Name of the case, for messages.
 
     Returns:
         Normalized intensities, float32, same shape.
@@ -169,8 +169,8 @@ def normalize(
         if not deviation > 0:
             raise VolumeError(
                 f"{name}: channel {channel} is {float(mean):g} everywhere in the "
-                "brain, so that it cannot be normalized. Leave the case out or replace "
-                "the file."
+                "brain, so it cannot be normalized. Leave the case out or replace the "
+                "file."
             )
         normalized[mask, index] = (inside - mean) / deviation
     return normalized
@@ -185,13 +185,13 @@ def plan_grid(
         volumes: The case.
         mask: The brain, bool, (x, y, z).
         config: Shape, multiple and voxel size wanted.
-        name: The case, for messages.
+        name: Name of the case, for messages.
 
     Returns:
         The grid, with the brain in its middle.
 
     Raises:
-        ValueError: If the brain does not fit the shape wanted.
+        ValueError: If the brain does not fit the wanted shape.
     """
     reference = volumes.reference
     x, y, z = bounding_box(mask)
@@ -231,7 +231,7 @@ def fit_shape(size: Sequence[int], multiple: int) -> Shape:
 
     Args:
         size: Voxels along each axis.
-        multiple: What the result is divisible by.
+        multiple: The number by which the result is divisible.
 
     Example:
         >>> fit_shape((138, 170, 138), 16)

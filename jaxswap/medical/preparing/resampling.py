@@ -1,8 +1,8 @@
 """Turning, scaling and mirroring an image and its labels together, on the device.
 
 The image is interpolated linearly and the labels take the nearest voxel, in one pass.
-Slices are made a few at a time, so that beside input and output only a few of them
-are ever in memory: coordinates of a whole volume would be as large as the image.
+Coordinates of a whole volume would be as large as the image. So only a few slices are
+computed at a time.
 """
 
 from __future__ import annotations
@@ -33,23 +33,24 @@ def rotation(angles: Array) -> Array:
         turn = jnp.eye(3, dtype=jnp.float32)
         turn = turn.at[first, first].set(cos).at[second, second].set(cos)
         turn = turn.at[first, second].set(-sin).at[second, first].set(sin)
-        # Tensor cores would round the entries to three digits: a voxel at the rim.
+        # Tensor cores would round the entries to three digits: a voxel at the border.
         matrix = jnp.matmul(turn, matrix, precision=lax.Precision.HIGHEST)
     return matrix
 
 
 def turn_and_scale(image: Array, labels: Array, matrix: Array) -> tuple[Array, Array]:
-    """Sample image and labels on a grid turned and scaled about the middle.
+    """Sample image and labels on a grid that is turned and scaled about the middle.
 
     Args:
         image: (x, y, z, channel), floating point.
         labels: Label map, (x, y, z), integers.
-        matrix: From the place of a voxel of the result to the place in the source where
-            it is sampled, both in voxels from the middle, float32, (3, 3).
+        matrix: Turns the position of a voxel of the result into the position in the
+            source where it is sampled. Both are in voxels from the middle. float32,
+            (3, 3).
 
     Returns:
-        Image and labels of the same shapes and dtypes. What lies outside of the source
-        is 0 in both.
+        Image and labels of the same shapes and dtypes. Both are 0 outside of the
+        source.
     """
     shape = cast(tuple[int, int, int], labels.shape)
     middle = [(side - 1) / 2 for side in shape]
@@ -70,13 +71,13 @@ def turn_and_scale(image: Array, labels: Array, matrix: Array) -> tuple[Array, A
 def mirror(
     image: Array, labels: Array, axes: tuple[int, ...], wanted: Array
 ) -> tuple[Array, Array]:
-    """Mirror image and labels along those of the axes that are wanted.
+    """Mirror image and labels along the wanted axes.
 
     Args:
         image: (x, y, z, channel).
         labels: (x, y, z).
         axes: Which axes may be mirrored.
-        wanted: Which of them are, bool, (len(axes),).
+        wanted: Which of these axes are mirrored, bool, (len(axes),).
 
     Returns:
         Image and labels.
@@ -94,7 +95,7 @@ def _flip(pair: tuple[Array, Array], axis: int) -> tuple[Array, Array]:
 
 
 def _linear(image: Array, places: list[Array]) -> Array:
-    """Interpolate all channels at the places of one slice."""
+    """Interpolate all channels at the positions of one slice."""
     below = [jnp.floor(place) for place in places]
     total = jnp.zeros((*places[0].shape, image.shape[-1]), jnp.float32)
     for corner in product((0, 1), repeat=3):
@@ -116,7 +117,7 @@ def _nearest(labels: Array, places: list[Array]) -> Array:
 
 
 def _take(array: Array, index: list[Array]) -> tuple[Array, Array]:
-    """Return the voxels at an index, and which of them the array really has."""
+    """Return the voxels at an index, and which of them are inside the array."""
     inside = jnp.ones(index[0].shape, bool)
     clipped = []
     for axis, along in enumerate(index):

@@ -1,4 +1,4 @@
-"""Arrays in files, opened where they are used."""
+"""Arrays in files, opened only where they are used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 class StoredArray:
     """An array in an uncompressed `.npy` file.
 
-    Passing one to another process passes the name of its file, not its content.
+    If it is passed to another process, only the name of its file is passed.
 
     Attributes:
         path: The file.
@@ -21,12 +21,12 @@ class StoredArray:
     path: Path
 
     def open(self) -> np.ndarray:
-        """Map the file into memory; only what is looked at gets read."""
+        """Map the file into memory. Only what is used is read."""
         return np.load(self.path, mmap_mode="r")
 
 
 def store_reference(array: np.ndarray) -> np.ndarray | StoredArray:
-    """Replace an array that maps a whole file by a reference to the file."""
+    """Replace an array that maps a whole file by a reference to this file."""
     if not isinstance(array, np.memmap) or array.filename is None:
         return array
     stored = StoredArray(Path(array.filename))
@@ -34,5 +34,5 @@ def store_reference(array: np.ndarray) -> np.ndarray | StoredArray:
 
 
 def open_array(array: np.ndarray | StoredArray) -> np.ndarray:
-    """The array itself, opened if it is a reference."""
+    """Return the array itself. Open it if it is a reference."""
     return array.open() if isinstance(array, StoredArray) else array

@@ -15,16 +15,16 @@ from jaxswap.medical.preparing.mesh import RunMesh
 from jaxswap.medical.runs.run_config import RunConfig
 from jaxswap.medical.runs.state import State
 
-_AUGMENTATION = 1  # tells its random numbers from those of dropout
+_AUGMENTATION = 1  # Separates its random numbers from those of dropout.
 
 
 class BatchInputs:
-    """Turns what is read for a step into what the step is given.
+    """Turns what is read for a step into the inputs of the step.
 
     Args:
         config: The run.
-        shape: Of a batch of images, (batch, x, y, z, channel).
-        mesh: The devices of the run; None for one.
+        shape: Shape of a batch of images, (batch, x, y, z, channel).
+        mesh: The devices of the run. None for one device.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class BatchInputs:
             self._augment = make_augment(config.augment, self._dtype, mesh)
 
     def of(self, batch: Batch, step: int) -> tuple[Array, Array]:
-        """Augmented images and labels of a step, on the devices of the run."""
+        """Return augmented images and labels of a step, on the devices of the run."""
         images, labels = batch
         if self._augment is None:
             return self._placed(images.astype(self._dtype)), self._placed(labels)
@@ -61,7 +61,7 @@ def place_state(state: State, mesh: RunMesh | None) -> State:
 def out_shardings(
     state: State, mesh: RunMesh | None
 ) -> tuple[State, NamedSharding] | None:
-    """How a step leaves state and outcome: as it found the state, on every device."""
+    """Return the shardings of a step's results: state as it was, outcome everywhere."""
     if mesh is None:
         return None
     kept = jax.tree.map(lambda x: x.sharding, state)

@@ -1,4 +1,4 @@
-"""A budget of device memory for a training step, and the step that keeps it."""
+"""A budget of device memory for a training step, and a step that stays within it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class PlannedLoss:
     """The loss that a run differentiates.
 
     Attributes:
-        loss: Offloaded, unless the run wants it plain.
-        plan: What was planned; None without a budget.
+        loss: The loss function. It is offloaded, unless the run wants it plain.
+        plan: The plan. None without a budget.
     """
 
     loss: Loss
@@ -64,22 +64,22 @@ def plan_loss(
 ) -> PlannedLoss:
     """Make the loss of a run and plan it for the run's budget.
 
-    The optimizer's state and the moving average are set aside: they lie beside the
-    gradient's computation, on the device.
+    The optimizer's state and the moving average are subtracted from the budget. They
+    stay on the device while the gradient is computed.
 
     Args:
         config: The run.
         network: Its network.
         label_map: What labels mean.
         images: Type of a batch of images, (batch, x, y, z, channel).
-        mesh: The devices over which it is split; budgets are those of each.
+        mesh: The devices over which it is split. The budget is for each of them.
 
     Returns:
         The loss.
 
     Raises:
-        ValueError: If the budget, target or network do not fit.
-        jaxswap.BudgetError: If nothing fits into the budget; a ValueError too.
+        ValueError: If the budget, the target or the network does not fit.
+        jaxswap.BudgetError: If nothing fits into the budget. It is a ValueError, too.
     """
     if config.deep_supervision:
         check_deep_supervision(network, config.network)
@@ -108,7 +108,7 @@ def plan_loss(
 
 
 def _same_in_all_processes(make: Callable[[], jaxswap.Plan]) -> jaxswap.Plan:
-    """A plan that one process made: how far a search gets depends on the machine."""
+    """Return one process's plan in all: a search may end differently elsewhere."""
     if jax.process_count() == 1:
         return make()
     with TemporaryDirectory() as folder:
@@ -119,14 +119,14 @@ def _same_in_all_processes(make: Callable[[], jaxswap.Plan]) -> jaxswap.Plan:
 
 
 def _shardings(mesh: RunMesh | None) -> tuple[Any, ...] | None:
-    """How parameters, images, labels and the key lie on a mesh."""
+    """Return the shardings of parameters, images, labels and the key on a mesh."""
     if mesh is None:
         return None
     return mesh.replicated, mesh.split, mesh.split, mesh.replicated
 
 
 def _placed(types: tuple[Any, ...], mesh: RunMesh | None) -> tuple[Any, ...]:
-    """The same types with their shardings."""
+    """Return the same types with their shardings."""
     shardings = _shardings(mesh)
     if shardings is None:
         return types
@@ -142,7 +142,7 @@ def _placed(types: tuple[Any, ...], mesh: RunMesh | None) -> tuple[Any, ...]:
 def count_state_bytes(
     config: RunConfig, network: nn.Module, images: jax.ShapeDtypeStruct
 ) -> int:
-    """Bytes of parameters, optimizer state and average on the device.
+    """Count the bytes of parameters, optimizer state and average on the device.
 
     Args:
         config: The run.
@@ -156,7 +156,7 @@ def count_state_bytes(
 
 
 def _beside(config: RunConfig, parameters: Any) -> int:
-    """Bytes that lie on the device while the gradient is computed."""
+    """Return the bytes that stay on the device while the gradient is computed."""
     state = jax.eval_shape(make_optimizer(config).init, parameters)
     trees = [] if config.host_optimizer else [state]
     trees += [parameters] if config.average_decay else []

@@ -17,7 +17,7 @@ _MIB, _GIB = 2**20, 2**30
 
 
 class RunProgress:
-    """A bar with loss, speed, memory and time left; lines for what happened.
+    """A bar with loss, speed, memory and time left, and lines for events.
 
     Args:
         console: Where it is drawn.
@@ -42,7 +42,7 @@ class RunProgress:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Leave the last state of the bar."""
+        """Leave the bar as it is."""
         self._bar.stop()
 
     def count(self, what: str, total: int) -> None:
@@ -50,7 +50,7 @@ class RunProgress:
         self._bar.reset(self._task, total=total, description=what, status="")
 
     def advance_one(self) -> None:
-        """One more of what `count` counts."""
+        """Add one to what `count` counts."""
         self._bar.advance(self._task)
 
     def start(self, done: int, steps: int) -> None:
@@ -61,7 +61,7 @@ class RunProgress:
         self._bar.update(self._task, completed=done)
 
     def say(self, what: str) -> None:
-        """Show what takes a while."""
+        """Show an activity that takes a while."""
         self._bar.update(self._task, status=what)
 
     def line(self, text: str) -> None:
@@ -87,14 +87,14 @@ class RunProgress:
         self.line(f"The compiled step needs {self._memory}.")
 
     def advance(self, step: int, loss: float, voxels_per_second: float) -> None:
-        """One more step."""
+        """Add one step."""
         status = f"loss {loss:.4f}  {voxels_per_second / 1e6:.2f} Mvoxel/s"
         if self._memory:
             status += f"  {self._memory}"
         self._bar.update(self._task, completed=step, status=status)
 
     def validated(self, step: int, scores: dict[str, float]) -> None:
-        """Print Dice of each region."""
+        """Print the Dice of each region."""
         told = ", ".join(f"{region} {dice:.3f}" for region, dice in scores.items())
         self.line(f"step {step}: Dice {told}")
 

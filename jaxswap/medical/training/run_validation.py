@@ -23,7 +23,7 @@ class Validator:
         config: The run.
         cases: Its cases.
         network: Its network.
-        mesh: Its devices; None for one.
+        mesh: Its devices. None for one device.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class Validator:
             )
 
     def scores(self, parameters: Any, say: Callable[[str], None]) -> dict[str, float]:
-        """Compute the mean Dice of each region; every process has to ask for it.
+        """Compute the mean Dice of each region. Every process has to call this.
 
         Args:
-            parameters: Of the network.
-            say: Told which case is at hand.
+            parameters: Parameters of the network.
+            say: Is told which case is being predicted.
 
         Returns:
             Scores in 0..1 by the region's name, the same in all processes.

@@ -1,8 +1,8 @@
-"""Saying something after a process has died.
+"""A message after a process has died.
 
-When a process of a run is gone, JAX ends the others from within C++, where no Python
-runs any more. So a small process beside each of them waits for its end and, if that
-came without notice, says what to do.
+When a process of a run dies, JAX ends the others from C++, where no Python code runs
+any more. So each process has a small process beside it, which waits for its end. If the
+end came without notice, the small process says what to do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if not sys.stdin.buffer.read():
 
 @contextmanager
 def told_at_sudden_end(message: str) -> Iterator[None]:
-    """Have a line written to stderr if this process ends within the context.
+    """Write a line to stderr if this process ends suddenly in this context.
 
     Args:
         message: The line.
@@ -40,5 +40,5 @@ def told_at_sudden_end(message: str) -> Iterator[None]:
             waiting.stdin.write(b"done")
             waiting.stdin.close()
         except OSError:
-            pass  # it is gone already
+            pass  # The process has ended already.
         waiting.wait()

@@ -1,8 +1,8 @@
 """A training run from its configuration to its folder, interrupted and resumed.
 
 The folder holds the configuration with every value, what the data set's labels mean,
-the plan, logs, and checkpoints. Batches, augmentation and dropout depend on the seed
-and the number of the step alone, so a resumed run continues bit for bit.
+the plan, logs, and checkpoints. Batches, augmentation and dropout depend only on the
+seed and on the number of the step. So a resumed run continues bit for bit.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class TrainingRun:
     """A run whose data, network and plan are ready.
 
     Attributes:
-        config: What to do.
-        folder: Where to write.
-        cases: What to train on.
+        config: The settings of the run.
+        folder: The folder that it writes to.
+        cases: The cases that it trains on.
         network: The network.
         planned: Its loss, offloaded.
-        mesh: Its devices; None for one.
+        mesh: Its devices. None for one device.
     """
 
     config: RunConfig
@@ -77,23 +77,23 @@ class TrainingRun:
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        """Of a batch of images, (batch, x, y, z, channel)."""
+        """Shape of a batch of images, (batch, x, y, z, channel)."""
         return (self.config.batch, *self.shape, len(self.cases.channels))
 
     @property
     def part(self) -> Part | None:
-        """The part of each batch that this process reads; None for all of it."""
+        """The part of each batch that this process reads. None for all of it."""
         return None if self.mesh is None else self.mesh.part(self.batch_shape)
 
 
 def load_run(
     config: RunConfig, folder: RunFolder, cache: Path, progress: RunProgress
 ) -> TrainingRun:
-    """Prepare the cases of a run, then the run; write nothing but the cache.
+    """Prepare the cases of a run, then the run. Write nothing but the cache.
 
     Args:
-        config: What the run does.
-        folder: Where the run will leave its files.
+        config: The settings of the run.
+        folder: The folder where the run will write its files.
         cache: Folder of prepared cases.
         progress: What the user sees meanwhile.
 
@@ -101,11 +101,11 @@ def load_run(
         The run, planned and ready for `train`.
 
     Raises:
-        ValueError: If data, network, budget or target do not fit.
+        ValueError: If the data, network, budget or target does not fit.
         FileNotFoundError: If the data set, or a file of a case, is missing.
     """
     mesh = make_run_mesh(config.mesh_shape)
-    # How often it halves its grid does not depend on the classes, which cases tell.
+    # How often it halves its grid does not depend on the number of classes.
     network = make_network(
         config.network, config.network_options, classes=1, precision=config.precision
     )
@@ -123,16 +123,16 @@ def load_run(
 def prepare_run(
     config: RunConfig, folder: RunFolder, cases: RunCases, mesh: RunMesh | None = None
 ) -> TrainingRun:
-    """Make the network and plan the loss; write nothing.
+    """Make the network and plan the loss. Write nothing.
 
     Args:
-        config: What to do.
-        folder: Where to write.
-        cases: What to train on.
-        mesh: The devices to train on; None for one.
+        config: The settings of the run.
+        folder: The folder to write to.
+        cases: The cases to train on.
+        mesh: The devices to train on. None for one device.
 
     Raises:
-        ValueError: If network, budget, target or mesh do not fit the data.
+        ValueError: If network, budget, target or mesh does not fit the data.
     """
     network = make_network(
         config.network,
@@ -159,19 +159,19 @@ def train(
     *,
     stop_after: Callable[[int], bool] = lambda step: False,
 ) -> dict[str, float]:
-    """Train until the last step, from the latest checkpoint if there is one.
+    """Train until the last step. Begin at the latest checkpoint if there is one.
 
     Args:
         run: From `load_run`.
         progress: What the user sees.
-        stop_after: Asked after each step whether to stop early.
+        stop_after: Is asked after each step whether to stop early.
 
     Returns:
         Dice of each region at the last validation.
 
     Raises:
-        FloatingPointError: If the loss is not finite; the checkpoint before is kept.
-        KeyboardInterrupt: If interrupted, once the latest state is saved.
+        FloatingPointError: If the loss is not finite. The last checkpoint is kept.
+        KeyboardInterrupt: If interrupted. The latest state is saved first.
     """
     config, cases = run.config, run.cases
     optimizer = make_optimizer(config)
@@ -196,9 +196,9 @@ def train(
     extra: dict[str, Any] = {"best": -1.0, "scores": {}}
     if restored is not None:
         state, extra = restored
-    # A run that ended before its first checkpoint starts over, and so does its log.
+    # A run that ended before its first checkpoint starts again, with an empty log.
     is_resumed = run.folder.is_run
-    wait_for_all("looking for a run")  # before the first process writes one
+    wait_for_all("looking for a run")  # Before the first process writes one.
     with ExitStack() as stack:
         log = None
         if is_first():
@@ -212,7 +212,7 @@ def train(
 
 
 class _Loop:
-    """The steps of a run; `extra` is what a checkpoint holds beside the state."""
+    """The steps of a run. `extra` is what a checkpoint holds besides the state."""
 
     def __init__(
         self,
@@ -230,7 +230,7 @@ class _Loop:
         self.inputs = BatchInputs(run.config, run.batch_shape, run.mesh)
 
     def run(self, state: State, stop_after: Callable[[int], bool]) -> None:
-        """Run the steps that are missing."""
+        """Run the steps that are left."""
         first, last = int(state.step), self.config.steps
         self.progress.start(first, last)
         batches = self.cases.batches(self.config, first, self.run_.part)
@@ -305,7 +305,7 @@ def _compiler_options() -> dict[str, Any] | None:
 
 
 def describe(run: TrainingRun) -> str:
-    """One paragraph on what will run and what was planned for it.
+    """Write one paragraph on what will run and what was planned for it.
 
     Args:
         run: The run.

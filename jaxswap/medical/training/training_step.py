@@ -1,7 +1,7 @@
 """One optimizer step of a segmentation network on whole volumes or patches.
 
-The step is a compiled function of the state, images and labels. The loss goes through
-`jaxswap.offload`; the same step without it is the plain one to compare with.
+The step is a compiled function of the state, images and labels. Its loss is wrapped in
+`jaxswap.offload`. Without this, the same step is the plain one to compare with.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from jaxswap.medical.runs.state import Parameters
 from jaxswap.medical.runs.state import State as State
 
 Loss = Callable[[Parameters, Array, Array, Array], Array]
-"""Of parameters, images, labels and a random key."""
+"""A function of parameters, images, labels and a random key."""
 
 
 class StepMeasures(NamedTuple):
-    """What a step tells.
+    """The measurements of a step.
 
     Attributes:
-        loss: Of the parameters before the step, float32 scalar.
+        loss: Loss for the parameters before the step, float32 scalar.
         gradient_norm: Euclidean norm of the gradient, float32 scalar.
     """
 
@@ -47,8 +47,8 @@ def make_loss(
     """Make the function that is offloaded and differentiated.
 
     Args:
-        network: From (batch, x, y, z, channel) to logits, with the keyword arguments
-            `deterministic` and, for deep supervision, `all_levels`.
+        network: A network from (batch, x, y, z, channel) to logits, with the keyword
+            arguments `deterministic` and, for deep supervision, `all_levels`.
         label_map: What the labels mean.
         loss: See `segmentation_loss`.
         is_deeply_supervised: Whether each level of the decoder is scored.
@@ -84,18 +84,19 @@ def make_step(
 
     Args:
         loss: From `make_loss`, offloaded or not.
-        optimizer: What turns gradients into updates. `optax.MultiSteps` accumulates
+        optimizer: Turns gradients into updates. `optax.MultiSteps` accumulates
             gradients over several calls.
-        seed: Seed of dropout. The key of a step depends on it and the step's number.
-        average_decay: Decay of the exponential moving average of the parameters; 0 for
-            none.
-        compiler_options: For XLA, see `jaxswap.compiler_options`.
-        out_shardings: On a mesh, how the new state and the outcome lie on it: the state
-            as the old one, or its memory cannot be taken. None leaves it to JAX.
+        seed: Seed of dropout. The key of a step depends on it and on the step's number.
+        average_decay: Decay of the exponential moving average of the parameters. 0 for
+            no average.
+        compiler_options: Options for XLA, see `jaxswap.compiler_options`.
+        out_shardings: On a mesh, the shardings of the new state and the outcome. The
+            state's must be that of the old state, or its memory cannot be reused. None
+            leaves them to JAX.
 
     Returns:
         A jitted function of state, images and labels that returns the new state and an
-        `StepMeasures`. It takes the old state's memory.
+        `StepMeasures`. It reuses the old state's memory.
     """
     value_and_grad = jax.value_and_grad(loss)
 
@@ -134,15 +135,15 @@ def initialize(
     Args:
         network: The network.
         optimizer: The optimizer.
-        shape: Of images, (batch, x, y, z, channel).
+        shape: Shape of images, (batch, x, y, z, channel).
         seed: Seed of the parameters.
         average_decay: As for `make_step`.
 
     Returns:
-        The state, committed to the first device of this process, so that the second
-        step of a program that swaps does not compile again.
+        The state, committed to the first device of this process. So the second step of
+        a program that swaps is not compiled again.
     """
-    # Within `jit` the volume is never made, as no parameter depends on it.
+    # In `jit` the volume is never made, because no parameter depends on it.
     draw = jax.jit(lambda key: network.init(key, jnp.zeros(shape, jnp.float32)))
     parameters = draw(jax.random.key(seed))
     average = jax.tree.map(jnp.copy, parameters) if average_decay else ()
