@@ -1,1 +1,1 @@
-"""What a training run is given and what it leaves: settings, cases, checkpoints."""
+"""The input of a training run and what it leaves: settings, cases, checkpoints."""

@@ -1,9 +1,9 @@
 """Checkpoints of a training run: the latest two, and the best two.
 
-A checkpoint appears whole or not at all, whatever ends the process. What is read back
-is compared with checksums, and a damaged checkpoint gives way to the one before it.
-Files are Orbax's. Several processes write a checkpoint together, into a folder that
-all of them see, and it can be read by any number of them.
+A checkpoint is complete or absent, whatever ends the process. When it is read, it is
+compared with checksums. If it is damaged, the one before it is used. The files are in
+Orbax's format. Several processes write a checkpoint together, into a folder that all of
+them see. Any number of processes can read it.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _CHUNK_BYTES = 2**24
 
 
 class Checkpoints:
-    """Checkpoints below one folder, which is made when the first is saved.
+    """Checkpoints in one folder, which is made when the first one is saved.
 
     Attributes:
-        folder: Holds the folders `latest` and `best`.
+        folder: Contains the folders `latest` and `best`.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -50,31 +50,32 @@ class Checkpoints:
 
         Args:
             state: The training state.
-            extra: What else to keep, as JSON can hold it: numbers, texts, lists and
+            extra: What else to keep. It must be valid JSON: numbers, texts, lists and
                 dictionaries with texts as keys.
 
         Raises:
-            ValueError: If `extra` is no JSON. Nothing is written then.
+            ValueError: If `extra` is not valid JSON. Then nothing is written.
         """
         _save(self.folder / "latest", state, extra)
 
     def save_best(self, state: State, extra: Mapping[str, Any]) -> None:
-        """Save the best checkpoint so far; see `save_latest`."""
+        """Save the best checkpoint so far. See `save_latest`."""
         _save(self.folder / "best", state, extra)
 
     def restore_latest(self, like: State) -> tuple[State, Extra] | None:
-        """Read the last checkpoint that is whole.
+        """Read the last complete checkpoint.
 
         Args:
-            like: A state of the same structure. Every array takes the place that its
-                counterpart here has, pinned host memory included.
+            like: A state of the same structure. Every array is put where its
+                counterpart here is, pinned host memory included.
 
         Returns:
-            State, bit-equal to what was saved, and `extra`; None if nothing was saved.
+            The state, bit-equal to what was saved, and `extra`. None if nothing was
+            saved.
 
         Raises:
-            ValueError: If names, shapes or dtypes are not those of `like`, or if there
-                are checkpoints but none can be read.
+            ValueError: If names, shapes or dtypes differ from those of `like`, or if
+                there are checkpoints but none can be read.
         """
         return _restore(self.folder / "latest", like)
 
@@ -82,19 +83,19 @@ class Checkpoints:
 def restore_parameters(
     folder: str | Path, which: Which = "best"
 ) -> tuple[Parameters, Extra]:
-    """Read the parameters to predict with, without knowing how they were trained.
+    """Read the parameters to predict with. How they were trained need not be known.
 
     Args:
-        folder: Of the checkpoints.
+        folder: Folder of the checkpoints.
         which: "best" or "latest".
 
     Returns:
-        Parameters, the moving average if there is one (as `State.evaluated`), as nested
-        dictionaries on the default device; and `extra`.
+        Parameters as nested dictionaries on the default device, and `extra`. The
+        parameters are the moving average if there is one (as in `State.evaluated`).
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If none of them can be read, or `which` is neither.
+        ValueError: If none of them can be read, or if `which` is another word.
     """
     if which not in ("best", "latest"):
         raise ValueError(f"`which` is {which!r}; choose best or latest.")
@@ -116,9 +117,9 @@ class _StoredCheckpoint(NamedTuple):
     """A checkpoint as it was read.
 
     Attributes:
-        folder: Where it lies.
-        arrays: Host arrays by the names on the way to them.
-        extra: What was saved beside the state.
+        folder: Its folder.
+        arrays: Host arrays, by the names on the path to them.
+        extra: What was saved besides the state.
     """
 
     folder: Path
@@ -127,7 +128,7 @@ class _StoredCheckpoint(NamedTuple):
 
 
 def _save(folder: Path, state: State, extra: Mapping[str, Any]) -> None:
-    # Several processes write what each of them holds; one writes all it has.
+    # Several processes write what each of them holds. A single one writes all it has.
     is_alone = jax.process_count() == 1
     arrays = {
         name: np.asarray(x) if is_alone else x for name, x in _named(state).items()
@@ -140,7 +141,7 @@ def _save(folder: Path, state: State, extra: Mapping[str, Any]) -> None:
     temporary = folder / f"{_UNFINISHED}{os.getpid() if is_alone else 'together'}"
     if is_first():
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"{_UNFINISHED}*"):  # by a process that was killed
+        for left in folder.glob(f"{_UNFINISHED}*"):  # By a process that was killed.
             shutil.rmtree(left)
     wait_for_all("making the folder of checkpoints")
     try:
@@ -156,17 +157,17 @@ def _save(folder: Path, state: State, extra: Mapping[str, Any]) -> None:
 
 
 def _finish(folder: Path, temporary: Path, record: str) -> None:
-    """Note what was written and give it its number; remove the oldest."""
+    """Note what was written and give it its number. Remove the oldest."""
     numbers = _numbers(folder)
     checksums = {name: _checksum(temporary / name) for name in _files(temporary)}
     checksums[_RECORD] = zlib.crc32(record.encode())
     content = {"record": record, "checksums": checksums}
     (temporary / _RECORD).write_text(json.dumps(content))
-    # Counted rather than named by the step, which can come again after a resume
-    # from the checkpoint before a damaged one.
+    # Checkpoints are counted. The step would not do as a name: after a resume from the
+    # checkpoint before a damaged one, the same step comes again.
     temporary.rename(folder / str(max(numbers, default=-1) + 1))
     for number in numbers[: 1 - _KEPT]:
-        # Renamed first, so that half a checkpoint never goes by its number.
+        # Renamed first, so that half a checkpoint never has its number.
         (folder / str(number)).rename(temporary)
         shutil.rmtree(temporary)
 
@@ -181,7 +182,7 @@ def _restore(folder: Path, like: State) -> tuple[State, Extra] | None:
 
 
 def _whole_checkpoints(folder: Path) -> Iterator[_StoredCheckpoint]:
-    """Read checkpoints, newest first, and warn of those that are damaged."""
+    """Read checkpoints, the newest first. Warn of damaged ones."""
     reason = None
     for number in reversed(_numbers(folder)):
         place = folder / str(number)
@@ -201,7 +202,7 @@ def _whole_checkpoints(folder: Path) -> Iterator[_StoredCheckpoint]:
 
 
 def _read(place: Path) -> _StoredCheckpoint:
-    """Read a checkpoint whose files are all as they were written."""
+    """Read a checkpoint whose files are all unchanged since they were written."""
     content = json.loads((place / _RECORD).read_text())
     found = {name: _checksum(place / name) for name in _files(place)}
     found[_RECORD] = zlib.crc32(content["record"].encode())
@@ -220,14 +221,14 @@ def _read(place: Path) -> _StoredCheckpoint:
 
 
 def _numbers(folder: Path) -> list[int]:
-    """Numbers of the finished checkpoints, oldest first."""
+    """Return the numbers of the finished checkpoints, the oldest first."""
     if not folder.is_dir():
         return []
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
 
 
 def _files(folder: Path) -> list[str]:
-    """Files below a folder, relative to it."""
+    """List the files below a folder, relative to it."""
     paths = (path for path in folder.rglob("*") if path.is_file())
     return sorted(path.relative_to(folder).as_posix() for path in paths)
 
@@ -241,7 +242,7 @@ def _checksum(path: Path) -> int:
 
 
 def _named(tree: Any) -> dict[Name, Any]:
-    """Leaves by the names of fields, keys and positions on the way to them."""
+    """Return leaves by the names of fields, keys and positions on the path to them."""
     leaves, _ = jax.tree.flatten_with_path(tree)
     return {
         tuple(jax.tree_util.keystr((entry,), simple=True) for entry in path): leaf

@@ -1,8 +1,9 @@
 """Numbers for TensorBoard, written by the thread that has them.
 
-TensorBoardX's `SummaryWriter` hands events to a thread of its own, so that a killed
-process loses the last of them, and names its file by the second, so that a run resumed
-at once overwrites it. Its lower layer, used here, does neither.
+TensorBoardX's `SummaryWriter` passes events to a thread of its own. So a process that
+is killed loses the last events. It also names its file by the second. So a run that is
+resumed at once overwrites its own file. The lower layer of TensorBoardX, which is used
+here, does neither.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ from typing import Any
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2, summary_pb2
 
-# Their names are made when they are imported, where type checkers do not see them.
+# Their names are made at import, where type checkers do not see them.
 _events: Any = event_pb2
 _summaries: Any = summary_pb2
 
-_FLUSH_SECONDS = 2.0  # each waits for the disk
+_FLUSH_SECONDS = 2.0  # Each flush waits for the disk.
 
 
 class EventFile:
-    """A new file of events in a folder of them.
+    """A new file of events in a folder of event files.
 
     Args:
-        folder: Made if it is missing.
-        purge_step: TensorBoard forgets what older files have from this step on; None to
-            keep all of it.
+        folder: The folder. It is made if it is missing.
+        purge_step: From this step on, TensorBoard ignores what older files have. None
+            keeps all of it.
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
@@ -46,11 +47,11 @@ class EventFile:
             self._writer.write_event(event)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Write scalars by tag; they are on disk two seconds later at most.
+        """Write scalars by tag. They are on disk at most two seconds later.
 
         Args:
-            step: Where they are drawn.
-            values: By tag, such as "train/loss".
+            step: The step at which they are drawn.
+            values: Numbers by tag, such as "train/loss".
         """
         scalars = [
             _summaries.Summary.Value(tag=tag, simple_value=x)

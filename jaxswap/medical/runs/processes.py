@@ -1,8 +1,8 @@
-"""Several processes that train together: joining them, agreeing, and what may fail.
+"""Several processes that train together: how they join, agree, and fail.
 
-The processes find one another by the address of the first, or as JAX finds it out from
-the environment of Slurm, Open MPI or Kubernetes. When one dies, the others wait for it
-in vain: JAX ends them when no sign of life came for a while.
+The processes find one another by the address of the first one. On Slurm, Open MPI and
+Kubernetes, JAX finds it in the environment. If one process dies, the others would wait
+for it forever. So JAX ends them if it shows no sign of life for a while.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class Processes:
     """How the processes of a run find one another.
 
     Attributes:
-        coordinator: Where process 0 listens, `HOST:PORT`; None asks the cluster's
-            environment, as are the others.
+        coordinator: Address on which process 0 listens, `HOST:PORT`. None reads this
+            and the next two from the cluster's environment.
         count: Number of processes.
         process: Number of this one, from 0.
-        heartbeat_seconds: After so long without a sign of life a process counts as
-            dead.
-        joining_seconds: How long to wait for all of them at the start.
+        heartbeat_seconds: A process counts as dead after so many seconds without a sign
+            of life.
+        joining_seconds: How long to wait for all processes at the start.
 
     Raises:
-        ValueError: If the values do not fit one another.
+        ValueError: If the values do not fit together.
     """
 
     coordinator: str | None = None
@@ -82,17 +82,17 @@ class Processes:
 
 @contextmanager
 def joined(processes: Processes) -> Iterator[None]:
-    """Wait until all processes are there; to be used before JAX looks for devices.
+    """Wait until all processes have joined. Call this before JAX looks for devices.
 
-    If another process dies within the context, this one ends with exit code 1; or JAX
-    ends it with another, after `heartbeat_seconds` and some seconds more.
+    If another process dies in this context, this one ends with exit code 1. Or JAX ends
+    it with another code, some seconds after `heartbeat_seconds`.
 
     Args:
         processes: How they find one another.
 
     Raises:
-        ValueError: If nothing in the environment says where the others are.
-        ProcessError: If they did not all come.
+        ValueError: If nothing in the environment names the other processes.
+        ProcessError: If not all of them joined.
     """
     _join(processes)
     try:
@@ -103,7 +103,7 @@ def joined(processes: Processes) -> Iterator[None]:
         reason = _first_line(error)
         sys.stderr.write(f"jaxswap: another process is gone: {reason}\n")
         sys.stderr.flush()
-        # Not by `exit`, which would wait for the process that is gone.
+        # `exit` would wait for the process that has died.
         os._exit(1)
     jax.distributed.shutdown()
 
@@ -126,37 +126,37 @@ def _join(processes: Processes) -> None:
         ) from error
     except RuntimeError as error:
         raise ProcessError(
-            f"the processes did not all come together within "
+            f"the processes did not all join within "
             f"{processes.joining_seconds} s: {_first_line(error)}"
         ) from error
 
 
 def _is_lost_connection(error: Exception) -> bool:
-    """Whether a computation over all processes failed; known by its text alone."""
+    """Whether a computation over all processes failed. Only its text identifies it."""
     text = str(error)
     return any(name in text for name in ("Gloo", "NCCL", "oordination", "Barrier"))
 
 
 def is_first() -> bool:
-    """Whether this process writes what one alone has to write."""
+    """Whether this process writes what only one process has to write."""
     return jax.process_index() == 0
 
 
 def wait_for_all(what: str) -> None:
-    """Wait until every process has come here."""
+    """Wait until every process has reached this point."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
 
 
 def any_process(flag: bool) -> bool:
-    """Whether a flag is set in any process; each of them has to ask."""
+    """Whether a flag is set in any process. Each process has to call this."""
     if jax.process_count() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.int32(flag))))
 
 
 def known_to_any(values: np.ndarray) -> np.ndarray:
-    """Fill what is NaN here with what another process knows; all have to ask.
+    """Fill NaNs with the values that other processes have. All have to call this.
 
     Args:
         values: Float64, of the same shape in all processes.
@@ -166,7 +166,7 @@ def known_to_any(values: np.ndarray) -> np.ndarray:
     """
     if jax.process_count() == 1:
         return values
-    # JAX would make float32 of them.
+    # As float64, JAX would turn them into float32.
     bits = np.ascontiguousarray(values, np.float64).view(np.uint32)
     gathered = np.asarray(multihost_utils.process_allgather(bits))
     every = np.ascontiguousarray(gathered).view(np.float64)
@@ -177,16 +177,16 @@ def known_to_any(values: np.ndarray) -> np.ndarray:
 
 
 def made_by_first(make: Callable[[], bytes]) -> bytes:
-    """What the first process makes, in all of them; each has to ask.
+    """Return in all processes what the first process makes. Each has to call this.
 
     Args:
-        make: Called in the first process alone.
+        make: Is called only in the first process.
 
     Returns:
         Its result.
 
     Raises:
-        ValueError: If that could not be made; in all processes, with the same text.
+        ValueError: If `make` failed: in all processes, with the same text.
     """
     if jax.process_count() == 1:
         return make()
@@ -211,12 +211,12 @@ def made_by_first(make: Callable[[], bytes]) -> bytes:
 
 @contextmanager
 def interruption() -> Iterator[list[int]]:
-    """Collect the signals SIGINT and SIGTERM, for all processes to stop together.
+    """Collect the signals SIGINT and SIGTERM, so that all processes stop together.
 
-    With one process they act as ever. A second signal acts at once.
+    With one process they have their usual effect. A second signal acts at once.
 
     Yields:
-        A list that holds the number of a signal once it has come.
+        A list. After a signal it holds the signal's number.
     """
     received: list[int] = []
     if jax.process_count() == 1:

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from jaxswap.medical.data.writing import whole_file
 
 _MOST_POINTS = 2000
-_SPAN_SHARE = 0.02  # of the run, that the smoothed loss looks back over
+_SPAN_SHARE = 0.02  # Share of the run over which the loss is smoothed.
 _MOST_REGIONS_NAMED = 8
 _LEAST_SPAN = 4.0
 _GREY, _DARK = "#9aa5b1", "#1f4e79"
@@ -30,11 +30,11 @@ def save_progress(
     """Draw the curves of a run.
 
     Args:
-        path: PNG to write; it appears whole or not at all.
-        losses: Step and loss, by step. The curve is smoothed, with what it smooths
-            behind it.
-        validation: Step and Dice by region, by step. Beyond eight regions only their
-            mean has a name.
+        path: PNG to write. It is complete or absent.
+        losses: Step and loss, in the order of steps. The curve is smoothed. The
+            original values are drawn behind it.
+        validation: Step and Dice by region, in the order of steps. If there are more
+            than eight regions, only their mean is named.
 
     Returns:
         The path.
@@ -58,14 +58,14 @@ def save_progress(
 
 
 def smooth(values: np.ndarray, span: float) -> np.ndarray:
-    """Average each value with those before it, the farther the less.
+    """Average each value with those before it. Older values have less weight.
 
     Args:
-        values: In the order of time; what is not finite is passed over.
-        span: Over how many values the weight falls to 1/e.
+        values: In the order of time. Values that are not finite are left out.
+        span: Over this number of values the weight falls to 1/e.
 
     Returns:
-        The exponential mean, of the same length, without the pull of its start.
+        The exponential mean, of the same length, not biased towards its start.
 
     Example:
         >>> smooth(np.array([1.0, 1.0, float("nan"), 1.0]), 2.0)
@@ -100,7 +100,7 @@ def _draw_losses(axes: Axes, losses: Sequence[tuple[int, float]]) -> None:
     )
     finite = values[np.isfinite(values)]
     if len(finite) > 20:
-        # A few wild steps must not flatten the rest of the curve.
+        # A few extreme steps must not flatten the rest of the curve.
         low, high = np.percentile(finite, [0.2, 99.8])
         margin = 0.06 * max(high - low, 1e-6)
         axes.set_ylim(low - margin, high + margin)
@@ -138,7 +138,7 @@ def _draw_dice(
         label = f"mean of {len(names)}  {_last(mean)}"
         axes.plot(steps, mean, color="black", lw=1.6, ls="--", label=label)
     axes.set(ylabel="Dice", ylim=(0, 1.02))
-    # Dice rises, which leaves this corner free.
+    # Dice rises, so this corner is free.
     axes.legend(loc="lower right", framealpha=0.85, edgecolor="none", ncols=2)
     _tidy(axes)
 

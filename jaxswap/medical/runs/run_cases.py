@@ -1,4 +1,4 @@
-"""The cases of a training run: found, split, prepared, and all of one shape."""
+"""The cases of a training run: found, split, prepared, all with one shape."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from jaxswap.medical.runs.run_config import RunConfig
 
 @dataclass(frozen=True, eq=False)
 class RunCases:
-    """What a run trains and validates on.
+    """The cases that a run trains and validates on.
 
     Attributes:
         training: Prepared cases with labels.
         validation: The cases of the fold that is left out.
         channels: Names of the images' channels.
         label_map: What labels mean.
-        shape: Voxels of a whole volume as the network sees it; cases are padded to it.
+        shape: Voxels of a whole volume in the network. Cases are padded to this shape.
     """
 
     training: tuple[Prepared, ...]
@@ -42,7 +42,7 @@ class RunCases:
     shape: Shape
 
     def seen(self, config: RunConfig) -> Shape:
-        """Voxels that the network sees at a time: of a whole volume, or of a patch."""
+        """Return the voxels that the network sees: a whole volume's, or a patch's."""
         patch = config.patch
         return self.shape if patch is None else (patch, patch, patch)
 
@@ -77,8 +77,8 @@ def load_cases(
         config: The run.
         multiple: Each side that the network sees must be divisible by this.
         cache: Folder of prepared cases.
-        started: Called with the number of cases once they are known.
-        advance: Called after each case.
+        started: Is called with the number of cases once it is known.
+        advance: Is called after each case.
 
     Returns:
         The cases.
@@ -91,7 +91,7 @@ def load_cases(
     dataset = find_dataset(config.data, layout=config.layout, edition=config.edition)
     if dataset.label_map is None:
         raise ValueError(
-            f"{dataset.root}: nothing says what labels mean; give `edition`."
+            f"{dataset.root}: nothing says what its labels mean; give `edition`."
         )
     if config.patch is not None and config.patch % multiple:
         raise ValueError(
@@ -118,16 +118,16 @@ def load_cases(
 def _prepare_share(
     cases: Sequence[CaseFiles], dataset: Dataset, config: CacheConfig
 ) -> None:
-    """Has each process prepare some of the cases, for all to find them in the cache."""
+    """Let each process prepare some cases. Then all find them in the cache."""
     share = cases[jax.process_index() :: jax.process_count()]
-    # What is wrong with a case all processes find out by themselves, and end alike.
+    # Later, all processes read all cases. So they find the same faults, and end alike.
     with suppress(ValueError, OSError):
         prepare_all(share, dataset, config)
     wait_for_all("preparing cases")
 
 
 def common_shape(cases: Sequence[Prepared]) -> Shape:
-    """The smallest shape into which all cases fit."""
+    """Return the smallest shape that is large enough for all cases."""
     largest = np.max([case.image.shape[:3] for case in cases], axis=0)
     x, y, z = (int(side) for side in largest)
     return x, y, z

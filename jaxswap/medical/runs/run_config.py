@@ -1,7 +1,7 @@
-"""What a training run does, as a dataclass and as YAML.
+"""The settings of a training run, as a dataclass and as YAML.
 
-Every value has a default but the data set, every value is written into the run's
-folder, and a name that is not known is refused with the nearest one that is.
+Every value except the data set has a default. Every value is written into the run's
+folder. An unknown name is refused, and the error names the nearest known one.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ class RunConfig:
 
     Attributes:
         data: Folder of the data set, or a datalist.
-        layout: Its layout; None finds out.
-        edition: What its labels mean; None finds out.
+        layout: Its layout. None tries each.
+        edition: What its labels mean. None reads it from the data set.
         fold: Which fold validates.
         folds: Number of folds.
         network: "isensee2017", "residual", or `package.module:Class` of a Flax module.
         network_options: Arguments of the network, such as `base_filters`.
-        shape: Voxels that the network sees of a whole volume; None takes the smallest
-            shape into which every brain of the data set fits.
-        spacing_mm: Voxel size to resample to; None leaves voxels as they are.
-        patch: Voxels along each side of a patch; None trains on whole volumes.
-        foreground_share: Share of patches that have to contain a label.
-        batch: Volumes or patches per step.
+        shape: Voxels of a whole volume in the network. None takes the smallest shape
+            that is large enough for every brain of the data set.
+        spacing_mm: Voxel size to resample to. None leaves voxels as they are.
+        patch: Voxels along each side of a patch. None trains on whole volumes.
+        foreground_share: Share of patches that must contain a label.
+        batch: Volumes or patches in each step.
         accumulate: Steps whose gradients are summed for one update.
         steps: Training steps.
         loss: "dice", "dice_ce" or "dice_focal".
@@ -56,25 +56,25 @@ class RunConfig:
         learning_rate: Rate at the start.
         weight_decay: Decoupled weight decay.
         schedule: How the rate falls: "constant", "cosine" or "polynomial" (power 0.9).
-        average_decay: Decay of the moving average of the parameters; 0 for none.
-        precision: Type of the features. Parameters are float32.
-        augment: Random changes of the training cases; None for none.
-        offload: Whether the loss goes through `jaxswap.offload`.
-        device_memory: Bytes of the GPU that the step may use, such as "16GiB"; None
-            swaps by the default policy, which knows no budget.
-        host_memory: Pinned host memory that may be used; None for all there is.
-        target: GPU to plan for; None is JAX's default device.
-        host_optimizer: Whether the optimizer's state lives in host memory.
-        mesh: Devices that split the batch and space, such as "data=2,depth=4"; None for
-            one device, or all devices of several processes, each with its part of the
-            batch.
-        workers: Processes that read batches ahead; 0 for threads.
+        average_decay: Decay of the moving average of the parameters. 0 for no average.
+        precision: Number type of the features. Parameters are float32.
+        augment: Random changes of the training cases. None for no changes.
+        offload: Whether the loss is wrapped in `jaxswap.offload`.
+        device_memory: Bytes of the GPU that the step may use, such as "16GiB". None
+            uses the default policy, which does not adapt to a budget.
+        host_memory: Pinned host memory that may be used. None for all there is.
+        target: GPU to plan for. None is JAX's default device.
+        host_optimizer: Whether the optimizer's state is in host memory.
+        mesh: Devices that split the batch and space, such as "data=2,depth=4". None: a
+            single process uses one device, several processes split the batch over all
+            of their devices.
+        workers: Processes that read batches ahead. 0 for threads.
         validate_every: Steps between validations.
         checkpoint_every: Steps between checkpoints.
         seed: Seed of parameters, order of cases, patches, augmentation and dropout.
 
     Raises:
-        ValueError: If a value does not fit; the message names it and what would.
+        ValueError: If a value does not fit. The message names it and what would fit.
     """
 
     data: Path
@@ -130,7 +130,7 @@ class RunConfig:
 
     @property
     def mesh_shape(self) -> MeshShape | None:
-        """What `mesh` says."""
+        """The mesh that `mesh` describes."""
         return parse_mesh(self.mesh)
 
     def _check_numbers(self) -> None:
@@ -162,17 +162,17 @@ class RunConfig:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read the values that a YAML file gives.
+    """Read the values of a YAML file.
 
     Args:
         path: The file, a mapping from names of `RunConfig` to values.
 
     Returns:
-        The values, not checked yet; see `make_config`.
+        The values, not checked yet. See `make_config`.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no YAML mapping.
+        ValueError: If it is not a YAML mapping.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such configuration file.")
@@ -190,16 +190,16 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def make_config(values: Mapping[str, Any]) -> RunConfig:
-    """Check names and types of values and make a configuration of them.
+    """Check names and types of values, and make a configuration from them.
 
     Args:
-        values: By name of the attribute; what is left out has its default.
+        values: Values by name of the attribute. Missing ones get their default.
 
     Returns:
         The configuration.
 
     Raises:
-        ValueError: If a name is not known, a value has the wrong type or does not fit.
+        ValueError: If a name is unknown, or a value has the wrong type or does not fit.
 
     Example:
         >>> make_config({"data": "cases", "steps": 10, "shape": [96, 96, 96]}).shape
@@ -223,7 +223,7 @@ def make_config(values: Mapping[str, Any]) -> RunConfig:
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Read `name=value`; the value is YAML, as in a configuration file.
+    """Read `name=value`. The value is YAML, as in a configuration file.
 
     Args:
         text: What the user wrote after `--set`.
@@ -232,7 +232,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         Name and value.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If the text does not have this form.
 
     Example:
         >>> parse_setting("shape=[96, 96, 64]")
@@ -268,7 +268,7 @@ def _augment(value: Any) -> AugmentConfig | None:
 
 
 def _three(name: str, value: Any) -> Any:
-    """One number for all axes, or three of them."""
+    """Read one number for all axes, or three of them."""
     numbers = [value] * 3 if isinstance(value, int | float) else value
     if not isinstance(numbers, list | tuple) or len(numbers) != 3:
         raise ValueError(f"`{name}` is {value!r}; it needs three numbers.")
@@ -292,7 +292,7 @@ def _check_names(values: Mapping[str, Any], known: set[str], prefix: str = "") -
 
 
 def _check_type(name: str, value: Any) -> None:
-    """Types are read off the defaults; YAML makes integers of round numbers."""
+    """Check a type against the default's. YAML makes integers of round numbers."""
     annotation = str(RunConfig.__annotations__[name])
     if value is None and "None" in annotation:
         return
@@ -311,7 +311,7 @@ def _check_type(name: str, value: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """What YAML can write."""
+    """Return a value in a form that YAML can write."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""What a training run leaves on disk, and how another run or a prediction finds it."""
+"""The folder of a training run: written by the run, read by later runs and commands."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from jaxswap.medical.runs.run_config import (
     read_config,
 )
 
-# What may change when a run is resumed: where things are, how they are watched, and on
-# which devices they are computed.
+# These may change when a run is resumed: where things are, how the run is watched, and
+# on which devices it computes.
 _FREE = frozenset(
     "data workers validate_every checkpoint_every mesh device_memory host_memory "
     "target".split()
@@ -37,9 +37,9 @@ class Trained:
     """What a prediction needs to know of a run.
 
     Attributes:
-        config: What the run did.
+        config: The settings of the run.
         channels: Names of the channels, in order.
-        shape: Voxels of a whole volume as the network saw it.
+        shape: Voxels of a whole volume in the network.
         label_map: What labels mean.
     """
 
@@ -54,7 +54,7 @@ class RunFolder:
     """The folder of a run.
 
     Attributes:
-        path: Where it is, or will be.
+        path: Where the folder is, or will be.
     """
 
     path: Path
@@ -70,11 +70,11 @@ class RunFolder:
         return (self.path / "config.yaml").is_file()
 
     def check(self, config: RunConfig, *, is_resumed: bool) -> None:
-        """Raise ValueError if the folder does not fit what is to be done.
+        """Raise ValueError if the folder does not fit the run.
 
         Args:
             config: The run.
-            is_resumed: Whether a run is meant to be there already.
+            is_resumed: Whether the run must already be there.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"{self.path} is a file; a run needs a folder.")
@@ -103,8 +103,8 @@ class RunFolder:
         """Write what a prediction needs to know, and the plan.
 
         Args:
-            trained: What `read` will find.
-            plan: Of the training step; None if nothing was planned.
+            trained: What `read` will return.
+            plan: Plan of the training step. None if nothing was planned.
         """
         label_map = trained.label_map
         description = {
@@ -122,7 +122,7 @@ class RunFolder:
         if plan is not None:
             plan.save(self.path / "plan.json")
             plan.to_html(self.path / "plan.html")
-        # Last, as it is what makes the folder a run.
+        # Written last, because this file makes the folder a run.
         with whole_file(self.path / "config.yaml") as temporary:
             temporary.write_text(trained.config.to_yaml())
 
@@ -130,7 +130,7 @@ class RunFolder:
         """Read what `write` wrote.
 
         Raises:
-            ValueError: If the folder holds no run, or a damaged one.
+            ValueError: If the folder holds no run, or if the run is damaged.
         """
         config = self.path / "config.yaml"
         if not self.is_run:

@@ -1,7 +1,7 @@
 """The log of a training run: tables, TensorBoard files and a picture of its progress.
 
-Every row is in its table when the call that wrote it returns, so that nothing is lost
-when the process is killed. TensorBoard's files follow within two seconds.
+When a call returns, its row is in the table. So nothing is lost if the process is
+killed. TensorBoard's files follow within two seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class LoggedRow(NamedTuple):
 
     Attributes:
         step: Optimizer steps done.
-        values: By name of the column.
+        values: Numbers by name of the column.
     """
 
     step: int
@@ -47,14 +47,14 @@ class History(NamedTuple):
 
 
 class RunLog:
-    """Appends to the log of a run; a context manager that draws at the end.
+    """Appends to the log of a run. As a context manager it draws at the end.
 
-    Writes `metrics.csv`, `validation.csv`, `progress.png` and a folder `tensorboard`,
-    none of them before the first row.
+    It writes `metrics.csv`, `validation.csv`, `progress.png` and the folder
+    `tensorboard`, but none of them before the first row.
 
     Args:
-        folder: Of the run; made with the first row.
-        resumed_step: For a run that goes on: its rows after this step are dropped, as
+        folder: Folder of the run. It is made with the first row.
+        resumed_step: For a resumed run: its rows after this step are removed, because
             they will come again. None for a new run.
 
     Raises:
@@ -89,12 +89,12 @@ class RunLog:
         """Log a training step.
 
         Args:
-            step: Its number, more than in the row before.
-            values: Numbers, or arrays of one, by name. "loss" is drawn.
+            step: Number of the step, larger than in the row before.
+            values: Numbers, or arrays of one number, by name. "loss" is drawn.
 
         Raises:
-            ValueError: If the step is not more than the last, a value is no number, or
-                a name is "step".
+            ValueError: If the step is not larger than the last, if a value is no
+                number, or if a name is "step".
         """
         row = self._metrics.append(step, values)
         self._scalars("train", row)
@@ -104,7 +104,7 @@ class RunLog:
 
         Args:
             step: Number of steps done.
-            dice: Mean Dice by region; NaN where it is not defined.
+            dice: Mean Dice by region. NaN if it is not defined.
 
         Raises:
             ValueError: As for `write`.
@@ -116,7 +116,7 @@ class RunLog:
         self._draw()
 
     def close(self) -> None:
-        """Draw the progress and close the files; nothing if no row was written."""
+        """Draw the progress and close the files. Do nothing if no row was written."""
         self._metrics.close()
         self._validation.close()
         if self._events is not None:
@@ -148,17 +148,17 @@ class RunLog:
 
 
 def read_history(folder: str | Path) -> History:
-    """Read back what a run has logged.
+    """Read what a run has logged.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
 
     Returns:
-        The rows; none where there is no table. A last row cut short by a crash is left
+        The rows. Empty if there is no table. A last row that a crash cut short is left
         out.
 
     Raises:
-        ValueError: If a table is none.
+        ValueError: If a file is no such table.
     """
     folder = Path(folder)
     return History(_read(folder / METRICS), _read(folder / VALIDATION))
@@ -200,7 +200,7 @@ class _Table:
             self._file = None
 
     def _rewrite(self) -> None:
-        """Write all rows, so that dropped ones go and new columns have a place."""
+        """Write all rows, without removed ones and with new columns."""
         self.close()
         names = (name for row in self.rows for name in row.values)
         self._columns = list(dict.fromkeys(names))

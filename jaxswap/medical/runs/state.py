@@ -1,4 +1,4 @@
-"""What training changes: parameters, the optimizer's memory, their average."""
+"""What training changes: parameters, the optimizer's state, the average."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class State(NamedTuple):
     """What training changes.
 
     Attributes:
-        parameters: Of the network.
-        optimizer_state: Of the optimizer.
+        parameters: Parameters of the network.
+        optimizer_state: State of the optimizer.
         average: Exponential moving average of the parameters, or an empty tuple.
         step: Optimizer steps done, int32 scalar.
     """

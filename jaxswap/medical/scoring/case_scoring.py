@@ -1,4 +1,4 @@
-"""Scoring one case: reading both files, checking them, and measuring each region."""
+"""Scoring one case: both files are read and checked, and each region is measured."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ScoringRules:
     """What the scores depend on besides the files.
 
     Attributes:
-        tolerance_mm: For the surface Dice.
+        tolerance_mm: Tolerance of the surface Dice.
         lesions: What counts as a lesion.
     """
 
@@ -45,7 +45,7 @@ class CaseScores:
         case: Its name.
         reference: File of the reference.
         prediction: File of the prediction.
-        image: What to draw the outlines on, if it is known.
+        image: The image to draw the outlines on, if it is known.
         regions: Scores of each region, in the order of the label map.
     """
 
@@ -68,7 +68,7 @@ class CaseFault:
     Attributes:
         case: Its name.
         is_missing: Whether there is no prediction.
-        reasons: Everything that is wrong with it, one sentence each.
+        reasons: Everything that is wrong with the case, one sentence each.
     """
 
     case: str
@@ -87,8 +87,8 @@ def score_case(
         rules: What the scores depend on.
 
     Returns:
-        The scores, or everything that is in their way. Both files are turned to RAS+
-        and have to lie on one grid then.
+        The scores. If they cannot be computed, all reasons. Both files are turned to
+        RAS+. After that they must have the same grid.
     """
     if len(pair.predictions) != 1:
         files = " and ".join(str(path) for path in pair.predictions)
@@ -142,7 +142,7 @@ def read_labels(
         label_map: What labels mean.
 
     Returns:
-        Both, or all that is wrong with them, one sentence each.
+        Both. If they cannot be used, all reasons, one sentence each.
     """
     volumes, reasons = [], []
     for path in (reference, prediction):
@@ -168,7 +168,7 @@ def read_labels(
 
 
 def _unknown(data: np.ndarray, labels: np.ndarray, label_map: LabelMap) -> str:
-    """Say which values are not in the map; nothing if all are."""
+    """Say which values are not in the map. Empty if all are."""
     is_kept = data == labels
     kept = labels.ravel() if is_kept.all() else labels[is_kept]
     unknown = list(label_map.unknown(np.flatnonzero(np.bincount(kept)).tolist()))
@@ -182,6 +182,6 @@ def _unknown(data: np.ndarray, labels: np.ndarray, label_map: LabelMap) -> str:
 
 
 def _named(path: Path, error: BaseException) -> str:
-    """The message of an error, with the file's name if it does not have it."""
+    """Return the message of an error, with the file's name if it is not in there."""
     message = str(error) or type(error).__name__
     return message if str(path) in message else f"{path}: cannot be read ({message})."

@@ -1,7 +1,7 @@
 """Scoring a folder of predictions against references.
 
-In: two folders of label files. Out: the scores of every case that can be scored, and
-everything that is in the way of the others, each by name.
+From two folders of label files, this file makes the scores of every case that can be
+scored. For each other case it names everything that prevents it.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Evaluation:
     Attributes:
         label_map: What labels mean.
         rules: What the scores depend on.
-        scores: Cases that were scored, by name; at least one.
+        scores: Cases that were scored, by name. At least one.
         faults: Cases that could not be scored, by name.
-        unmatched: Files among the predictions that belong to no reference.
+        unmatched: Prediction files that belong to no reference.
         left_out: References without a prediction, if only predicted cases were wanted.
     """
 
@@ -54,11 +54,11 @@ class Evaluation:
     left_out: tuple[str, ...] = ()
 
     def of_region(self, region: str) -> list[RegionMetrics]:
-        """Scores of one region, a case each."""
+        """Return the scores of one region, one for each case."""
         return [case.regions[region] for case in self.scores]
 
     def summaries(self, region: str) -> dict[str, Summary]:
-        """Statistics of each metric of one region over the cases."""
+        """Return statistics of each metric of one region over the cases."""
         values = {name: [] for name in METRICS}
         for metrics in self.of_region(region):
             for name, value in metric_values(metrics).items():
@@ -66,7 +66,7 @@ class Evaluation:
         return {name: summarize(list_) for name, list_ in values.items()}
 
     def mean_dice(self) -> Summary:
-        """Statistics of each case's mean Dice over the regions."""
+        """Return statistics of each case's mean Dice over the regions."""
         return summarize([case.mean_dice for case in self.scores])
 
 
@@ -77,7 +77,7 @@ METRICS: Mapping[str, str] = {
     "lesion_dice": "lesion-wise Dice",
     "difference_ml": "volume difference (mL)",
 }
-"""The metrics that are summarized, and what to call them."""
+"""The metrics that are summarized, and their names in reports."""
 
 
 def metric_values(metrics: RegionMetrics) -> dict[str, float]:
@@ -87,7 +87,7 @@ def metric_values(metrics: RegionMetrics) -> dict[str, float]:
         metrics: The scores of the region.
 
     Returns:
-        Values by name: shares of 1, millimeters and milliliters as the name says.
+        Values by name. The unit is in the name: millimeters, milliliters, else shares.
     """
     return {
         "dice": metrics.dice,
@@ -111,30 +111,30 @@ def evaluate(
 ) -> Evaluation:
     """Score predictions against references.
 
-    A case whose files are missing, unreadable, on different grids or hold labels that
-    are not in the map does not stop the others: it is among the `faults`.
+    A case does not stop the others if its files are missing or unreadable, are on
+    different grids, or hold labels that are not in the map. It is one of the `faults`.
 
     Args:
         predictions: Folder of predicted labels, see
             `jaxswap.medical.scoring.prediction_pairs.find_pairs`.
         references: A data set, its folder, or a folder of label files.
-        label_map: What labels mean, or the name of an edition such as "brats2023"; None
+        label_map: What labels mean, or the name of an edition such as "brats2023". None
             takes it from the data set.
-        images: Data set or folder with images, for pictures; None takes those of the
-            references where they are a data set.
-        rules: What the scores depend on; None takes the defaults.
-        only_predicted: Whether a reference without prediction is left out instead of
-            being a fault, as for one fold of a data set.
-        workers: Processes that score; 1 scores in this one. A script that asks for more
-            needs `if __name__ == "__main__":`, as new processes import it.
-        console: Where a progress bar is shown; None shows none.
+        images: Data set or folder with images, for pictures. None takes those of the
+            references, if these are a data set.
+        rules: What the scores depend on. None takes the defaults.
+        only_predicted: Whether to leave out references without a prediction, as for one
+            fold of a data set. Otherwise they are faults.
+        workers: Processes that score. 1 scores in this one. A script that asks for more
+            needs `if __name__ == "__main__":`, because new processes import it.
+        console: Where a progress bar is shown. None shows nothing.
 
     Returns:
         Scores and faults.
 
     Raises:
         FileNotFoundError: If a folder is missing.
-        ValueError: If arguments do not fit, or not a single case can be scored.
+        ValueError: If arguments do not fit, or if no case can be scored.
     """
     if workers < 1:
         raise ValueError(f"`workers` is {workers}; it needs to be 1 or more.")
@@ -175,8 +175,8 @@ def _outcomes(
     if workers == 1:
         yield from map(score, pairs)
         return
-    # JAX has threads, which a process forked from this one would be left without. The
-    # server imports everything once, before JAX starts any.
+    # JAX has threads, which would be missing in a process forked from this one. The
+    # server imports everything once, before JAX starts threads.
     context = get_context("forkserver")
     context.set_forkserver_preload([score_case.__module__])
     pool = ProcessPoolExecutor(workers, mp_context=context)

@@ -1,4 +1,4 @@
-"""The files that an evaluation leaves: a table, a summary and a page.
+"""The files of an evaluation: a table, a summary and a page.
 
 | file           | what it holds                                                       |
 | -------------- | ------------------------------------------------------------------- |
@@ -50,11 +50,11 @@ def write_evaluation(
 ) -> tuple[Path, Path, Path]:
     """Write table, summary and page of an evaluation.
 
-    Each file appears whole or not at all, and none before all could be made.
+    Each file is complete or absent, and none is written before all could be made.
 
     Args:
         evaluation: From `evaluate`.
-        out: Folder to write to; made if it is missing.
+        out: Folder to write to. It is made if it is missing.
 
     Returns:
         Paths of `metrics.csv`, `summary.json` and `report.html`.
@@ -131,7 +131,7 @@ def to_summary(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _pictures(evaluation: Evaluation) -> dict[str, tuple[CaseScores, bytes]]:
-    """Pictures of the worst, the middle and the best case by mean Dice."""
+    """Draw the worst, the middle and the best case by mean Dice."""
     ranked = sorted(evaluation.scores, key=lambda case: case.mean_dice)
     chosen = {
         "worst case": ranked[0],
@@ -160,7 +160,7 @@ def _picture(case: CaseScores, evaluation: Evaluation) -> bytes:
 
 
 def _image(source: Source | None, grid: Volume) -> np.ndarray | None:
-    """The image to draw on; None if there is none on the grid of the labels."""
+    """Return the image to draw on. None if there is none on the grid of the labels."""
     if source is None:
         return None
     try:

@@ -1,8 +1,8 @@
-"""`Evaluation` -> one HTML page that needs nothing else.
+"""`Evaluation` -> one HTML page that needs no other file.
 
-Statistics, every case as a dot, pictures of the worst, middle and best case, a table of
-all cases, and everything that could not be scored. Scripts sort and filter the table
-and do nothing else.
+It shows statistics, every case as a dot, pictures of the worst, middle and best case, a
+table of all cases, and everything that could not be scored. The scripts sort and filter
+the table, and do nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jaxswap.medical.scoring.evaluation import METRICS, Evaluation, metric_value
 from jaxswap.medical.scoring.strip_plots import strip_plot
 from jaxswap.medical.scoring.summaries import Summary
 
-_FEW = 6  # regions that are shown one by one
+_FEW = 6  # Up to this many regions are shown one by one.
 _DIGITS = {"hd95_mm": 1, "difference_ml": 1}
 _BOUNDS = {"hd95_mm": "positive", "difference_ml": "signed"}
 
@@ -31,7 +31,7 @@ def evaluation_page(
         pictures: For each title, such as "worst", a case and its picture as PNG.
 
     Returns:
-        The page. It loads nothing from anywhere, and shows everything without scripts.
+        The page. It loads nothing, and without scripts it still shows everything.
     """
     title = escape(f"Evaluation ({evaluation.label_map.name})")
     return f"""<!DOCTYPE html>
@@ -78,7 +78,7 @@ def _counts(evaluation: Evaluation) -> str:
 
 
 def _cards(evaluation: Evaluation) -> Iterator[str]:
-    """The mean Dice of each region, if they are few, or of all."""
+    """Make cards of the mean Dice: of each region if they are few, else of all."""
     summaries = {"mean over regions": evaluation.mean_dice()}
     if len(evaluation.label_map.regions) <= _FEW:
         summaries |= {
@@ -101,7 +101,7 @@ def _interval(summary: Summary, digits: int) -> str:
 
 
 def _faults(evaluation: Evaluation) -> str:
-    """What could not be scored; nothing if all could."""
+    """List what could not be scored. Empty if all could."""
     items = [
         f"<li><strong>{escape(fault.case)}</strong>: "
         f"{escape(' '.join(fault.reasons))}</li>"
@@ -120,7 +120,7 @@ def _faults(evaluation: Evaluation) -> str:
 
 
 def _overview(evaluation: Evaluation) -> str:
-    """Means of each region, and its counts over all cases."""
+    """Make a table of means of each region, and of its counts over all cases."""
     heads = ("region", *(f"mean {name}" for name in METRICS.values()))
     heads += ("lesions found", "missed", "made up")
     heads += ("empty references", "empty predictions")
@@ -256,7 +256,7 @@ def _range(values: tuple[float, float] | None, digits: int) -> str:
 
 
 def _text(value: float, digits: int) -> str:
-    return f"{value:z.{digits}f}"  # z: no minus before zero
+    return f"{value:z.{digits}f}"  # "z": no minus before zero.
 
 
 def _definitions(evaluation: Evaluation) -> str:

@@ -1,9 +1,9 @@
 """Scores by lesion: which tumour foci were found, missed or made up.
 
-A Dice over the whole head is dominated by the largest focus. The rules here are those
-of BraTS 2023: reference voxels whose dilations touch are one lesion, so that crumbs
-beside a lesion are not lesions of their own; each connected component of the prediction
-(26 neighbours) belongs to every lesion whose dilation it touches.
+The largest focus dominates a Dice over the whole head. So lesions are scored by the
+rules of BraTS 2023. Reference voxels whose dilations touch are one lesion, so small
+pieces beside a lesion are not lesions of their own. Each connected component of the
+prediction (26 neighbours) belongs to every lesion whose dilation it touches.
 
 References:
     Saluja et al. 2023, lesion-wise performance metrics of BraTS 2023.
@@ -19,21 +19,21 @@ from scipy import ndimage
 from jaxswap.medical.data.masks import bounding_box
 from jaxswap.medical.scoring.surface_distances import Spacing, check_masks
 
-_TOUCHING = ndimage.generate_binary_structure(3, 3)  # 26 neighbours
-_DILATION = ndimage.generate_binary_structure(3, 2)  # 18 neighbours, as BraTS dilates
+_TOUCHING = ndimage.generate_binary_structure(3, 3)  # 26 neighbours.
+_DILATION = ndimage.generate_binary_structure(3, 2)  # 18 neighbours, as in BraTS.
 
 
 @dataclass(frozen=True)
 class LesionRules:
     """What counts as a lesion.
 
-    The defaults are those of BraTS 2023 for gliomas; metastases and meningiomas use
-    one voxel, metastases 2 mm³.
+    The defaults are those of BraTS 2023 for gliomas. Metastases and meningiomas have a
+    dilation of one voxel, and metastases a smallest volume of 2 mm³.
 
     Attributes:
-        dilation_voxels: How often the reference is dilated, by one voxel each.
-        smallest_mm3: Reference lesions of this volume or less are not counted, and
-            neither is a prediction that touches no other lesion.
+        dilation_voxels: How often the reference is dilated, by one voxel each time.
+        smallest_mm3: Reference lesions of this volume or less do not count. Neither
+            does a prediction that touches only such lesions.
     """
 
     dilation_voxels: int = 3
@@ -48,14 +48,14 @@ class LesionRules:
 
 @dataclass(frozen=True)
 class LesionScores:
-    """What became of the lesions of one region.
+    """How many lesions of one region were found, missed and made up.
 
     Attributes:
         found: Reference lesions that the prediction touches (true positives).
         missed: Reference lesions that it does not touch (false negatives).
         made_up: Components of the prediction that touch no lesion (false positives).
-        dice: Sum of the Dice of all reference lesions over `found + missed + made_up`,
-            so that a lesion missed or made up counts as 0. 1 if there are none at all.
+        dice: Sum of the Dice of all reference lesions over `found + missed + made_up`.
+            So a lesion that is missed or made up counts as 0. 1 if there are none.
     """
 
     found: int
@@ -74,15 +74,15 @@ def lesion_scores(
 
     Args:
         reference: True inside, bool, (x, y, z).
-        prediction: The same shape.
+        prediction: True inside, the same shape.
         spacing: Voxel size along each axis, in millimetres.
-        rules: What counts as a lesion; None takes the defaults.
+        rules: What counts as a lesion. None takes the defaults.
 
     Returns:
         The counts, and the Dice by lesion.
 
     Raises:
-        ValueError: If the masks or the spacing do not fit, see `check_masks`.
+        ValueError: If the masks or the spacing do not fit. See `check_masks`.
 
     Example:
         >>> reference = np.zeros((40, 12, 12), bool)
@@ -125,7 +125,7 @@ def lesion_scores(
 def _lesions(
     mask: np.ndarray, dilation: int
 ) -> tuple[np.ndarray, list[tuple[slice, ...]]]:
-    """Number the lesions from 1, and give the box around each."""
+    """Number the lesions from 1, and return the box around each."""
     merged, _ = _components(_dilate(mask, dilation))
     lesions = np.where(mask, merged, 0)
     return lesions, ndimage.find_objects(lesions)
@@ -139,7 +139,7 @@ def _components(mask: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _dilate(mask: np.ndarray, times: int) -> np.ndarray:
-    if times == 0:  # scipy would dilate until nothing changes
+    if times == 0:  # SciPy would dilate until nothing changes.
         return mask
     return ndimage.binary_dilation(mask, _DILATION, iterations=times)
 

@@ -1,7 +1,6 @@
 """The scores of one region of one case.
 
-What to report where a mask is empty is a convention. Ours is that of the BraTS
-challenges:
+What to report for an empty mask is a convention. Ours is that of the BraTS challenges:
 
 | reference | prediction | Dice | HD95                        | surface Dice |
 | --------- | ---------- | ---- | --------------------------- | ------------ |
@@ -71,13 +70,13 @@ def region_metrics(
 
     Args:
         reference: True inside the region, bool, (x, y, z).
-        prediction: The same shape.
+        prediction: True inside, the same shape.
         spacing: Voxel size along each axis, in millimetres.
-        tolerance_mm: For the surface Dice.
-        rules: What counts as a lesion; None takes the defaults.
+        tolerance_mm: Tolerance of the surface Dice.
+        rules: What counts as a lesion. None takes the defaults.
 
     Returns:
-        The scores. Empty masks: see the module.
+        The scores. For empty masks see the module's text.
 
     Raises:
         ValueError: If the masks, the spacing or the tolerance do not fit.

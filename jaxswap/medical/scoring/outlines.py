@@ -22,13 +22,14 @@ from jaxswap.medical.scoring.surface_distances import Spacing
 
 # Thin lines need brighter colours than areas do.
 _COLORS = ("#4ea8de", "#5fe08d", "#ff4d6d", "#ffd23f", "#b98cff", "#ff9f40")
-# An enhancing rim often ends where the core does: the core shows on both sides of it.
+# The rim of an enhancing tumour often ends where the core does. With these widths the
+# core's line shows on both sides of it.
 _NESTED_WIDTHS = (1.8, 2.8, 1.0, 1.4, 1.4, 1.4)
-_MARGIN_MM = 12.0  # shown around reference and prediction
-_LEAST_MM = 90.0  # shown along each axis, if the image is that large
+_MARGIN_MM = 12.0  # Shown around reference and prediction.
+_LEAST_MM = 90.0  # Shown along each axis, if the image is that large.
 _DPI = 110
-_LEGEND_MOST = 12  # regions that a legend can name
-_WIDTH, _LEGEND_HEIGHT = 11.0, 0.7  # inches
+_LEGEND_MOST = 12  # Regions that a legend can name.
+_WIDTH, _LEGEND_HEIGHT = 11.0, 0.7  # Inches.
 
 Style = Literal["solid"] | tuple[int, tuple[float, float]]
 Pen = tuple[str, float]
@@ -56,7 +57,7 @@ class _Cut:
         return width, height
 
     def plane(self, data: np.ndarray) -> np.ndarray:
-        """What is shown of a volume, its axes as in a picture."""
+        """Return the shown part of a volume, with the axes of a picture."""
         cut: list[slice | int] = list(self.view)
         cut[self.axis] = self.index
         return data[tuple(cut)].T
@@ -71,16 +72,16 @@ def outlines_png(
 ) -> bytes:
     """Draw the outlines of all regions through the centre of the largest lesion.
 
-    The upper row has the image alone, the lower one the outlines on it: reference
-    solid, prediction dashed, a colour for each region. Planes are cut to what is
-    labeled, with a margin. The patient's right is on the right.
+    The upper row shows the image alone. The lower row shows the outlines on it: the
+    reference solid, the prediction dashed, with a colour for each region. Planes are
+    cut to what is labeled, with a margin. The patient's right is on the right.
 
     Args:
         reference: Labels in RAS+ orientation, uint8, (x, y, z).
         prediction: Labels on the same grid.
         label_map: What labels mean.
         spacing: Voxel size along each axis, in millimetres.
-        image: What to draw on, the same shape; None draws on black, in one row.
+        image: The image to draw on, the same shape. None draws on black, in one row.
 
     Returns:
         The bytes of a PNG.
@@ -124,12 +125,12 @@ def central_voxel(labels: np.ndarray) -> tuple[int, int, int]:
     """Find the voxel to cut through: one in the middle of the largest piece.
 
     Args:
-        labels: Labels, (x, y, z); 0 is background.
+        labels: Labels, (x, y, z). 0 is background.
 
     Returns:
-        The voxel of the largest connected piece that is nearest to its centroid, so
-        that all three planes show some of it; the middle of the grid if there is no
-        label.
+        The voxel of the largest connected piece that is nearest to the piece's
+        centroid. So all three planes show some of it. If there is no label, the middle
+        of the grid.
     """
     pieces, count = _pieces(labels > 0)
     if not count:
@@ -152,7 +153,7 @@ def _pieces(mask: np.ndarray) -> tuple[np.ndarray, int]:
 def _view(
     labeled: np.ndarray, center: tuple[int, int, int], spacing: Spacing
 ) -> tuple[slice, ...]:
-    """The box that is shown: a cube around what is labeled, within the image."""
+    """Return the box to show: a cube around what is labeled, inside the image."""
     box = bounding_box(labeled) if labeled.any() else [slice(c, c + 1) for c in center]
     sizes_mm = [
         (side.stop - side.start) * size for side, size in zip(box, spacing, strict=True)
@@ -221,12 +222,12 @@ def _legend(figure: Figure, regions: Sequence[str], pens: Sequence[Pen]) -> None
 
 
 def _pens(count: int, is_exclusive: bool) -> list[Pen]:
-    """Colour and width of each region's outline."""
+    """Choose colour and width of each region's outline."""
     if count <= len(_COLORS):
         widths = (1.4,) * count if is_exclusive else _NESTED_WIDTHS
         return list(zip(_COLORS[:count], widths, strict=False))
     spectrum = colormaps["gist_rainbow"]
-    # Neighbours in the list get colours far apart.
+    # Neighbours in the list get colours that are far apart.
     places = [(index * 0.618) % 1 for index in range(count)]
     return [(_hex(spectrum(place)), 1.2) for place in places]
 

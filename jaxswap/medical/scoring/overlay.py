@@ -18,9 +18,9 @@ from jaxswap.medical.data.writing import whole_file
 
 _COLORS = ("#4ea8de", "#f4a259", "#c8553d", "#5fad56", "#9b6dd7", "#f2cc8f")
 PLANES = (("axial", 2), ("coronal", 1), ("sagittal", 0))
-"""Names of the planes, and the axis that each lies across."""
+"""Names of the planes, and the axis that is perpendicular to each."""
 BACKGROUND = "#111111"
-"""Behind every picture of an image."""
+"""Colour behind every picture of an image."""
 
 
 def save_overlay(
@@ -34,11 +34,11 @@ def save_overlay(
     """Draw image, truth and prediction in three planes through the labels' middle.
 
     Args:
-        path: PNG to write; it appears whole or not at all.
+        path: PNG to write. It is complete or absent.
         image: The image, RAS+.
         truth: Labels on the grid of the image, 0 for background.
         prediction: Labels on the same grid.
-        names: Names of labels 1, 2, ...; at most six.
+        names: Names of labels 1, 2, ... At most six.
         title: Line above the picture.
 
     Returns:
@@ -117,7 +117,7 @@ def plane_aspect(spacing: tuple[float, float, float], axis: int) -> float:
 
     Args:
         spacing: Voxel size along each axis.
-        axis: The axis that the plane lies across.
+        axis: The axis that is perpendicular to the plane.
     """
     across, up = [size for other, size in enumerate(spacing) if other != axis]
     return up / across

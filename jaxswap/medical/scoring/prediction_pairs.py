@@ -14,7 +14,7 @@ from jaxswap.medical.data.volumes import SUFFIXES
 
 _LABEL_ENDINGS = ("-seg", "_seg")
 _PROBABILITY_ENDINGS = ("_probs", "-probs")
-_BEST_CHANNELS = ("t2f", "t2w", "t1c")  # where a whole tumour shows best
+_BEST_CHANNELS = ("t2f", "t2w", "t1c")  # A whole tumour shows best in these.
 _LABELS_ALONE = (
     "If these are labels alone, give `label_map` (on the command line, --edition), "
     "such as brats2023."
@@ -28,8 +28,8 @@ class Pair:
     Attributes:
         case: Name of the case.
         reference: File of the reference.
-        predictions: Files that may be its prediction; there should be exactly one.
-        image: What to draw the outlines on, if it is known.
+        predictions: Files that may be its prediction. There should be exactly one.
+        image: The image to draw the outlines on, if it is known.
     """
 
     case: str
@@ -45,7 +45,7 @@ class Pairing:
     Attributes:
         pairs: One for each reference, by case.
         label_map: What labels mean.
-        unmatched: Files of the predictions that belong to no reference.
+        unmatched: Prediction files that belong to no reference.
     """
 
     pairs: tuple[Pair, ...]
@@ -59,28 +59,28 @@ def find_pairs(
     label_map: LabelMap | str | None = None,
     images: str | os.PathLike[str] | Dataset | None = None,
 ) -> Pairing:
-    """Find the prediction of each reference. Reads no volume.
+    """Find the prediction of each reference. No volume is read.
 
-    A prediction of the case `C` is called `C`, `C-seg` or `C_seg`, ends in `.nii`,
-    `.nii.gz` or `.mgz`, and lies in the folder or in a folder `C` within it. Files that
+    A prediction of the case `C` has the name `C`, `C-seg` or `C_seg`, ends in `.nii`,
+    `.nii.gz` or `.mgz`, and is in the folder or in a folder `C` inside it. Files that
     end in `_probs` are not labels.
 
     Args:
         predictions: Folder of predicted labels.
         references: A data set, its folder, or a folder of label files named like
             predictions.
-        label_map: What labels mean, or the name of an edition such as "brats2023"; None
+        label_map: What labels mean, or the name of an edition such as "brats2023". None
             takes it from the data set.
-        images: Data set or folder with images to draw on; None takes those of the
-            references where they are a data set.
+        images: Data set or folder with images to draw on. None takes those of the
+            references, if these are a data set.
 
     Returns:
-        The pairs. Whether files can be read is not looked at.
+        The pairs. Whether their files can be read is not checked.
 
     Raises:
         FileNotFoundError: If a folder is missing.
-        ValueError: If a folder is a file, holds no case, or it is not known what labels
-            mean.
+        ValueError: If a folder is a file or holds no case, or if nothing says what
+            labels mean.
     """
     predicted = _index(_folder("predictions", predictions))
     if isinstance(label_map, str):
@@ -126,7 +126,7 @@ def _folder(name: str, path: str | os.PathLike[str]) -> Path:
 
 
 def _dataset(root: Path, label_map: LabelMap | None) -> Dataset | None:
-    """The data set at `root`; None if it is a folder of nothing but labels."""
+    """Return the data set at `root`. None if the folder holds nothing but labels."""
     name = None if label_map is None else label_map.name
     try:
         return find_dataset(root, edition=name if name in LABEL_MAPS else None)
@@ -139,7 +139,7 @@ def _dataset(root: Path, label_map: LabelMap | None) -> Dataset | None:
 
 
 def _index(folder: Path) -> dict[str, list[Path]]:
-    """Label files by case: those in `folder`, and `CASE` or `CASE-seg` in `CASE/`."""
+    """List label files by case: in `folder`, and `CASE` or `CASE-seg` in `CASE/`."""
     found: dict[str, list[Path]] = {}
     for path in sorted([*folder.glob("*"), *folder.glob("*/*")]):
         case = _case(path)
@@ -151,7 +151,7 @@ def _index(folder: Path) -> dict[str, list[Path]]:
 
 
 def _case(path: Path) -> str | None:
-    """The case that a label file is named after; None for another kind of file."""
+    """Return the case that a label file is named after. None for other files."""
     lower = path.name.lower()
     suffix = next((suffix for suffix in SUFFIXES if lower.endswith(suffix)), None)
     if suffix is None or lower.startswith("."):
@@ -168,7 +168,7 @@ def _case(path: Path) -> str | None:
 def _images(
     images: str | os.PathLike[str] | Dataset | None,
 ) -> dict[str, Source]:
-    """The image of each case to draw outlines on."""
+    """Return the image of each case to draw outlines on."""
     if images is None:
         return {}
     if not isinstance(images, Dataset):

@@ -1,7 +1,7 @@
-"""Strip plots as SVG: every case a dot, with quartiles and median behind the dots.
+"""Strip plots as SVG: a dot for every case, with quartiles and median behind the dots.
 
-Drawn here rather than by matplotlib so that the dots carry the names of their cases
-and the colours follow the page's light or dark mode.
+They are not drawn by matplotlib, so that dots can show the names of their cases and
+colours can follow the page's light or dark mode.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from html import escape
 import numpy as np
 
 _WIDTH, _RIGHT, _TOP, _ROW, _BOTTOM = 760, 24, 8, 34, 30
-_LETTER = 7.5  # of a row's name, on average
-_GOLDEN = 0.618  # spreads the dots of a row evenly
+_LETTER = 7.5  # Average width of a letter in a row's name.
+_GOLDEN = 0.618  # Spreads the dots of a row evenly.
 
 Scale = Callable[[float], float]
 
@@ -25,17 +25,17 @@ def strip_plot(
     """Draw one strip for each row.
 
     Args:
-        rows: For each row, the name of each case and its value; all values finite.
-        bounds: The axis: "unit" from 0 to 1; "positive" from 0 and "signed" around 0,
-            both with distances growing ever slower, so that outliers do not squeeze the
-            rest.
-        format_: How values are written when pointed at.
+        rows: For each row, the name of each case and its value. All values are finite.
+        bounds: The axis. "unit": from 0 to 1. "positive": from 0. "signed": around 0.
+            In the last two, larger values are drawn closer together, so that outliers
+            leave room for the rest.
+        format_: Format of the value that appears when the reader points at a dot.
 
     Returns:
         An `<svg>` element.
 
     Raises:
-        ValueError: If `bounds` is none of the three.
+        ValueError: If `bounds` is another word.
 
     Example:
         >>> svg = strip_plot({"core": [("a", 0.5), ("b", 0.75)]}, bounds="unit")
@@ -68,7 +68,7 @@ def strip_plot(
 def _axis(
     values: Sequence[float], bounds: str, left: float
 ) -> tuple[Scale, Sequence[float]]:
-    """Where a value is drawn, and where the axis has ticks."""
+    """Return where a value is drawn, and where the axis has ticks."""
     largest = max((abs(value) for value in values), default=1.0) or 1.0
     if bounds == "unit":
         low, high, bend, ticks = 0.0, 1.0, float, [0, 0.2, 0.4, 0.6, 0.8, 1]

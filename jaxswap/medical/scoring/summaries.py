@@ -19,9 +19,9 @@ class Summary:
     Attributes:
         count: Number of cases.
         mean: Their mean.
-        confidence_95: Bootstrap interval of the mean (percentiles of 10,000 resamplings
-            of the cases, the same every time); None for a single case.
-        deviation: Sample standard deviation; None for a single case.
+        confidence_95: Bootstrap interval of the mean: percentiles of 10,000 resamplings
+            of the cases, the same every time. None for a single case.
+        deviation: Sample standard deviation. None for a single case.
         median: Middle value.
         quartiles: Lower and upper quartile, with linear interpolation.
         extremes: Smallest and largest value.
@@ -40,13 +40,13 @@ def summarize(values: Sequence[float]) -> Summary:
     """Describe the values of a score.
 
     Args:
-        values: One for each case, at least one, all finite.
+        values: One finite value for each case, at least one.
 
     Returns:
         Their statistics.
 
     Raises:
-        ValueError: If there is no value or one is not finite.
+        ValueError: If there is no value, or if one is not finite.
 
     Example:
         >>> summary = summarize([0.6, 0.8, 0.8, 1.0])
@@ -55,7 +55,7 @@ def summarize(values: Sequence[float]) -> Summary:
     """
     data = np.asarray(values, np.float64)
     if data.ndim != 1 or not data.size or not np.isfinite(data).all():
-        raise ValueError(f"`values` needs one or more finite numbers, is {values}.")
+        raise ValueError(f"`values` is {values}; one or more finite numbers needed.")
     lower, median, upper = (float(q) for q in np.percentile(data, [25, 50, 75]))
     several = data.size > 1
     return Summary(
@@ -69,9 +69,9 @@ def summarize(values: Sequence[float]) -> Summary:
     )
 
 
-@lru_cache(4096)  # page, JSON and table ask for the same
+@lru_cache(4096)  # Page, JSON and table need the same numbers.
 def _bootstrap(values: tuple[float, ...]) -> tuple[float, float]:
-    """Percentile interval of the mean under resampling of the cases."""
+    """Return the percentile interval of the mean under resampling of the cases."""
     data = np.array(values)
     generator = np.random.default_rng(0)
     means = []

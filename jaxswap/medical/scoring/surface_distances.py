@@ -1,21 +1,21 @@
 """How far two surfaces are apart: the 95 % Hausdorff distance and the surface Dice.
 
-Definitions differ between tools, so these are ours. The surface of a mask consists of
-elements at the points where eight voxels meet of which some are inside and some
-outside; everything beyond the array is outside. An element carries the area of the
-piece of surface that passes between its eight voxels. A distance runs from an element
+Definitions differ between tools. These are ours: The surface of a mask consists of
+elements. An element is a point where eight voxels meet, of which some are inside and
+some outside. Everything beyond the array is outside. An element has the area of the
+piece of surface that passes between its eight voxels. A distance goes from an element
 to the nearest element of the other surface, in millimetres.
 
-- HD95 is the larger of the two directed 95th percentiles: in each direction the
+- HD95 is the larger of the two directed 95th percentiles. In each direction this is the
   smallest distance that at least 95 % of the surface, by area, does not exceed.
 - The surface Dice (normalized surface distance, NSD) is the share of both surfaces, by
-  area, that lies within the tolerance of the other one.
+  area, that is within the tolerance of the other one.
 
-Both follow Nikolov et al., as the official scores of BraTS 2023 do. Tools that take the
-centres of border voxels for the surface instead (MONAI) give somewhat larger distances
-and, with a tolerance of about a voxel, clearly smaller surface Dice, because slanted
-surfaces are then rougher; tools that pool both directions before they take the
-percentile (MedPy) give smaller HD95.
+Both follow Nikolov et al., as the official scores of BraTS 2023 do. Other tools differ.
+If the centres of border voxels are the surface (MONAI), distances are somewhat larger.
+With a tolerance of about a voxel, the surface Dice is then clearly smaller, because
+slanted surfaces are rougher. If both directions are pooled before the percentile is
+taken (MedPy), HD95 is smaller.
 
 References:
     Nikolov et al. 2021, Clinically applicable segmentation of head and neck anatomy;
@@ -33,10 +33,11 @@ from scipy.spatial import KDTree
 from jaxswap.medical.data.masks import bounding_box
 from jaxswap.medical.scoring.surface_elements import Spacing, surface_elements
 
-# Spacings come from single-precision headers: 1 mm may be 1.0000001 mm.
+# Spacings come from single-precision headers, where 1 mm may be 1.0000001 mm.
 _SLACK_MM = 1e-3
-# A search tree takes time by the elements, a distance transform by the points of the
-# box around both masks. They meet at about one element in twenty points.
+# The time of a search tree grows with the elements, that of a distance transform with
+# the points of the box around both masks. At one element in twenty points both are
+# equally fast.
 _TREE_BELOW = 0.05
 
 
@@ -64,14 +65,14 @@ def surface_distances(
 
     Args:
         reference: True inside, bool, (x, y, z).
-        prediction: The same shape.
+        prediction: True inside, the same shape.
         spacing: Voxel size along each axis, in millimetres.
 
     Returns:
         The distances, for `hausdorff_95_mm` and `surface_dice`.
 
     Raises:
-        ValueError: If a mask is empty, as there is no distance to nothing, or if
+        ValueError: If a mask is empty, because there is no distance to nothing. Also if
             shapes, types or spacing do not fit.
 
     Example:
@@ -114,10 +115,10 @@ def surface_dice(distances: SurfaceDistances, tolerance_mm: float) -> float:
 
     Args:
         distances: From `surface_distances`.
-        tolerance_mm: What counts as near; a distance of exactly this much does.
+        tolerance_mm: The largest distance that counts as near.
 
     Returns:
-        A number in 0..1; 1 if no element is farther away than the tolerance.
+        A number in 0..1. 1 if no element is farther away than the tolerance.
     """
     near = tolerance_mm + _SLACK_MM
     reference, prediction = distances.reference_mm2, distances.prediction_mm2
@@ -132,8 +133,8 @@ def check_masks(
     """Refuse masks that cannot be compared.
 
     Raises:
-        ValueError: If the masks are not boolean and three-dimensional, differ in shape,
-            or the spacing is not three positive numbers.
+        ValueError: If the masks are not boolean and three-dimensional, if they differ
+            in shape, or if the spacing is not three positive numbers.
     """
     for name, mask in (("reference", reference), ("prediction", prediction)):
         if mask.ndim != 3 or mask.dtype != np.bool_:
@@ -151,7 +152,7 @@ def check_masks(
 
 
 def _percentile(distances_mm: np.ndarray, areas_mm2: np.ndarray) -> float:
-    method = "inverted_cdf"  # a distance that occurs, never one in between
+    method = "inverted_cdf"  # A distance that occurs, never one in between.
     return float(np.quantile(distances_mm, 0.95, weights=areas_mm2, method=method))
 
 
@@ -163,7 +164,7 @@ def _by_tree(
         for surface in (reference, prediction)
     )
     # Balancing and shrinking the nodes of a tree of grid points costs more than it
-    # saves: there are few queries per point.
+    # saves, because there are few queries for each point.
     trees = [
         KDTree(points, balanced_tree=False, compact_nodes=False)
         for points in (first, second)

@@ -1,10 +1,10 @@
 """The area of the surface between eight neighbouring voxels, for each of 256 patterns.
 
-Where eight voxels meet, some inside of a mask and some outside, a piece of surface
-passes between them. As in marching cubes, it crosses each of the twelve edges between
-an inside and an outside voxel in the middle, and it is bounded by straight lines across
-the six sides of the cube. These lines form closed loops; each loop is filled with
-triangles around its centre.
+If eight voxels meet, some inside of a mask and some outside, a piece of surface passes
+between them. As in marching cubes, it crosses each of the twelve edges between an
+inside and an outside voxel in the middle. Straight lines across the six sides of the
+cube bound it. These lines form closed loops. Each loop is filled with triangles around
+its centre.
 
 References:
     Lorensen and Cline 1987, Marching cubes.
@@ -32,14 +32,14 @@ def surface_elements(
     """Find the points where eight voxels meet at the surface of a mask.
 
     Args:
-        mask: True inside, bool, (x, y, z). All beyond it is outside.
+        mask: True inside, bool, (x, y, z). Everything beyond it is outside.
         spacing: Voxel size along each axis, in millimetres.
 
     Returns:
-        Where the surface passes, bool, (x + 1, y + 1, z + 1), and the area at each of
+        Where the surface passes, bool, (x + 1, y + 1, z + 1). And the area at each of
         these points in mm², float64, (point,). Areas are exact over planes along the
-        axes and the diagonals of the grid; a staircase between them is up to 13 %
-        larger than the plane that it stands for.
+        axes and the diagonals of the grid. A staircase between them is up to 13 %
+        larger than the plane that it approximates.
 
     Example:
         A rod of four voxels has points around it, and its edges are cut off.
@@ -71,14 +71,14 @@ def _patterns(mask: np.ndarray) -> np.ndarray:
 
 @lru_cache(16)
 def _areas_by_pattern(spacing: Spacing) -> np.ndarray:
-    """Area of each pattern in mm², float64, (256,)."""
+    """Return the area of each pattern in mm², float64, (256,)."""
     return np.array(
         [sum(_area(loop * spacing) for loop in _loops(p)) for p in range(256)]
     )
 
 
 def _area(points_mm: np.ndarray) -> float:
-    """Area in mm² of the triangles around the centre of a loop, (point, 3)."""
+    """Return the area in mm² of the triangles around a loop's centre, (point, 3)."""
     x, y, z = (points_mm - points_mm.mean(0)).T
     nx, ny, nz = (np.roll(spokes, -1) for spokes in (x, y, z))
     normals = (y * nz - z * ny, z * nx - x * nz, x * ny - y * nx)
@@ -87,7 +87,7 @@ def _area(points_mm: np.ndarray) -> float:
 
 @cache
 def _loops(pattern: int) -> tuple[np.ndarray, ...]:
-    """Loops of a pattern, each the middles of the edges that it crosses, (edge, 3)."""
+    """Return a pattern's loops: the middles of the edges of each, (edge, 3)."""
     return tuple(
         np.array([np.mean(list(edge), axis=0) for edge in loop])
         for loop in _crossed_edges(pattern)
@@ -115,7 +115,7 @@ def _crossed_edges(pattern: int) -> list[list[Edge]]:
 
 
 def _sides() -> list[list[Corner]]:
-    """The corners of each side of a cube, in order around it."""
+    """Return the corners of each side of a cube, in order around it."""
     sides = []
     for axis, end in product(range(3), (0, 1)):
         ring = [list(pair) for pair in _AROUND_A_SIDE]
@@ -126,9 +126,9 @@ def _sides() -> list[list[Corner]]:
 
 
 def _lines(side: list[Corner], inside: set[Corner]) -> list[tuple[Edge, Edge]]:
-    """The lines across one side, each from one edge to another.
+    """Return the lines across one side, each from one edge to another.
 
-    Two inside corners on a diagonal are cut off one by one.
+    If two inside corners are on a diagonal, each is cut off by itself.
     """
     edges = [frozenset((side[i], side[(i + 1) % 4])) for i in range(4)]
     crossed = [edge for edge in edges if len(edge & inside) == 1]

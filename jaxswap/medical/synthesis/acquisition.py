@@ -1,8 +1,8 @@
 """What a scanner adds to an ideal image: shading, motion, thick slices and noise.
 
-In: an image whose intensities are signals. Out: int16 intensities as in a BraTS file,
-with a background of exactly 0. The faults are those that skull-stripped, resampled
-clinical images show, in the ranges of the BrainWeb phantom and of TorchIO's defaults.
+An image of signals becomes one of int16 intensities as in a BraTS file, with a
+background of exactly 0. The faults are those of skull-stripped, resampled clinical
+images, in the ranges of the BrainWeb phantom and of TorchIO's defaults.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from scipy import ndimage
 
 from jaxswap.medical.synthesis.lattice import Lattice, smooth_noise
 
-_BRIGHT = 1000  # what the 99.5th percentile of the brain becomes
+_BRIGHT = 1000  # Intensity of the 99.5th percentile of the brain.
 _BIAS_LENGTH_MM = 45.0
 
 
 @dataclass(frozen=True)
 class AcquisitionRanges:
-    """How bad images may be.
+    """How strong the faults of images may be.
 
     Attributes:
         bias: Largest typical logarithm of the smooth shading.
-        noise: Smallest and largest deviation of the noise, relative to bright tissue.
+        noise: Smallest and largest standard deviation of the noise, relative to bright
+            tissue.
         ghosts: Share of images with a ghost by periodic motion.
         ghost_strength: Smallest and largest strength of a ghost.
         thick_slices: Share of images that were acquired in thick slices.
@@ -41,14 +42,14 @@ class AcquisitionRanges:
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How one image was taken.
+    """How one image was acquired.
 
     Attributes:
         bias: Typical logarithm of the shading.
-        noise: Deviation of the noise, relative to bright tissue.
-        ghost: Strength of the ghost; 0 for none.
+        noise: Standard deviation of the noise, relative to bright tissue.
+        ghost: Strength of the ghost. 0 for no ghost.
         ghost_period: The motion repeats after this many lines of k-space.
-        slice_mm: Thickness of the slices; 0 where they are as thin as the voxels.
+        slice_mm: Thickness of the slices. 0 if they are as thin as the voxels.
         slice_axis: Axis across the slices.
     """
 
@@ -63,7 +64,7 @@ class Acquisition:
 def draw_acquisition(
     random: np.random.Generator, ranges: AcquisitionRanges
 ) -> Acquisition:
-    """Draw how one image is taken."""
+    """Draw how one image is acquired."""
     has_ghost = random.random() < ranges.ghosts
     ghost = float(random.uniform(*ranges.ghost_strength))
     is_thick = random.random() < ranges.thick_slices
@@ -74,7 +75,7 @@ def draw_acquisition(
         ghost=ghost if has_ghost else 0.0,
         ghost_period=int(random.integers(2, 6)),
         slice_mm=thickness if is_thick else 0.0,
-        slice_axis=int(random.choice([2, 2, 2, 1, 0])),  # mostly axial
+        slice_axis=int(random.choice([2, 2, 2, 1, 0])),  # Mostly axial.
     )
 
 
@@ -85,18 +86,18 @@ def acquire(
     acquisition: Acquisition,
     random: np.random.Generator,
 ) -> np.ndarray:
-    """Take an image with the faults of an acquisition.
+    """Acquire an image, with the faults of an acquisition.
 
     Args:
         image: Signals, float32, (x, y, z).
-        brain: Voxels to keep, bool, likewise.
-        lattice: Where the voxels lie.
-        acquisition: How the image is taken.
-        random: Where shading and noise come from.
+        brain: Voxels to keep, bool, same shape.
+        lattice: The lattice of the voxels.
+        acquisition: How the image is acquired.
+        random: Source of shading and noise.
 
     Returns:
-        Intensities, int16: at least 1 inside the brain, where the 99.5th percentile is
-        1000, and 0 outside.
+        Intensities, int16. At least 1 inside the brain, where the 99.5th percentile is
+        1000. 0 outside.
     """
     field = smooth_noise(random, lattice, _BIAS_LENGTH_MM)
     image = image * np.exp(np.float32(acquisition.bias) * field)
@@ -121,11 +122,11 @@ def add_rician_noise(
 
     Args:
         values: Signals without noise, float32, any shape.
-        deviation: Deviation of the noise in the real and in the imaginary part.
-        random: Where it comes from.
+        deviation: Standard deviation of the noise in the real and the imaginary part.
+        random: Source of the noise.
 
     Returns:
-        Signals with noise, float32, likewise; never negative.
+        Signals with noise, float32, same shape. Never negative.
     """
     real = values + deviation * random.standard_normal(values.shape, dtype=np.float32)
     other = deviation * random.standard_normal(values.shape, dtype=np.float32)
@@ -135,16 +136,16 @@ def add_rician_noise(
 def add_ghost(image: np.ndarray, strength: float, period: int) -> np.ndarray:
     """Add the ghosts that periodic motion leaves along the second axis.
 
-    Every `period`-th line of k-space being stronger or weaker is the same as copies of
-    the image that are moved by a `period`-th of its side.
+    If every `period`-th line of k-space is stronger or weaker, copies of the image
+    appear, moved by a `period`-th of its side.
 
     Args:
         image: The image, (x, y, z).
-        strength: Of each copy, relative to the image.
-        period: Lines after which the motion repeats.
+        strength: Strength of each copy, relative to the image.
+        period: The motion repeats after this many lines.
 
     Returns:
-        The image with its ghosts, likewise.
+        The image with its ghosts, same shape.
     """
     shift = max(1, image.shape[1] // period)
     ghosts = np.roll(image, shift, axis=1) + np.roll(image, -shift, axis=1)
@@ -158,13 +159,13 @@ def thicken_slices(
 
     Args:
         image: The image, float32, (x, y, z).
-        brain: Where it counts, bool, likewise; what lies outside does not darken slices
-            that are partly inside.
-        thickness: Of the slices, in voxels, at least 1.
+        brain: The brain, bool, same shape. Voxels outside do not darken slices that are
+            partly inside.
+        thickness: Thickness of the slices in voxels, at least 1.
         axis: Axis across the slices.
 
     Returns:
-        The image, float32, likewise.
+        The image, float32, same shape.
     """
     count = image.shape[axis]
     acquired = max(2, round(count / thickness))

@@ -1,15 +1,15 @@
-"""What magnetic resonance sequences make of tissue: the signal equations.
+"""How bright tissue is in magnetic resonance images: the signal equations.
 
-In: relaxation times and proton density of tissues. Out: how bright each is in the four
-images of a BraTS case. T1 images are spin echoes before and after a contrast agent,
-which shortens T1 where the barrier between blood and brain is broken; T2 is a spin
-echo; FLAIR inverts first and waits until fluid gives no signal.
+From relaxation times and proton density of tissues, this file computes how bright each
+is in the four images of a BraTS case. T1 images are spin echoes before and after a
+contrast agent. The agent shortens T1 where the barrier between blood and brain is
+broken. T2 is a spin echo. FLAIR inverts first and waits until fluid gives no signal.
 
-Sources: grey and white matter as in the BrainWeb phantom (1.5 tesla; Kwan et al. 1999);
-the effect of the agent from quantitative T1 of 33 glioblastomas (838 +- 210 ms shorter
-in enhancing tumour, 123 +- 74 in oedema, 32 +- 35 in normal brain; University of
-Frankfurt, publication 57191). Lesions' own times are chosen within the usual contrast:
-T2 and FLAIR bright, T1 dark, necrosis nearest to fluid.
+Sources. Grey and white matter: the BrainWeb phantom (1.5 tesla; Kwan et al. 1999). The
+effect of the agent: quantitative T1 of 33 glioblastomas (838 +- 210 ms shorter in
+enhancing tumour, 123 +- 74 in oedema, 32 +- 35 in normal brain; University of
+Frankfurt, publication 57191). The times of lesions are chosen to give the usual
+contrast: T2 and FLAIR bright, T1 dark, necrosis nearest to fluid.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 
 class Tissue(IntEnum):
-    """What a voxel may consist of; in maps of lesions, 0 stands for none."""
+    """What a voxel may consist of. In maps of lesions, 0 stands for no lesion."""
 
     FLUID = 1
     GREY = 2
@@ -36,13 +36,13 @@ class Tissue(IntEnum):
 
 @dataclass(frozen=True)
 class Relaxation:
-    """How a tissue answers to a sequence.
+    """How a tissue responds to a sequence.
 
     Attributes:
         t1_ms: Longitudinal relaxation time.
         t2_ms: Transverse relaxation time.
-        proton_density: Relative to water.
-        agent_shortening_ms: By how much the contrast agent shortens T1.
+        proton_density: Proton density relative to water.
+        agent_shortening_ms: How much the contrast agent shortens T1.
     """
 
     t1_ms: float
@@ -65,12 +65,12 @@ TISSUES: dict[Tissue, Relaxation] = {
 
 @dataclass(frozen=True)
 class Sequence:
-    """How an image is taken.
+    """How an image is acquired.
 
     Attributes:
         repetition_ms: Repetition time TR.
         echo_ms: Echo time TE.
-        inversion_ms: Inversion time TI; None for a plain spin echo.
+        inversion_ms: Inversion time TI. None for a plain spin echo.
         has_agent: Whether contrast agent was given before.
     """
 
@@ -88,7 +88,7 @@ SEQUENCES: dict[str, Sequence] = {
 }
 """The images of a BraTS case, by the names of 2023 and later."""
 
-_JITTER = 0.05  # relative deviation between people
+_JITTER = 0.05  # Relative standard deviation between people.
 _MOST_JITTER = 0.15
 _AGENT_JITTER = 0.2
 _SHORTEST_T1_MS = 200.0
@@ -99,7 +99,7 @@ def signal(relaxation: Relaxation, sequence: Sequence) -> float:
 
     Args:
         relaxation: The tissue.
-        sequence: How the image is taken.
+        sequence: How the image is acquired.
 
     Returns:
         The magnitude of the signal, relative to water without relaxation.
@@ -114,7 +114,7 @@ def signal(relaxation: Relaxation, sequence: Sequence) -> float:
         t1 = max(t1 - relaxation.agent_shortening_ms, _SHORTEST_T1_MS)
     recovered = 1 - np.exp(-sequence.repetition_ms / t1)
     if sequence.inversion_ms is not None:
-        # Signal that was turned over and has come back by TI.
+        # Inverted signal that has recovered until TI.
         recovered = 1 + np.exp(-sequence.repetition_ms / t1)
         recovered = abs(recovered - 2 * np.exp(-sequence.inversion_ms / t1))
     decayed = np.exp(-sequence.echo_ms / relaxation.t2_ms)
@@ -122,10 +122,10 @@ def signal(relaxation: Relaxation, sequence: Sequence) -> float:
 
 
 def draw_tissues(random: np.random.Generator) -> dict[Tissue, Relaxation]:
-    """Draw the tissues of one person: each value 5 % about the typical one.
+    """Draw the tissues of one person: each value varies by about 5 %.
 
     Args:
-        random: Where randomness comes from.
+        random: Source of randomness.
 
     Returns:
         Relaxation of each tissue.
@@ -155,10 +155,10 @@ def render(
     """Mix the signals of the tissues in each voxel.
 
     Args:
-        shares: Share of each tissue in each voxel, float32, all of the same shape; they
-            add up to 1 inside the brain.
-        tissues: Relaxation of each.
-        sequence: How the image is taken.
+        shares: Share of each tissue in each voxel, float32, all of the same shape.
+            Their sum is 1 inside the brain.
+        tissues: Relaxation of each tissue.
+        sequence: How the image is acquired.
 
     Returns:
         The image, float32, of that shape.

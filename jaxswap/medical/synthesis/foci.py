@@ -1,7 +1,7 @@
-"""Small round lesions: satellites of a tumour, and what only looks like them.
+"""Small round lesions: satellites of a tumour, and lesions that only look like them.
 
-Whether a focus is tumour or the harmless trace of small-vessel disease is no property
-of the focus here: both are placed, shaped and painted by the same code.
+A focus may be tumour or a harmless trace of small-vessel disease. Nothing in the focus
+itself shows which: both kinds are placed, shaped and painted by the same code.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 
 from jaxswap.medical.synthesis.lattice import Lattice, Vector, smooth_noise
 
-_RAGGEDNESS = 0.15  # of the surface, in units of the radius
-_MOST_RAGGED = 2.0  # times that
-_EDGE_MM = 1.0  # over which a focus fades
+_RAGGEDNESS = 0.15  # Of the surface, in units of the radius.
+_MOST_RAGGED = 2.0  # The largest deviation, in units of the raggedness.
+_EDGE_MM = 1.0  # A focus fades over this length.
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Focus:
     """A small lesion.
 
     Attributes:
-        center_mm: Its center, from the center of the head.
-        radius_mm: Radius of the ball of its volume.
-        axes: Half-axes relative to the radius; their product is 1.
+        center_mm: Its center, measured from the center of the head.
+        radius_mm: Radius of a ball with its volume.
+        axes: Half-axes relative to the radius. Their product is 1.
         is_far: Whether it was to be far from the core of the primary tumour.
     """
 
@@ -35,14 +35,14 @@ class Focus:
 
     @property
     def reach_mm(self) -> float:
-        """Radius of a ball about the center that holds all of it."""
+        """Radius of a ball around the center that contains the whole focus."""
         ragged = 1 + _RAGGEDNESS * _MOST_RAGGED
         return self.radius_mm * max(self.axes) * ragged + _EDGE_MM
 
 
 @dataclass(frozen=True)
 class FociRanges:
-    """How many foci there are, how large, and where.
+    """How many foci there are, how large they are, and where.
 
     Attributes:
         count: Smallest and largest number.
@@ -50,7 +50,7 @@ class FociRanges:
         gap_mm: Least distance between a focus and the tumour or another focus.
         far_mm: At least half of the foci are this far from the core of the primary
             tumour, in a head of the size of MNI152.
-        within_mm: Largest distance from the tumour; None for any.
+        within_mm: Largest distance from the tumour. None for any distance.
     """
 
     count: tuple[int, int]
@@ -71,16 +71,16 @@ def place_foci(
     """Draw foci: the first, third, ... far from the core, the others nearer.
 
     Args:
-        random: Where randomness comes from.
-        allowed: Where a center may lie, bool, (x, y, z).
-        to_tumour_mm: Distance from the tumour, likewise.
-        to_core_mm: Distance from its core, likewise.
-        lattice: Where the voxels lie.
-        ranges: How many, how large, how far; `far_mm` for this head.
+        random: Source of randomness.
+        allowed: Voxels where a center may be, bool, (x, y, z).
+        to_tumour_mm: Distance from the tumour, same shape.
+        to_core_mm: Distance from its core, same shape.
+        lattice: The lattice of the voxels.
+        ranges: How many, how large, how far. `far_mm` is for this head.
 
     Returns:
-        Foci; fewer than drawn where no place is left, but a far one is never exchanged
-        for one that is nearer.
+        Foci. There are fewer than drawn if no place is left. But a far one is never
+        replaced by one that is nearer.
     """
     foci: list[Focus] = []
     count = int(random.integers(ranges.count[0], ranges.count[1] + 1))
@@ -96,7 +96,7 @@ def place_foci(
         nearer = clear & ~distant
         choices = nearer if not is_far and nearer.any() else clear & distant
         places = np.flatnonzero(choices)
-        pick = random.random()  # drawn in any case, so that later foci stay the same
+        pick = random.random()  # Always drawn, so that later foci stay the same.
         if not len(places):
             continue
         place = np.unravel_index(places[int(pick * len(places))], allowed.shape)
@@ -115,12 +115,12 @@ def draw_focus(
     """Draw the shape of a focus on a lattice.
 
     Args:
-        random: Where its ragged surface comes from.
+        random: Source of its ragged surface.
         focus: The focus.
-        lattice: Where the voxels lie.
+        lattice: The lattice of the voxels.
 
     Returns:
-        The window of the lattice that holds it, and its share of each voxel there,
+        The window of the lattice that contains it, and its share of each voxel there,
         float32 in 0..1.
     """
     center = np.array(focus.center_mm)
@@ -137,7 +137,7 @@ def draw_focus(
     inside = (1 + rough - distance) * focus.radius_mm / edge + 0.5
     share = np.clip(inside, 0, 1).astype(np.float32)
     share[part.distance_mm(center) > focus.reach_mm] = 0
-    share[part.index_of(center)] = 1  # also where voxels are larger than the focus
+    share[part.index_of(center)] = 1  # Also if voxels are larger than the focus.
     return window, share
 
 
@@ -156,14 +156,14 @@ def draw_caps(
     """Draw the bright caps that ageing leaves in white matter around the ventricles.
 
     Args:
-        random: Where they are patchy.
+        random: Source of their patchiness.
         to_ventricles_mm: Distance from the ventricles, (x, y, z).
-        white: Share of white matter, likewise.
-        lattice: Where the voxels lie.
+        white: Share of white matter, same shape.
+        lattice: The lattice of the voxels.
         thickness_mm: Typical thickness.
 
     Returns:
-        Their share of the brain tissue in each voxel, float32 in 0..1, likewise.
+        Their share of the brain tissue in each voxel, float32 in 0..1, same shape.
     """
     patchy = np.maximum(smooth_noise(random, lattice, 6.0), 0)
     inside = (thickness_mm * patchy - to_ventricles_mm) / (2 * _EDGE_MM) + 0.5

@@ -1,7 +1,7 @@
 """A real head of 0.5 mm with 32 labels of left and right structures.
 
 The T1 template (339 x 411 x 339) and the labels are data of the package deepmriprep.
-They are fetched by pip when they are needed and read out of the package's file; the
+When they are needed, pip downloads the package's file, and they are read from it. The
 package is not installed, and nothing of it is part of jaxswap.
 """
 
@@ -25,15 +25,15 @@ from jaxswap.medical.data.volumes import Volume, VolumeError, load_volume
 from jaxswap.medical.data.writing import whole_file
 
 PACKAGE = "deepmriprep==0.3.0"
-"""What pip is asked for."""
+"""The package that pip downloads."""
 
 WHEEL_SHA256 = "00cfaab3e4e1744e7d3844cdad1b096af2c06edbae73d683facc9435b835b8bd"
-"""Of the package's file."""
+"""Digest of the package's file."""
 
 _FOLDER = "deepmriprep/data/templates"
 _IMAGE, _LABELS, _NAMES = "Template_05mm_bet.nii.gz", "ibsr.nii.gz", "ibsr.csv"
 _FILES = (_IMAGE, _LABELS, _NAMES)
-_LEAST_OVERLAP = 0.8  # of labels and brain; the true one is 0.94
+_LEAST_OVERLAP = 0.8  # Of labels and brain. The true overlap is 0.94.
 _TIMEOUT_SECONDS = 600
 
 
@@ -42,9 +42,9 @@ class Atlas:
     """An image with anatomical labels.
 
     Attributes:
-        image: The image, RAS+; 0 outside the brain.
+        image: The image, RAS+. 0 outside the brain.
         labels: Labels of each voxel, uint8, same shape as `image.data`.
-        label_map: Their names, numbered from 1 on; no two overlap.
+        label_map: Their names, numbered from 1 on. No two labels overlap.
     """
 
     image: Volume
@@ -53,18 +53,18 @@ class Atlas:
 
 
 def fetch_templates(folder: Path) -> Atlas:
-    """Get the head of 0.5 mm; download it where `folder` does not have it yet.
+    """Return the head of 0.5 mm. Download it if `folder` does not have it yet.
 
     Args:
-        folder: Where the three files are kept, 12 MB.
+        folder: Folder of the three files, 12 MB.
 
     Returns:
         The head with its labels, resampled onto the image's grid.
 
     Raises:
         ConnectionError: If pip cannot download the package.
-        ValueError: If what was downloaded, or is in the folder, is not what it should
-            be.
+        ValueError: If what was downloaded, or what is in the folder, is damaged or of
+            another kind.
     """
     if not has_templates(folder):
         with TemporaryDirectory() as temporary:
@@ -73,25 +73,24 @@ def fetch_templates(folder: Path) -> Atlas:
 
 
 def has_templates(folder: Path) -> bool:
-    """Say whether a folder has all files that `load_templates` reads.
+    """Tell whether a folder has all files that `load_templates` reads.
 
     Args:
-        folder: The folder; it need not exist.
+        folder: The folder. It may not exist.
     """
     return all((folder / name).is_file() for name in _FILES)
 
 
 def extract_templates(wheel: Path, folder: Path, sha256: str | None) -> None:
-    """Copy the three files out of the package's file.
+    """Copy the three files from the package's file.
 
     Args:
         wheel: The package's file.
-        folder: Where to put them.
-        sha256: What the file's digest needs to be; None for any.
+        folder: The folder to copy them to.
+        sha256: The expected digest of the package's file. None for any.
 
     Raises:
-        ValueError: If the digest differs or a file is not in there; then none is
-            written.
+        ValueError: If the digest differs or a file is missing. Then none is written.
     """
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if sha256 is not None and digest != sha256:
@@ -122,7 +121,7 @@ def load_templates(folder: Path) -> Atlas:
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file cannot be read or they do not belong together.
+        ValueError: If a file cannot be read, or if the files do not fit together.
     """
     return label_image(load_volume(folder / _IMAGE), folder)
 
@@ -131,11 +130,11 @@ def label_image(image: Volume, folder: Path) -> Atlas:
     """Put the labels of a folder on the grid of an image in the same space.
 
     Args:
-        image: The image; 0 outside the brain.
-        folder: Where the labels and their names are.
+        image: The image. 0 outside the brain.
+        folder: Folder of the labels and their names.
 
     Returns:
-        The image with its labels: each voxel has that of the nearest labeled voxel.
+        The image with its labels. Each voxel has that of the nearest labeled voxel.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -165,7 +164,7 @@ def label_image(image: Volume, folder: Path) -> Atlas:
 
 
 def mirrored_labels(label_map: LabelMap) -> np.ndarray:
-    """Say what each label becomes when left and right are exchanged.
+    """Return what each label becomes when left and right are exchanged.
 
     Args:
         label_map: Labels whose names may begin with "Left " or "Right ".

@@ -1,11 +1,11 @@
 """Random shapes of heads: turned, scaled, mirrored, and smoothly deformed.
 
-A shape says where each point of a new head is found in the MNI152 head. The smooth
-part is the flow of a stationary velocity field, so it can be undone everywhere: tissue
-is never folded over. A growing tumour adds a push that fades towards the skull.
+A shape says where each point of a new head is found in the MNI152 head. Its smooth part
+is the flow of a stationary velocity field. So it can be undone everywhere, and tissue
+is never folded. A growing tumour adds a push that fades towards the skull.
 
-Sources: SynthSeg's generator (Billot et al. 2023) for the ranges; scaling and squaring
-after Arsigny et al. 2006.
+Sources: SynthSeg's generator (Billot et al. 2023) for the ranges. Arsigny et al. 2006
+for scaling and squaring.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from scipy import ndimage
 from jaxswap.medical.synthesis.lattice import Lattice, interpolate, smooth_noise
 
 REGION = Lattice.centered((48, 55, 48), 4.0)
-"""Where heads and what displaces them are described; every head fits in."""
+"""The lattice on which heads and their displacements are described. All heads fit."""
 MNI_CENTER_MM = np.array([0.0, -17.0, 5.0])
-"""Center of the MNI152 brain; x = 0 is its midplane."""
+"""Center of the MNI152 brain. Its midplane is x = 0."""
 
 _SQUARINGS = 6
-_FADE_MM = 20.0  # below the brain's surface, over which the push of a tumour fades
-_STEEPEST = 1.9  # reach over push from which on the push can be undone
+_FADE_MM = 20.0  # The push of a tumour fades over this depth below the surface.
+_STEEPEST = 1.9  # The push can be undone if reach over push is at least this.
 
 
 @dataclass(frozen=True)
 class ShapeRanges:
-    """How far heads may depart from the MNI152 head.
+    """How much heads may differ from the MNI152 head.
 
     Attributes:
         rotation_degrees: Largest rotation about each axis.
         scale: Smallest and largest scale along each axis.
         velocity_mm: Largest typical speed of the smooth deformation, over one unit of
-            time: about how far tissue is moved.
+            time. This is about how far tissue moves.
         smoothness_mm: Length over which the deformation varies.
         mirror: Share of heads that are mirrored left to right.
     """
@@ -53,7 +53,7 @@ class HeadShape:
 
     Attributes:
         matrix: Turns, scales and mirrors millimeters about the center, (3, 3).
-        displacement_mm: What is added before that, float32, (3, x, y, z).
+        displacement_mm: Added before that, float32, (3, x, y, z).
         lattice: Lattice of `displacement_mm`.
         is_mirrored: Whether left and right are exchanged.
         size: Mean of the head's lengths relative to MNI152.
@@ -66,7 +66,7 @@ class HeadShape:
     size: float
 
     def to_mni(self, lattice: Lattice) -> np.ndarray:
-        """Return where each point of a lattice lies in MNI space.
+        """Return the position of each point of a lattice in MNI space.
 
         Args:
             lattice: Points of the head, in millimeters from its center.
@@ -74,7 +74,7 @@ class HeadShape:
         Returns:
             Millimeters in MNI space, float32, (3, x, y, z).
         """
-        # The map is linear but for the displacement, so linear interpolation of the
+        # The map is linear except for the displacement. So linear interpolation of the
         # whole map from the coarse lattice loses nothing.
         x, y, z = self.lattice.axes_mm()
         points = self.displacement_mm.copy()
@@ -90,8 +90,8 @@ def draw_head_shape(random: np.random.Generator, ranges: ShapeRanges) -> HeadSha
     """Draw the shape of a head.
 
     Args:
-        random: Where randomness comes from.
-        ranges: How far it may depart from MNI152.
+        random: Source of randomness.
+        ranges: How much it may differ from MNI152.
 
     Returns:
         The shape.
@@ -118,8 +118,8 @@ def flow(velocity_mm: np.ndarray, lattice: Lattice) -> np.ndarray:
         lattice: Lattice of the field.
 
     Returns:
-        Displacement of each point in millimeters, float32, (3, x, y, z). The map of
-        points that it makes can be undone by the flow of the opposite field.
+        Displacement of each point in millimeters, float32, (3, x, y, z). The flow of
+        the opposite field undoes it.
     """
     displacement = (velocity_mm / 2**_SQUARINGS).astype(np.float32)
     for _ in range(_SQUARINGS):
@@ -136,16 +136,16 @@ def push_aside(
 ) -> HeadShape:
     """Let something that grows at a point push the tissue around it away.
 
-    Tissue at distance d moves by `push_mm` d/R exp((1 - (d/R)^2) / 2), which is zero
-    at the center, largest at the reach R, and fades beyond. It also fades towards the
-    surface of the brain, because the skull does not give way.
+    Tissue at distance d moves by `push_mm` d/R exp((1 - (d/R)^2) / 2). This is zero at
+    the center, largest at the reach R, and fades beyond. It also fades towards the
+    surface of the brain, because the skull does not move.
 
     Args:
         head: The head's shape without it.
         center_mm: The point, in millimeters from the head's center, (3,).
         push_mm: Largest displacement.
-        reach_mm: Where it is largest. Values below 1.9 `push_mm` are raised to that:
-            steeper pushes would fold tissue.
+        reach_mm: Distance at which it is largest. Values below 1.9 `push_mm` are raised
+            to that, because steeper pushes would fold tissue.
         depth_mm: Distance from the surface of the brain, 0 outside, on `head.lattice`.
 
     Returns:
@@ -153,7 +153,7 @@ def push_aside(
     """
     reach = max(reach_mm, _STEEPEST * push_mm)
     ratio = head.lattice.distance_mm(center_mm) / reach
-    # Divided by the distance, so that a vector from the center can be multiplied.
+    # Divided by the distance, because it is multiplied with a vector from the center.
     strength = push_mm / reach * np.exp((1 - ratio**2) / 2)
     strength *= np.clip(depth_mm / _FADE_MM, 0, 1)
     back = np.stack(
@@ -175,7 +175,7 @@ def push_aside(
 def _at_moved(
     field: np.ndarray, displacement_mm: np.ndarray, lattice: Lattice
 ) -> np.ndarray:
-    """Read a vector field where the points of its lattice are moved to."""
+    """Read a vector field at the positions to which its lattice is moved."""
     indices = displacement_mm / np.float32(lattice.spacing_mm)
     for axis, count in enumerate(lattice.shape):
         places = np.arange(count, dtype=np.float32)

@@ -1,7 +1,7 @@
 """Regular grids of points in millimeters, and smooth fields on them.
 
-A field that varies slowly is computed on a coarse grid and carried to a finer one,
-which is what makes a whole head cheap to deform, grow a tumour in, and shade.
+A field that varies slowly is computed on a coarse grid and interpolated on a finer one.
+This makes it cheap to deform a whole head, to grow a tumour in it, and to shade it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jaxswap.medical.data.grid import Shape as Shape
 
 Vector = tuple[float, float, float]
 
-_POINTS_PER_LENGTH = 2.5  # enough that linear interpolation of a field shows no facets
+_POINTS_PER_LENGTH = 2.5  # With these, linear interpolation shows no facets.
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Lattice:
     """Points on a grid with the same spacing along each axis.
 
     Attributes:
-        start_mm: Where the first point lies.
+        start_mm: Position of the first point.
         spacing_mm: Distance between neighbours.
         shape: Points along each axis.
 
@@ -38,7 +38,7 @@ class Lattice:
 
     @classmethod
     def centered(cls, shape: Shape, spacing_mm: float) -> Lattice:
-        """Make the lattice whose middle is the origin."""
+        """Make the lattice whose middle is at the origin."""
         x, y, z = (-spacing_mm * (count - 1) / 2 for count in shape)
         return cls((x, y, z), spacing_mm, shape)
 
@@ -48,7 +48,7 @@ class Lattice:
         return np.float32(self.start_mm[axis]) + np.float32(self.spacing_mm) * steps
 
     def axes_mm(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the coordinates along each axis, to be broadcast against arrays."""
+        """Return the coordinates along each axis, in shapes that broadcast."""
         x, y, z = (self.axis_mm(axis) for axis in range(3))
         return x[:, None, None], y[:, None], z
 
@@ -61,7 +61,7 @@ class Lattice:
         return np.sqrt(squares[0] + squares[1] + squares[2])
 
     def point_mm(self, index: np.ndarray | tuple[int, ...]) -> np.ndarray:
-        """Return where the point of an index lies, (3,)."""
+        """Return the position of the point with an index, (3,)."""
         return np.array(self.start_mm) + self.spacing_mm * np.asarray(index)
 
     def index_of(self, point_mm: np.ndarray) -> tuple[int, ...]:
@@ -75,7 +75,7 @@ class Lattice:
     def coarser(self, spacing_mm: float) -> Lattice:
         """Return a lattice of about this spacing that covers the same region.
 
-        It reaches past the last point rather than falling short of it.
+        It may reach beyond the last point, but never ends before it.
         """
         counts = [
             max(2, int(np.ceil(self.spacing_mm * (count - 1) / spacing_mm)) + 1)
@@ -100,20 +100,20 @@ class Lattice:
 
 
 def interpolate(field: np.ndarray, source: Lattice, onto: Lattice) -> np.ndarray:
-    """Carry a smooth field to another lattice by linear interpolation.
+    """Interpolate a smooth field linearly on another lattice.
 
     Beyond the source, the field keeps its outermost value.
 
     Args:
         field: Values, (..., x, y, z), the last axes on `source`.
         source: Lattice of the field.
-        onto: Lattice that values are wanted on.
+        onto: Lattice of the result.
 
     Returns:
         Values on `onto`, float32, (..., x, y, z).
     """
     field = np.asarray(field, np.float32)
-    for axis in (-1, -2, -3):  # the first axis last: its slices are contiguous
+    for axis in (-1, -2, -3):  # The first axis last: its slices are contiguous.
         at = (onto.axis_mm(axis) - source.start_mm[axis]) / source.spacing_mm
         at = np.clip(at, 0, source.shape[axis] - 1)
         low = np.minimum(at.astype(int), max(source.shape[axis] - 2, 0))
@@ -131,12 +131,12 @@ def interpolate(field: np.ndarray, source: Lattice, onto: Lattice) -> np.ndarray
 def smooth_noise(
     random: np.random.Generator, onto: Lattice, length_mm: float
 ) -> np.ndarray:
-    """Draw a random field of mean 0 and deviation 1 that varies over a length.
+    """Draw a random field of mean 0 and standard deviation 1 that varies over a length.
 
     Args:
-        random: Where randomness comes from.
+        random: Source of randomness.
         onto: Lattice of the field.
-        length_mm: Deviation of the Gaussian that white noise is smoothed with.
+        length_mm: Standard deviation of the Gaussian that smooths white noise.
 
     Returns:
         The field, float32, `onto.shape`.

@@ -1,7 +1,7 @@
-"""Everything bright in a head, painted: the tumour, its satellites, and the mimics.
+"""Painting everything bright in a head: the tumour, its satellites, and lookalikes.
 
-Foci are placed around the primary tumour, present or not, and painted without looking
-at what it is; only their labels depend on it.
+Foci are placed around the primary tumour, also if it is absent. How they are painted
+does not depend on the tumour's kind. Only their labels do.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from jaxswap.medical.synthesis.tumour_labels import (
     paint_tumour,
 )
 
-_SATELLITE_CORE = 0.6  # of a satellite's radius
+_SATELLITE_CORE = 0.6  # Of a satellite's radius.
 _CAP_MM = (2.0, 5.0)
-_CAP_GAP_MM = 10.0  # between caps and the tumour
-_TRACE = 0.01  # concentration below which there is nothing to paint
+_CAP_GAP_MM = 10.0  # Between caps and the tumour.
+_TRACE = 0.01  # Below this concentration nothing is painted.
 _MARGIN_MM = 5.0
 
 
@@ -39,15 +39,15 @@ _MARGIN_MM = 5.0
 class Lesions:
     """The lesions of a head, on the lattice of its images.
 
-    While they are painted, the arrays are written to.
+    The arrays are written to while lesions are painted.
 
     Attributes:
-        tissue: `Tissue` of each voxel, 0 where there is no lesion, uint8, (x, y, z).
-        oedema: Share of the brain tissue that is oedema, float32 in 0..1, likewise.
+        tissue: `Tissue` of each voxel, uint8, (x, y, z). 0 if there is no lesion.
+        oedema: Share of the brain tissue that is oedema, float32 in 0..1, same shape.
         labels: 0 background, 1 necrosis and non-enhancing core, 2 oedema, 3 enhancing
-            tumour, uint8, likewise.
-        primary: Voxels of the primary tumour, bool, likewise.
-        core: Voxels around its center where cells are dense, bool, likewise.
+            tumour, uint8, same shape.
+        primary: Voxels of the primary tumour, bool, same shape.
+        core: Voxels around its center with many tumour cells, bool, same shape.
     """
 
     tissue: np.ndarray
@@ -59,7 +59,7 @@ class Lesions:
 
 @dataclass(frozen=True)
 class LesionStreams:
-    """Where the randomness of each kind of lesion comes from."""
+    """The sources of randomness of each kind of lesion."""
 
     tumour: np.random.Generator
     foci: np.random.Generator
@@ -69,7 +69,7 @@ class LesionStreams:
 
 @dataclass(frozen=True)
 class _Scene:
-    """What lesions are painted into."""
+    """The head into which lesions are painted."""
 
     lesions: Lesions
     anatomy: TissueMaps
@@ -88,11 +88,11 @@ def paint_lesions(
 
     Args:
         recipe: What cases are made of.
-        primary: What the primary tumour is like.
+        primary: The kind of primary tumour.
         grown: The head in which it has grown.
         anatomy: The head's tissue on the lattice of the images.
-        lattice: That lattice.
-        streams: Where randomness comes from.
+        lattice: The lattice of the images.
+        streams: Sources of randomness.
 
     Returns:
         The lesions, and a record of each focus and satellite.
@@ -103,7 +103,7 @@ def paint_lesions(
         _paint_primary(scene, primary, grown, streams.tumour)
     around = look_around(grown)
     foci = around.place(streams.foci, recipe.foci)
-    # The rule of the arm: nothing about a focus itself says what it is.
+    # The rule of the arm: nothing in a focus itself says whether it is tumour.
     are_tumour = (
         recipe.arm == "multifocal" and primary.is_present and primary.is_enhancing
     )
@@ -166,7 +166,7 @@ def _paint_primary(
 def _paint_focus(
     scene: _Scene, focus: Focus, random: np.random.Generator
 ) -> tuple[np.ndarray, ...]:
-    """Paint a focus of oedema; returns the indices of its voxels."""
+    """Paint a focus of oedema. Return the indices of its voxels."""
     window, share = draw_focus(random, focus, scene.lattice)
     oedema = scene.lesions.oedema[window]
     np.maximum(oedema, share, out=oedema)

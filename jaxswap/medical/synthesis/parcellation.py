@@ -1,8 +1,8 @@
 """Cases with real labels: a real T1 head, deformed, with its left and right structures.
 
-No rule is invented here. To tell left from right, a network has to know where the
-midline is and which way the head faces. Mirrored heads are relabeled, so left stays
-left: what is on the left of a mirrored head is a left structure.
+No rule is invented here. To distinguish left and right, a network has to know where the
+midline is and which way the head faces. Mirrored heads are relabeled: what is on the
+left of a mirrored head is a left structure.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from jaxswap.medical.synthesis.synthetic_case import (
 from jaxswap.medical.synthesis.synthetic_recipe import Recipe
 from jaxswap.medical.synthesis.tissue_maps import smoothing_for, to_voxels
 
-_FINE_MM = 0.75  # below this, the head of 0.5 mm is used instead of that of 1 mm
-_CONTRAST = 0.3  # largest absolute logarithm of the exponent
+_FINE_MM = 0.75  # Below this, the head of 0.5 mm is used instead of that of 1 mm.
+_CONTRAST = 0.3  # Largest absolute logarithm of the exponent.
 
 
 @lru_cache(maxsize=1)
@@ -52,12 +52,12 @@ def load_atlas(folder: Path, spacing_mm: float) -> Atlas:
     """Read the head that suits a voxel size.
 
     Args:
-        folder: Where `half_millimetre.fetch_templates` has put its files.
-        spacing_mm: Side of the voxels that are wanted.
+        folder: Folder with the files of `half_millimetre.fetch_templates`.
+        spacing_mm: Side of the wanted voxels.
 
     Returns:
         The head of 0.5 mm, or MNI152 with 1 mm, with the same 32 labels. The arrays are
-        shared between calls; do not write to them.
+        shared between calls. Do not write to them.
     """
     if spacing_mm < _FINE_MM:
         return load_templates(folder)
@@ -66,14 +66,14 @@ def load_atlas(folder: Path, spacing_mm: float) -> Atlas:
 
 @dataclass(frozen=True, eq=False)
 class DrawnHead:
-    """A head in another shape, as another scanner sees it.
+    """A head in another shape, as another scanner shows it.
 
     Attributes:
-        image: Intensities, int16, (right, anterior, superior); 0 outside the brain.
-        labels: Values of the atlas's label map, uint8, likewise.
+        image: Intensities, int16, (right, anterior, superior). 0 outside the brain.
+        labels: Values of the atlas's label map, uint8, same shape.
         shape: Where its points are found in the atlas.
-        exponent: Of the intensities, which changes their contrast.
-        taken: How the image was taken.
+        exponent: Exponent of the intensities, which changes their contrast.
+        taken: How the image was acquired.
     """
 
     image: np.ndarray
@@ -93,11 +93,11 @@ def draw_head(
     """Draw a head with labels.
 
     Args:
-        random: From `random_streams`.
+        random: Source of randomness, from `random_streams`.
         atlas: The head that it is made of, and its labels.
-        lattice: Where its voxels lie, in millimeters from the head's center.
-        shapes: How far its shape may depart from the atlas.
-        acquisition: How bad its image may be.
+        lattice: Lattice of its voxels, in millimeters from the head's center.
+        shapes: How much its shape may differ from the atlas.
+        acquisition: How strong the faults of its image may be.
 
     Returns:
         The head.

@@ -1,4 +1,4 @@
-"""The primary tumour of a head: where it begins, what it is like, and its growth."""
+"""The primary tumour of a head: where it begins, its kind, and its growth."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from jaxswap.medical.synthesis.tumour_growth import Growth, diffusivity, grow
 from jaxswap.medical.synthesis.tumour_labels import visibility
 
 GROWTH_SPACING_MM = 2.5
-"""Spacing of the lattice that tumours grow on, whatever the images' voxels."""
+"""Spacing of the lattice that tumours grow on. The images' voxels do not matter."""
 
-_DEEP_MM = 5.0  # of a seed, below the surface of white matter
+_DEEP_MM = 5.0  # Of a seed, below the surface of white matter.
 _ROUGHNESS_MM = 4.0
-_FALX_MM = 2.5  # half the gap between the hemispheres
-_FALX_LOGARITHM = -2.5  # of the diffusivity across it
+_FALX_MM = 2.5  # Half the gap between the hemispheres.
+_FALX_LOGARITHM = -2.5  # Of the diffusivity across it.
 _TRIES = 40
 
 
 @dataclass(frozen=True)
 class Primary:
-    """What a primary tumour is to be like.
+    """The properties of a primary tumour.
 
     Attributes:
-        is_present: Whether the head has it. One that is absent is drawn all the same:
-            foci are placed around it as if it were there.
+        is_present: Whether the head has it. An absent one is drawn, too: foci are
+            placed around it as if it existed.
         is_enhancing: Whether it takes up contrast agent.
-        is_diffuse: Whether it belongs to the diffuse ones.
-        center_mm: Where it begins, from the center of the head.
-        extent_mm: How far it is to be seen.
+        is_diffuse: Whether it is one of the diffuse tumours.
+        center_mm: Where it begins, measured from the center of the head.
+        extent_mm: Size of its visible part.
         length_mm: Sqrt(D/rho).
         rim_mm: Thickness of the enhancing rim.
         push_mm: How far it pushes tissue away.
-        lump_mm: Radius of its solid lump; 0 for none.
+        lump_mm: Radius of its solid lump. 0 for no lump.
     """
 
     is_present: bool
@@ -62,8 +62,8 @@ class GrownHead:
     """A head with a tumour in it, on the lattice of growth.
 
     Attributes:
-        shape: The head's shape, with what the tumour pushes away.
-        lattice: Where the voxels below lie; it holds the brain.
+        shape: The head's shape, including what the tumour pushes away.
+        lattice: Lattice of the voxels. It contains the brain.
         anatomy: Its tissue.
         growth: The tumour.
     """
@@ -95,13 +95,14 @@ def sample_anatomy(head: HeadShape, lattice: Lattice) -> TissueMaps:
 def deep_white_matter(
     anatomy: TissueMaps, head: HeadShape, lattice: Lattice, depth_mm: float
 ) -> np.ndarray:
-    """Find white matter of the cerebrum that lies below its own surface.
+    """Find white matter of the cerebrum that is deep below its own surface.
 
     Args:
         anatomy: The head's tissue.
-        head: The head's shape, by which brain stem and cerebellum are left out.
-        lattice: Where the voxels lie.
-        depth_mm: How far below.
+        head: The head's shape, which tells where brain stem and cerebellum are. These
+            are left out.
+        lattice: The lattice of the voxels.
+        depth_mm: How deep below the surface.
 
     Returns:
         Bool, (x, y, z).
@@ -122,14 +123,14 @@ def draw_primary(
     """Draw a tumour.
 
     Args:
-        random: Where randomness comes from.
+        random: Source of randomness.
         head: The head before there was a tumour.
         lattice: Lattice of growth.
         ranges: How tumours may differ.
-        far_mm: White matter needs to remain that is this far from its core.
+        far_mm: Some white matter must be this far from the tumour's core.
 
     Returns:
-        What the tumour is to be like.
+        The properties of the tumour.
     """
     is_present = random.random() >= ranges.absent
     is_enhancing = random.random() >= ranges.non_enhancing
@@ -161,11 +162,11 @@ def grow_primary(
     """Push tissue aside and grow a tumour in what results.
 
     Args:
-        random: Where the irregular speed of growth comes from.
+        random: Source of the irregular speed of growth.
         head: The head before there was a tumour.
         lattice: Lattice of growth.
-        primary: What the tumour is to be like. If it is absent, nothing is pushed.
-        roughness: Deviation of the logarithm of diffusivity between places.
+        primary: The properties of the tumour. If it is absent, nothing is pushed.
+        roughness: Standard deviation of the logarithm of diffusivity between places.
 
     Returns:
         The head with its tumour.
@@ -194,7 +195,7 @@ def grow_primary(
 def _draw_center(
     random: np.random.Generator, deep: np.ndarray, lattice: Lattice, far_mm: float
 ) -> Vector:
-    """Draw a point of deep white matter that other such points are far from."""
+    """Draw a point of deep white matter, with other such points far away from it."""
     places = np.argwhere(deep)
     points = np.array(lattice.start_mm) + lattice.spacing_mm * places
     best, farthest = points[0], -1.0

@@ -1,4 +1,4 @@
-"""Where in a head small lesions may lie, seen from its primary tumour."""
+"""Where small lesions may be in a head, depending on its primary tumour."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from jaxswap.medical.synthesis.primary_tumour import GrownHead, deep_white_matte
 from jaxswap.medical.synthesis.tumour_growth import VISIBLE
 from jaxswap.medical.synthesis.tumour_labels import find_core, visibility
 
-_FOCUS_DEPTH_MM = 2.5  # of a focus's center, below the surface of white matter
-_SPARE_MM = 5.0  # so that distances hold on the finer grid of the images, too
-_VENTRICLE_DEPTH_MM = 18.0  # below the surface of the brain; less deep is a sulcus
+_FOCUS_DEPTH_MM = 2.5  # Of a focus's center, below the surface of white matter.
+_SPARE_MM = 5.0  # Added, so that distances also hold on the finer grid of the images.
+_VENTRICLE_DEPTH_MM = 18.0  # Below the surface of the brain. Less deep is a sulcus.
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Surroundings:
     """Distances and places on the lattice of growth.
 
     Attributes:
-        lattice: Where the voxels lie.
+        lattice: The lattice of the voxels.
         size: Size of the head relative to MNI152.
-        allowed: Where a focus may have its center, bool, (x, y, z).
-        to_tumour_mm: Distance from the tumour, likewise.
-        to_core_mm: Distance from its core, likewise.
+        allowed: Voxels where a focus may have its center, bool, (x, y, z).
+        to_tumour_mm: Distance from the tumour, same shape.
+        to_core_mm: Distance from its core, same shape.
     """
 
     lattice: Lattice
@@ -37,7 +37,7 @@ class Surroundings:
     to_core_mm: np.ndarray
 
     def place(self, random: np.random.Generator, ranges: FociRanges) -> list[Focus]:
-        """Draw foci; `ranges.far_mm` is stretched to the size of the head."""
+        """Draw foci. `ranges.far_mm` is scaled to the size of the head."""
         allowed = self.allowed
         if ranges.within_mm is not None:
             allowed = allowed & (self.to_tumour_mm <= ranges.within_mm)
@@ -52,10 +52,10 @@ class Surroundings:
         )
 
     def without(self, foci: list[Focus], gap_mm: float) -> Surroundings:
-        """Return the surroundings with the places about these foci taken.
+        """Return the surroundings without the places around some foci.
 
         Args:
-            foci: Foci that are there already.
+            foci: Foci that already exist.
             gap_mm: Least distance between their surface and another's center.
         """
         allowed = self.allowed.copy()
@@ -66,11 +66,11 @@ class Surroundings:
 
 
 def look_around(grown: GrownHead) -> Surroundings:
-    """Measure where small lesions may lie in a head with a tumour.
+    """Measure where small lesions may be in a head with a tumour.
 
     Args:
-        grown: The head. A tumour that is absent counts as if it were there, so that
-            foci lie alike in heads with and without one.
+        grown: The head. An absent tumour counts as if it existed. So foci are at the
+            same places in heads with and without a tumour.
 
     Returns:
         Its surroundings.

@@ -1,8 +1,8 @@
-"""Making data sets of synthetic cases: in parallel, whole, and to be continued.
+"""Making data sets of synthetic cases: in parallel, and resumable.
 
-In: a recipe, a seed and how many. Out: a folder in a layout that segmentation tools
-read, with what it is made of in `synthesis.json` and a line for each case in
-`cases.csv`. Cases that are there already are kept.
+From a recipe, a seed and a number, this file makes a folder in a layout that
+segmentation tools read. `synthesis.json` says what it is made of, and `cases.csv` has a
+line for each case. Existing cases are kept.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from jaxswap.medical.synthesis.synthetic_recipe import (
 )
 from jaxswap.medical.synthesis.tissue_maps import load_tissue_maps
 
-_MOST_CASES = 100_000  # five digits in names
+_MOST_CASES = 100_000  # Five digits in names.
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Synthesis:
     Attributes:
         out: Its folder.
         recipe: What cases are made of.
-        cases: How many.
+        cases: Number of cases.
         seed: Seed of all of them, not negative.
-        workers: Processes side by side.
-        templates: Folder of the labels that the arm `parcellation` needs; they are
-            downloaded into it if they are not there. None for the other arms.
+        workers: Processes that make cases at the same time.
+        templates: Folder of the labels that the arm `parcellation` needs. They are
+            downloaded into it if they are missing. None for the other arms.
 
     Raises:
         ValueError: If a number is out of range, or the templates' folder is missing.
@@ -81,13 +81,13 @@ class Synthesis:
 
 
 def prepare_synthesis(synthesis: Synthesis) -> list[int]:
-    """Check what is there and say which cases are still to be made.
+    """Check what exists, and return which cases are still to be made.
 
     Args:
         synthesis: The data set.
 
     Returns:
-        Numbers of the missing cases, ascending.
+        Numbers of the missing cases, in ascending order.
 
     Raises:
         ValueError: If the folder is a file, or holds cases of another recipe or seed.
@@ -116,14 +116,14 @@ def prepare_synthesis(synthesis: Synthesis) -> list[int]:
 def run_synthesis(synthesis: Synthesis) -> Generator[str, None, None]:
     """Make the missing cases of a data set.
 
-    With more than one worker, cases are made by processes that are started anew, so a
-    script that calls this needs an `if __name__ == "__main__"`.
+    With more than one worker, new processes make the cases. They import the script that
+    calls this, so it needs an `if __name__ == "__main__"`.
 
     Args:
         synthesis: The data set.
 
     Yields:
-        The name of each case when it is there, in the order in which they are done.
+        The name of each case when it is finished, in the order in which they finish.
 
     Raises:
         ValueError: See `prepare_synthesis`.
@@ -143,7 +143,7 @@ def make_case(synthesis: Synthesis, index: int) -> str:
     """Draw one case and write it.
 
     Args:
-        synthesis: The data set that it is part of.
+        synthesis: The data set of the case.
         index: Its number.
 
     Returns:
@@ -161,7 +161,7 @@ def make_case(synthesis: Synthesis, index: int) -> str:
 
 
 def describe_synthesis(synthesis: Synthesis) -> dict[str, Any]:
-    """Return what `synthesis.json` holds.
+    """Return the content of `synthesis.json`.
 
     Args:
         synthesis: The cases that are to be made.
@@ -180,7 +180,7 @@ def describe_synthesis(synthesis: Synthesis) -> dict[str, Any]:
 
 def _make_in_parallel(synthesis: Synthesis, missing: list[int]) -> Iterator[str]:
     workers = min(synthesis.workers, len(missing))
-    # Not forked: the threads of this process would not exist in the copies.
+    # Not forked, because the threads of this process would be missing in the copies.
     pool = ProcessPoolExecutor(
         workers, mp_context=get_context("spawn"), initializer=_start_worker
     )
@@ -198,7 +198,7 @@ def _make_in_parallel(synthesis: Synthesis, missing: list[int]) -> Iterator[str]
 
 
 def _start_worker() -> None:
-    """Let a worker finish its case on Ctrl-C, but not outlive the parent."""
+    """Let a worker finish its case on Ctrl-C, but end it if the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:
@@ -206,7 +206,7 @@ def _start_worker() -> None:
 
 
 def _end_with(parent: Any) -> None:
-    # A parent that was killed cannot tell its workers, which would wait forever.
+    # A parent that was killed cannot tell its workers. They would wait forever.
     parent.join()
     os._exit(1)
 
@@ -248,7 +248,7 @@ def _write_summary(synthesis: Synthesis) -> None:
 
 
 def _finish(synthesis: Synthesis) -> None:
-    """Write what needs all cases; those of an earlier, larger run among them."""
+    """Write what needs all cases, also those of an earlier, larger run."""
     out, arm = synthesis.out, synthesis.recipe.arm
     summary = json.loads((out / SUMMARY).read_text())
     whole = [i for i in range(summary["cases"]) if is_whole(out, arm, i)]

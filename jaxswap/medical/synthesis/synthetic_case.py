@@ -1,8 +1,8 @@
 """One labelled case: a head of its own shape, a tumour grown in it, and its images.
 
-A case depends on recipe, seed and index alone. The head and the tumour are computed on
-a grid of 2.5 mm whatever the voxels of the images, so the same case at another spacing
-is the same patient scanned differently.
+A case depends only on recipe, seed and index. The head and the tumour are computed on a
+grid of 2.5 mm, whatever the voxels of the images are. So the same case at another
+spacing is the same patient, scanned differently.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from jaxswap.medical.synthesis.synthetic_images import take_images
 from jaxswap.medical.synthesis.synthetic_recipe import Recipe
 
 ORIENTATIONS = ("LPS", "LAS", "RAS")
-"""How files may be stored; the first is that of BraTS."""
+"""The orientations of files. The first one is that of BraTS."""
 
 _ORIENTATION_SHARES = (0.5, 0.25, 0.25)
 _STREAMS = "head growth tumour foci satellites caps tissues images storage".split()
@@ -41,11 +41,11 @@ class SyntheticCase:
 
     Attributes:
         images: Each image by name, int16, (x, y, z), background 0.
-        labels: Labels, uint8, likewise.
-        tissue: `Tissue` of each lesion, 0 where there is none, uint8, likewise.
+        labels: Labels, uint8, same shape.
+        tissue: `Tissue` of each lesion, uint8, same shape. 0 if there is no lesion.
         affine: Maps voxel indices to millimeters, (4, 4).
         orientation: How the case is to be stored, one of `ORIENTATIONS`.
-        record: All that is known about it; goes into JSON.
+        record: All that is known about it, for a JSON file.
     """
 
     images: Mapping[str, np.ndarray]
@@ -64,7 +64,7 @@ def random_streams(seed: int, index: int) -> dict[str, np.random.Generator]:
         index: Number of the case, not negative.
 
     Returns:
-        A generator for each part. What one part draws does not change another.
+        A generator for each part. What one part draws does not change another part.
     """
     sequences = np.random.SeedSequence(seed, spawn_key=(index,)).spawn(len(_STREAMS))
     return {
@@ -85,7 +85,7 @@ def draw_case(recipe: Recipe, seed: int, index: int) -> SyntheticCase:
         The case.
 
     Raises:
-        ModuleNotFoundError: If nilearn, which has the MNI152 head, is not installed.
+        ModuleNotFoundError: If nilearn is not installed. It has the MNI152 head.
     """
     random = random_streams(seed, index)
     extent = Lattice.centered(recipe.shape, recipe.spacing_mm)
@@ -134,15 +134,15 @@ def draw_case(recipe: Recipe, seed: int, index: int) -> SyntheticCase:
 
 
 def draw_orientation(random: np.random.Generator) -> str:
-    """Draw how a case is stored: half of them as BraTS does."""
+    """Draw the orientation in which a case is stored: half of them as in BraTS."""
     return str(random.choice(ORIENTATIONS, p=_ORIENTATION_SHARES))
 
 
 def stored_affine(recipe: Recipe) -> np.ndarray:
-    """Return the affine of a case in RAS+: as the SRI24 atlas of BraTS lies.
+    """Return the affine of a case in RAS+, as in the SRI24 atlas of BraTS.
 
-    There the last voxel to the right is at 0 mm, and so are the first anterior and
-    superior ones.
+    The last voxel to the right is at 0 mm there. So are the first anterior and the
+    first superior voxel.
 
     Example:
         >>> from jaxswap.medical.synthesis.synthetic_recipe import make_recipe

@@ -1,8 +1,8 @@
-"""Writing synthetic cases as data sets that other tools read, too.
+"""Writing synthetic cases as data sets that other tools can read, too.
 
-Cases with tumours are laid out as in BraTS 2023, a folder each; parcellations as in a
-raw data set of nnU-Net v2, whose `dataset.json` names the labels. Either way a case is
-there whole or not at all.
+Cases with tumours have the layout of BraTS 2023, with a folder for each case.
+Parcellations have that of a raw data set of nnU-Net v2, whose `dataset.json` names the
+labels. In both, a case is complete or absent.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from jaxswap.medical.data.writing import whole_file
 from jaxswap.medical.synthesis.synthetic_case import SyntheticCase
 
 SUMMARY, TABLE = "synthesis.json", "cases.csv"
-"""What a data set of synthetic cases is made of, and a line for each case."""
+"""Files that say what a data set is made of, and list its cases."""
 
 
 def synthetic_name(arm: str, index: int) -> str:
-    """Return what a case is called.
+    """Return the name of a case.
 
     Example:
         >>> synthetic_name("glioma", 7), synthetic_name("parcellation", 7)
@@ -39,14 +39,14 @@ def synthetic_name(arm: str, index: int) -> str:
 
 
 def record_path(out: Path, arm: str, index: int) -> Path:
-    """Return where the record of a case is."""
+    """Return the path of a case's record."""
     name = synthetic_name(arm, index)
     folder = "records" if arm == "parcellation" else name
     return out / folder / f"{name}.json"
 
 
 def is_whole(out: Path, arm: str, index: int) -> bool:
-    """Say whether all files of a case are there."""
+    """Tell whether all files of a case exist."""
     name = synthetic_name(arm, index)
     if arm == "parcellation":
         files = [f"imagesTr/{name}_0000.nii.gz", f"labelsTr/{name}.nii.gz"]
@@ -60,8 +60,8 @@ def is_whole(out: Path, arm: str, index: int) -> bool:
 def write_brats(out: Path, case: SyntheticCase, index: int) -> None:
     """Write a case as `NAME/NAME-t1c.nii.gz` and so on, labels as `NAME-seg.nii.gz`.
 
-    The files are written into a folder with a dot in front, which gets its name when
-    they are all there.
+    The files are written into a folder whose name begins with a dot. It gets its own
+    name when all of them are complete.
 
     Args:
         out: Folder of the data set.
@@ -70,7 +70,7 @@ def write_brats(out: Path, case: SyntheticCase, index: int) -> None:
     """
     name = synthetic_name(case.record["arm"], index)
     temporary = out / f".writing-{name}"
-    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(temporary, ignore_errors=True)  # Of a run that was killed.
     temporary.mkdir(parents=True)
     try:
         for suffix, image in case.images.items():
@@ -80,14 +80,14 @@ def write_brats(out: Path, case: SyntheticCase, index: int) -> None:
         if not (out / name).exists():
             temporary.rename(out / name)
             return
-        for file in temporary.iterdir():  # some are missing there
+        for file in temporary.iterdir():  # Some are missing there.
             file.replace(out / name / file.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_nnunet(out: Path, case: SyntheticCase, index: int) -> None:
-    """Write a case into `imagesTr`, `records` and, last of all, `labelsTr`."""
+    """Write a case into `imagesTr`, `records` and, last, `labelsTr`."""
     name = synthetic_name(case.record["arm"], index)
     for number, image in enumerate(case.images.values()):
         with whole_file(out / "imagesTr" / f"{name}_{number:04d}.nii.gz") as temporary:
@@ -101,12 +101,12 @@ def write_nnunet(out: Path, case: SyntheticCase, index: int) -> None:
 def write_dataset_json(
     out: Path, label_map: LabelMap, cases: int, statement: str
 ) -> None:
-    """Write what nnU-Net v2 wants to know about a raw data set.
+    """Write the description that nnU-Net v2 needs of a raw data set.
 
     Args:
         out: Folder of the data set.
         label_map: Names of the labels.
-        cases: How many there are.
+        cases: Number of cases.
         statement: What the cases are, in a sentence.
     """
     content = {
@@ -122,7 +122,7 @@ def write_dataset_json(
 
 
 def write_table(out: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write `cases.csv`, a line for each case; lists and objects become columns.
+    """Write `cases.csv`, a line for each case. Lists and objects become columns.
 
     Args:
         out: Folder of the data set.
@@ -153,7 +153,7 @@ def _record_text(name: str, case: SyntheticCase) -> str:
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    """Pick what fits into a line; foci and images are summed up."""
+    """Pick what fits into a line. Foci and images are summed up."""
     row = {key: record[key] for key in ("case", "index", "arm", "orientation")}
     row |= {f"head_{key}": value for key, value in record["head"].items()}
     for key, value in record.get("tumour", {}).items():

@@ -1,4 +1,4 @@
-"""The images of a head: from tissue to what a scanner shows of it."""
+"""The images of a head: from tissue to what a scanner shows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jaxswap.medical.synthesis.lattice import Lattice, smooth_noise
 from jaxswap.medical.synthesis.lesions import Lesions
 from jaxswap.medical.synthesis.tissue_maps import TissueMaps
 
-_EDGE_VOXELS = 0.6  # deviation of the partial volume between tissues of a tumour
+_EDGE_VOXELS = 0.6  # Standard deviation of the blur between tissues of a tumour.
 _TEXTURE_MM, _PATCHES_MM = 1.2, 5.0
 _TEXTURE, _LESION_TEXTURE, _LESION_PATCHES = 0.02, 0.02, 0.06
 
@@ -33,18 +33,18 @@ def take_images(
     of_person: np.random.Generator,
     of_scans: np.random.Generator,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Take the four images of a head.
+    """Acquire the four images of a head.
 
     Args:
         lesions: Its lesions.
         anatomy: Its healthy tissue.
-        lattice: Where the voxels of both lie.
-        ranges: How bad images may be.
-        of_person: Where the properties and the texture of tissue come from.
-        of_scans: Where the faults of the scanner come from.
+        lattice: The lattice of both.
+        ranges: How strong the faults of images may be.
+        of_person: Source of the properties and the texture of tissue.
+        of_scans: Source of the faults of the scanner.
 
     Returns:
-        Each image by name, int16, (x, y, z), and how it was taken.
+        Each image by name, int16, (x, y, z), and how it was acquired.
     """
     tissues = draw_tissues(of_person)
     shares = tissue_shares(lesions, anatomy)
@@ -61,17 +61,17 @@ def take_images(
 
 
 def tissue_shares(lesions: Lesions, anatomy: TissueMaps) -> dict[Tissue, np.ndarray]:
-    """Say how much of each voxel is which tissue.
+    """Compute how much of each voxel is which tissue.
 
     Oedema replaces brain tissue but not fluid. The tissues of a tumour's core replace
-    everything; they blend where they meet.
+    everything. They blend where they meet.
 
     Args:
         lesions: The lesions.
         anatomy: The healthy tissue, on the same lattice.
 
     Returns:
-        Shares, float32, (x, y, z) each; they add up to 1 inside the brain.
+        Shares, float32, (x, y, z) each. Their sum is 1 inside the brain.
     """
     solid = anatomy.white + anatomy.grey
     shares = {

@@ -1,9 +1,9 @@
 """What synthetic cases are made of: the arms of the experiment, as data.
 
-- `glioma` is the control: one tumour, and nothing that is only decided elsewhere in
-  the head. Whole volumes are expected to gain nothing here.
-- `multifocal` needs the whole head: small bright foci are tumour exactly if an
-  enhancing primary tumour exists anywhere, and solid tissue is core exactly if its
+- `glioma` is the control: one tumour. No label depends on something far away in the
+  head. Whole volumes are expected to gain nothing here.
+- `multifocal` needs the whole head. Small bright foci are tumour if and only if an
+  enhancing primary tumour exists anywhere. Solid tissue is core if and only if its
   tumour enhances nowhere.
 - `parcellation` invents no rule: left and right structures of a real anatomy.
 """
@@ -28,7 +28,7 @@ PARCELLATION_STATEMENT = (
     "patients: results on these cases are not clinical evidence."
 )
 
-_HEAD_MM = (145.0, 181.0, 155.0)  # sides of the box around the MNI152 brain
+_HEAD_MM = (145.0, 181.0, 155.0)  # Sides of the box around the MNI152 brain.
 _SPACING_MM = (0.4, 5.0)
 _MOST_SATELLITES = 3
 _PUNCTATE = FociRanges((0, 5), (4.0, 8.0), gap_mm=15.0)
@@ -43,14 +43,14 @@ class TumourRanges:
         absent: Share of heads without one.
         non_enhancing: Share of tumours that take up no contrast agent.
         diffuse: Share of tumours that are diffuse.
-        extent_mm: Smallest and largest extent of those that are not.
-        diffuse_extent_mm: Smallest and largest extent of those that are.
-        length_mm: Sqrt(D/rho) of those that are not; see `tumour_growth`.
-        diffuse_length_mm: Sqrt(D/rho) of those that are.
-        roughness: Deviation of the logarithm of diffusivity between places.
+        extent_mm: Smallest and largest extent of tumours that are not diffuse.
+        diffuse_extent_mm: Smallest and largest extent of diffuse ones.
+        length_mm: Sqrt(D/rho) of tumours that are not diffuse. See `tumour_growth`.
+        diffuse_length_mm: Sqrt(D/rho) of diffuse ones.
+        roughness: Standard deviation of the logarithm of diffusivity between places.
         rim_mm: Thickness of the enhancing rim.
         push_mm: How far tissue is pushed away, at most a fifth of the extent.
-        lump_mm: Radius of the solid lump far from the core; None for no lump.
+        lump_mm: Radius of the solid lump far from the core. None for no lump.
     """
 
     absent: float = 0.0
@@ -68,7 +68,7 @@ class TumourRanges:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides, together with a seed and an index, what a case is.
+    """What a case is made of. With a seed and an index it decides everything.
 
     Attributes:
         arm: One of `ARMS`.
@@ -77,10 +77,10 @@ class Recipe:
         head: How heads may differ in shape.
         tumour: How primary tumours may differ.
         foci: Small bright foci away from the tumour. In the arm `glioma` they are never
-            tumour, in `multifocal` they are if a primary tumour enhances.
+            tumour. In `multifocal` they are if a primary tumour enhances.
         caps: Share of heads with bright caps around the ventricles.
-        satellites: Satellites of the primary that can be told by their own core.
-        acquisition: How bad images may be.
+        satellites: Satellites of the primary that are recognizable by their own core.
+        acquisition: How strong the faults of images may be.
 
     Raises:
         ValueError: If the arm is unknown, or the head does not fit into the volume.
@@ -137,7 +137,7 @@ def make_recipe(
         The recipe.
 
     Raises:
-        ValueError: If a value does not fit; see `Recipe`.
+        ValueError: If a value does not fit. See `Recipe`.
 
     Example:
         >>> make_recipe("multifocal", (96, 96, 96), 2.0).foci.far_mm
@@ -162,7 +162,7 @@ def make_recipe(
         recipe,
         tumour=TumourRanges(
             absent=0.25,
-            non_enhancing=1 / 3,  # of the others: a quarter of all
+            non_enhancing=1 / 3,  # Of the others: a quarter of all.
             diffuse=0.0,
             extent_mm=(45.0, 80.0),
             lump_mm=(7.0, 12.0),

@@ -1,7 +1,7 @@
 """How much of each voxel of a head is white matter, grey matter and fluid.
 
-The MNI152 maps of grey and white matter come with the nilearn package; what is left
-of the brain is fluid. Averaging 152 heads has blurred them, so they are sharpened.
+The MNI152 maps of grey and white matter come with the nilearn package. The rest of the
+brain is fluid. Averaging 152 heads has blurred the maps, so they are sharpened.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jaxswap.medical.data.volumes import load_volume
 from jaxswap.medical.synthesis.head_shapes import HeadShape
 from jaxswap.medical.synthesis.lattice import Lattice
 
-_SHARPNESS = 2.0  # exponent of the shares; 1 leaves them as they are
+_SHARPNESS = 2.0  # Exponent of the shares. 1 leaves them as they are.
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class TissueMaps:
 
     Attributes:
         white: Share of white matter, float32 in 0..1, (x, y, z).
-        grey: Share of grey matter, likewise.
-        fluid: Share of fluid, likewise; the three add up to `brain`.
-        brain: Share of the brain, likewise.
+        grey: Share of grey matter, same shape.
+        fluid: Share of fluid, same shape. The sum of the three is `brain`.
+        brain: Share of the brain, same shape.
         affine: Maps voxel indices to millimeters of the MNI space, (4, 4).
     """
 
@@ -57,11 +57,11 @@ def load_tissue_maps(smoothing_mm: float = 0.0) -> TissueMaps:
     """Read the MNI152 maps: 197x233x189 voxels of 1 mm, right, anterior, superior.
 
     Args:
-        smoothing_mm: Deviation of the Gaussian to smooth them with, so that detail does
-            not alias on a coarser grid.
+        smoothing_mm: Standard deviation of the Gaussian to smooth them with, so that
+            detail does not alias on a coarser grid.
 
     Returns:
-        The maps. The arrays are shared between calls; do not write to them.
+        The maps. The arrays are shared between calls. Do not write to them.
 
     Raises:
         ModuleNotFoundError: If nilearn is not installed.
@@ -104,7 +104,7 @@ def sample_tissues(maps: TissueMaps, head: HeadShape, onto: Lattice) -> TissueMa
         onto: Lattice to sample on, in the millimeters of the other head.
 
     Returns:
-        Maps on `onto`; outside the brain all shares are 0. Its affine maps voxels to
+        Maps on `onto`. Outside the brain all shares are 0. The affine maps voxels to
         the other head's millimeters.
     """
     coordinates = to_voxels(head.to_mni(onto), maps.affine)
@@ -126,7 +126,7 @@ def to_voxels(points_mm: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
     Args:
         points_mm: Points, (3, ...).
-        affine: The grid's affine; only its diagonal and offset are used, (4, 4).
+        affine: The grid's affine, (4, 4). Only its diagonal and offset are used.
 
     Returns:
         Indices, float32, (3, ...), in the memory of `points_mm`.

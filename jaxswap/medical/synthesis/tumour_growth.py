@@ -1,12 +1,12 @@
-"""Growth of a glioma: cells multiply where they are, and move along white matter.
+"""Growth of a glioma: cells multiply in place, and move along white matter.
 
 The concentration c of tumour cells, between 0 and 1, follows Fisher and Kolmogorov:
 
     dc/dt = div(D grad c) + rho c (1 - c)
 
-Time is counted in 1/rho and D in mm^2 rho, so one length, sqrt(D/rho), says how
-diffuse a tumour is. D is five times smaller in grey than in white matter and zero in
-fluid (Swanson et al. 2000, Harpold et al. 2007), and no cells leave the brain.
+Time is measured in 1/rho and D in mm^2 rho. So one length, sqrt(D/rho), says how
+diffuse a tumour is. D is five times smaller in grey than in white matter. It is zero in
+fluid (Swanson et al. 2000, Harpold et al. 2007). No cells leave the brain.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ VISIBLE = 0.16
 """Concentration from which tissue is bright on T2 (Swanson et al. 2008)."""
 
 _GREY_TO_WHITE = 0.2
-_LEAST = 1e-6  # diffusivity, relative; keeps the harmonic mean finite
-_STABLE = 0.9  # share of the largest stable time step
-_LONGEST = 80.0  # time after which a tumour has filled what it can reach
+_LEAST = 1e-6  # Relative diffusivity that keeps the harmonic mean finite.
+_STABLE = 0.9  # Share of the largest stable time step.
+_LONGEST = 80.0  # After this time a tumour has filled what it can reach.
 _STEPS_PER_LOOK = 8
-_FIRST_MM = 3.0  # deviation of the cells at the beginning
+_FIRST_MM = 3.0  # Standard deviation of the cells at the beginning.
 
 
 @dataclass(frozen=True)
 class Growth:
-    """What became of a seed.
+    """The tumour that grew from a seed.
 
     Attributes:
         concentration: Tumour cells, float32 in 0..1, (x, y, z).
@@ -46,14 +46,14 @@ class Growth:
 def diffusivity(
     white: np.ndarray, grey: np.ndarray, length_mm: float, roughness: np.ndarray
 ) -> np.ndarray:
-    """Say how easily tumour cells move through each voxel.
+    """Compute how easily tumour cells move through each voxel.
 
     Args:
         white: Share of white matter, (x, y, z).
-        grey: Share of grey matter, likewise.
+        grey: Share of grey matter, same shape.
         length_mm: Sqrt(D/rho) in white matter: 2 to 4 for high-grade gliomas, 4 to 6
             for diffuse ones.
-        roughness: Logarithm of a factor for each voxel, likewise.
+        roughness: Logarithm of a factor for each voxel, same shape.
 
     Returns:
         D in mm^2 rho, float32, (x, y, z).
@@ -69,21 +69,21 @@ def grow(
     extent_mm: float,
     visibility: np.ndarray,
 ) -> Growth:
-    """Let a tumour grow from a seed until it can be seen over a given extent.
+    """Let a tumour grow from a seed until its visible part has a given extent.
 
     Args:
         diffusivity_mm2: See `diffusivity`, float32, (x, y, z).
         seed: Index of the voxel where it begins.
         spacing_mm: Distance between voxels.
-        extent_mm: Stop when the visible part is at least this long along one axis.
-        visibility: What the concentration is multiplied by before it is compared with
-            `VISIBLE`, float32, (x, y, z).
+        extent_mm: Growth stops when the visible part is at least this long.
+        visibility: Factor of the concentration before it is compared with `VISIBLE`,
+            float32, (x, y, z).
 
     Returns:
-        The tumour. It stays smaller than asked where there is no more tissue to reach.
+        The tumour. If there is no more tissue to reach, it is smaller than requested.
 
     Raises:
-        ValueError: If the seed lies where no cells can live.
+        ValueError: If no cells can live at the seed.
     """
     if diffusivity_mm2[seed] <= 0:
         raise ValueError(f"`seed` {seed} lies in fluid or outside the brain.")
@@ -92,7 +92,7 @@ def grow(
     step = min(_STABLE / (6 * fastest), 0.25)
     scaled = tuple(np.float32(step) * rate for rate in rates)
     cells = _first_cells(diffusivity_mm2.shape, seed, spacing_mm)
-    cells *= diffusivity_mm2 > 0  # none can get there later: no face lets them in
+    cells *= diffusivity_mm2 > 0  # No cells get there later: no face lets them in.
     time, extent = 0.0, 0.0
     while extent < extent_mm and time < _LONGEST:
         for _ in range(_STEPS_PER_LOOK):
@@ -107,7 +107,7 @@ def _face_rates(
 ) -> tuple[np.ndarray, ...]:
     """Return the exchange rate between neighbours along each axis.
 
-    The harmonic mean of two voxels is zero if one of them lets nothing through.
+    The harmonic mean of two voxels is zero if one of them lets no cells through.
     """
     rates = []
     for axis in range(3):
@@ -133,7 +133,7 @@ def _first_cells(
 def _advance(
     cells: np.ndarray, rates: tuple[np.ndarray, ...], step: np.float32
 ) -> None:
-    """Take one explicit step in time, in place."""
+    """Make one explicit step in time, in place."""
     change = step * cells
     change *= 1 - cells
     for axis, rate in enumerate(rates):

@@ -1,8 +1,9 @@
 """From tumour cells to tissue, and from tissue to labels.
 
-Where cells are dense there is a core: a rim that takes up contrast agent around
-necrosis, or solid tumour that does not. Around it lies oedema, which spares the cortex.
-What is painted is tissue; what it is called depends on the tumour it belongs to.
+Where cells are dense there is a core. It is a rim that takes up contrast agent, around
+necrosis. Or it is solid tumour that takes up none. Around the core is oedema, which
+spares the cortex. Tissue is painted first. Its label depends on the tumour that it
+belongs to.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ NECROSIS_LABEL, OEDEMA_LABEL, ENHANCING_LABEL = 1, 2, 3
 DENSE = 0.8
 """Concentration from which tissue is core (Swanson et al. 2008)."""
 
-_CORTEX_SPARING = 0.75  # how much less oedema grey matter shows
-_LEAST_CORE, _MOST_CORE = 0.12, 0.35  # share of the tumour
-_ROUGHNESS = 0.35  # of surfaces, relative to the length of growth
+_CORTEX_SPARING = 0.75  # How much less oedema grey matter shows.
+_LEAST_CORE, _MOST_CORE = 0.12, 0.35  # Share of the tumour.
+_ROUGHNESS = 0.35  # Of surfaces, relative to the length of growth.
 _ROUGHNESS_MM = 2.5
 _CORE_SMOOTHING_MM, _CORE_ROUGHNESS = 4.0, 0.12
-_LEAST_HEALTHY = 1e-6  # share of healthy cells; keeps the odds finite
-_OEDEMA_EDGE = 0.1  # change of the concentration over which oedema fades
+_LEAST_HEALTHY = 1e-6  # Share of healthy cells that keeps the odds finite.
+_OEDEMA_EDGE = 0.1  # Oedema fades over this change of the concentration.
 _RIM_VARIATION = 0.35
-_LUMP_RAGGEDNESS = 0.25  # of its surface, in units of its radius
-_LUMP_GAP_MM = 6.0  # between a solid lump and the core
+_LUMP_RAGGEDNESS = 0.25  # Of its surface, in units of its radius.
+_LUMP_GAP_MM = 6.0  # Between a solid lump and the core.
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ class Painted:
     """Lesions on a lattice.
 
     Attributes:
-        tissue: `Tissue` of each voxel, 0 where there is no lesion, uint8, (x, y, z).
+        tissue: `Tissue` of each voxel, uint8, (x, y, z). 0 if there is no lesion.
         oedema: Share of the brain tissue in each voxel that is oedema, float32 in 0..1,
-            likewise: it fades where `tissue` has an edge.
+            same shape. It fades at the edges of `tissue`.
     """
 
     tissue: np.ndarray
@@ -56,7 +57,7 @@ class Painted:
 
 
 def visibility(grey: np.ndarray, fluid: np.ndarray) -> np.ndarray:
-    """Say how well oedema shows: less in cortex, and in fluid not at all."""
+    """Return how well oedema shows: less in cortex, and not at all in fluid."""
     return ((1 - _CORTEX_SPARING * grey) * (fluid < 0.5)).astype(np.float32)
 
 
@@ -70,20 +71,22 @@ def find_core(
 
     Args:
         concentration: Tumour cells, float32, (x, y, z).
-        whole: Voxels of the tumour, bool, likewise.
+        whole: Voxels of the tumour, bool, same shape.
         spacing_mm: Distance between voxels.
-        rough: Noise of deviation 1 that makes the surface irregular, likewise.
+        rough: Noise of standard deviation 1 that makes the surface irregular, same
+            shape.
 
     Returns:
-        As many voxels as exceed 0.8, but between an eighth and a third of the tumour,
-        where the neighbourhood is densest; in one piece. Bool, (x, y, z).
+        As many voxels as have a concentration above 0.8, but between an eighth and a
+        third of the tumour. They are in one piece, where the neighbourhood is densest.
+        Bool, (x, y, z).
     """
     if not whole.any():
         return whole
     low, high = np.quantile(concentration[whole], (1 - _MOST_CORE, 1 - _LEAST_CORE))
     dense = whole & (concentration >= np.clip(DENSE, low, high))
-    # In diffuse tumours cells are about as dense in many places: take as many voxels
-    # as that, but those whose neighbourhood is dense.
+    # In diffuse tumours cells are about equally dense in many places. The number of
+    # voxels is kept, but those with a dense neighbourhood are taken.
     share = ndimage.gaussian_filter(
         dense.astype(np.float32), _CORE_SMOOTHING_MM / spacing_mm, truncate=3.0
     )
@@ -103,10 +106,10 @@ def paint_tumour(
 
     Args:
         concentration: Tumour cells, float32, (x, y, z).
-        anatomy: Tissue that the tumour grows in, likewise.
-        lattice: Where the voxels lie.
-        random: Where irregular surfaces come from.
-        rim_mm: Thickness of the enhancing rim; None for a tumour that takes up no
+        anatomy: Tissue that the tumour grows in, same shape.
+        lattice: The lattice of the voxels.
+        random: Source of irregular surfaces.
+        rim_mm: Thickness of the enhancing rim. None for a tumour that takes up no
             contrast agent.
 
     Returns:
@@ -118,7 +121,7 @@ def paint_tumour(
     )
     whole = largest_piece((shown > VISIBLE) & (anatomy.brain > 0))
     oedema = np.clip((shown - VISIBLE) / _OEDEMA_EDGE + 0.5, 0, 1)
-    # Pieces that broke off are no tumour, so they must not look like it either.
+    # Pieces that broke off are no tumour, so they must not look like tumour either.
     oedema *= ndimage.binary_dilation(whole, iterations=2)
     tissue = np.where(whole, np.uint8(Tissue.OEDEMA), np.uint8(0))
     if whole.any():
@@ -137,9 +140,9 @@ def paint_solid_lump(
 
     Args:
         tissue: The tumour's tissue, uint8, (x, y, z).
-        lattice: Where the voxels lie.
-        random: Where its irregular surface comes from.
-        radius_mm: Of the lump.
+        lattice: The lattice of the voxels.
+        random: Source of its irregular surface.
+        radius_mm: Radius of the lump.
     """
     oedema = tissue == Tissue.OEDEMA
     core = (tissue != 0) & ~oedema
@@ -150,7 +153,7 @@ def paint_solid_lump(
     distance[window] = distance_mm(core[window], lattice.spacing_mm)
     depth = np.zeros(tissue.shape, np.float32)
     depth[window] = depth_mm(tissue[window] != 0, lattice.spacing_mm)
-    # Far from the core and yet inside, so that the lump is not a sliver of the edge.
+    # Far from the core but deep inside, so that the lump is not a sliver of the edge.
     place = int(np.argmax(np.where(oedema, distance + 2 * np.minimum(depth, 6), 0)))
     center = lattice.point_mm(np.array(np.unravel_index(place, tissue.shape)))
     rough = 1 + _LUMP_RAGGEDNESS * smooth_noise(random, lattice, 2 * _ROUGHNESS_MM)
@@ -159,17 +162,17 @@ def paint_solid_lump(
 
 
 def label_tumour(tissue: np.ndarray) -> np.ndarray:
-    """Name the tissue of one tumour.
+    """Give the tissue of one tumour its labels.
 
     Necrosis is 1, oedema 2, enhancing tumour 3. Solid tumour that does not enhance is
-    core, 1, in a tumour that enhances nowhere, and counts as oedema, 2, in one that
-    does: the rule by which low-grade gliomas are annotated.
+    core (1) if its tumour enhances nowhere. Otherwise it counts as oedema (2). This is
+    the rule by which low-grade gliomas are annotated.
 
     Args:
         tissue: All of the tumour's tissue, uint8, any shape.
 
     Returns:
-        Labels, uint8, likewise.
+        Labels, uint8, same shape.
 
     Example:
         >>> solid, enhancing = Tissue.SOLID, Tissue.ENHANCING
@@ -190,8 +193,8 @@ def label_tumour(tissue: np.ndarray) -> np.ndarray:
 def _roughen(concentration: np.ndarray, rough: np.ndarray) -> np.ndarray:
     """Multiply the odds of a cell being tumour.
 
-    They fall exponentially across the front of a growing tumour, so a factor on them
-    moves every surface by the same number of millimeters.
+    The odds fall exponentially across the front of a growing tumour. So a factor on
+    them moves every surface by the same number of millimeters.
     """
     odds = concentration / np.maximum(1 - concentration, _LEAST_HEALTHY)
     return 1 - 1 / (1 + odds * np.exp(rough))
@@ -205,7 +208,7 @@ def _paint_core(
     rim_mm: float | None,
 ) -> None:
     window = bounding_box(core, margin=1)
-    # Drawn in any case, so that what is painted later does not depend on the rim.
+    # Always drawn, so that what is painted later does not depend on the rim.
     field = smooth_noise(random, lattice.cut(window), 2 * _ROUGHNESS_MM)
     if rim_mm is None:
         tissue[core] = Tissue.SOLID

@@ -237,7 +237,11 @@ BAD_JSON = [
     (tiny.nnunet, {"channel_names": {}}, "names no channel"),
     (tiny.nnunet, {"channel_names": {"0": 1}}, "needs the name of each channel"),
     (tiny.nnunet, {"channel_names": ["T1", "t1w"]}, "two channels are called t1n"),
-    (tiny.nnunet, {"regions_class_order": None}, "`regions_class_order` needs"),
+    (
+        tiny.nnunet,
+        {"regions_class_order": None},
+        "give `regions_class_order`, the value",
+    ),
     (tiny.nnunet, {"regions_class_order": [1, 2]}, "2 values for 3 regions"),
     (tiny.nnunet, {"labels": {"background": 0, "ignore": 1}}, "ignore label"),
     (tiny.nnunet, {"labels": {"a": [1, "2"]}}, "`labels` has 'a'"),

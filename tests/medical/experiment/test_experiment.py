@@ -61,7 +61,7 @@ def test_what_is_expected_is_written_first_and_kept(tmp_path: pathlib.Path) -> N
     with pytest.raises(ValueError, match="registers another experiment"):
         register(dataclasses.replace(experiment, steps=7))
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="is not empty"):
+    with pytest.raises(ValueError, match="must be an empty folder"):
         register(dataclasses.replace(experiment, out=tmp_path))
 
 
