@@ -1,9 +1,11 @@
-"""The three-dimensional convolutions of the U-Net, channels first.
+"""The three-dimensional convolutions of the U-Net, channels last.
 
-cuDNN stores three-dimensional features channels first, so arrays here are (batch,
-channel, depth, height, width): with channels last XLA transposes every stored
-tensor. Kernels keep Flax's shape, (depth, height, width, in, out), and are cast to
-the type of the features.
+cuDNN computes on the channels of one voxel at a time, so arrays here are (batch,
+depth, height, width, channel). Channels first, each convolution would convert its
+operands and its result in a workspace of their size. By itself XLA stores
+three-dimensional features channels first all the same, and is told not to by
+`jaxswap.compiler_options`. Kernels keep Flax's shape, (depth, height, width, in,
+out), and are cast to the type of the features.
 
 Two layers of the decoder exist in two forms that compute the same function of the
 same kernel. The textbook form builds a large temporary; the lean form does not:
@@ -20,18 +22,18 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-_DIMENSIONS = ("NCDHW", "DHWIO", "NCDHW")
+_DIMENSIONS = ("NDHWC", "DHWIO", "NDHWC")
 
 
 def convolve(x: Array, kernel: Array) -> Array:
     """Convolve with zero padding of half the kernel on both sides.
 
     Args:
-        x: Features, (batch, in, depth, height, width).
+        x: Features, (batch, depth, height, width, in).
         kernel: Odd-sized kernel, (size, size, size, in, out).
 
     Returns:
-        Features, (batch, out, depth, height, width).
+        Features, (batch, depth, height, width, out).
     """
     return _convolve(x, kernel.astype(x.dtype), stride=1, pad=kernel.shape[0] // 2)
 
@@ -43,11 +45,11 @@ def convolve_strided(x: Array, kernel: Array) -> Array:
     cannot do, so XLA would store a padded copy of the input.
 
     Args:
-        x: Features, (batch, in, depth, height, width).
+        x: Features, (batch, depth, height, width, in).
         kernel: Odd-sized kernel, (size, size, size, in, out).
 
     Returns:
-        Features, (batch, out, depth / 2, height / 2, width / 2).
+        Features, (batch, depth / 2, height / 2, width / 2, out).
     """
     return _convolve(x, kernel.astype(x.dtype), stride=2, pad=kernel.shape[0] // 2)
 
@@ -56,13 +58,13 @@ def convolve_concatenation(parts: tuple[Array, ...], kernel: Array) -> Array:
     """Convolve the concatenation of `parts` along channels without building it.
 
     Args:
-        parts: Features of equal spatial shape, (batch, in_i, depth, height, width).
+        parts: Features of equal spatial shape, (batch, depth, height, width, in_i).
         kernel: Kernel of the concatenation, (size, size, size, sum of in_i, out).
 
     Returns:
-        Features, (batch, out, depth, height, width).
+        Features, (batch, depth, height, width, out).
     """
-    ends = [sum(p.shape[1] for p in parts[: i + 1]) for i in range(len(parts))]
+    ends = [sum(p.shape[-1] for p in parts[: i + 1]) for i in range(len(parts))]
     kernels = jnp.split(kernel, ends[:-1], axis=3)
     first, *rest = [convolve(p, k) for p, k in zip(parts, kernels, strict=True)]
     return sum(rest, start=first)
@@ -70,26 +72,26 @@ def convolve_concatenation(parts: tuple[Array, ...], kernel: Array) -> Array:
 
 def convolve_concatenation_textbook(parts: tuple[Array, ...], kernel: Array) -> Array:
     """Concatenate, then convolve: what `convolve_concatenation` equals."""
-    return convolve(jnp.concatenate(parts, axis=1), kernel)
+    return convolve(jnp.concatenate(parts, axis=-1), kernel)
 
 
 def upsample(x: Array) -> Array:
-    """Repeat each voxel of (batch, channel, depth, height, width) twice per axis."""
-    batch, channels, depth, height, width = x.shape
-    x = x[:, :, :, None, :, None, :, None]
-    x = jnp.broadcast_to(x, (batch, channels, depth, 2, height, 2, width, 2))
-    return x.reshape(batch, channels, 2 * depth, 2 * height, 2 * width)
+    """Repeat each voxel of (batch, depth, height, width, channel) twice per axis."""
+    batch, depth, height, width, channels = x.shape
+    x = x[:, :, None, :, None, :, None]
+    x = jnp.broadcast_to(x, (batch, depth, 2, height, 2, width, 2, channels))
+    return x.reshape(batch, 2 * depth, 2 * height, 2 * width, channels)
 
 
 def convolve_upsampled(x: Array, kernel: Array) -> Array:
     """Convolve the twofold nearest-neighbor upsampling of `x` without building it.
 
     Args:
-        x: Coarse features, (batch, in, depth, height, width).
+        x: Coarse features, (batch, depth, height, width, in).
         kernel: Kernel of the fine convolution, (3, 3, 3, in, out).
 
     Returns:
-        Fine features, (batch, out, 2 depth, 2 height, 2 width).
+        Fine features, (batch, 2 depth, 2 height, 2 width, out).
 
     Raises:
         ValueError: If the kernel is not 3x3x3.
@@ -110,11 +112,11 @@ def convolve_transposed(x: Array, kernel: Array) -> Array:
     """Double the grid: each voxel spreads over the 2x2x2 voxels that it becomes.
 
     Args:
-        x: Coarse features, (batch, in, depth, height, width).
+        x: Coarse features, (batch, depth, height, width, in).
         kernel: What a voxel becomes, (2, 2, 2, in, out).
 
     Returns:
-        Fine features, (batch, out, 2 depth, 2 height, 2 width).
+        Fine features, (batch, 2 depth, 2 height, 2 width, out).
 
     Raises:
         ValueError: If the kernel is not 2x2x2.
@@ -146,8 +148,8 @@ def _downsampling_convolution(x: Array, kernel: Array) -> Array:
 @jax.custom_vjp
 def _transposed_convolution(x: Array, kernel: Array) -> Array:
     """The gradient of `_downsampling_convolution`, for its cotangent `x`."""
-    batch, _, *coarse = x.shape
-    fine = (batch, kernel.shape[3], *(2 * size for size in coarse))
+    batch, *coarse, _ = x.shape
+    fine = (batch, *(2 * size for size in coarse), kernel.shape[3])
     transpose = jax.linear_transpose(
         lambda y: _downsampling_convolution(y, kernel),
         jax.ShapeDtypeStruct(fine, x.dtype),

@@ -36,11 +36,11 @@ def convolve_strided_slices(x: Array, kernel: Array) -> Array:
     kernel = kernel.reshape(2, 2, 2, 2, 2, 2, channels, features)
     kernel = kernel.transpose(0, 2, 4, 1, 3, 5, 6, 7)
     kernel = kernel.reshape(2, 2, 2, 8 * channels, features)
-    batch, _, *sides = x.shape
+    batch, *sides, _ = x.shape
     depth, height, width = (side // 2 for side in sides)
-    x = x.reshape(batch, channels, depth, 2, height, 2, width, 2)
-    x = x.transpose(0, 3, 5, 7, 1, 2, 4, 6)
-    x = x.reshape(batch, 8 * channels, depth, height, width)
+    x = x.reshape(batch, depth, 2, height, 2, width, 2, channels)
+    x = x.transpose(0, 1, 3, 5, 2, 4, 6, 7)
+    x = x.reshape(batch, depth, height, width, 8 * channels)
     return _convolve_slices(x, kernel, (1, 0))
 
 
@@ -54,30 +54,30 @@ def convolve_upsampled_slices(x: Array, kernel: Array) -> Array:
         even, odd = _even_and_odd(kernel, axis)
         kernel = jnp.stack([even, odd], axis=-2)  # (..., in, parities so far, out)
     features = kernel.shape[-1]
-    y = _convolve_slices(x, kernel.reshape(2, 2, 2, x.shape[1], -1), (1, 1))
-    batch, _, *sides = y.shape
+    y = _convolve_slices(x, kernel.reshape(2, 2, 2, x.shape[-1], -1), (1, 1))
+    batch, *sides, _ = y.shape
     depth, height, width = (side - 1 for side in sides)
-    y = y.reshape(batch, 2, 2, 2, features, *sides)
+    y = y.reshape(batch, *sides, 2, 2, 2, features)
     for axis, side in zip((1, 2, 3), (depth, height, width), strict=True):
         # An even voxel's window starts one coarse voxel before that of an odd one.
-        even, odd = jnp.split(y, 2, axis)
-        even = lax.slice_in_dim(even, 0, side, axis=axis + 4)
-        odd = lax.slice_in_dim(odd, 1, side + 1, axis=axis + 4)
-        y = jnp.concatenate([even, odd], axis)
-    y = y.transpose(0, 4, 5, 1, 6, 2, 7, 3)
-    return y.reshape(batch, features, 2 * depth, 2 * height, 2 * width)
+        even, odd = jnp.split(y, 2, axis + 3)
+        even = lax.slice_in_dim(even, 0, side, axis=axis)
+        odd = lax.slice_in_dim(odd, 1, side + 1, axis=axis)
+        y = jnp.concatenate([even, odd], axis + 3)
+    y = y.transpose(0, 1, 4, 2, 5, 3, 6, 7)
+    return y.reshape(batch, 2 * depth, 2 * height, 2 * width, features)
 
 
 def convolve_transposed_slices(x: Array, kernel: Array) -> Array:
     """Compute `convolution.convolve_transposed`: a product a voxel, interleaved."""
-    y = jnp.einsum("bcdhw,ijkcf->bfdihjwk", x, kernel.astype(x.dtype))
-    batch, features, depth, _, height, _, width, _ = y.shape
-    return y.reshape(batch, features, 2 * depth, 2 * height, 2 * width)
+    y = jnp.einsum("bdhwc,ijkcf->bdihjwkf", x, kernel.astype(x.dtype))
+    batch, depth, _, height, _, width, _, features = y.shape
+    return y.reshape(batch, 2 * depth, 2 * height, 2 * width, features)
 
 
 def convolve_concatenation_slices(parts: tuple[Array, ...], kernel: Array) -> Array:
     """Compute `convolution.convolve_concatenation`."""
-    return convolve_slices(jnp.concatenate(parts, axis=1), kernel)
+    return convolve_slices(jnp.concatenate(parts, axis=-1), kernel)
 
 
 def _even_and_odd(kernel: Array, axis: int) -> tuple[Array, Array]:
@@ -89,19 +89,19 @@ def _even_and_odd(kernel: Array, axis: int) -> tuple[Array, Array]:
 
 
 def _convolve_slices(x: Array, kernel: Array, padding: _Padding) -> Array:
-    """Convolve (batch, in, depth, height, width) at stride 1, slice by slice."""
-    taps, features = kernel.shape[0], kernel.shape[-1]
+    """Convolve (batch, depth, height, width, in) at stride 1, slice by slice."""
+    taps = kernel.shape[0]
     kernel = jnp.concatenate(list(kernel.astype(x.dtype)), axis=2)
-    x = jnp.pad(x, ((0, 0), (0, 0), padding, (0, 0), (0, 0)))
-    batch, channels, depth, height, width = x.shape
+    x = jnp.pad(x, ((0, 0), padding, (0, 0), (0, 0), (0, 0)))
+    batch, depth, height, width, channels = x.shape
     depth -= taps - 1
-    slices = [x[:, :, tap : tap + depth] for tap in range(taps)]
-    x = jnp.concatenate(slices, axis=1).swapaxes(1, 2)
+    slices = [x[:, tap : tap + depth] for tap in range(taps)]
+    x = jnp.concatenate(slices, axis=-1)
     y = lax.conv_general_dilated(
-        x.reshape(batch * depth, taps * channels, height, width),
+        x.reshape(batch * depth, height, width, taps * channels),
         kernel,
         window_strides=(1, 1),
         padding=[padding, padding],
-        dimension_numbers=("NCHW", "HWIO", "NCHW"),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    return y.reshape(batch, depth, features, *y.shape[2:]).swapaxes(1, 2)
+    return y.reshape(batch, depth, *y.shape[1:])

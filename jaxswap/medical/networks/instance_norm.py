@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-_SPATIAL_AXES = (-3, -2, -1)
+_SPATIAL_AXES = (-4, -3, -2)
 
 
 def instance_norm_leaky_relu(
@@ -35,7 +35,7 @@ def instance_norm_leaky_relu(
     the loops that consume it.
 
     Args:
-        x: Features, (batch, channel, depth, height, width), any float type.
+        x: Features, (batch, depth, height, width, channel), any float type.
         scale: Factor after normalisation, (channel,).
         bias: Term after normalisation, (channel,).
         negative_slope: Slope of the activation below zero. 1 means no activation.
@@ -46,10 +46,10 @@ def instance_norm_leaky_relu(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> x = jnp.arange(8.0).reshape(1, 1, 2, 2, 2)
+        >>> x = jnp.arange(8.0).reshape(1, 2, 2, 2, 1)
         >>> y = instance_norm_leaky_relu(x, jnp.ones(1), jnp.zeros(1))
         >>> y.shape, round(float(y.max()), 2)
-        ((1, 1, 2, 2, 2), 1.53)
+        ((1, 2, 2, 2, 1), 1.53)
 
     References:
         Ulyanov, Vedaldi, Lempitsky 2016, Instance Normalization.
@@ -69,8 +69,8 @@ def instance_norm_leaky_relu_textbook(
     wide = x.astype(_wide(x.dtype))
     centered = wide - wide.mean(_SPATIAL_AXES, keepdims=True)
     std = jnp.sqrt(jnp.square(centered).mean(_SPATIAL_AXES, keepdims=True))
-    y = centered / (std + epsilon) * _column(scale, wide.dtype)
-    y = y + _column(bias, wide.dtype)
+    y = centered / (std + epsilon) * _row(scale, wide.dtype)
+    y = y + _row(bias, wide.dtype)
     return jnp.where(y >= 0, y, slope * y).astype(x.dtype)
 
 
@@ -97,48 +97,46 @@ def _backward(
     cotangent: Array,
 ) -> tuple[Array, Array, Array]:
     x, mean, std, scale, bias = residuals
-    dy, normalized = _rebuild(
-        x, cotangent, mean, std, scale, bias, negative_slope, epsilon
-    )
+    spread = std + epsilon
+    rebuild = partial(_rebuild, mean, spread, scale, bias, negative_slope)
+    # Rebuilt in each of the two loops that read them: without the barriers XLA would
+    # store the sign of the activation in the forward pass, or `dy` in this one.
+    x, cotangent = lax.optimization_barrier((x, cotangent))
+    dy, centered = rebuild(x, cotangent)
     sum_dy = dy.sum(_SPATIAL_AXES, keepdims=True)
-    sum_dy_normalized = (dy * normalized).sum(_SPATIAL_AXES, keepdims=True)
+    sum_dy_centered = (dy * centered).sum(_SPATIAL_AXES, keepdims=True)
 
-    # Rebuild once more: without the barrier XLA would store `dy` or its sign.
-    x, cotangent, sum_dy, sum_dy_normalized = lax.optimization_barrier(
-        (x, cotangent, sum_dy, sum_dy_normalized)
+    x, cotangent, sum_dy, sum_dy_centered = lax.optimization_barrier(
+        (x, cotangent, sum_dy, sum_dy_centered)
     )
-    dy, normalized = _rebuild(
-        x, cotangent, mean, std, scale, bias, negative_slope, epsilon
-    )
+    dy, centered = rebuild(x, cotangent)
     count = x.size // sum_dy.size
-    # d std / d x is (x - mean) / (count * std): zero for a constant channel.
+    gain = _row(scale, mean.dtype) / spread
+    # d std / d x is centered / (count * std): zero for a constant channel.
     inverse_std = jnp.where(std > 0, 1 / jnp.where(std > 0, std, 1), 0)
-    scale_column = _column(scale, mean.dtype)
-    gain = scale_column / (std + epsilon)
-    along_normalized = scale_column * inverse_std * sum_dy_normalized / count
-    dx = gain * (dy - sum_dy / count) - along_normalized * normalized
+    along_centered = gain / spread * inverse_std * sum_dy_centered / count
+    dx = gain * (dy - sum_dy / count) - along_centered * centered
     return (
         dx.astype(x.dtype),
-        _sum_to(sum_dy_normalized, scale),
+        _sum_to(sum_dy_centered / spread, scale),
         _sum_to(sum_dy, bias),
     )
 
 
 def _rebuild(
-    x: Array,
-    cotangent: Array,
     mean: Array,
-    std: Array,
+    spread: Array,
     scale: Array,
     bias: Array,
     negative_slope: float,
-    epsilon: float,
+    x: Array,
+    cotangent: Array,
 ) -> tuple[Array, Array]:
-    """Return the cotangent of the activation's input, and the normalised `x`."""
-    normalized = (x.astype(mean.dtype) - mean) / (std + epsilon)
-    y = _affine(x, mean, std + epsilon, scale, bias)
+    """Return the cotangent of the activation's input, and `x - mean`."""
+    y = _affine(x, mean, spread, scale, bias)
     dy = cotangent.astype(mean.dtype)
-    return jnp.where(y >= 0, dy, negative_slope * dy), normalized
+    dy = jnp.where(y >= 0, dy, negative_slope * dy)
+    return dy, x.astype(mean.dtype) - mean
 
 
 def _wide(dtype: jnp.dtype) -> jnp.dtype:
@@ -155,12 +153,12 @@ def _statistics(x: Array) -> tuple[Array, Array]:
 
 
 def _affine(x: Array, mean: Array, spread: Array, scale: Array, bias: Array) -> Array:
-    gain = _column(scale, mean.dtype) / spread
-    return (x.astype(mean.dtype) - mean) * gain + _column(bias, mean.dtype)
+    gain = _row(scale, mean.dtype) / spread
+    return (x.astype(mean.dtype) - mean) * gain + _row(bias, mean.dtype)
 
 
-def _column(parameter: Array, dtype: jnp.dtype) -> Array:
-    return parameter.astype(dtype).reshape(1, -1, 1, 1, 1)
+def _row(parameter: Array, dtype: jnp.dtype) -> Array:
+    return parameter.astype(dtype).reshape(1, 1, 1, 1, -1)
 
 
 def _sum_to(per_sample: Array, parameter: Array) -> Array:

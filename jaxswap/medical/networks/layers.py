@@ -16,7 +16,7 @@ from jaxswap.medical.networks import convolution, convolution_cpu, instance_norm
 
 @dataclass(frozen=True)
 class Layers:
-    """One implementation of each layer; arrays are (batch, channel, space...).
+    """One implementation of each layer; arrays are (batch, space..., channel).
 
     Attributes:
         convolve: Features and kernel to features.

@@ -92,7 +92,7 @@ class ResidualUNet3D(nn.Module):
         check_volume_shape(volume.shape, len(self.features))
         block = (self.lift or (lambda block: block))(ResidualBlock)
         conv = partial(ConvBlock, negative_slope=_SLOPE, layers=self.layers)
-        x = jnp.moveaxis(volume.astype(self.dtype), -1, 1)
+        x = volume.astype(self.dtype)
         x = conv(self.features[0], name="stem")(x)
         skips = []
         for level, (features, count) in enumerate(
@@ -112,7 +112,7 @@ class ResidualUNet3D(nn.Module):
             x = conv(features, name=f"{name}_join")(skips[level], up)
             if level == 0 or all_levels:
                 head = conv(self.classes, 1, is_normalized=False, name=f"{name}_head")
-                scores.append(jnp.moveaxis(head(x), 1, -1))
+                scores.append(head(x))
         return tuple(reversed(scores)) if all_levels else scores[-1]
 
     def _check_configuration(self) -> None:
@@ -129,7 +129,7 @@ class ResidualUNet3D(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside a short cut; (batch, channel, ...).
+    """Two convolutions beside a short cut; (batch, ..., channel).
 
     Attributes:
         features: Channels of the result.
@@ -153,13 +153,13 @@ class ResidualBlock(nn.Module):
         y = conv(negative_slope=1.0, name="conv1")(y)
         if self.is_halved:
             x = _halved(x)
-        if x.shape[1] != self.features:
+        if x.shape[-1] != self.features:
             x = conv(size=1, negative_slope=1.0, name="short_cut")(x)
         return jax.nn.leaky_relu(x + y, _SLOPE)
 
 
 def _halved(x: Array) -> Array:
     """Means of 2x2x2 voxels."""
-    batch, channels, depth, height, width = x.shape
-    x = x.reshape(batch, channels, depth // 2, 2, height // 2, 2, width // 2, 2)
-    return jnp.mean(x, (3, 5, 7), dtype=jnp.float32).astype(x.dtype)
+    batch, depth, height, width, channels = x.shape
+    x = x.reshape(batch, depth // 2, 2, height // 2, 2, width // 2, 2, channels)
+    return jnp.mean(x, (2, 4, 6), dtype=jnp.float32).astype(x.dtype)

@@ -117,7 +117,7 @@ class UNet3D(nn.Module):
             negative_slope=self.negative_slope,
             layers=self.layers,
         )
-        x = jnp.moveaxis(volume.astype(self.dtype), -1, 1)
+        x = volume.astype(self.dtype)
         skips = []
         for level in range(self.depth):
             x = _Encoder(
@@ -141,7 +141,7 @@ class UNet3D(nn.Module):
                 scores = convolution.upsample(logits) + scores
             logits = scores
         assert logits is not None
-        return jnp.moveaxis(logits, 1, -1)
+        return logits
 
     def _check_configuration(self) -> None:
         if self.depth < 2:
@@ -180,7 +180,7 @@ def check_volume_shape(shape: tuple[int, ...], depth: int) -> None:
 
 
 class ConvBlock(nn.Module):
-    """Convolution, instance normalisation and leaky ReLU; (batch, channel, ...).
+    """Convolution, instance normalisation and leaky ReLU; (batch, ..., channel).
 
     Attributes:
         features: Channels of the result.
@@ -225,7 +225,7 @@ class _Convolution(nn.Module):
 
     @nn.compact
     def __call__(self, *parts: Array) -> Array:
-        channels = sum(part.shape[1] for part in parts)
+        channels = sum(part.shape[-1] for part in parts)
         shape = (self.size,) * 3 + (channels, self.features)
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
@@ -241,7 +241,7 @@ class _Convolution(nn.Module):
         else:
             y = self.layers.convolve(first, kernel)
         if self.is_biased:
-            y = y + bias.astype(y.dtype).reshape(1, -1, 1, 1, 1)
+            y = y + bias.astype(y.dtype).reshape(1, 1, 1, 1, -1)
         return y
 
 
@@ -251,8 +251,8 @@ class _Normalization(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        scale = self.param("scale", nn.initializers.ones, (x.shape[1],))
-        bias = self.param("bias", nn.initializers.zeros, (x.shape[1],))
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         return self.layers.normalize(x, scale, bias, self.negative_slope)
 
 
@@ -269,7 +269,7 @@ class _Encoder(nn.Module):
         kind = "plain" if self.stride == 1 else "strided"
         x = self.block(self.features, kind=kind, name="in_block")(x)
         y = self.block(self.features, name="context0")(x)
-        y = nn.Dropout(self.dropout, broadcast_dims=(2, 3, 4), name="dropout")(
+        y = nn.Dropout(self.dropout, broadcast_dims=(1, 2, 3), name="dropout")(
             y, deterministic=deterministic
         )
         return x + self.block(self.features, name="context1")(y)

@@ -68,11 +68,11 @@ def test_offloaded_gradient_is_the_plain_one() -> None:
 
 
 def test_transposed_convolution_spreads_each_voxel() -> None:
-    x = jax.random.normal(jax.random.key(0), (2, 3, 2, 3, 4))
+    x = jax.random.normal(jax.random.key(0), (2, 2, 3, 4, 3))
     kernel = jax.random.normal(jax.random.key(1), (2, 2, 2, 3, 5))
     fine = convolution.convolve_transposed(x, kernel)
-    expected = np.einsum("c,cf->f", x[1, :, 0, 2, 3], kernel[1, 0, 1])
-    np.testing.assert_allclose(fine[1, :, 1, 4, 7], expected, rtol=1e-5, atol=1e-5)
+    expected = np.einsum("c,cf->f", x[1, 0, 2, 3], kernel[1, 0, 1])
+    np.testing.assert_allclose(fine[1, 1, 4, 7], expected, rtol=1e-5, atol=1e-5)
     on_cpu = convolution_cpu.convolve_transposed_slices(x, kernel)
     np.testing.assert_allclose(on_cpu, fine, rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="must be 2x2x2"):

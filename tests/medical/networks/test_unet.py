@@ -146,7 +146,7 @@ def test_layer_sets_have_the_textbook_value_and_gradient(layers):
     ],
 )
 def test_convolutions_have_the_reference_value_and_gradient(function, reference):
-    x = jax.random.normal(jax.random.key(0), (2, 3, 4, 6, 8))
+    x = jax.random.normal(jax.random.key(0), (2, 4, 6, 8, 3))
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 3, 5))
 
     def run(convolve):
@@ -163,7 +163,7 @@ def test_convolutions_have_the_reference_value_and_gradient(function, reference)
 def test_upsampled_convolution_takes_only_3x3x3_kernels():
     with pytest.raises(ValueError, match="must be 3x3x3"):
         convolution.convolve_upsampled(
-            jnp.zeros((1, 1, 2, 2, 2)), jnp.zeros((1, 1, 1, 1, 1))
+            jnp.zeros((1, 2, 2, 2, 1)), jnp.zeros((1, 1, 1, 1, 1))
         )
 
 
