@@ -74,6 +74,9 @@ def offload(
             When called, if a static argument holds an array or a module.
         ValueError, jaxswap.BudgetError: As `jaxswap.offload`.
         NotImplementedError: When called, if a variable is a mutable array.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxswap.nnx
         >>> from flax import nnx
         >>> class Model(nnx.Module):
         ...     def __init__(self, rngs):

@@ -50,6 +50,7 @@ class Clock:
         ends: Second at which each entry is done.
         device_bytes: Device memory at each entry while each swapped value is away for
             as long as possible.
+        out_seconds: Seconds of the copy to the host, by value.
         in_seconds: Seconds of the copy to the device, by value.
         nbytes: Bytes of each swapped value.
     """
