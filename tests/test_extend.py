@@ -1,5 +1,10 @@
 """What is needed to extend jaxswap has a public name, and is enough."""
 
+import inspect
+import pathlib
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -8,7 +13,11 @@ import jaxswap
 from jaxswap import extend
 from jaxswap.extend import Decision, Graph, Policy, Timing
 
-NAMES = [name for name in vars(extend) if not name.startswith("_")]
+NAMES = [
+    name
+    for name in dir(extend)
+    if not (name.startswith("_") or inspect.ismodule(getattr(extend, name)))
+]
 
 
 class RecomputeElementwise:
@@ -30,6 +39,22 @@ def loss(w: jax.Array) -> jax.Array:
 @pytest.mark.parametrize("name", NAMES)
 def test_name_is_documented(name: str) -> None:
     assert getattr(extend, name).__doc__
+
+
+def test_a_policy_can_be_written_without_jax() -> None:
+    program = "import sys, jaxswap.extend; print('jax' in sys.modules)"
+    command = [sys.executable, "-c", program]
+    root = pathlib.Path(__file__).parent.parent
+    done = subprocess.run(
+        command, cwd=root, check=True, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.split() == ["False"]
+
+
+def test_a_name_that_extend_lacks_is_an_error() -> None:
+    name = "Zebra"
+    with pytest.raises(AttributeError, match="has no attribute 'Zebra'"):
+        getattr(extend, name)
 
 
 def test_a_policy_class_of_a_user_decides() -> None:

@@ -10,12 +10,14 @@ import re
 import subprocess
 import sys
 import types
+import typing
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import jaxswap
+import jaxswap.extend
 import jaxswap.linen
 import jaxswap.medical
 import jaxswap.nnx
@@ -79,6 +81,37 @@ def undocumented(value: Any) -> list[str]:
     return [name for name in own if name not in found]
 
 
+def public_homes() -> dict[type, str]:
+    """The public name of each class that `jaxswap` or `jaxswap.extend` has."""
+    homes: dict[type, str] = {}
+    for module in (jaxswap, jaxswap.extend):
+        for name in dir(module):
+            value = getattr(module, name)
+            if inspect.isclass(value) and not name.startswith("_"):
+                homes.setdefault(value, f"{module.__name__}.{name}")
+    return homes
+
+
+def classes_in(annotation: Any) -> Iterator[type]:
+    """The classes that an annotation names, such as both of `dict[int, Plan]`."""
+    if inspect.isclass(annotation) and not typing.get_args(annotation):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from classes_in(part)
+
+
+def nameless_fields(homes: dict[type, str]) -> list[str]:
+    """Fields of public dataclasses whose types have no public name."""
+    return [
+        f"{home}.{field}: {found.__name__}"
+        for value, home in homes.items()
+        if dataclasses.is_dataclass(value)
+        for field, annotation in typing.get_type_hints(value).items()
+        for found in classes_in(annotation)
+        if found.__module__.startswith("jaxswap.") and found not in homes
+    ]
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """HTML of each page, by its path without the suffix; made as `make docs` does."""
@@ -131,6 +164,29 @@ def test_reference_has_an_entry_with_arguments_for_each_public_name(
             given = arguments(value)
             lacking += [f"{full}: {a}" for a in given if a not in signature]
     assert not lacking, "name these in a page of docs/reference"
+
+
+@pytest.mark.slow
+def test_reference_has_an_entry_for_each_type_of_a_public_field(
+    entries: dict[str, str],
+) -> None:
+    assert set(public_homes().values()) <= entries.keys()
+
+
+def test_types_of_public_fields_have_public_names() -> None:
+    homes = public_homes()
+    assert len(homes) > 50
+    assert not nameless_fields(homes), "export these from jaxswap.extend"
+
+
+def test_a_field_whose_type_has_no_public_name_would_be_noticed() -> None:
+    homes = public_homes()
+    del homes[jaxswap.extend.Swap]
+    assert nameless_fields(homes) == [
+        "jaxswap.Plan.swaps: Swap",
+        "jaxswap.extend.Draft.swaps: Swap",
+        "jaxswap.extend.Schedule.swaps: Swap",
+    ]
 
 
 @pytest.mark.slow

@@ -13,7 +13,9 @@ from pathlib import Path
 # Without `$JAXSWAP_HOME`: the variable that names the parent folder, and its default.
 _CONFIG = ("XDG_CONFIG_HOME", "~/.config")
 _CACHE = ("XDG_CACHE_HOME", "~/.cache")
-_BASES = {"targets": _CONFIG, "plans": _CACHE}
+
+# What was measured. All other kinds can be made again.
+_MEASURED = {"targets"}
 
 # An older variable that names the folder of one kind directly. It is still read.
 _OWN_VARIABLES = {"plans": "JAXSWAP_CACHE_DIR"}
@@ -22,23 +24,33 @@ _OWN_VARIABLES = {"plans": "JAXSWAP_CACHE_DIR"}
 def user_folder(kind: str) -> Path:
     """Return the folder in which files of one kind are kept for later runs.
 
+    It is in `$JAXSWAP_HOME`. If this is not set, saved targets are in
+    `$XDG_CONFIG_HOME/jaxswap` (`~/.config/jaxswap`). All other kinds are in
+    `$XDG_CACHE_HOME/jaxswap` (`~/.cache/jaxswap`).
+
     Args:
-        kind: `"targets"` or `"plans"`.
+        kind: Name of the folder, such as `"targets"` or `"plans"`.
 
     Returns:
         The folder. It may not exist yet.
 
+    Raises:
+        ValueError: If `kind` is not the name of a single folder.
+
     Example:
+        >>> from jaxswap.extend import user_folder
         >>> user_folder("plans").name
         'plans'
     """
+    if kind in ("", "..") or Path(kind).name != kind:
+        raise ValueError(f"`kind` is {kind!r}; a folder's name is needed, as 'plans'.")
     own = os.environ.get(_OWN_VARIABLES.get(kind, ""))
     if own:
         return Path(own).expanduser()
     home = os.environ.get("JAXSWAP_HOME")
     if home:
         return Path(home).expanduser() / kind
-    variable, usual = _BASES[kind]
+    variable, usual = _CONFIG if kind in _MEASURED else _CACHE
     base = os.environ.get(variable) or usual
     return Path(base).expanduser() / "jaxswap" / kind
 

@@ -104,6 +104,7 @@ def test_folders_are_those_that_systems_name(
 ) -> None:
     assert user_folder("plans") == home / ".cache" / "jaxswap" / "plans"
     assert user_folder("targets") == home / ".config" / "jaxswap" / "targets"
+    assert user_folder("of mine") == home / ".cache" / "jaxswap" / "of mine"
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "fast"))
     monkeypatch.setenv("XDG_CONFIG_HOME", "")
     assert user_folder("plans") == home / "fast" / "jaxswap" / "plans"
@@ -120,3 +121,9 @@ def test_one_variable_moves_all_folders(
     assert user_folder("plans") == home / "older"
     assert user_folder("targets") == home / "mine" / "targets"
     assert not os.path.exists(home / "mine")
+
+
+@pytest.mark.parametrize("kind", ["", ".", "..", "plans/old", "../plans", "/plans"])
+def test_a_kind_that_would_lead_elsewhere_is_refused(kind: str) -> None:
+    with pytest.raises(ValueError, match="a folder's name is needed"):
+        user_folder(kind)

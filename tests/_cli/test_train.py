@@ -36,7 +36,7 @@ SETTINGS = {
 
 @pytest.fixture(autouse=True)
 def _settings(tmp_path: pathlib.Path, monkeypatch: Any) -> Iterator[None]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("JAXSWAP_HOME", str(tmp_path / "cache"))
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
@@ -66,7 +66,7 @@ def trained(data: pathlib.Path, tmp_path_factory: Any) -> pathlib.Path:
         jax.numpy_rank_promotion("allow"),
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setenv("JAXSWAP_HOME", str(folder / "cache"))
         run = folder / "run"
         code = main(
             ["train", str(data), "--out", str(run), "--config", config_file(folder)]
@@ -125,7 +125,7 @@ def test_a_killed_run_goes_on(
     run = tmp_path / "run"
     words = ["train", str(data), "--out", str(run)]
     words += ["--config", config_file(tmp_path, steps=400, checkpoint_every=1)]
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment = os.environ | {"JAXSWAP_HOME": str(tmp_path / "cache")}
     process = subprocess.Popen(
         [sys.executable, "-m", "jaxswap._cli.main", *words],
         env=environment,

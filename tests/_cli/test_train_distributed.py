@@ -50,7 +50,7 @@ class Ended:
 
 @pytest.fixture(autouse=True)
 def _lenient(data: pathlib.Path, monkeypatch: Any) -> Iterator[None]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(data.parent / "cache"))
+    monkeypatch.setenv("JAXSWAP_HOME", str(data.parent / "cache"))
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
@@ -79,7 +79,7 @@ def alone(data: pathlib.Path, tmp_path_factory: Any) -> pathlib.Path:
         jax.numpy_rank_promotion("allow"),
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setenv("XDG_CACHE_HOME", str(data.parent / "cache"))
+        patch.setenv("JAXSWAP_HOME", str(data.parent / "cache"))
         words = ["train", str(data), "--out", str(run), "--config", str(config)]
         assert main(words) == 0
     return run

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jaxswap
+from jaxswap.extend import user_folder
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
 from jaxswap.medical.data.writing import whole_file
@@ -27,9 +27,8 @@ _FREE = frozenset(
 
 
 def cache_folder() -> Path:
-    """Where prepared cases are kept, for all runs: below `XDG_CACHE_HOME`."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "jaxswap" / "prepared"
+    """Return the folder of prepared cases for all runs, see `user_folder`."""
+    return user_folder("prepared")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from jaxswap.extend import user_folder
 from jaxswap.medical.data.writing import whole_file
 from jaxswap.medical.synthesis.half_millimetre import fetch_templates
 from jaxswap.medical.synthesis.parcellation import draw_parcellation, load_atlas
@@ -260,6 +261,5 @@ def _finish(synthesis: Synthesis) -> None:
 
 
 def default_templates() -> Path:
-    """Return where downloaded templates are kept if nobody says."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "jaxswap" / "templates"
+    """Return the folder of downloaded templates, see `user_folder`."""
+    return user_folder("templates")

@@ -108,7 +108,7 @@ def test_a_tiny_experiment_runs_and_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("JAXSWAP_HOME", str(tmp_path / "cache"))
     words = ["compare", str(tmp_path / "out"), "--arms", "multifocal"]
     words += ["--size", "40", "--spacing-mm", "4.8", "--patch", "16", "--cases", "5"]
     words += ["--test-cases", "2", "--steps", "2", "--learning-rates", "1e-3"]

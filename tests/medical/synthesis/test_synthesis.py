@@ -215,6 +215,9 @@ def test_failure_while_drawing_leaves_whole_cases_alone(
 def test_templates_are_kept_in_the_users_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("JAXSWAP_HOME", str(tmp_path / "home"))
+    assert default_templates() == tmp_path / "home" / "templates"
+    monkeypatch.delenv("JAXSWAP_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_templates() == tmp_path / "jaxswap" / "templates"
     monkeypatch.delenv("XDG_CACHE_HOME")
