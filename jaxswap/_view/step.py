@@ -72,7 +72,8 @@ class StepLanes:
         seconds: From the first start to the last end.
 
     Example:
-        >>> kernel, copy = LaneSpan("compute", 0, 2, "a"), LaneSpan("swap-out", 1, 3, "b")
+        >>> kernel = LaneSpan("compute", 0, 2, "a")
+        >>> copy = LaneSpan("swap-out", 1, 3, "b")
         >>> step = step_of([kernel, copy])
         >>> step.seconds, step.compute_seconds, step.stall_seconds
         (4, 2, 2)
