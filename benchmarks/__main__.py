@@ -2,6 +2,7 @@
 
 python -m benchmarks --backend compiled           for a GPU that need not be there
 python -m benchmarks --backend device             on this machine's GPU, timed
+python -m benchmarks --plans                      makes its plans before, without it
 python -m benchmarks --table                      what was measured, as tables
 python -m benchmarks --plots                      and as pictures
 
@@ -21,7 +22,17 @@ import jax
 import jax.numpy as jnp
 
 import jaxswap
-from benchmarks import harness, largest, link, papers, planner, plots, runner, tables
+from benchmarks import (
+    harness,
+    largest,
+    link,
+    papers,
+    plan_files,
+    planner,
+    plots,
+    runner,
+    tables,
+)
 from benchmarks.case import Case
 from benchmarks.methods import METHODS
 from benchmarks.programs import find_program
@@ -57,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
         "--timeout", type=float, default=runner.TIMEOUT_SECONDS, help="seconds a case"
     )
     made.add_argument("--output", type=pathlib.Path, help="file with the results")
+    made.add_argument(
+        "--plans", action="store_true", help="make the plans that a device follows"
+    )
     made.add_argument("--table", action="store_true", help="show the results")
     made.add_argument("--plots", action="store_true", help="draw the results")
     return made
@@ -74,11 +88,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     problem = problem_of(options)
     if problem:
         parsing.error(problem)
-    print(f"results: {output}", file=sys.stderr)
     until = None
     if options.minutes is not None:
         until = time.monotonic() + 60 * options.minutes
-    left = _measure(options, output, until)
+    if options.plans:
+        options.backend = "device"
+        target = options.target or plan_files.DEFAULT_TARGET
+        try:
+            left = plan_files.make(_cases(options), target, until)
+        except jaxswap.MissingExtraError as error:
+            parsing.error(str(error))
+    else:
+        print(f"results: {output}", file=sys.stderr)
+        left = _measure(options, output, until)
     if left:
         print(f"time is up, {left} or more to go: run it again", file=sys.stderr)
     return TIMED_OUT if left else 0

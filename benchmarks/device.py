@@ -1,85 +1,176 @@
-"""A case -> what a training step takes on this machine's GPU.
+"""Cases of one program -> what their training steps take on this machine's GPU.
 
-The method's gradient is compared with plain JAX's on a small program first, and its
-value and gradient on the real one before it is timed. A process that measures does
-nothing else: a device counts one peak a process.
+One process measures all methods: plain first, because compiling it tunes the
+convolutions for the others, and because their results are compared with its own. The
+others are compiled in threads. Nothing compiles while a step is timed. Profiles come
+last. Each row is written when it is made.
 """
 
+import concurrent.futures
+import dataclasses
 import math
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import jaxswap
-from benchmarks import compiled, harness
+from benchmarks import compiled, harness, plan_files
 from benchmarks.case import Case, budget_bytes
 from benchmarks.inputs import draw
 from benchmarks.methods import Method, loss_of
 from benchmarks.programs import Args, Loss, unet_of
 
-GRADIENT_TOLERANCE = 1e-3  # of its norm, in float32, on the small program
 TOLERANCES = {"bf16": 5e-2, "fp32": 5e-3}
-"""How far loss and norm of the gradient may be from plain's on the real program."""
+"""How far loss and norm of the gradient may be from plain's."""
 REPEATS = 10
-MOST_SECONDS = 20.0
-"""A case's steps are repeated for no longer, but at least thrice."""
+LEAST_REPEATS = 3
+MOST_SECONDS = 6.0
+"""A case's steps are repeated for no longer."""
+PROFILED_STEPS = 3
+THREADS = 6
+"""Programs that are compiled at a time; each takes device memory for its tuning."""
+TIMING_SECONDS = 10.0
+PROFILE_SECONDS = 20.0
+"""What timing and profiling one case may take: none is begun with less left."""
+COMPILED_BEFORE_SECONDS = 40.0
+"""Compiling is not waited for with less left; what is ready is timed then."""
+LONGEST = 25
+"""Kernels that a profile's row names."""
+
+Row = dict[str, Any]
+Record = Callable[[Case, Row], None]
 
 
-def measure(
-    case: Case, plain: dict[str, Any] | None = None, repeats: int = REPEATS
-) -> dict[str, Any]:
-    """Check one training step, loss and gradient, and time it.
+@dataclasses.dataclass
+class Built:
+    """A case's step on its way to the device.
+
+    Attributes:
+        facts: What is known of it; becomes its row.
+        plan: What it follows, if it is planned for a budget.
+        step: The compiled step; `None` until it is compiled.
+    """
+
+    facts: Row
+    plan: jaxswap.Plan | None = None
+    step: jax.stages.Compiled | None = None
+
+
+def measure(cases: Sequence[Case], record: Record, left: Callable[[], float]) -> None:
+    """Check the training steps of cases, loss and gradient, and time them.
 
     Args:
-        case: What to measure.
-        plain: The plain program's measurement, to compare with and for budgets that
-            are shares of it.
-        repeats: How many steps to time.
-
-    Returns:
-        Bytes, seconds and what was checked; `"error"` if it does not fit.
-
-    Raises:
-        ValueError: If the method's gradient is wrong: nothing is timed then.
+        cases: Of one program on one card; those with the backend `"profile"` are
+            profiled instead.
+        record: Is given each case with its row, as soon as it is made.
+        left: Says how many seconds are left. What they are too few for is left out.
     """
-    error = gradient_error(case)
-    if not error <= GRADIENT_TOLERANCE:
-        raise ValueError(
-            f"the gradient of `{case.method}` is off by {error:.1%} of its norm on "
-            f"the small program of {case.workload}."
-        )
-    measured: dict[str, Any] = {"gradient_error": error}
-    loss, args, method = loss_of(case.method, case.workload, is_tiny=case.is_tiny)
-    try:
-        loss, planned = _carried_out(loss, args, method, case, plain)
-        measured |= planned
-        step, seen = _compile(loss, args, method)
-        measured |= seen
-        measured |= _timed(step, draw(args), case, plain, repeats)
-    except jaxswap.BudgetError as failure:
-        measured |= {"error": "does not fit", "smallest_bytes": failure.smallest_bytes}
-    except jax.errors.JaxRuntimeError as failure:
-        if "RESOURCE_EXHAUSTED" not in str(failure):
-            raise
-        measured["error"] = "out of memory"
-    measured["peak_bytes"] = harness.peak_bytes()
-    if measured.get("host_bytes") and is_gpu():
-        seen = jaxswap.inspect(
-            jax.value_and_grad(loss), *args, compiler_options=method.options
-        )
-        measured |= {
-            "copied_bytes": seen.swapped_bytes,
-            "exposed_bytes": seen.exposed_bytes,
+    plain = dataclasses.replace(cases[0].plain(), backend="device")
+    values = draw(loss_of("plain", plain.workload, is_tiny=plain.is_tiny)[1])
+    built = {_way(plain): _compile(*_lowered(plain, {}))}
+    reference = _timed(plain, built[_way(plain)], values, {})
+    gradient = reference.pop("gradient", None)
+    timing = [case for case in cases if case.backend == "device"]
+    if plain.key in {case.key for case in timing}:
+        record(plain, reference | {"peak_bytes": harness.peak_bytes()})
+    reference["gradient"] = gradient
+    others = {_way(case): case for case in cases if case.method != "plain"}
+    compiled, beside = _compile_all(others.values(), reference, left)
+    built |= compiled
+    disturbed = {"compiling_beside": beside} if beside else {}
+    for case in timing:
+        one = built.get(_way(case))
+        if one and case.method != "plain" and left() > TIMING_SECONDS:
+            record(case, _timed(case, one, values, reference) | disturbed)
+    for case in cases:
+        one = built.get(_way(case))
+        is_asked = case.backend == "profile" and left() > PROFILE_SECONDS
+        if one and one.step and is_asked:
+            record(case, _profiled(one, values) | disturbed)
+
+
+def _way(case: Case) -> tuple[str, str]:
+    """What tells the programs of one workload apart."""
+    return case.method, case.budget
+
+
+def _compile_all(
+    cases: Iterable[Case], plain: Row, left: Callable[[], float]
+) -> tuple[dict[tuple[str, str], Built], int]:
+    """Compile cases in threads; return those done in time, and how many still run."""
+    pool = concurrent.futures.ThreadPoolExecutor(THREADS)
+    futures = {}
+    for case in cases:
+        if left() < TIMING_SECONDS:
+            break
+        futures[pool.submit(_compile, *_lowered(case, plain))] = case
+    patience = max(0.0, min(left() - COMPILED_BEFORE_SECONDS, threading.TIMEOUT_MAX))
+    done, rest = concurrent.futures.wait(futures, timeout=patience)
+    pool.shutdown(wait=False, cancel_futures=True)
+    running = sum(not future.cancelled() for future in rest)
+    return {_way(futures[future]): future.result() for future in done}, running
+
+
+def _lowered(case: Case, plain: Row) -> tuple[Any, Built, dict[str, Any]]:
+    """Trace a case's step; what is raised becomes its row."""
+    built = Built({})
+
+    def lower() -> Row:
+        start = time.perf_counter()
+        loss, args, method = loss_of(case.method, case.workload, is_tiny=case.is_tiny)
+        loss, built.plan = _carried_out(loss, args, method, case, plain)
+        lowered = jax.jit(jax.value_and_grad(loss)).trace(*args).lower()
+        seconds = time.perf_counter() - start
+        return {"trace_seconds": seconds, "lowered": lowered, "method": method}
+
+    row = _guarded(lower)
+    lowered, method = row.pop("lowered", None), row.pop("method", None)
+    built.facts = row | _said(built.plan)
+    return lowered, built, dict(method.options) if method else {}
+
+
+def _compile(lowered: Any, built: Built, options: dict[str, Any]) -> Built:
+    """Compile what was traced; on failure say why."""
+    if lowered is None:
+        return built
+
+    def compile_it() -> Row:
+        start = time.perf_counter()
+        step = built.step = lowered.compile(compiler_options=options)
+        seconds = time.perf_counter() - start
+        memory: Any = step.memory_analysis()
+        argument, output = memory.argument_size_in_bytes, memory.output_size_in_bytes
+        temp, alias = memory.temp_size_in_bytes, memory.alias_size_in_bytes
+        return {
+            "compile_seconds": seconds,
+            "argument_bytes": argument,
+            "output_bytes": output,
+            "temp_bytes": temp,
+            "host_bytes": memory.host_temp_size_in_bytes,
+            "device_bytes": argument + output + temp - alias,
         }
-    return measured
+
+    built.facts |= _guarded(compile_it)
+    return built
 
 
-def is_gpu() -> bool:
-    """Whether JAX's default device is a GPU; else this backend is only tried out."""
-    return jax.default_backend() == "gpu"
+def _carried_out(
+    loss: Loss, args: Args, method: Method, case: Case, plain: Row
+) -> tuple[Loss, jaxswap.Plan | None]:
+    """The loss whose gradient is to be compiled, and the plan that it follows."""
+    if method.needs_budget:
+        plan = plan_files.find(case) or plan_of(
+            loss, args, method, budget_bytes(case.budget, plain)
+        )
+        return jaxswap.offload(loss, plan=plan), plan
+    if method.policy is not None:
+        return jaxswap.offload(loss, policy=method.policy), None
+    return loss, None
 
 
 def plan_of(loss: Loss, args: Args, method: Method, budget: Any) -> jaxswap.Plan:
@@ -90,109 +181,135 @@ def plan_of(loss: Loss, args: Args, method: Method, budget: Any) -> jaxswap.Plan
         budget=budget,
         policy=method.policy,
         target=None if is_gpu() else "h100",
-        compile=is_gpu() and method.needs_budget,
+        compile=is_gpu(),
         most_compiles=compiled.MOST_COMPILES,
         progress=False,
     )
 
 
-def _carried_out(
-    loss: Loss, args: Args, method: Method, case: Case, plain: dict[str, Any] | None
-) -> tuple[Loss, dict[str, Any]]:
-    """The loss whose gradient is to be compiled, and what the plan said."""
-    if not method.is_planned:
-        return loss, {}
-    start = time.perf_counter()
-    plan = plan_of(loss, args, method, budget_bytes(case.budget, plain))
-    return jaxswap.offload(loss, plan=plan), {
-        "planning_and_compile_seconds": time.perf_counter() - start,
-        "predicted_device_bytes": plan.timeline.device_bytes + plan.correction_bytes,
+def is_gpu() -> bool:
+    """Whether JAX's default device is a GPU; else this backend is only tried out."""
+    return jax.default_backend() == "gpu"
+
+
+def _said(plan: jaxswap.Plan | None) -> Row:
+    """What a plan said."""
+    if plan is None:
+        return {}
+    return {
+        "planned_for": plan.target.name,
+        "budget_bytes": plan.budget_bytes,
+        "planned_device_bytes": plan.device_bytes,
+        "planned_host_bytes": plan.host_bytes,
         "simulated_seconds": plan.seconds,
         "plain_simulated_seconds": plan.plain.seconds,
     }
 
 
-def _compile(
-    loss: Loss, args: Args, method: Method
-) -> tuple[Callable[..., Any], dict[str, Any]]:
+def _timed(case: Case, built: Built, values: Args, plain: Row) -> Row:
+    """Compare a step's results with plain's, then time it."""
+    step: Any = built.step
+    if step is None:
+        return built.facts
+
+    def time_it() -> Row:
+        start = time.perf_counter()
+        loss, gradient = jax.block_until_ready(step(*values))
+        row: Row = {"first_step_seconds": time.perf_counter() - start}
+        found = {"loss": float(loss), "gradient_norm": float(norm(gradient))}
+        row |= found
+        wrong = difference(found, plain, case.workload)
+        if wrong:
+            return row | {"error": wrong}
+        kept = plain.get("gradient")
+        if kept is not None:
+            row["gradient_difference"] = _distance(gradient, kept)
+        elif case.method == "plain":
+            row["gradient"] = jax.tree.map(np.asarray, gradient)
+        del loss, gradient
+        row |= _repeated(lambda: step(*values))
+        if "median_seconds" in plain:
+            row["of_plain"] = row["median_seconds"] / plain["median_seconds"]
+        return row
+
+    return built.facts | _guarded(time_it)
+
+
+def _repeated(call: Callable[[], Any]) -> Row:
+    """Time a step as often as there is time for, at least thrice."""
     start = time.perf_counter()
-    traced = jax.jit(jax.value_and_grad(loss)).trace(*args)
-    lowered = traced.lower()
-    middle = time.perf_counter()
-    step = lowered.compile(compiler_options=dict(method.options))
-    memory: Any = step.memory_analysis()
-    argument, output = memory.argument_size_in_bytes, memory.output_size_in_bytes
-    return step, {
-        "trace_seconds": middle - start,
-        "compile_seconds": time.perf_counter() - middle,
-        "argument_bytes": argument,
-        "output_bytes": output,
-        "temp_bytes": memory.temp_size_in_bytes,
-        "host_bytes": memory.host_temp_size_in_bytes,
-        "device_bytes": argument
-        + output
-        + memory.temp_size_in_bytes
-        - memory.alias_size_in_bytes,
+    jax.block_until_ready(call())
+    once = time.perf_counter() - start
+    count = min(REPEATS, math.ceil(MOST_SECONDS / once))
+    return harness.seconds(call, max(LEAST_REPEATS, count))
+
+
+def _profiled(built: Built, values: Args) -> Row:
+    """Profile a step."""
+    options: Any = {"plan": built.plan, "repeats": PROFILED_STEPS}
+    return _guarded(
+        lambda: profile_row(jaxswap.profile(built.step, *values, **options))
+    )
+
+
+def profile_row(profile: jaxswap.Profile) -> Row:
+    """Return a profile as a row of results; milliseconds, as earlier rows have them."""
+    row = {
+        "steps": len(profile.steps),
+        "compute_ms": 1e3 * profile.compute_seconds,
+        "span_ms": 1e3 * profile.seconds,
+        "stall_ms": 1e3 * profile.stall_seconds,
+        "idle_ms": 1e3 * profile.idle_seconds,
+    }
+    for name, copies in (("swap_out", profile.swap_out), ("swap_in", profile.swap_in)):
+        row |= {
+            f"{name}_ms": 1e3 * copies.seconds,
+            f"{name}_count": copies.count,
+            f"{name}_bytes": copies.nbytes,
+            f"{name}_hidden_ms": 1e3 * copies.hidden_seconds,
+        }
+    named = {"longest": profile.by_kernel, "longest_by_label": profile.by_label}
+    return row | {
+        field: [[one.label[:90], 1e3 * one.seconds, one.count] for one in kernels]
+        for field, kernels in ((f, found[:LONGEST]) for f, found in named.items())
     }
 
 
-def _timed(
-    step: Callable[..., Any],
-    values: Args,
-    case: Case,
-    plain: dict[str, Any] | None,
-    repeats: int,
-) -> dict[str, Any]:
-    """Compare the step's results with plain's, then time it."""
-    loss, gradient = step(*values)
-    found = {"loss": float(loss), "gradient_norm": float(norm(gradient))}
-    del loss, gradient
-    wrong = difference(found, plain, case.workload)
-    if wrong:
-        return found | {"error": wrong}
-    start = time.perf_counter()
-    jax.block_until_ready(step(*values))
-    once = time.perf_counter() - start
-    count = max(min(3, repeats), min(repeats, math.ceil(MOST_SECONDS / once)))
-    return found | harness.seconds(lambda: step(*values), count)
+def _guarded(make: Callable[[], Row]) -> Row:
+    """Return a row; what is raised becomes its `error`, so that it costs one row."""
+    try:
+        return make()
+    except jaxswap.BudgetError as failure:
+        return {"error": "does not fit", "smallest_bytes": failure.smallest_bytes}
+    except Exception as failure:
+        if "RESOURCE_EXHAUSTED" in str(failure):
+            return {"error": "out of memory"}
+        lines = str(failure).strip().splitlines() or [""]
+        return {"error": f"{type(failure).__name__}: {lines[0][:300]}"}
 
 
-def difference(
-    found: dict[str, float], plain: dict[str, Any] | None, workload: str
-) -> str:
+def difference(found: dict[str, float], plain: Row, workload: str) -> str:
     """What is wrong with a step's results; nothing if they are plain's."""
     if not all(math.isfinite(number) for number in found.values()):
         return "loss or gradient is not finite"
     parts = unet_of(workload)
     tolerance = TOLERANCES[parts[1] if parts else "bf16"]
     for name, number in found.items():
-        expected = (plain or {}).get(name)
+        expected = plain.get(name)
         if expected is not None and abs(number - expected) > tolerance * abs(expected):
             return f"{name.replace('_', ' ')} is {number:.6g}, plain's {expected:.6g}"
     return ""
 
 
-def gradient_error(case: Case) -> float:
-    """Return the distance between a method's gradient and plain JAX's, relative.
-
-    On a small program of the same form, in float32; what plans is asked to need as
-    little memory as it can.
-    """
-    is_unet = unet_of(case.workload) is not None
-    workload = "unet3d-32-fp32" if is_unet else case.workload
-    is_tiny = case.is_tiny or not is_unet
-    loss, args, method = loss_of(case.method, workload, is_tiny=is_tiny)
-    plain, _, _ = loss_of("plain", workload, is_tiny=is_tiny)
-    if method.policy is not None:
-        loss = jaxswap.offload(loss, policy=method.policy)
-    elif method.is_planned:
-        loss = jaxswap.offload(loss, plan=plan_of(loss, args, method, "smallest"))
-    values, options = draw(args), dict(method.options)
-    with jax.default_matmul_precision("highest"):
-        found = jax.jit(jax.grad(loss), compiler_options=options)(*values)
-        expected = jax.jit(jax.grad(plain))(*values)
-    difference = jax.tree.map(jnp.subtract, found, expected)
-    return float(norm(difference) / norm(expected))
+def _distance(found: Any, expected: Any) -> float:
+    """Distance of two gradients as a share of the second's norm."""
+    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+    squares = sum(
+        float(jnp.sum(jnp.square(a.astype(jnp.float32) - b.astype(jnp.float32))))
+        for a, b in pairs
+    )
+    whole = float(norm(expected))
+    return math.sqrt(squares) / whole if whole else math.sqrt(squares)
 
 
 def norm(tree: Any) -> jax.Array:

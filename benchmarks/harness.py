@@ -2,8 +2,10 @@
 
 import contextlib
 import functools
+import hashlib
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
 import statistics
@@ -28,14 +30,25 @@ def surroundings() -> dict[str, str]:
     """Return what is known of the machine without starting JAX on its GPU."""
     versions = {name: version_of(name) for name in PACKAGES}
     gpu = graphics_card()
-    command = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty"]
     return {
         "machine": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "commit": output_of(command) or "unknown",
+        "commit": _commit(),
         **({"driver": gpu["driver_version"]} if gpu else {}),
         **{name: version for name, version in versions.items() if version},
     }
+
+
+def _commit() -> str:
+    """The commit, and where files differ from it or there is none, what they hold."""
+    folder = RESULTS.parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
+    commit = output_of(command) or "unknown"
+    if not commit.endswith(("-dirty", "unknown")):
+        return commit
+    files = [*folder.glob("*.py"), *(folder.parent / "jaxswap").rglob("*.py")]
+    held = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files)))
+    return f"{commit}-{held.hexdigest()[:8]}"
 
 
 def version_of(package: str) -> str | None:
@@ -74,11 +87,15 @@ def record(measurement: dict[str, Any], output: pathlib.Path) -> None:
     line = json.dumps(measurement)
     print(line, flush=True)
     output.parent.mkdir(parents=True, exist_ok=True)
-    text = output.read_text() if output.exists() else ""
-    # A process that was killed may have left half a line.
-    end = "" if text.endswith("\n") or not text else "\n"
-    with output.open("a") as file:
-        file.write(end + line + "\n")
+    with output.open("ab+") as file:
+        # A process that was killed may have left half a line.
+        is_empty = not file.tell()
+        if not is_empty:
+            file.seek(-1, os.SEEK_END)
+        end = "" if is_empty or file.read() == b"\n" else "\n"
+        file.write(f"{end}{line}\n".encode())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def rows_of(output: pathlib.Path) -> list[dict[str, Any]]:

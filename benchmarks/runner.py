@@ -1,12 +1,14 @@
-"""Cases -> lines of results, each case in a process of its own.
+"""Cases -> lines of results, in processes of their own.
 
-A device counts one peak a process, XLA may abort, and a program may not fit: each
-costs one row. What is recorded already is not measured again, so that a run that was
-stopped goes on where it was.
+XLA may abort, and a program may not fit: each costs one row. What is compiled is
+measured one case a process; what is timed, one program a process (`session.py`). What
+is recorded already is not measured again, so that a run that was stopped goes on where
+it was. Rows that were timed count only for the same state of the code.
 """
 
 import dataclasses
 import importlib
+import itertools
 import json
 import os
 import pathlib
@@ -25,12 +27,15 @@ WHOLE_CARD = 0.92
 """Share of the GPU's memory that JAX may take where no smaller card is imitated."""
 MEASURE = {
     "compiled": "benchmarks.compiled",
-    "device": "benchmarks.device",
-    "torch": "benchmarks.torch_device",
-    "link": "benchmarks.link",
     "overhead": "benchmarks.overhead",
 }
-"""Which module's `measure` makes a measurement."""
+"""Which module's `measure` makes a measurement that has a process of its own."""
+TIMED = ("device", "profile", "torch", "link")
+"""Backends that time something on a GPU."""
+STARTING_SECONDS = 25.0
+"""No group of cases is begun with less time left: JAX has to start, and to compile."""
+GRACE_SECONDS = 10.0
+"""A process that is told to end by itself is given so much longer."""
 
 
 def run(
@@ -53,32 +58,120 @@ def run(
     Returns:
         The cases that are still to be measured.
     """
-    waiting = missing(cases, output)
     left: list[Case] = []
-    for case in waiting:
-        time_left = timeout_seconds if until is None else until - time.monotonic()
-        if time_left < min(timeout_seconds, 20):
-            left.append(case)
-            continue
-        row = measure_alone(
-            case, _plain_row(case, output), min(timeout_seconds, time_left)
-        )
-        is_cut_short = row.get("timeout_seconds", timeout_seconds) < timeout_seconds
-        if is_cut_short:
-            left.append(case)
+    for group in groups(missing(cases, output)):
+        if group[0].backend in TIMED:
+            left += _run_together(group, output, timeout_seconds, until)
         else:
-            harness.record(dataclasses.asdict(case) | row, output)
+            left += _run_alone(group[0], output, timeout_seconds, until)
     return left
+
+
+def groups(cases: Iterable[Case]) -> list[list[Case]]:
+    """Split cases into those that one process measures, in their order."""
+
+    def process(numbered: tuple[int, Case]) -> tuple[Any, ...]:
+        number, case = numbered
+        if case.backend in ("device", "profile"):
+            return ("device", case.workload, case.card, case.is_tiny)
+        is_timed = case.backend in TIMED
+        place = (case.backend, case.card, case.is_tiny)
+        return place if is_timed else (*place, number)
+
+    found = itertools.groupby(enumerate(cases), process)
+    return [[case for _, case in group] for _, group in found]
+
+
+def _run_alone(
+    case: Case, output: pathlib.Path, timeout_seconds: float, until: float | None
+) -> list[Case]:
+    """Measure one case and record it; return it if there was no time."""
+    time_left = timeout_seconds if until is None else until - time.monotonic()
+    if time_left < min(timeout_seconds, 20):
+        return [case]
+    plain = _plain_row(case, output)
+    row = measure_alone(case, plain, min(timeout_seconds, time_left))
+    if row.get("timeout_seconds", timeout_seconds) < timeout_seconds:  # cut short
+        return [case]
+    harness.record(dataclasses.asdict(case) | row, output)
+    return []
+
+
+def _run_together(
+    cases: list[Case],
+    output: pathlib.Path,
+    timeout_seconds: float,
+    until: float | None,
+) -> list[Case]:
+    """Measure a group, which records itself; return what there was no time for.
+
+    Where its process ends before its time, the case in hand failed: the first that is
+    not recorded. The others are tried again without it.
+    """
+    while cases:
+        now = time.monotonic()
+        end = now + timeout_seconds * len(cases) if until is None else until
+        if end - now < min(timeout_seconds, STARTING_SECONDS):
+            break
+        failure = start_session(cases, output, end)
+        cases = missing(cases, output)
+        if failure is None or not cases or (until and time.monotonic() > until):
+            break
+        row = dataclasses.asdict(cases[0]) | _failure(failure)
+        harness.record(row, output)
+        cases = cases[1:]
+    return cases
+
+
+def start_session(
+    cases: Sequence[Case], output: pathlib.Path, until: float
+) -> str | None:
+    """Measure a group of cases in a process of its own.
+
+    Returns:
+        Why it ended before its time; `None` if it did not.
+    """
+    asked = {"output": str(output), "until": until}
+    asked |= {"cases": [dataclasses.asdict(case) for case in cases]}
+    command = [sys.executable, "-m", "benchmarks.session", json.dumps(asked)]
+    environment = os.environ | _limits(cases[0])
+    with tempfile.TemporaryFile("w+") as said:
+        try:
+            done = subprocess.run(
+                command,
+                check=False,
+                stderr=said,
+                env=environment,
+                timeout=max(0.0, until - time.monotonic()) + GRACE_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            return "took too long"
+        if done.returncode == 0:
+            return None
+        if done.returncode < 0:
+            return f"aborted, signal {-done.returncode}"
+        said.seek(0)
+        last = said.read().strip().splitlines()[-1:] or [""]
+        return f"exit status {done.returncode}: {last[0][:300]}"
 
 
 def missing(cases: Iterable[Case], output: pathlib.Path) -> list[Case]:
     """Return the cases that a file does not hold, each once."""
-    done = {key_of(row) for row in harness.rows_of(output)}
+    done = {key_of(row) for row in harness.rows_of(output) if _counts(row)}
     found: dict[Any, Case] = {}
     for case in cases:
         if case.key not in done:
             found.setdefault(case.key, case)
     return list(found.values())
+
+
+def _counts(row: dict[str, Any]) -> bool:
+    """Whether what a row holds need not be measured again."""
+    if row.get("backend") not in TIMED:
+        return True
+    commit = harness.surroundings()["commit"]
+    is_current = row["environment"].get("commit") == commit
+    return is_current and "compiling_beside" not in row
 
 
 def measure_alone(
@@ -105,7 +198,7 @@ def measure_alone(
                 text=True,
                 check=False,
                 timeout=timeout_seconds,
-                env=os.environ | _limits(case) | {"JAXSWAP_CACHE_DIR": plans},
+                env=os.environ | {"JAXSWAP_CACHE_DIR": plans},
             )
     except subprocess.TimeoutExpired:
         error = f"took longer than {timeout_seconds:.0f} s"
@@ -115,11 +208,7 @@ def measure_alone(
         return json.loads(done.stdout.splitlines()[-1]) | wall
     if done.returncode < 0:
         return _failure(f"aborted, signal {-done.returncode}") | wall
-    if case.backend in ("compiled", "overhead"):
-        raise RuntimeError(f"{case} failed:\n{done.stderr}")
-    # On a GPU a driver or a library may fail in many ways, and each costs one row.
-    last = done.stderr.strip().splitlines()[-1:] or [""]
-    return _failure(f"exit status {done.returncode}: {last[0][:300]}") | wall
+    raise RuntimeError(f"{case} failed:\n{done.stderr}")
 
 
 def _failure(error: str) -> dict[str, Any]:
@@ -128,7 +217,7 @@ def _failure(error: str) -> dict[str, Any]:
 
 def _limits(case: Case) -> dict[str, str]:
     """Environment that keeps JAX within the case's card."""
-    if case.backend != "device":
+    if case.backend not in ("device", "profile"):
         return {}
     gpu = harness.graphics_card()
     share = WHOLE_CARD
@@ -161,20 +250,12 @@ def measure(case: Case, plain: dict[str, Any] | None) -> dict[str, Any]:
     return module.measure(case, plain)
 
 
-def _environment(backend: str) -> dict[str, str]:
-    if backend != "torch":
-        return harness.environment()
-    # JAX would start beside PyTorch and find the device's memory taken.
-    device = (harness.graphics_card() or {"name": "cpu"})["name"]
-    return {"device": device, **harness.surroundings()}
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the case that the command line holds as JSON; print a line of JSON."""
     (text,) = sys.argv[1:] if arguments is None else arguments
     asked = json.loads(text)
     row = measure(Case(**asked["case"]), asked["plain"])
-    print(json.dumps(row | {"environment": _environment(asked["case"]["backend"])}))
+    print(json.dumps(row | {"environment": harness.environment()}))
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@ import dataclasses
 import functools
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from benchmarks import harness, link, overhead
-from benchmarks.case import Case
+from benchmarks.case import AS, Case
 from benchmarks.methods import METHODS, methods_of
 from benchmarks.programs import unet_of
 
@@ -34,11 +34,31 @@ SUITES: dict[str, tuple[str, ...]] = {
     "mlp": ("compiled", "device"),
     "resnet": ("compiled", "device"),
     "papers": ("compiled", "device"),
-    "overhead": ("compiled", "device"),
+    "overhead": ("compiled",),
     "link": ("device",),
     "planner": ("compiled",),
 }
 """The suites, and the backends that each can be run on."""
+
+FIRST_METHODS = (
+    "plain",
+    "jaxswap",
+    "checkpoint each block",
+    "JAX offload whole",
+    "JAX offload each block",
+    "per-tensor list",
+    "jaxswap.offload",
+    "checkpoint each block, heavy saved",
+)
+FIRST_BUDGETS = ("50%", "33%")
+"""What a device times first, on each of these programs, and profiles."""
+FIRST_WORKLOADS = (
+    ("unet3d", "unet3d-192-bf16"),
+    ("transformer", "transformer-unrolled"),
+    ("mlp", "mlp"),
+    ("unet3d", "unet3d-320-bf16"),
+    ("unet3d", "unet3d-512-bf16"),
+)
 
 ORDER = (
     ("link", ""),
@@ -100,6 +120,8 @@ def cases_of(
         target: Name of the GPU that is compiled for.
         is_tiny: A few of each suite, on programs that take seconds.
     """
+    if backend == "device" and not is_tiny:
+        yield from _first(chosen)
     order = ORDER
     if is_tiny:
         pairs = [(s, w) for s, names in WORKLOADS.items() for w in names]
@@ -118,6 +140,33 @@ def cases_of(
             yield from comparison(workload, backend, target, is_tiny=is_tiny)
 
 
+def _first(chosen: Sequence[str]) -> Iterator[Case]:
+    """The most valuable measurements of a device: minutes in all but for the last."""
+    if "link" in chosen:
+        yield from link.cases()
+    for suite, workload in FIRST_WORKLOADS:
+        if suite not in chosen:
+            continue
+        cases = [
+            Case(suite, workload, method, budget, "device", "")
+            for method in FIRST_METHODS
+            if method in methods_of(workload)
+            for budget in (FIRST_BUDGETS if METHODS[method].needs_budget else ("",))
+        ]
+        yield from cases
+        yield from profiles(cases)
+        if unet_of(workload) and has_torch():
+            yield from torch_cases(suite, workload)
+    if "papers" in chosen:
+        yield from papers("device")
+
+
+def profiles(cases: Iterable[Case]) -> Iterator[Case]:
+    """The same programs, to be profiled."""
+    for case in cases:
+        yield dataclasses.replace(case, backend="profile")
+
+
 def comparison(
     workload: str, backend: str, target: str = "", *, is_tiny: bool = False
 ) -> Iterator[Case]:
@@ -132,6 +181,8 @@ def comparison(
         names = [name for name in names if name in wanted]
     for method in names:
         budgets = BUDGETS[method] if METHODS[method].needs_budget else ("",)
+        if backend == "device":  # one process measures all: nothing was needed before
+            budgets = tuple(b for b in budgets if not b.startswith(AS))
         for budget in (TINY_BUDGET,) if is_tiny and budgets[0] else budgets:
             yield Case(
                 suite, workload, method, budget, backend, target, is_tiny=is_tiny

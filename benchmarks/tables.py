@@ -21,6 +21,7 @@ def tables(rows: Sequence[Row]) -> str:
     """All tables that rows can fill: methods by workload, overhead, link."""
     rows = newest(rows)
     parts = [comparison(group) for group in groups(rows).values() if _is_shown(group)]
+    parts += [profiles(group) for group in groups(rows, ("profile",)).values()]
     parts += [overhead([row for row in rows if row["backend"] == "overhead"])]
     parts += [link([row for row in rows if row["backend"] == "link"])]
     return "\n\n".join(part for part in parts if part)
@@ -40,11 +41,13 @@ def _program(row: Row) -> tuple[str, str]:
     return " ".join(row.get("options", {})), row["environment"].get("commit", "")
 
 
-def groups(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
+def groups(
+    rows: Iterable[Row], backends: Sequence[str] = COMPARED
+) -> dict[tuple[Any, ...], list[Row]]:
     """Rows that can be compared: of one workload on one GPU, PyTorch's with JAX's."""
     found: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        if row["backend"] not in COMPARED:
+        if row["backend"] not in backends:
             continue
         is_compiled = row["backend"] == "compiled"
         key = (is_compiled, row["target"], row["workload"], row["card"], row["is_tiny"])
@@ -148,6 +151,27 @@ def _mib(nbytes: int | None) -> str:
 def _ratio(nbytes: int | None, plain: Row, field: str) -> str:
     whole = plain.get(field)
     return f"{nbytes / whole:.2f}" if nbytes is not None and whole else ""
+
+
+def profiles(rows: Sequence[Row]) -> str:
+    """Kernels and copies of a step, as the profiler saw them."""
+    head = ["method", "budget", "kernels ms", "waiting ms", "idle ms"]
+    head += [f"{name} {what}" for name in ("out", "in") for what in ("ms", "hidden")]
+    lines = []
+    for row in sorted(rows, key=_rank):
+        cells = [row["method"], row["budget"]]
+        if "error" in row:
+            lines.append([*cells, row["error"]])
+            continue
+        times = [row.get(name) for name in ("compute_ms", "stall_ms", "idle_ms")]
+        cells += ["" if time is None else f"{time:.1f}" for time in times]
+        for name in ("swap_out", "swap_in"):
+            copied, hidden = row[f"{name}_ms"], row[f"{name}_hidden_ms"]
+            cells += [f"{copied:.1f}", f"{hidden / copied:.0%}" if copied else ""]
+        lines.append(cells)
+    title = f"### {rows[0]['workload']}, profiled: {source(rows[0])}"
+    note = "Hidden: the part of the copies' time during which a kernel ran."
+    return "\n".join([title, "", markdown(head, lines), "", note])
 
 
 def overhead(rows: Sequence[Row]) -> str:

@@ -34,7 +34,7 @@ def test_rows_of_an_earlier_form_say_where_they_come_from() -> None:
 )
 def test_channels_first_and_last_are_compared_apart(layout: str, line: str) -> None:
     shown = tables.tables(EARLY).split("### ")
-    (table,) = [t for t in shown if t.startswith("unet3d-192-bf16") and layout in t]
+    (table,) = [t for t in shown if t.startswith("unet3d-192-bf16:") and layout in t]
     assert line in table
 
 

@@ -51,6 +51,77 @@ def test_a_suite_shares_the_measurements_of_another(
     assert asked == [MLP]
 
 
+TIMED_PLAIN = dataclasses.replace(MLP, backend="device", target="")
+TIMED_LMS = dataclasses.replace(TIMED_PLAIN, method="LMS")
+COPY = Case("link", "copy-1MiB", "to host", "", "link", "", is_tiny=True)
+
+
+def test_what_is_timed_shares_a_process() -> None:
+    profile = dataclasses.replace(TIMED_LMS, backend="profile")
+    other = dataclasses.replace(TIMED_PLAIN, workload="resnet50-512")
+    card = dataclasses.replace(TIMED_PLAIN, card="16GB")
+    copies = [COPY, dataclasses.replace(COPY, workload="copy-2MiB")]
+    timed = [[TIMED_PLAIN, TIMED_LMS, profile], [other], [card], copies]
+    alone = [[MLP], [dataclasses.replace(MLP, method="LMS")]]
+    flat = [case for group in [*timed, *alone] for case in group]
+    assert runner.groups(flat) == [*timed, *alone]
+
+
+def test_a_process_that_fails_costs_one_row(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, tried = tmp_path / "rows.jsonl", []
+
+    def start_session(cases: list[Case], *_: Any) -> str | None:
+        tried.append([case.method for case in cases])
+        if cases[0] == TIMED_PLAIN:
+            return "aborted, signal 6"
+        now = {"environment": {"commit": harness.surroundings()["commit"]}}
+        harness.record(dataclasses.asdict(cases[0]) | now, output)
+        return None
+
+    monkeypatch.setattr(runner, "start_session", start_session)
+    assert runner.run([TIMED_PLAIN, TIMED_LMS], output) == []
+    assert tried == [["plain", "LMS"], ["LMS"]]
+    errors = [row.get("error") for row in harness.rows_of(output)]
+    assert errors == ["aborted, signal 6", None]
+
+
+def test_a_session_that_aborts_says_why(tmp_path: pathlib.Path) -> None:
+    broken = dataclasses.replace(COPY, workload="copy-xMiB")
+    later = time.monotonic() + 60
+    assert runner.start_session([broken], tmp_path / "rows.jsonl", later) is None
+    (row,) = harness.rows_of(tmp_path / "rows.jsonl")
+    assert row["error"].startswith("ValueError: invalid literal")
+    unknown = dataclasses.replace(TIMED_PLAIN, workload="magic")
+    why = runner.start_session([unknown], tmp_path / "rows.jsonl", later)
+    assert why is not None
+    assert why.startswith("exit status 1: ValueError: the workload is 'magic'")
+
+
+@pytest.mark.parametrize(
+    ("change", "is_left"),
+    [
+        ({}, False),
+        ({"environment": {"commit": "another"}}, True),
+        ({"compiling_beside": 1}, True),
+    ],
+)
+def test_timed_rows_count_for_the_same_code(
+    tmp_path: pathlib.Path, change: dict[str, Any], is_left: bool
+) -> None:
+    output = tmp_path / "rows.jsonl"
+    row = {"environment": {"commit": harness.surroundings()["commit"]}}
+    harness.record(dataclasses.asdict(TIMED_PLAIN) | row | change, output)
+    assert bool(runner.missing([TIMED_PLAIN], output)) == is_left
+
+
+def test_a_group_is_not_begun_without_time(tmp_path: pathlib.Path) -> None:
+    soon = time.monotonic() + 1
+    cases = [TIMED_PLAIN, TIMED_LMS]
+    assert runner.run(cases, tmp_path / "rows.jsonl", until=soon) == cases
+
+
 def test_measuring_stops_in_time(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
