@@ -6,6 +6,7 @@ No other file of jaxswap asks for a version. Each function here has a test in
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import importlib.metadata
 import os
@@ -218,6 +219,21 @@ def _barrier_jvp(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
 
 
 _barrier.defjvp(_barrier_jvp, symbolic_zeros=True)
+
+
+@functools.cache
+def has_compiler_option(name: str) -> bool:
+    """Whether the installed XLA has an option that is true or false.
+
+    An unknown option is an error when a program is compiled, and only then.
+    """
+    try:
+        jax.jit(lambda: 0).lower().compile(compiler_options={name: True})
+    except jax.errors.JaxRuntimeError as error:
+        if "No such compile option" not in str(error):
+            raise
+        return False
+    return True
 
 
 def source_line(eqn: core.JaxprEqn) -> str:

@@ -26,9 +26,10 @@ from jaxswap._compiled.collectives import Collective, find_collectives, summariz
 from jaxswap._compiled.copies import Copy, find_copies
 from jaxswap._compiled.hlo import parse_module
 from jaxswap._compiled.labels import DUMPED_PASSES, trace_labels
-from jaxswap._device.resolve import find_target
+from jaxswap._device.resolve import default_device, find_target
 from jaxswap._device.topology import is_array, memory_kind, place_on, target_mesh
 from jaxswap._gpu.target import Target
+from jaxswap._jit import Jitted
 
 _STRICT_OPTION = "xla_disable_automatic_host_compute_offload"
 
@@ -147,8 +148,9 @@ def inspect(
             machine. None compiles for JAX's default device. On CPU, host and device
             memory are one, so a program shows no copies.
         compiler_options: Options for XLA, as `jax.stages.Lowered.compile` takes them.
-            For GPUs older than Hopper, XLA overlaps copies with computation only with
-            `{"xla_gpu_enable_latency_hiding_scheduler": True}`, here as in `jax.jit`.
+            On GPUs they are added to those of `jaxswap.compiler_options`, and win
+            over them. Only what `jax.jit` made is compiled with these options alone,
+            as it is when it is called.
         strict: Let XLA refuse a program in which it would compute on the host by
             itself. It does so if an operation reads a swapped value before that value
             is back on the device.
@@ -170,8 +172,8 @@ def inspect(
         (262144, 0, ())
     """
     gpu = None if target is None else find_target(target)
-    lowered = _lower_for(gpu, fn, args, kwargs)
-    options = dict(compiler_options or {})
+    lowered, options = _lower_for(gpu, fn, args, kwargs)
+    options |= compiler_options or {}
     if strict:
         options[_STRICT_OPTION] = True
     with tempfile.TemporaryDirectory(prefix="jaxswap-") as folder:
@@ -213,28 +215,44 @@ def _lower_for(
     fn: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-) -> jax.stages.Lowered:
+) -> tuple[jax.stages.Lowered, dict[str, Any]]:
+    """Lower `fn` for a GPU or the default device; also return XLA's options for it."""
     if gpu is None:
-        return _lower(fn, args, kwargs)
+        return _lower(fn, args, kwargs, is_for_gpu=default_device().platform == "gpu")
     args, kwargs = place_on(gpu, (args, kwargs))
     arrays = [leaf for leaf in jax.tree.leaves((args, kwargs)) if is_array(leaf)]
     if not arrays or not all(map(memory_kind, arrays)):
-        return _lower(fn, args, kwargs)
+        return _lower(fn, args, kwargs, is_for_gpu=True)
     # The types of host arrays name no devices.
     with jax.set_mesh(target_mesh(gpu, like=arrays[0].sharding.mesh)):
-        return _lower(fn, args, kwargs)
+        return _lower(fn, args, kwargs, is_for_gpu=True)
 
 
 def _lower(
-    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> jax.stages.Lowered:
-    """Lower `fn`. If it is not jitted, whatever is no array is static."""
-    if isinstance(fn, jax.stages.Wrapped):
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    is_for_gpu: bool,
+) -> tuple[jax.stages.Lowered, dict[str, Any]]:
+    """Lower `fn`. What is no array is static, unless `fn` is jitted and decides."""
+    if isinstance(fn, jax.stages.Wrapped) and not isinstance(fn, Jitted):
         jitted: Any = fn
-        return jitted.lower(*args, **kwargs)
+        return jitted.lower(*args, **kwargs), {}
+    if not isinstance(fn, Jitted):
+        fn, args, kwargs = _without_static(fn, args, kwargs)
+        fn = Jitted(fn, {})
+    traced = fn.bare.trace(*args, **kwargs)
+    return traced.lower(), fn.options(traced, is_for_gpu=is_for_gpu)
+
+
+def _without_static(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """Return a function of the arrays among the arguments, and its arguments."""
     leaves, structure = jax.tree.flatten((args, kwargs))
     if all(map(is_array, leaves)):
-        return jax.jit(fn).lower(*args, **kwargs)
+        return fn, args, kwargs
     arrays = [leaf if is_array(leaf) else None for leaf in leaves]
 
     def program(arrays: list[Any]) -> Any:
@@ -245,7 +263,7 @@ def _lower(
         inner_args, inner_kwargs = jax.tree.unflatten(structure, filled)
         return fn(*inner_args, **inner_kwargs)
 
-    return jax.jit(program).lower(arrays)
+    return program, (arrays,), {}
 
 
 def _compile(

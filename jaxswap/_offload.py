@@ -76,8 +76,8 @@ def offload(
     values of the function at once. It does not help if activations are small compared
     with parameters, nor on CPU, where host and device memory are the same.
 
-    On GPUs before Hopper, XLA runs copies and computation one after the other, unless
-    you pass `compiler_options=jaxswap.compiler_options()` to `jax.jit`.
+    Compile the step with `jaxswap.jit`. With `jax.jit`, XLA runs copies and computation
+    one after the other on GPUs before Hopper.
 
     Args:
         fn: A function of arrays, pytrees of arrays and anything else. Arrays that it

@@ -11,10 +11,10 @@ from jaxswap import policies
 from jaxswap._base.arguments import at_least_one, positive_seconds
 from jaxswap._base.errors import BudgetError
 from jaxswap._base.units import format_bytes, parse_bytes
+from jaxswap._compiler_options import options_of
 from jaxswap._device.resolve import find_target
 from jaxswap._gpu.host_memory import check_host_memory
 from jaxswap._gpu.node import Node, find_node, is_node
-from jaxswap._gpu.options import compiler_options
 from jaxswap._gpu.target import Target, rates_of
 from jaxswap._graph.graph import Action, Graph, Value
 from jaxswap._graph.placement import Placement
@@ -220,7 +220,8 @@ class Request:
         if budget_bytes is None:
             budget_bytes = target.memory_bytes
         limits = Limits(budget_bytes - self.reserve_bytes, host_bytes)
-        compile_ = self._compiler(programs, target) if self.compile else None
+        options = options_of(operation.eqn for operation in plain.program.operations)
+        compile_ = self._compiler(programs, target, options) if self.compile else None
         if self.policy is not None:
             if self.is_for_smallest:
                 limits = Limits.smallest(host_bytes)
@@ -247,6 +248,7 @@ class Request:
             compiled=refined.compiled,
             policy="" if self.policy is None else repr(self.policy),
             placement=plain.program.placement,
+            compiler_options=options,
         )
         made.simulated_by(search.arranger for search in searches)
         if self.budget_bytes is not None and not refined.fits:
@@ -289,7 +291,9 @@ class Request:
                 found.append(source.traced(way))
         return found
 
-    def _compiler(self, programs: Sequence[Traced], target: Target) -> Compile:
+    def _compiler(
+        self, programs: Sequence[Traced], target: Target, options: dict[str, bool]
+    ) -> Compile:
         """Return what compiles a draft for the target."""
         # XLA shares its tuning among the processes of a run. If one of them compiles
         # alone, it waits for the others. So it compiles for an imitated GPU.
@@ -301,7 +305,7 @@ class Request:
                 step_of(Machine(traced, draft.schedule)),
                 *types_of(traced.program),
                 target=None if is_here else target,
-                compiler_options=compiler_options(),
+                compiler_options=options,
             )
             exposed = (c for c in seen.exposed_copies if c.direction == "to_device")
             return Measured(

@@ -46,7 +46,7 @@ def profile(
         >>> import jax, jax.numpy as jnp, jaxswap
         >>> def loss(w):
         ...     return jnp.sum(jnp.tanh(w @ w))
-        >>> step = jax.jit(jax.grad(loss), compiler_options=jaxswap.compiler_options())
+        >>> step = jaxswap.jit(jax.grad(loss))
         >>> if jax.default_backend() == "gpu":
         ...     profile = jaxswap.profile(step, jnp.eye(1024))
         ...     busy_share = profile.compute_seconds / profile.seconds
@@ -54,9 +54,8 @@ def profile(
     repeats = at_least_one(repeats, "repeats")
     if not isinstance(step, jax.stages.Compiled | jax.stages.Wrapped):
         raise TypeError(
-            f"`step` is {step!r}, which is not compiled: pass jax.jit(step, "
-            "compiler_options=jaxswap.compiler_options()), or what its "
-            ".lower(...).compile() returns."
+            f"`step` is {step!r}, which is not compiled: pass jaxswap.jit(step), or "
+            "what its .lower(...).compile() returns."
         )
     if plan is not None and not isinstance(plan, Plan):
         raise TypeError(

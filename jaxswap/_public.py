@@ -9,10 +9,10 @@ from jaxswap._base.errors import MissingExtraError as MissingExtraError
 from jaxswap._calibrate import calibrate as calibrate
 from jaxswap._check import Check as Check
 from jaxswap._check import check as check
+from jaxswap._compiler_options import compiler_options as compiler_options
 from jaxswap._device.resolve import find_target as find_target
 from jaxswap._gpu.node import Node as Node
 from jaxswap._gpu.node import find_node as find_node
-from jaxswap._gpu.options import compiler_options as compiler_options
 from jaxswap._gpu.rates import Rates as Rates
 from jaxswap._gpu.target import Target as Target
 from jaxswap._graph.graph import Action as Action
@@ -20,6 +20,7 @@ from jaxswap._graph.graph import Value as Value
 from jaxswap._host_state import host_state as host_state
 from jaxswap._inspect import Evidence as Evidence
 from jaxswap._inspect import inspect as inspect
+from jaxswap._jit import jit as jit
 from jaxswap._offload import offload as offload
 from jaxswap._pareto import Pareto as Pareto
 from jaxswap._pareto import Point as Point

@@ -25,7 +25,7 @@ HOST, DEVICE = jax.memory.Space.Host, jax.memory.Space.Device
 MIB = 2**20
 LAYERS, WIDTH, ROWS = 5, 512, 2048
 ACTIVATION = ROWS * WIDTH * 4
-OVERLAP = {"xla_gpu_enable_latency_hiding_scheduler": True}
+NO_OVERLAP = {"xla_gpu_enable_latency_hiding_scheduler": False}
 
 Program = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -224,10 +224,16 @@ def test_barriers_place_copies_beside_heavy_operations() -> None:
 
 def test_old_gpus_overlap_only_when_asked_to() -> None:
     fn, args = PROGRAMS["swapped"]
-    assert seen("swapped", "a100-40").hidden_fraction == 0.0
-    asked = inspect(fn, *args, target="a100-40", compiler_options=OVERLAP)
+    asked = seen("swapped", "a100-40")
     assert asked.hidden_fraction > 0.8
-    assert asked.host_bytes == seen("swapped", "a100-40").host_bytes
+    plain = inspect(jax.jit(fn), *args, target="a100-40")
+    assert plain.hidden_fraction == 0.0
+    assert plain.host_bytes == asked.host_bytes
+    for step in (fn, jaxswap.jit(fn)):
+        off = inspect(step, *args, target="a100-40", compiler_options=NO_OVERLAP)
+        assert off.hidden_fraction == 0.0
+    jitted = inspect(jaxswap.jit(fn), *args, target="a100-40")
+    assert jitted.copies == asked.copies
 
 
 def test_exposed_bytes_are_those_of_exposed_copies() -> None:

@@ -605,7 +605,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = []
 
     def inspect(fn: Any, *types: Any, target: Any, compiler_options: Any) -> Program:
-        assert compiler_options == jaxswap.compiler_options()
+        assert compiler_options == jaxswap.compiler_options(fn, *types)
         outputs, gradients = jax.eval_shape(fn, *types)
         assert outputs[0].shape == ()
         assert any(g is not None for g in gradients)

@@ -29,6 +29,7 @@ PUBLIC_NAMES = [
     "calibrate",
     "Rates",
     "compiler_options",
+    "jit",
     "Action",
     "KEEP",
     "OFFLOAD",

@@ -53,7 +53,6 @@ def run_inspect(parsed: argparse.Namespace) -> int:
             jax.value_and_grad(fn),
             *args,
             target=parsed.target,
-            compiler_options=jaxswap.compiler_options(),
         )
     if not parsed.json:
         write(str(seen))

@@ -95,8 +95,6 @@ def check_target(target: str) -> None:
 def compile_methods(size: int, target: str) -> Iterator[MethodRow]:
     """Compile one training step by each method, batch 1 and bfloat16 volumes.
 
-    Every method gets `jaxswap.compiler_options()`, so that its copies can overlap.
-
     Args:
         size: Voxels along each side.
         target: Name of the GPU to compile for.
@@ -114,7 +112,6 @@ def compile_methods(size: int, target: str) -> Iterator[MethodRow]:
             jax.value_and_grad(loss),
             *arguments,
             target=target,
-            compiler_options=jaxswap.compiler_options(),
         )
         yield MethodRow(
             method=method,

@@ -7,7 +7,7 @@ again without JAX and without the GPU.
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,8 @@ class Plan:
         plain_graph: The program with its loops left to JAX. `None` if it has no loops.
         placement: The mesh over which the arguments are split. `None` for one device.
             Bytes and seconds are those of each device.
+        compiler_options: The options of XLA with which the plan holds. `jaxswap.jit`
+            passes them.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap
@@ -96,6 +98,7 @@ class Plan:
     policy: str = ""
     plain_graph: Graph | None = None
     placement: Placement | None = None
+    compiler_options: Mapping[str, bool] = dataclasses.field(default_factory=dict)
 
     @property
     def large_bytes(self) -> int:

@@ -55,6 +55,7 @@ def describe(plan: Plan) -> str:
         ("step", _step_lines(plan)),
         ("lower bound", _bound_lines(plan)),
         ("copies", _copy_lines(plan)),
+        ("XLA options", _option_lines(plan)),
         ("decisions", _decision_lines(plan, rows, outcomes)),
         ("guessed costs", _guess_lines(plan)),
     ]
@@ -85,6 +86,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "target": plan.target.name,
         "rates_are_measured": rates.is_measured,
         "rates_source": rates.source,
+        "compiler_options": dict(plan.compiler_options),
         "policy": plan.policy,
         "program": plan.signature.program,
         "arguments": list(plan.signature.arguments),
@@ -265,6 +267,11 @@ def _decision_lines(
             f"{count} more ({format_bytes(nbytes)}) are never stored: they fuse into "
             "what reads them"
         )
+
+
+def _option_lines(plan: Plan) -> Iterator[str]:
+    if plan.compiler_options:
+        yield f"{', '.join(plan.compiler_options)}; jaxswap.jit sets them"
 
 
 def _guess_lines(plan: Plan) -> Iterator[str]:

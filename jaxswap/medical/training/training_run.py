@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-import jaxswap
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.networks.networks import make_network, multiple_of
 from jaxswap.medical.networks.objective import class_count
@@ -188,7 +187,6 @@ def train(
         optimizer,
         seed=config.seed,
         average_decay=config.average_decay,
-        compiler_options=_compiler_options(),
         out_shardings=out_shardings(state, run.mesh),
     )
     checkpoints = Checkpoints(run.folder.checkpoints)
@@ -298,10 +296,6 @@ class _Loop:
         if mean > self.extra["best"]:
             self.extra = {**self.extra, "best": mean, "best_step": step}
             self.checkpoints.save_best(state, self.extra)
-
-
-def _compiler_options() -> dict[str, Any] | None:
-    return jaxswap.compiler_options() if jax.default_backend() == "gpu" else None
 
 
 def describe(run: TrainingRun) -> str:

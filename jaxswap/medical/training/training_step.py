@@ -16,6 +16,7 @@ import optax
 from jax import Array
 from jax.sharding import NamedSharding
 
+import jaxswap
 from jaxswap.medical.data.label_maps import LabelMap
 from jaxswap.medical.networks.objective import deeply_supervised_loss, segmentation_loss
 from jaxswap.medical.runs.state import Parameters
@@ -77,7 +78,6 @@ def make_step(
     *,
     seed: int = 0,
     average_decay: float = 0.0,
-    compiler_options: dict[str, Any] | None = None,
     out_shardings: tuple[State, NamedSharding] | None = None,
 ) -> jax.stages.Wrapped:
     """Make the compiled training step.
@@ -89,7 +89,6 @@ def make_step(
         seed: Seed of dropout. The key of a step depends on it and on the step's number.
         average_decay: Decay of the exponential moving average of the parameters. 0 for
             no average.
-        compiler_options: Options for XLA, see `jaxswap.compiler_options`.
         out_shardings: On a mesh, the shardings of the new state and the outcome. The
             state's must be that of the old state, or its memory cannot be reused. None
             leaves them to JAX.
@@ -114,12 +113,7 @@ def make_step(
         changed = State(parameters, optimizer_state, average, state.step + 1)
         return changed, StepMeasures(value, norm)
 
-    return jax.jit(
-        step,
-        donate_argnums=0,
-        compiler_options=compiler_options,
-        out_shardings=out_shardings,
-    )
+    return jaxswap.jit(step, donate_argnums=0, out_shardings=out_shardings)
 
 
 def initialize(
