@@ -171,3 +171,8 @@ def test_jax_starts_without_a_traceback_where_there_is_no_gpu(
     _compat.start_without_gpu(str(tmp_path))
     assert seen == ["1", None]
     assert variable not in os.environ
+
+
+def test_xla_says_which_options_it_has() -> None:
+    assert _compat.has_compiler_option("xla_gpu_enable_latency_hiding_scheduler")
+    assert not _compat.has_compiler_option("xla_option_of_another_version")

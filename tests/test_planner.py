@@ -59,6 +59,34 @@ def between(plan: Plan, share: float) -> int:
     return int(least + share * (plan.plain.device_bytes - least))
 
 
+def convolved(kernel: jax.Array, x: jax.Array) -> jax.Array:
+    letters = "N" + "DHW"[5 - x.ndim :] + "C"
+    numbers = (letters, letters[1:-1] + "IO", letters)
+    strides = (1,) * (x.ndim - 2)
+    x = jax.lax.conv_general_dilated(x, kernel, strides, "SAME", None, None, numbers)
+    return jnp.sum(jnp.tanh(x) ** 2)
+
+
+# --- options of the compiler ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_plan_names_the_options_of_its_program(
+    dimensions: int, tmp_path: Path
+) -> None:
+    kernel = jnp.ones((3,) * dimensions + (2, 2))
+    x = jnp.ones((1,) + (8,) * dimensions + (2,))
+    made = plan(convolved, kernel, x)
+    gradient = jax.value_and_grad(convolved)
+    expected = jaxswap.compiler_options(gradient, kernel, x)
+    assert len(expected) == dimensions - 1
+    loaded = jaxswap.load_plan(made.save(tmp_path / "plan.json"))
+    for found in (made, loaded, made.with_action("tanh", RECOMPUTE)):
+        assert found.compiler_options == expected
+        assert all(name in str(found) for name in expected)
+        assert found.summary()["compiler_options"] == expected
+
+
 # --- budgets --------------------------------------------------------------------------
 
 

@@ -23,7 +23,12 @@ STEP = jax.jit(jax.value_and_grad(loss))
 @pytest.mark.parametrize(
     ("step", "given", "error", "message"),
     [
-        (loss, {}, TypeError, "`step` is <function loss.*not compiled: pass jax.jit"),
+        (
+            loss,
+            {},
+            TypeError,
+            "`step` is <function loss.*not compiled: pass jaxswap",
+        ),
         (STEP, {"repeats": 0}, ValueError, "`repeats` is 0; an integer of at least 1"),
         (STEP, {"plan": "p"}, TypeError, "`plan` is 'p'; it must be a plan"),
         (
