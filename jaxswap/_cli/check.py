@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jaxswap._cli.command import Commands, ExitCode, bad_input, write
+
+if TYPE_CHECKING:
+    from jaxswap.medical.data.audit import Survey
+    from jaxswap.medical.data.case_files import Dataset
 
 
 def add_check(commands: Commands) -> None:
@@ -70,7 +74,7 @@ def run_check(parsed: argparse.Namespace) -> int:
     return ExitCode.FAILED if found.errors else ExitCode.DONE
 
 
-def _survey(dataset: Any, workers: int) -> Any:
+def _survey(dataset: Dataset, workers: int) -> Survey:
     from rich.console import Console
     from rich.progress import (
         BarColumn,

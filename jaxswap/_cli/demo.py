@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jaxswap._cli.command import Commands, ExitCode, bad_input
 from jaxswap._cli.start import start_jax
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _SIZE = 192  # Voxels along each side of the volume for which methods are compared.
 
@@ -74,7 +77,7 @@ def run_demo(parsed: argparse.Namespace) -> int:
     return ExitCode.DONE
 
 
-def _compare(path: Path, target: str, console: Any) -> None:
+def _compare(path: Path, target: str, console: Console) -> None:
     """Compile the step by each method. Show the table and write its rows."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

@@ -136,7 +136,7 @@ def tabulate(rows: Sequence[MethodRow]) -> Table:
         box=box.SIMPLE_HEAD,
     )
     table.add_column("method", no_wrap=True)
-    for name in ("temp MiB", "share", "host MiB", "exposed copies (bytes)"):
+    for name in ("temp MiB", "share", "host MiB", "exposed copies\n(bytes)"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(

@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jaxswap._cli.command import Commands, ExitCode, bad_input
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from jaxswap.medical.synthesis.synthesis import Synthesis
 
 _ARMS = ("glioma", "multifocal", "parcellation")
 
@@ -122,7 +127,7 @@ def run_synth(parsed: argparse.Namespace) -> int:
     return ExitCode.DONE
 
 
-def _make(synthesis: Any, missing: int, console: Any) -> None:
+def _make(synthesis: Synthesis, missing: int, console: Console) -> None:
     """Make the missing cases with a progress bar."""
     from jaxswap.medical.data.case_progress import case_progress
     from jaxswap.medical.synthesis.synthesis import run_synthesis

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxswap._cli.command import Commands, ExitCode, bad_input
 from jaxswap._cli.start import load_jax, start_jax
+
+if TYPE_CHECKING:
+    from jaxswap.medical.runs.processes import Processes
+    from jaxswap.medical.runs.run_config import RunConfig
+    from jaxswap.medical.runs.run_folder import RunFolder
 
 # Options that set one setting each. `--set` reaches all the others.
 _SETTINGS = {
@@ -121,7 +126,7 @@ def run_train(parsed: argparse.Namespace) -> int:
         return _train(parsed, config, folder)
 
 
-def _train(parsed: argparse.Namespace, config: Any, folder: Any) -> int:
+def _train(parsed: argparse.Namespace, config: RunConfig, folder: RunFolder) -> int:
     from rich.console import Console
 
     from jaxswap.medical.runs.processes import is_first
@@ -144,7 +149,7 @@ def _train(parsed: argparse.Namespace, config: Any, folder: Any) -> int:
     return ExitCode.DONE
 
 
-def _processes(parsed: argparse.Namespace) -> Any:
+def _processes(parsed: argparse.Namespace) -> Processes | None:
     """Return how to find the other processes. None for a run of one process."""
     from jaxswap.medical.runs.processes import Processes
 
@@ -159,7 +164,7 @@ def _processes(parsed: argparse.Namespace) -> Any:
     return processes if is_wanted else None
 
 
-def _config(parsed: argparse.Namespace, folder: Any) -> Any:
+def _config(parsed: argparse.Namespace, folder: RunFolder) -> RunConfig:
     """Return the settings: of the resumed run, the file, and the command line."""
     from jaxswap.medical.runs.run_config import (
         make_config,

@@ -49,3 +49,16 @@ def test_the_table_shows_shares_of_its_first_row():
         "2 of 8 (10%)",
     ]
     assert json.loads(rows[1].to_json())["temp_bytes"] == 2**30
+
+
+def test_the_table_fits_in_80_columns():
+    rows = [
+        MethodRow(name, "h100", 192, 2**40, 2**40, 100, 100, 1000, 1000, 1.0)
+        for name in methods()
+    ]
+    file = io.StringIO()
+    Console(file=file, width=80).print(tabulate(rows))
+    text = file.getvalue()
+    assert "…" not in text
+    for shown in ("exposed copies", "(bytes)", "1,048,576", "100 of 100 (100%)"):
+        assert shown in text
