@@ -1,33 +1,14 @@
 """What a loss must be, and which of its operands are differentiated."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from zoo import normal, weight
+from losses import V, W, X, loss, source_of
 
-from jaxswap._run.loss import loss_source
-from jaxswap._run.source import Source
-
-W, V, X = weight(16, 16), weight(16, 16), normal(8, 16)
 Struct = jax.ShapeDtypeStruct
-
-
-def loss(w: jax.Array, v: jax.Array, x: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.tanh(jnp.tanh(x @ w) @ v) @ w)
-
-
-def source_of(
-    fn: Callable[..., Any],
-    *args: Any,
-    argnums: Any = 0,
-    has_aux: bool = False,
-    **kwargs: Any,
-) -> Source:
-    return loss_source(fn, args, kwargs, argnums, has_aux)
 
 
 def test_arguments_are_operands_in_order_behind_what_is_closed_over() -> None:

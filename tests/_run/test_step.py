@@ -6,15 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from zoo import normal, weight
+from losses import V, W, X, loss, source_of
+from zoo import normal
 
 from jaxswap import Action
 from jaxswap._gpu.target import built_in_target
 from jaxswap._graph.graph import Graph
 from jaxswap._planner import search_of
-from jaxswap._run.loss import loss_source
 from jaxswap._run.machine import Machine
-from jaxswap._run.source import Source
 from jaxswap._run.step import step_of, types_of
 from jaxswap._schedule.policy import as_policy
 from jaxswap._search.loops import keep_all
@@ -22,22 +21,7 @@ from jaxswap._simulate.draft import Draft
 from jaxswap._trace.describe import Traced
 from jaxswap._trace.tracing import trace
 
-W, V, X = weight(16, 16), weight(16, 16), normal(8, 16)
 Struct = jax.ShapeDtypeStruct
-
-
-def loss(w: jax.Array, v: jax.Array, x: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.tanh(jnp.tanh(x @ w) @ v) @ w)
-
-
-def source_of(
-    fn: Callable[..., Any],
-    *args: Any,
-    argnums: Any = 0,
-    has_aux: bool = False,
-    **kwargs: Any,
-) -> Source:
-    return loss_source(fn, args, kwargs, argnums, has_aux)
 
 
 def step_by(traced: Traced, draft: Draft) -> Callable[..., Any]:
