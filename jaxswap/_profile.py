@@ -1,4 +1,4 @@
-"""`profile`: a compiled step runs on the GPU at hand -> what each lane did when."""
+"""`profile`: run a compiled step on this machine's GPU -> what each lane did when."""
 
 from typing import Any
 
@@ -18,19 +18,19 @@ def profile(
 ) -> Profile:
     """Run a step on this machine's GPU and measure what kernels and copies did.
 
-    A plan says when each kernel and each copy should run. This tells when they did: the
-    seconds of kernels by what they compute, the copies each way, how much of the copies
-    ran beside kernels, and how long the GPU waited. Profiling makes a step a little
-    slower, so for the duration alone time it without.
+    A plan says when each kernel and each copy should run. A profile says when they did
+    run: the seconds of kernels by what they compute, the copies each way, how much of
+    the copies ran beside kernels, and how long the GPU waited. Profiling makes a step a
+    little slower. If you only want its duration, time it without.
 
     Args:
         step: The compiled step, `jax.jit(f, ...).lower(*args).compile()`, or a jitted
             function, which is compiled first.
-        *args: Its arguments: arrays. What it donates is copied before each run.
-        plan: The plan that it follows, to be shown beside the measurement. `None`: the
-            one that was given to `jaxswap.offload(loss, plan=...)`, if `step` is
+        *args: Its arguments: arrays. Donated arguments are copied before each run.
+        plan: The plan that the step follows, to be shown beside the measurement.
+            `None`: the plan given to `jaxswap.offload(loss, plan=...)`, if `step` is
             `jax.jit` of `loss` or of its gradient.
-        repeats: How many steps are recorded, after one that is not.
+        repeats: How many steps are recorded. One step before them is not.
         **kwargs: Its arguments by name.
 
     Returns:
@@ -39,7 +39,7 @@ def profile(
 
     Raises:
         TypeError: If `step` is neither compiled nor jitted, or `plan` is no plan.
-        ValueError: If `repeats` is no integer above 0, or the profiler saw no kernels.
+        ValueError: If `repeats` is no integer above 0, or if no kernel was recorded.
         RuntimeError: If JAX's default device is no GPU.
 
     Example:
@@ -86,7 +86,7 @@ def followed_plan(step: Any) -> Plan | None:
         step: A function, or what `jax.jit` and `jax.grad` made of it.
 
     Returns:
-        The plan; `None` if there is none, or something else is around the function.
+        The plan. `None` if there is none, or if something else is around the function.
     """
     while step is not None:
         plan = getattr(step, "__jaxswap_plan__", None)

@@ -13,10 +13,10 @@ class KernelTime:
 
     Attributes:
         label: What they compute, as JAX's path of the operation: modules and named
-            scopes of the source. The kernel's own name where XLA did not say.
-        source: `file:line` of the source; `""` if unknown.
-        count: How many kernels.
-        seconds: Of all of them.
+            scopes of the source. If XLA did not say, the kernel's own name.
+        source: `file:line` of the source. `""` if unknown.
+        count: How many kernels there are.
+        seconds: Seconds of all of them.
     """
 
     label: str
@@ -28,11 +28,11 @@ class KernelTime:
 def kernel_times(
     spans: Iterable[LaneSpan], *, by_name: bool = False
 ) -> tuple[KernelTime, ...]:
-    """Add up kernels of a kind.
+    """Add up kernels of one kind.
 
     Args:
-        spans: Of a step; copies to and from the host do not count.
-        by_name: Whether kernels of one name are a kind, instead of those of one label.
+        spans: Spans of a step. Copies to and from the host do not count.
+        by_name: Whether kernels of one name are one kind. If not, those of one label.
 
     Returns:
         One entry for each kind, the longest first.

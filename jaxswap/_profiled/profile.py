@@ -21,13 +21,13 @@ from jaxswap._view.step import CopyLane, StepLanes
 class Profile:
     """What a GPU did in one step, measured by `jaxswap.profile`.
 
-    The figures are those of the step whose duration is the median. `print` shows them,
-    beside the plan's simulated ones if there is a plan.
+    The figures are those of the step with the median duration. `print` shows them, with
+    the plan's simulated ones beside them if there is a plan.
 
     Attributes:
         device: The GPU's name.
         steps: All steps that were recorded, in order.
-        plan: The plan that the step followed; `None` if none is known.
+        plan: The plan that the step followed. `None` if none is known.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap
@@ -43,18 +43,18 @@ class Profile:
 
     @property
     def step(self) -> StepLanes:
-        """The step that the figures are of: the median one."""
+        """The step whose figures are shown: the one with the median duration."""
         middle = statistics.median_low(step.seconds for step in self.steps)
         return next(step for step in self.steps if step.seconds == middle)
 
     @property
     def seconds(self) -> float:
-        """From the first kernel or copy of the step to the end of the last."""
+        """Time from the start of the first kernel or copy to the end of the last."""
         return self.step.seconds
 
     @property
     def compute_seconds(self) -> float:
-        """During which at least one kernel ran; copies within the device count."""
+        """Time in which at least one kernel ran. Copies within the device count."""
         return self.step.compute_seconds
 
     @property
@@ -69,26 +69,26 @@ class Profile:
 
     @property
     def stall_seconds(self) -> float:
-        """During which copies ran and no kernel."""
+        """Time in which copies ran but no kernel."""
         return self.step.stall_seconds
 
     @property
     def idle_seconds(self) -> float:
-        """During which nothing ran."""
+        """Time in which nothing ran."""
         return self.step.idle_seconds
 
     @property
     def by_label(self) -> tuple[KernelTime, ...]:
-        """Kernels by what they compute, the longest first."""
+        """Kernels added up by what they compute, the longest first."""
         return kernel_times(self.step.spans)
 
     @property
     def by_kernel(self) -> tuple[KernelTime, ...]:
-        """Kernels by their own names (`label`), the longest first."""
+        """Kernels added up by their own names (`label`), the longest first."""
         return kernel_times(self.step.spans, by_name=True)
 
     def __str__(self) -> str:
-        """Write the lanes, beside the plan's, and the longest kernels."""
+        """Write the lanes, beside those of the plan, and the longest kernels."""
         return describe(self.device, self.steps, self.step, self.plan)
 
     def __repr__(self) -> str:
@@ -104,7 +104,8 @@ class Profile:
         If there is a plan, its simulated step is in the same file, on the same axis.
 
         Args:
-            path: Where to; it must end in `.json`, and its folder must exist.
+            path: The file to write. Its name must end in `.json`, and its folder must
+                exist.
 
         Returns:
             The path.

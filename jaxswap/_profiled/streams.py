@@ -91,12 +91,12 @@ def read_steps(
     """Read what a GPU did in each step.
 
     Args:
-        planes: `jax.profiler.ProfileData.planes`, recorded while each step ran within
-            the annotation `MARK`.
-        program: The compiled program that ran, for the labels.
+        planes: `jax.profiler.ProfileData.planes`. Each step ran inside the annotation
+            `MARK` while they were recorded.
+        program: The compiled program that ran. It has the labels.
 
     Returns:
-        The steps in order; of several GPUs the first one's.
+        The steps in order. If several GPUs ran, those of the first one.
 
     Raises:
         ValueError: If no step was marked, or the GPU ran nothing within the marks.
@@ -134,7 +134,7 @@ def marked(planes: Iterable[ProfiledPlane]) -> list[tuple[float, float]]:
 def _spans(
     planes: Iterable[ProfiledPlane], labels: Mapping[str, _Label]
 ) -> list[LaneSpan]:
-    """Kernels and copies of the first GPU that ran any."""
+    """Return kernels and copies of the first GPU that ran any."""
     for plane in sorted(planes, key=lambda plane: plane.name):
         if not plane.name.startswith(DEVICE):
             continue
@@ -153,7 +153,7 @@ def _span(event: ProfiledEvent, stream: str, labels: Mapping[str, _Label]) -> La
     stats = dict(event.stats)
     size = _SIZE.search(str(stats.get("memcpy_details", "")))
     # Kernels that were captured into a CUDA graph may come without `hlo_op`. XLA names
-    # those that it generates after the instruction.
+    # generated kernels after the instruction.
     label, source = labels.get(str(stats.get("hlo_op", event.name)), ("", ""))
     return LaneSpan(
         lane=_LANES.get(event.name, "compute"),
@@ -168,7 +168,7 @@ def _span(event: ProfiledEvent, stream: str, labels: Mapping[str, _Label]) -> La
 
 
 def _labels(program: Module) -> dict[str, _Label]:
-    """Label and source of each instruction, by its name and by its kernel's name."""
+    """Return label and source of each instruction, by its and by its kernel's name."""
     found: dict[str, _Label] = {}
     for instruction in program.instructions():
         label = (short_label(instruction.op_name), instruction.source)

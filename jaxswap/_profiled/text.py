@@ -8,7 +8,7 @@ from jaxswap._profiled.kernels import kernel_times
 from jaxswap._view.step import CopyLane, StepLanes, simulated_step
 
 SHOWN = 15
-"""Lines of a report about kernels."""
+"""The most lines about kernels in a report."""
 LABEL_WIDTH = 70
 
 
@@ -19,12 +19,12 @@ def describe(
 
     Args:
         device: The GPU's name.
-        steps: All that were measured.
-        shown: The one whose lanes are written.
+        steps: All measured steps.
+        shown: The step whose lanes are written.
         plan: The plan that it followed, if one is known.
 
     Returns:
-        The lanes, measured and, if there is a plan, simulated, and the labels whose
+        The measured lanes, the simulated ones if there is a plan, and the labels whose
         kernels took longest.
     """
     measured = _figures(shown)
@@ -52,7 +52,7 @@ def _line(name: str, measured: str, simulated: str) -> str:
 
 
 def _figures(step: StepLanes) -> dict[str, str]:
-    """Names and values of the lines about the lanes."""
+    """Return names and values of the lines about the lanes."""
     return {
         "step": format_seconds(step.seconds),
         "kernels": format_seconds(step.compute_seconds),

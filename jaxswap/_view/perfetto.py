@@ -1,8 +1,8 @@
 """Steps -> a file that Perfetto opens: Chrome's trace events, as JSON.
 
-The format is described in "Trace Event Format" (Duffy and Sinclair 2016), which
-ui.perfetto.dev and chrome://tracing read. Times are microseconds from the start of the
-step, so that a plan and a profile lie on one axis.
+"Trace Event Format" (Duffy and Sinclair 2016) describes the format. ui.perfetto.dev and
+chrome://tracing read it. Times are microseconds from the start of the step. So a plan
+and a profile have the same time axis.
 """
 
 import json
@@ -17,7 +17,7 @@ from jaxswap._view.step import LaneSpan, StepLanes, simulated_step
 
 PLAN_PROCESS = 1
 PROFILE_PROCESS = 2
-"""Numbers of processes, which differ so that a plan and a profile can be loaded
+"""Numbers of processes. They differ, so that a plan and a profile can be loaded
 together."""
 
 Event = dict[str, Any]
@@ -27,15 +27,15 @@ def write_trace(path: str | os.PathLike[str], events: list[Event]) -> Path:
     """Write trace events to a file.
 
     Args:
-        path: Where to; it must end in `.json`, and its folder must exist.
-        events: What `plan_events` and `step_events` return.
+        path: The file to write. Its name must end in `.json`. Its folder must exist.
+        events: The events that `plan_events` and `step_events` return.
 
     Returns:
         The path.
 
     Raises:
         ValueError: If the path does not end in `.json`.
-        FileNotFoundError: If there is no such folder.
+        FileNotFoundError: If the folder does not exist.
         OSError: If the file cannot be written.
     """
     path = Path(path)
@@ -60,7 +60,7 @@ def step_events(step: StepLanes, process: int, process_name: str) -> list[Event]
     Args:
         step: The step.
         process: A number that no other step in the same file has.
-        process_name: What Perfetto writes above its tracks.
+        process_name: The name that Perfetto writes above its tracks.
 
     Returns:
         Names of process and tracks, then one event for each kernel and copy.
@@ -87,7 +87,7 @@ def step_events(step: StepLanes, process: int, process_name: str) -> list[Event]
 
 
 def _tracks(step: StepLanes) -> Mapping[str, int]:
-    """Numbers of the tracks: computation first, then copies out, then copies in."""
+    """Number the tracks: computation first, then copies out, then copies in."""
     order = ("compute", "swap-out", "swap-in")
     found = {(order.index(span.lane), _track(span)) for span in step.spans}
     names = dict.fromkeys(name for _, name in sorted(found))
@@ -104,7 +104,7 @@ def _name(kind: str, process: int, track: int, name: str) -> Event:
 
 
 def _memory_events(plan: Plan) -> Iterator[Event]:
-    """Device and host memory, where they change."""
+    """Return events of device and host memory, one wherever it changes."""
     timeline = plan.timeline
     lanes = {
         "device memory, bytes": timeline.device_bytes_at,

@@ -1,7 +1,7 @@
 """One step as what each lane did when, simulated or measured.
 
-A plan's timeline and a profile of a GPU are put into the same form, so that "hidden",
-"stalled" and "idle" mean the same for both.
+A plan's timeline and a profile of a GPU get the same form here. So "hidden", "stalled"
+and "idle" have the same meaning for both.
 """
 
 import dataclasses
@@ -22,13 +22,13 @@ class LaneSpan:
 
     Attributes:
         lane: `"compute"`, `"swap-out"` (to the host) or `"swap-in"` (to the device).
-        start_seconds: When it began, from the start of the step.
+        start_seconds: When it began, measured from the start of the step.
         seconds: How long it took.
-        name: Of the kernel, or of the kind of copy.
+        name: Name of the kernel, or of the kind of copy.
         label: What it computed or copied, in the words of the source.
-        source: `file:line` of the source; `""` if unknown.
-        nbytes: What was copied; 0 for a kernel.
-        track: The GPU's stream that ran it; `""` for the lane itself.
+        source: `file:line` of the source. `""` if unknown.
+        nbytes: Bytes that were copied. 0 for a kernel.
+        track: The GPU's stream that ran it. `""` for the lane itself.
     """
 
     lane: Lane
@@ -42,7 +42,7 @@ class LaneSpan:
 
     @property
     def end_seconds(self) -> float:
-        """When it was over."""
+        """When it ended."""
         return self.start_seconds + self.seconds
 
 
@@ -51,10 +51,10 @@ class CopyLane:
     """All copies of one direction in a step.
 
     Attributes:
-        count: How many.
+        count: How many copies.
         nbytes: Bytes of all of them.
-        seconds: During which at least one of them ran.
-        hidden_seconds: The part of `seconds` during which a kernel ran as well.
+        seconds: Time in which at least one of them ran.
+        hidden_seconds: The part of `seconds` in which a kernel ran as well.
     """
 
     count: int
@@ -68,8 +68,8 @@ class StepLanes:
     """One step: its kernels and copies.
 
     Attributes:
-        spans: By start, which is counted from the start of the step.
-        seconds: From the first start to the last end.
+        spans: Kernels and copies, in the order in which they began.
+        seconds: Time from the first start to the last end.
 
     Example:
         >>> kernel = LaneSpan("compute", 0, 2, "a")
