@@ -235,7 +235,7 @@ def _label(
         label = labels.get(instruction.name) or swap_label(instruction.op_name)
         if label:
             return label
-    origin = _origin(copy, computation)
+    origin = origin_of(copy, computation)
     for instruction in (origin, *related):
         if instruction.source:
             return instruction.source
@@ -267,8 +267,16 @@ def swap_label(op_name: str) -> str:
     return ""
 
 
-def _origin(copy: HloInstruction, computation: Computation) -> HloInstruction:
-    """Return the instruction that made the copied value, past other copies."""
+def origin_of(copy: HloInstruction, computation: Computation) -> HloInstruction:
+    """Find what made a copied value, past other copies of it.
+
+    Args:
+        copy: The instruction that copies.
+        computation: The computation that holds it.
+
+    Returns:
+        The instruction; the copy itself if its operand is not in the computation.
+    """
     is_update = "update" in copy.name or copy.opcode == "dynamic-update-slice"
     operand = copy.operands[1 if is_update else 0] if copy.operands else ""
     value, origin, index = computation.producer(operand), copy, 0

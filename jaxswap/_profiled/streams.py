@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from jaxswap._compiled.copies import find_copies
+from jaxswap._compiled.copies import find_copies, origin_of
 from jaxswap._compiled.hlo import Module
 from jaxswap._view.step import Lane, LaneSpan, StepLanes, step_of
 
@@ -30,6 +30,8 @@ STREAM = "Stream #"
 
 _LANES: Mapping[str, Lane] = {"MemcpyD2H": "swap-out", "MemcpyH2D": "swap-in"}
 _SIZE = re.compile(r"\bsize:(\d+)")
+_AROUND = re.compile(r"^(?:jit\([^()]*\)/)+")
+_TRANSFORM = re.compile(r"\b(?:jvp|transpose)\(([^()]*)\)")
 _Label = tuple[str, str]
 
 
@@ -175,7 +177,12 @@ def _labels(program: Module) -> dict[str, _Label]:
         found.setdefault(re.sub(r"[.-]", "_", instruction.name), label)
         found[instruction.name] = label
     for copy in find_copies(program):
-        found[copy.name] = (copy.label, found[copy.name][1])
+        computation = program.by_name[copy.computation]
+        origin = origin_of(computation.by_name[copy.name], computation)
+        # Where XLA dropped the name of a swap, only the source line is left of it.
+        is_named = copy.label != origin.source
+        label = copy.label if is_named else short_label(origin.op_name)
+        found[copy.name] = (label or copy.label, origin.source)
     return found
 
 
@@ -186,12 +193,17 @@ def short_label(op_name: str) -> str:
         op_name: Such as `"jit(step)/jvp(UNet3D)/encoder0/conv"`.
 
     Returns:
-        The path without the names of jitted functions around it.
+        The path without the names of transforms and of the functions around it; with
+        `backward` before it if it belongs to the backward pass.
 
     Example:
+        >>> short_label("jit(step)/jvp(UNet3D)/encoder0/conv")
+        'UNet3D/encoder0/conv'
         >>> short_label("jit(step)/transpose(jvp(UNet3D))/encoder0/conv")
-        'transpose(jvp(UNet3D))/encoder0/conv'
-        >>> short_label("jit(f)/jit(main)/dot_general")
-        'dot_general'
+        'backward UNet3D/encoder0/conv'
     """
-    return re.sub(r"^(?:jit\([^()]*\)/)+", "", op_name)
+    path = _AROUND.sub("", op_name)
+    while (inner := _TRANSFORM.sub(r"\1", path)) != path:
+        path = inner
+    path = path.strip("/")
+    return f"backward {path}" if "transpose(" in op_name else path

@@ -1,6 +1,7 @@
 """The lanes of a step are read from what the profiler recorded."""
 
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -48,13 +49,21 @@ def test_kernels_are_named_after_the_source() -> None:
     profile = steps()
     found = {one.label: (one.source, one.count) for one in profile.by_label}
     assert found == {
-        "jvp(Net)/encoder0/conv": ("net.py:7", 1),
-        "jvp(Net)/tanh": ("net.py:9", 1),  # by its kernel's name
+        "Net/encoder0/conv": ("net.py:7", 1),
+        "Net/tanh": ("net.py:9", 1),  # by its kernel's name
         "MemcpyD2D": ("", 1),
     }
     assert profile.by_kernel[0].label == CONVOLUTION
     copies = [span.label for span in profile.step.spans if span.nbytes]
     assert copies == ["encoder0/conv", "encoder0/conv"]
+
+
+def test_a_copy_that_lost_its_name_is_named_after_what_it_copies() -> None:
+    nameless = re.sub(r", metadata=.op_name=.[^}]*swap_[^}]*}", "", PROGRAM)
+    assert nameless != PROGRAM
+    (step, _) = read_steps(gpu_profile(), parse_module(nameless))
+    copies = {(span.label, span.source) for span in step.spans if span.nbytes}
+    assert copies == {("Net/encoder0/conv", "net.py:7")}
 
 
 def test_the_steps_of_a_real_profile_are_found() -> None:

@@ -26,7 +26,7 @@ def test_the_measured_lanes_stand_alone_without_a_plan() -> None:
     assert lines[1].split() == ["measured"]
     assert "  step                      9.00 ms" in lines
     assert "  swap out, bytes          1.00 KiB" in lines
-    assert any(line.endswith("44%    1 x  jvp(Net)/encoder0/conv") for line in lines)
+    assert any(line.endswith("44%    1 x  Net/encoder0/conv") for line in lines)
 
 
 def test_the_plan_stands_beside_the_measurement() -> None:

@@ -146,7 +146,7 @@ def test_a_profile_is_a_row() -> None:
     assert row["compute_ms"] == pytest.approx(9)
     assert row["swap_out_hidden_ms"] == pytest.approx(3)
     assert row["swap_in_bytes"] == 1024
-    assert row["longest_by_label"][0] == ["jvp(Net)/encoder0/conv", pytest.approx(4), 1]
+    assert row["longest_by_label"][0] == ["Net/encoder0/conv", pytest.approx(4), 1]
     assert row["longest"][0][0].startswith("sm80_xmma_fprop")
 
 
