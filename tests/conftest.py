@@ -18,6 +18,7 @@ os.environ.setdefault(
 )
 
 import collections
+import gc
 import itertools
 import pathlib
 from collections.abc import Callable, Iterator
@@ -66,6 +67,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if is_left_out or is_of_one:
             item.add_marker(pytest.mark.thorough)
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage less often, and not among what is there for good.
+
+    JAX makes millions of small objects while it traces.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """The site is built without a warning; its reference leaves out no public name."""
 
 import dataclasses
+import fcntl
 import html
 import importlib
 import inspect
+import os
 import pathlib
 import pkgutil
 import re
@@ -112,16 +114,35 @@ def nameless_fields(homes: dict[type, str]) -> list[str]:
     ]
 
 
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """HTML of each page, by its path without the suffix; made as `make docs` does."""
-    folder = tmp_path_factory.mktemp("site") / "html"
+def made(folder: pathlib.Path) -> str:
+    """Make the site as `make docs` does; return what is wrong with it."""
     flags = ["-b", "html", "-n", "-W", "--keep-going", "-q"]
     command = [sys.executable, "-m", "sphinx", *flags, str(ROOT / "docs"), str(folder)]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=300
     )
-    assert done.returncode == 0, done.stderr
+    return done.stderr if done.returncode else ""
+
+
+def shared(factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder that the processes of this run of the tests share."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """HTML of each page, by its path without the suffix.
+
+    The process that comes first makes the site for all.
+    """
+    folder = shared(tmp_path_factory) / "site"
+    problems = folder.with_suffix(".txt")
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not problems.exists():
+            problems.write_text(made(folder))
+    assert problems.read_text() == ""
     return {
         path.relative_to(folder).with_suffix("").as_posix(): path.read_text()
         for path in folder.rglob("*.html")

@@ -119,7 +119,7 @@ def started(
     given += ["--heartbeat-seconds", str(seconds.get("heartbeat", 20))]
     given += ["--joining-seconds", str(seconds.get("joining", 300))]
     environment = os.environ | {
-        "XLA_FLAGS": f"{_FORCED}={devices}",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {_FORCED}={devices}",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
