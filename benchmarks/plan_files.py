@@ -5,6 +5,7 @@ in `plans/`, which is not committed: a plan fits one version of a program, and i
 again when jaxswap or the program changed. Delete the folder then.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import re
@@ -30,9 +31,12 @@ def path_of(case: Case) -> pathlib.Path:
 
 
 def find(case: Case) -> jaxswap.Plan | None:
-    """Return the plan of a case; `None` if it was not made."""
-    path = path_of(case)
-    return jaxswap.load_plan(path) if path.exists() else None
+    """Return the plan of a case; `None` if this version of jaxswap made none."""
+    with contextlib.suppress(
+        FileNotFoundError, ValueError
+    ):  # ValueError: another format
+        return jaxswap.load_plan(path_of(case))
+    return None
 
 
 def missing(cases: Iterable[Case]) -> list[Case]:
@@ -40,7 +44,7 @@ def missing(cases: Iterable[Case]) -> list[Case]:
     found: dict[pathlib.Path, Case] = {}
     for case in cases:
         is_planned = case.backend == "device" and METHODS[case.method].needs_budget
-        if is_planned and not path_of(case).exists():
+        if is_planned and find(case) is None:
             found.setdefault(path_of(case), case)
     return list(found.values())
 

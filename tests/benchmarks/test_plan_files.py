@@ -42,6 +42,14 @@ def test_plans_are_made_once(asked: list[Any]) -> None:
     assert len(asked) == 2
 
 
+def test_a_plan_of_another_format_is_made_anew(asked: list[Any]) -> None:
+    plan_files.PLANS.mkdir()
+    plan_files.path_of(HALF).write_text('{"format": 1}')
+    assert plan_files.make([HALF], "h200") == 0
+    assert len(asked) == 1
+    assert plan_files.find(HALF) is not None
+
+
 def test_plans_that_there_is_no_time_for_are_left(asked: list[Any]) -> None:
     assert plan_files.make([HALF, CARD], "h200", until=0.0) == 2
     assert asked == []
