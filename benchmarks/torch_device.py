@@ -47,6 +47,7 @@ def compiled(model: nn.Module, method: str) -> Any:
         return model
     import torch._functorch.config as config
 
+    torch.compiler.reset()  # what was compiled for another budget is not used again
     config.activation_memory_budget = BUDGETS.get(method, 1.0)
     return torch.compile(model)
 
