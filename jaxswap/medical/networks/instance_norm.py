@@ -99,13 +99,11 @@ def _backward(
     x, mean, std, scale, bias = residuals
     spread = std + epsilon
     rebuild = partial(_rebuild, mean, spread, scale, bias, negative_slope)
-    # Rebuilt in each of the two loops that read them: without the barriers XLA would
-    # store the sign of the activation in the forward pass, or `dy` in this one.
-    x, cotangent = lax.optimization_barrier((x, cotangent))
     dy, centered = rebuild(x, cotangent)
     sum_dy = dy.sum(_SPATIAL_AXES, keepdims=True)
     sum_dy_centered = (dy * centered).sum(_SPATIAL_AXES, keepdims=True)
 
+    # Rebuild once more: without the barrier XLA would store `dy`.
     x, cotangent, sum_dy, sum_dy_centered = lax.optimization_barrier(
         (x, cotangent, sum_dy, sum_dy_centered)
     )
@@ -133,10 +131,12 @@ def _rebuild(
     cotangent: Array,
 ) -> tuple[Array, Array]:
     """Return the cotangent of the activation's input, and `x - mean`."""
-    y = _affine(x, mean, spread, scale, bias)
+    centered = x.astype(mean.dtype) - mean
+    gain = _row(scale, mean.dtype) / spread
+    # As `y >= 0` in the forward pass. XLA would share that one, and store its result.
+    is_positive = centered * gain >= -_row(bias, mean.dtype)
     dy = cotangent.astype(mean.dtype)
-    dy = jnp.where(y >= 0, dy, negative_slope * dy)
-    return dy, x.astype(mean.dtype) - mean
+    return jnp.where(is_positive, dy, negative_slope * dy), centered
 
 
 def _wide(dtype: jnp.dtype) -> jnp.dtype:

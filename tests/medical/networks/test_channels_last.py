@@ -49,8 +49,6 @@ def test_a_step_converts_no_features(name: str) -> None:
     assert conversions(evidence) == []
     layouts = set(re.findall(r"dim_labels=([\w>-]+)", evidence.hlo_text))
     assert layouts == {"b012f_o012i->b012f"}
-    signs = [buffer for buffer in evidence.at_peak if buffer.array.startswith("pred")]
-    assert not signs
 
 
 def test_without_the_option_inputs_are_converted() -> None:
