@@ -7,29 +7,39 @@ and by the name that the driver reports.
 
 import dataclasses
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
-from jaxswap._device.measure import Stopwatch, measure_rates, sizes_for
+from jaxswap._device.measure import measure_rates
+from jaxswap._device.operations import measured_target
 from jaxswap._device.resolve import (
     HOW_TO_DESCRIBE,
     default_device,
     describe_device,
     find_target,
+    free_bytes,
 )
+from jaxswap._device.samples import sizes_for
+from jaxswap._device.stopwatch import Stopwatch
 from jaxswap._gpu.saved import save_target, saved_target, targets_folder
 from jaxswap._gpu.target import Target, find_device
+from jaxswap._run.loss import loss_source
+from jaxswap._search.loops import keep_all
 
 
 def calibrate(
-    *,
+    fn: Callable[..., Any] | None = None,
+    *args: Any,
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
     device: Any = None,
     like: str | Target | None = None,
     quick: bool = False,
     save: bool = True,
     progress: Callable[[str], None] | None = None,
+    **kwargs: Any,
 ) -> Target:
     """Measure what a GPU of this machine sustains.
 
@@ -38,6 +48,12 @@ def calibrate(
     Takes a minute or two; nothing else should run on the GPU meanwhile.
 
     Args:
+        fn: A loss, as `jaxswap.plan` takes it. Each heavy operation of it and of its
+            gradient is timed by itself too, in the shapes, types and layout that it has
+            there. Plans for this GPU use these times wherever the operations recur.
+        *args: Arguments of `fn`: arrays, `jax.ShapeDtypeStruct` or pytrees of them.
+        argnums: Which arguments of `fn` are differentiated.
+        has_aux: Whether `fn` returns a pair of the loss and something else.
         device: A `jax.Device`; by default JAX's default device.
         like: The GPU whose other numbers (memory, multiprocessors, clock) are right for
             this one, as `jaxswap.find_target` finds it. Needed for a GPU that is
@@ -47,6 +63,7 @@ def calibrate(
             `$XDG_CONFIG_HOME/jaxswap/targets`, else `~/.config/jaxswap/targets`), where
             it is found by `target=None` and by its name in later runs.
         progress: Is told each result, one line of text each.
+        **kwargs: Further arguments of `fn`.
 
     Returns:
         The GPU with measured `rates`.
@@ -61,7 +78,7 @@ def calibrate(
         >>> import jax, jaxswap
         >>> if jax.default_backend() == "gpu":
         ...     mine = jaxswap.calibrate(quick=True)
-        ...     both_ways = mine.rates.both_ways_share
+        ...     both_ways = mine.rates.swap_out_both_ways_share
     """
     device = default_device() if device is None else device
     if device.platform != "gpu":
@@ -75,13 +92,23 @@ def calibrate(
         targets_folder().mkdir(parents=True, exist_ok=True)
     rates = measure_rates(
         device,
-        sizes_for(_free_bytes(device), is_quick=quick),
+        base.core_count,
+        sizes_for(free_bytes(device), is_quick=quick),
         Stopwatch(repeats=3 if quick else 7),
         progress=progress,
         source=f"measured on {device.device_kind}, {datetime.date.today()}, "
         f"JAX {jax.__version__}",
     )
+    known = () if base.rates is None else base.rates.operations
+    rates = dataclasses.replace(rates, operations=known)
     target = dataclasses.replace(base, rates=rates)
+    if fn is not None:
+        source = loss_source(fn, args, kwargs, argnums, has_aux)
+        program = source.traced(keep_all).program
+        with jax.default_device(device):
+            target = measured_target(
+                target, program, free_bytes(device), progress=progress
+            )
     if save:
         path = save_target(target)
         if progress is not None:
@@ -105,11 +132,3 @@ def _like_device(device_kind: str, like: str | Target | None) -> Target:
     if known is None:
         raise ValueError(f"{device_kind!r} is not a known GPU: {HOW_TO_DESCRIBE}.")
     return known
-
-
-def _free_bytes(device: Any) -> int:
-    """Memory that JAX may still take; where it does not tell, little is assumed."""
-    stats = device.memory_stats() or {}
-    if "bytes_limit" not in stats:
-        return 2 * 2**30
-    return stats["bytes_limit"] - stats.get("bytes_in_use", 0)

@@ -1,13 +1,11 @@
 """A program -> the options with which XLA compiles it for a GPU."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
 
-from jaxswap import _compat
-from jaxswap._gpu.options import CHANNELS_LAST, gpu_options
-from jaxswap._trace.convolutions import convolves_volumes
+from jaxswap._trace.options import options_of
 
 
 def compiler_options(
@@ -42,11 +40,3 @@ def compiler_options(
         return options_of(())
     jitted: Any = fn if isinstance(fn, jax.stages.Wrapped) else jax.jit(fn)
     return options_of(jitted.trace(*args, **kwargs).jaxpr.eqns)
-
-
-def options_of(eqns: Iterable[Any]) -> dict[str, bool]:
-    """Return the options for a program of these equations, without unknown ones."""
-    options = gpu_options(has_volumes=convolves_volumes(eqns))
-    if CHANNELS_LAST in options and not _compat.has_compiler_option(CHANNELS_LAST):
-        del options[CHANNELS_LAST]
-    return options

@@ -20,12 +20,13 @@ from jaxswap._compiled.buffers import (
     Buffer,
     describe_buffers,
     find_peak,
-    read_temporaries,
+    read_report,
 )
 from jaxswap._compiled.collectives import Collective, find_collectives, summarize
 from jaxswap._compiled.copies import Copy, find_copies
 from jaxswap._compiled.hlo import parse_module
 from jaxswap._compiled.labels import DUMPED_PASSES, trace_labels
+from jaxswap._compiled.workspace import missing_workspace_bytes
 from jaxswap._device.resolve import default_device, find_target
 from jaxswap._device.topology import is_array, memory_kind, place_on, target_mesh
 from jaxswap._gpu.target import Target
@@ -53,6 +54,9 @@ class Evidence:
             Each has `nbytes`, `label`, `array` (type and sizes), `opcode` and
             `source`. The sum of their bytes is `temp_bytes`, except for alignment and
             gaps between buffers. Empty if XLA did not report them.
+        workspace_bytes: What workspaces of convolutions add to the peak, where XLA did
+            not know them: it compiled for a GPU that is not there. cuDNN converts
+            three-dimensional features that are stored channels first.
         collectives: What devices send to one another, if the arguments are split over a
             mesh. The other numbers are then those of one device.
         compile_seconds: Time that XLA took.
@@ -76,15 +80,16 @@ class Evidence:
     host_bytes: int
     copies: tuple[Copy, ...]
     at_peak: tuple[Buffer, ...]
+    workspace_bytes: int = 0
     collectives: tuple[Collective, ...] = ()
     compile_seconds: float = field(default=0.0, compare=False)
     hlo_text: str = field(default="", repr=False, compare=False)
 
     @property
     def device_bytes(self) -> int:
-        """Device memory of the program: arguments, results, temporaries."""
-        total = self.argument_bytes + self.output_bytes + self.temp_bytes
-        return total - self.alias_bytes
+        """Device memory: arguments, results, temporaries and missing workspace."""
+        made = self.output_bytes + self.temp_bytes + self.workspace_bytes
+        return self.argument_bytes + made - self.alias_bytes
 
     @property
     def fragmented_bytes(self) -> int:
@@ -187,7 +192,7 @@ def inspect(
         compile_seconds = time.perf_counter() - start
         text = compiled.as_text() or ""
         module = parse_module(text)
-        temporaries = read_temporaries(Path(folder), module)
+        report = read_report(Path(folder), module)
         labels = trace_labels(Path(folder), module.name)
     memory: Any = compiled.memory_analysis()
     copies = find_copies(module, labels)
@@ -203,7 +208,12 @@ def inspect(
         + memory.host_output_size_in_bytes
         - memory.host_alias_size_in_bytes,
         copies=copies,
-        at_peak=describe_buffers(find_peak(temporaries), temporaries, module, labels),
+        workspace_bytes=missing_workspace_bytes(
+            report, module, memory.temp_size_in_bytes
+        ),
+        at_peak=describe_buffers(
+            find_peak(report.temporaries), report.temporaries, module, labels
+        ),
         collectives=find_collectives(module),
         compile_seconds=compile_seconds,
         hlo_text=text,
@@ -288,13 +298,14 @@ def _memory_lines(seen: Evidence) -> list[str]:
         ("arguments", seen.argument_bytes),
         ("results", seen.output_bytes),
         ("temporaries", seen.temp_bytes),
+        ("convolution workspace", seen.workspace_bytes),
         ("aliased", -seen.alias_bytes),
         ("device memory", seen.device_bytes),
         ("pinned host memory", seen.host_bytes),
     ]
     compiled = format_seconds(seen.compile_seconds)
     lines = [f"compiled for {seen.target} in {compiled}"]
-    lines += [f"  {name:<18} {format_bytes(nbytes):>10}" for name, nbytes in rows]
+    lines += [f"  {name:<21} {format_bytes(nbytes):>10}" for name, nbytes in rows]
     return lines
 
 

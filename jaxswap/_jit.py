@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from jaxswap._compiler_options import options_of
 from jaxswap._device.resolve import default_device
+from jaxswap._trace.options import options_of
 
 
 def jit(fn: Callable[..., Any] | None = None, **arguments: Any) -> Any:

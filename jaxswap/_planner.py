@@ -11,7 +11,7 @@ from jaxswap import policies
 from jaxswap._base.arguments import at_least_one, positive_seconds
 from jaxswap._base.errors import BudgetError
 from jaxswap._base.units import format_bytes, parse_bytes
-from jaxswap._compiler_options import options_of
+from jaxswap._device.operations import measured_here
 from jaxswap._device.resolve import find_target
 from jaxswap._gpu.host_memory import check_host_memory
 from jaxswap._gpu.node import Node, find_node, is_node
@@ -38,6 +38,7 @@ from jaxswap._search.search import SEARCH_SECONDS, Search
 from jaxswap._search.tuning import tune
 from jaxswap._simulate.draft import Arranger, Draft
 from jaxswap._trace.describe import Traced
+from jaxswap._trace.options import options_of
 
 
 def plan(
@@ -74,9 +75,10 @@ def plan(
             results and temporaries. `"12GiB"`, `"12GB"`, a number of bytes, or
             `"smallest"` for the plan that needs least. `None`: all of the GPU's.
         target: The GPU: a name, a `jaxswap.Target`, or `None` for JAX's default
-            device. Or a machine (`"dgx-h100"`, a `jaxswap.Node`). Then the plan is for
-            one of its GPUs. As many GPUs as the arguments are split over share its
-            links and its memory.
+            device. That one is at hand, so each heavy operation that it does not know
+            yet is timed once. The times are saved with the target. Or a machine
+            (`"dgx-h100"`, a `jaxswap.Node`). Then the plan is for one of its GPUs. As
+            many GPUs as the arguments are split over share its links and its memory.
         policy: Plan by this policy instead: one of `jaxswap.policies`, or what
             `jaxswap.offload` takes.
         reserve: The part of the budget that something else needs, such as the
@@ -181,6 +183,8 @@ class Request:
         plain = source.traced(keep_all)
         placement = plain.program.placement
         target, host_bytes = self._gpu(placement)
+        if self.target is None and placement is None:
+            target = measured_here(target, plain.program, self.progress)
         is_named = plan_cache.can_name(self.policy)
         key = self._key(plain.graph, target, host_bytes, placement)
 

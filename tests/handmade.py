@@ -162,9 +162,11 @@ def rates(
     *,
     link: float = 1e9,
     memory: float = 1e12,
-    both_ways_share: float = 0.5,
+    out_share: float = 0.5,
+    in_share: float = 0.5,
     launch_seconds: float = 1e-30,
     copy_latency_seconds: float = 1e-30,
+    call_seconds: float = 1e-30,
 ) -> Rates:
     """Round numbers: a `dot` takes a second, so does the copy of a `GB`.
 
@@ -177,12 +179,21 @@ def rates(
         bf16_convolution_flops_per_second=1e12,
         tf32_convolution_flops_per_second=1e12,
         fp32_convolution_flops_per_second=1e12,
+        bf16_kernel_gradient_flops_per_second=1e12,
+        tf32_kernel_gradient_flops_per_second=1e12,
+        fp32_kernel_gradient_flops_per_second=1e12,
         memory_bytes_per_second=memory,
+        reduction_bytes_per_second=memory,
+        conversion_bytes_per_second=memory,
         swap_out_bytes_per_second=link,
         swap_in_bytes_per_second=link,
-        both_ways_share=both_ways_share,
+        swap_out_both_ways_share=out_share,
+        swap_in_both_ways_share=in_share,
         copy_latency_seconds=copy_latency_seconds,
         launch_seconds=launch_seconds,
+        tiles_at_once=1.0,
+        call_seconds=call_seconds,
+        pinning_bytes_per_second=link,
     )
 
 

@@ -44,7 +44,11 @@ EQUATION_SECONDS = 1e-4
 
 
 def counted(search: Search) -> Search:
-    """Have a search count its drafts, so that its end is the same on any machine."""
+    """Have a search count its drafts, so that its end is the same on any machine.
+
+    The solver of the model has time enough to come to its own end.
+    """
+    search.model_seconds = 60.0
     draft_seconds = EQUATION_SECONDS * len(search.arranger.graph.equations)
     search.clock = lambda: draft_seconds * search.arranger.draft_count
     return search

@@ -37,6 +37,8 @@ WEIGHTS = (10, 6, 2, 3, 2, 1.5, 1, 0.5)
 def draw_rates(rng: random.Random) -> Rates:
     """A GPU whose link is as fast as `LINK`, or slower or faster by some factor."""
     link = LINK * rng.choice((0.25, 0.5, 1.0, 1.0, 2.0))
+    swap_in = link * rng.choice((0.8, 1.0, 1.2))
+    both_ways = rng.choice((0.5, 0.75, 1.0))
     return Rates(
         bf16_matmul_flops_per_second=FLOPS,
         tf32_matmul_flops_per_second=FLOPS,
@@ -44,12 +46,21 @@ def draw_rates(rng: random.Random) -> Rates:
         bf16_convolution_flops_per_second=FLOPS,
         tf32_convolution_flops_per_second=FLOPS,
         fp32_convolution_flops_per_second=FLOPS,
+        bf16_kernel_gradient_flops_per_second=FLOPS,
+        tf32_kernel_gradient_flops_per_second=FLOPS,
+        fp32_kernel_gradient_flops_per_second=FLOPS,
         memory_bytes_per_second=2e12,
+        reduction_bytes_per_second=2e12,
+        conversion_bytes_per_second=1e12,
         swap_out_bytes_per_second=link,
-        swap_in_bytes_per_second=link * rng.choice((0.8, 1.0, 1.2)),
-        both_ways_share=rng.choice((0.5, 0.75, 1.0)),
+        swap_in_bytes_per_second=swap_in,
+        swap_out_both_ways_share=both_ways,
+        swap_in_both_ways_share=both_ways,
         copy_latency_seconds=1e-5,
         launch_seconds=3e-6,
+        tiles_at_once=1.0,
+        call_seconds=1e-3,
+        pinning_bytes_per_second=1e9,
     )
 
 

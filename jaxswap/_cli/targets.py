@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from jaxswap._base.units import format_bytes
 from jaxswap._cli.command import Commands, ExitCode, bad_input, write
+from jaxswap._gpu.rates import Rates
 from jaxswap._view.table import table_lines
 
 
@@ -52,7 +53,7 @@ def run_targets(parsed: argparse.Namespace) -> int:
                 f"{rates.swap_out_bytes_per_second / 1e9:,.0f} GB/s",
                 f"{rates.swap_in_bytes_per_second / 1e9:,.0f} GB/s",
                 f"{rates.bf16_matmul_flops_per_second / 1e12:,.0f} TFLOP/s",
-                "measured" if rates.is_measured else "published",
+                _basis(rates),
             )
         )
     write("\n".join(table_lines(table)))
@@ -60,3 +61,9 @@ def run_targets(parsed: argparse.Namespace) -> int:
     machines = [f"{node.name} ({node.gpu_count} x {node.gpu.name})" for node in nodes]
     write(f"machines, whose GPUs share links and memory: {', '.join(machines)}")
     return ExitCode.DONE
+
+
+def _basis(rates: Rates) -> str:
+    """What the numbers rest on, and how many operations were timed one by one."""
+    count = len(rates.operations)
+    return f"{rates.basis}, {count} operations measured" if count else rates.basis

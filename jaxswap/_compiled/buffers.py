@@ -12,8 +12,8 @@ openxla/xla, `xla/service/buffer_assignment.cc` and `xla/hlo/utils/hlo_live_rang
 import glob
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jaxswap._compiled.copies import swap_label
@@ -65,24 +65,41 @@ class AssignedValue:
     last: int
 
 
-def read_temporaries(folder: Path, module: Module) -> tuple[AssignedValue, ...]:
-    """Read the device temporaries that XLA reported while it compiled.
+@dataclass(frozen=True)
+class Report:
+    """XLA's account of its memory.
+
+    Attributes:
+        temporaries: The arrays that live in temporary device memory.
+        steps: At which step of the schedule each instruction runs.
+    """
+
+    temporaries: tuple[AssignedValue, ...] = ()
+    steps: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_report(folder: Path, module: Module) -> Report:
+    """Read what XLA reported while it compiled.
 
     Args:
         folder: Where `xla_dump_to` pointed.
         module: The compiled program. XLA may have reported others in the same folder.
 
     Returns:
-        The values. Empty if XLA wrote no report, for instance because the program came
-        out of a persistent compilation cache.
+        The report; an empty one if XLA wrote none, as when the program came out of a
+        persistent compilation cache.
     """
     pattern = f"*.{glob.escape(module.name)}.*after_optimizations"
     assignments = sorted(folder.glob(f"{pattern}-buffer-assignment.txt"))
     live_ranges = sorted(folder.glob(f"{pattern}-live-range.txt"))
     if not assignments or not live_ranges:
-        return ()
-    texts = assignments[-1].read_text(), live_ranges[-1].read_text()
-    return parse_temporaries(*texts, known={one.name for one in module.instructions()})
+        return Report()
+    assignment, live_range = assignments[-1].read_text(), live_ranges[-1].read_text()
+    known = {one.name for one in module.instructions()}
+    return Report(
+        parse_temporaries(assignment, live_range, known=known),
+        {name: int(step) for step, name in _STEP.findall(live_range)},
+    )
 
 
 def parse_temporaries(
@@ -131,14 +148,35 @@ def find_peak(values: Iterable[AssignedValue]) -> tuple[AssignedValue, ...]:
     Returns:
         One value for each occupied slot: the largest one, and the last made of those.
     """
+    peak_bytes = 0
+    peak: list[AssignedValue] = []
+    for _, occupied, alive in occupancy(values):
+        if occupied > peak_bytes:
+            peak_bytes = occupied
+            owners = (_owner(sharing) for sharing in alive.values() if sharing)
+            peak = sorted(owners, key=lambda value: (-value.nbytes, value.first))
+    return tuple(peak)
+
+
+def occupancy(
+    values: Iterable[AssignedValue],
+) -> Iterator[tuple[int, int, Mapping[_Slot, list[AssignedValue]]]]:
+    """Go through the schedule and tell what is alive.
+
+    Args:
+        values: Temporaries with slots and live ranges.
+
+    Yields:
+        Each step at which something changes, the bytes occupied from then on, and the
+        values in each slot. The mapping is changed at the next step.
+    """
     events: dict[int, tuple[list[AssignedValue], list[AssignedValue]]]
     events = defaultdict(lambda: ([], []))
     for value in values:
         events[value.first][0].append(value)
         events[value.last + 1][1].append(value)
     alive: defaultdict[_Slot, list[AssignedValue]] = defaultdict(list)
-    occupied = peak_bytes = 0
-    peak: list[AssignedValue] = []
+    occupied = 0
     for step in sorted(events):
         born, dead = events[step]
         touched = {value.slot for value in (*born, *dead)}
@@ -148,11 +186,7 @@ def find_peak(values: Iterable[AssignedValue]) -> tuple[AssignedValue, ...]:
         for value in born:
             alive[value.slot].append(value)
         occupied += sum(_slot_bytes(alive[slot]) for slot in touched)
-        if occupied > peak_bytes:
-            peak_bytes = occupied
-            owners = (_owner(sharing) for sharing in alive.values() if sharing)
-            peak = sorted(owners, key=lambda value: (-value.nbytes, value.first))
-    return tuple(peak)
+        yield step, occupied, alive
 
 
 def describe_buffers(

@@ -51,6 +51,8 @@ class HloInstruction:
         custom_call_target: What a `custom-call` calls, or "".
         op_name: JAX's path of names, such as `jit(f)/dot_general`, or "".
         source: `file:line` of the user's code, or "".
+        dim_labels: Of a convolution: the axes of its operands and result, such as
+            `bf01_oi01->bf01`, else "".
         tuple_index: The element that a `get-tuple-element` takes.
         trip_count: Iterations of a `while` if XLA knows them, else 1.
         is_root: Whether its result is the result of its computation.
@@ -64,6 +66,7 @@ class HloInstruction:
     custom_call_target: str = ""
     op_name: str = ""
     source: str = ""
+    dim_labels: str = ""
     tuple_index: int = 0
     trip_count: int = 1
     is_root: bool = False
@@ -180,6 +183,7 @@ _CALLED = re.compile(
 )
 _TEXT_FIELD = r'{}="((?:[^"\\]|\\.)*)"'
 _OP_NAME = re.compile(_TEXT_FIELD.format("op_name"))
+_DIM_LABELS = re.compile(r"\bdim_labels=([\w>-]+)")
 _CUSTOM_CALL_TARGET = re.compile(_TEXT_FIELD.format("custom_call_target"))
 _SOURCE_FILE = re.compile(_TEXT_FIELD.format("source_file"))
 _SOURCE_LINE = re.compile(r"source_line=(\d+)")
@@ -223,6 +227,7 @@ def _parse_instruction(line: str, frames: Mapping[str, str]) -> HloInstruction |
         custom_call_target=_first_group(_CUSTOM_CALL_TARGET, attributes),
         op_name=_first_group(_OP_NAME, attributes),
         source=_source(attributes, frames),
+        dim_labels=_first_group(_DIM_LABELS, attributes),
         tuple_index=int(index[1]) if index else 0,
         trip_count=int(trips[1]) if trips else 1,
         is_root=bool(assignment["root"]),

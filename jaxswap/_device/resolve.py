@@ -84,3 +84,11 @@ def _target_of(device: Any) -> Target:
             f"{HOW_TO_DESCRIBE}."
         )
     return found
+
+
+def free_bytes(device: Any) -> int:
+    """Memory that JAX may still take; where it does not tell, little is assumed."""
+    stats = device.memory_stats() or {}
+    if "bytes_limit" not in stats:
+        return 2 * 2**30
+    return stats["bytes_limit"] - stats.get("bytes_in_use", 0)

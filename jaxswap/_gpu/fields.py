@@ -31,7 +31,9 @@ def target_from_fields(numbers: Any) -> Target:
     fields = _fields(numbers, Target)
     fields["compute_capability"] = _pair(fields["compute_capability"])
     if fields["rates"] is not None:
-        fields["rates"] = Rates(**_fields(fields["rates"], Rates))
+        rates = _fields(fields["rates"], Rates)
+        rates["operations"] = _operations(rates["operations"])
+        fields["rates"] = Rates(**rates)
     return Target(**fields)
 
 
@@ -40,15 +42,23 @@ _JSON_TYPES: dict[Any, tuple[type, ...]] = {
     bool: (bool,),
     int: (int,),
     float: (int, float),
-    tuple[int, int]: (list,),
+    tuple[int, int]: (list, tuple),
+    tuple[tuple[str, float], ...]: (list, tuple),
     Rates | None: (dict, type(None)),
 }
 
 
-def _pair(numbers: list[Any]) -> tuple[int, int]:
+def _pair(numbers: Any) -> tuple[int, int]:
     if len(numbers) != 2 or any(type(number) is not int for number in numbers):
         raise ValueError(f"`compute_capability` is {numbers!r}, not two integers")
     return numbers[0], numbers[1]
+
+
+def _operations(pairs: Any) -> tuple[tuple[str, float], ...]:
+    for pair in pairs:
+        if len(pair) != 2 or not isinstance(pair[0], str):
+            raise ValueError(f"`operations` holds {pair!r}, not a name and seconds")
+    return tuple((name, seconds) for name, seconds in pairs)
 
 
 def _fields(numbers: Any, kind: type) -> dict[str, Any]:

@@ -108,11 +108,13 @@ class Node:
         linked = min(1.0, self.link_bytes_per_second / on_link / alone)
         out = min(rates.swap_out_bytes_per_second * linked, memory)
         back = min(rates.swap_in_bytes_per_second * linked, memory)
+        both = memory / (out + back)
         rates = dataclasses.replace(
             rates,
             swap_out_bytes_per_second=out,
             swap_in_bytes_per_second=back,
-            both_ways_share=min(rates.both_ways_share, memory / (out + back)),
+            swap_out_both_ways_share=min(rates.swap_out_both_ways_share, both),
+            swap_in_both_ways_share=min(rates.swap_in_both_ways_share, both),
             source=f"{rates.source}; {busy} of {self.gpu_count} in {self.name} busy",
         )
         return dataclasses.replace(self.gpu, name=f"{self.name}:{busy}", rates=rates)

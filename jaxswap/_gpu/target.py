@@ -7,7 +7,8 @@ compile for a GPU that is not there, and the rates that the GPU sustains. No JAX
 import re
 from dataclasses import dataclass
 
-from jaxswap._gpu.rates import Rates, usual_rates
+from jaxswap._gpu.published import USUAL, Shares, usual_rates
+from jaxswap._gpu.rates import Rates
 from jaxswap._gpu.table import BUILT_IN
 
 
@@ -150,11 +151,12 @@ def target_key(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def published_rates(target: Target) -> Rates:
+def published_rates(target: Target, shares: Shares = USUAL) -> Rates:
     """Estimate what a GPU sustains from its published peaks.
 
     Args:
         target: The GPU; its own `rates` are not looked at.
+        shares: What programs reach of the peaks.
 
     Returns:
         Its peaks times the shares that such GPUs usually reach.
@@ -172,7 +174,10 @@ def published_rates(target: Target) -> Rates:
         fp32_flops_per_second=target.fp32_flops_per_second,
         memory_bytes_per_second=target.memory_bytes_per_second,
         host_link_bytes_per_second=target.host_link_bytes_per_second,
+        core_count=target.core_count,
+        is_before_hopper=target.compute_capability < (9, 0),
         source=f"published peaks of {target.device_name}, times usual shares",
+        shares=shares,
     )
 
 
@@ -190,7 +195,7 @@ def rates_of(target: Target) -> Rates:
 
     Example:
         >>> rates_of(built_in_target("a100-80")).swap_in_bytes_per_second
-        25200000000.0
+        26775000000.0
     """
     return published_rates(target) if target.rates is None else target.rates
 

@@ -15,3 +15,6 @@ class Work(enum.StrEnum):
     BF16_CONVOLUTION = "bf16_convolution"
     TF32_CONVOLUTION = "tf32_convolution"
     FP32_CONVOLUTION = "fp32_convolution"
+    BF16_KERNEL_GRADIENT = "bf16_kernel_gradient"
+    TF32_KERNEL_GRADIENT = "tf32_kernel_gradient"
+    FP32_KERNEL_GRADIENT = "fp32_kernel_gradient"

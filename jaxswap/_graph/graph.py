@@ -107,6 +107,7 @@ class Equation:
         flops: Floating point operations.
         tile_flops: Operations that matrix units execute, since they compute in whole
             tiles.
+        tile_count: Tiles of a matrix product's result; 0 if that says nothing.
         is_backward: Whether it depends on a cotangent.
         is_heavy: Whether it takes long enough to hide a copy (see the module's text).
         is_view: Whether XLA can avoid moving data for it (reshape, transpose,
@@ -116,6 +117,9 @@ class Equation:
         is_reduction: Whether it reads much and writes little (sums, maxima).
         is_known: Whether its cost is better than a guess from its bytes.
         work: The arithmetic that limits a heavy equation. `None` if bytes limit it.
+        operation: Name of a heavy operation whose time may have been measured, or "".
+        workspace_bytes: Device memory that a convolution takes while it runs, for
+            operands and result in another layout.
         inner_bytes: Bytes that move inside a call, such as a loop, if they are more
             than its operands and results.
         body: The program that a loop executes in each iteration, or that a
@@ -123,7 +127,6 @@ class Equation:
         trip_count: How often the body is executed.
         is_deferred: Whether it is made of sums over a mesh. Such an equation waits for
             other devices, so nothing else should wait for it.
-            devices, so nothing else should wait for it.
     """
 
     index: int
@@ -132,6 +135,7 @@ class Equation:
     outputs: tuple[int, ...]
     flops: float = 0.0
     tile_flops: float = 0.0
+    tile_count: int = 0
     is_backward: bool = False
     is_heavy: bool = False
     is_view: bool = False
@@ -140,6 +144,8 @@ class Equation:
     is_reduction: bool = False
     is_known: bool = True
     work: Work | None = None
+    operation: str = ""
+    workspace_bytes: int = 0
     inner_bytes: float = 0.0
     body: "Graph | None" = None
     trip_count: int = 1

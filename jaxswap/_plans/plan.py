@@ -290,7 +290,7 @@ class Plan:
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers and decisions as plain data, ready for JSON."""
-        from jaxswap._view.text import summary
+        from jaxswap._view.data import summary
 
         return summary(self)
 

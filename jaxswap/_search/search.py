@@ -88,6 +88,8 @@ class Search:
         kept: The draft in which every candidate stays on the device.
         front: The drafts so far of which none is better in all respects.
         clock: Tells how long a search has taken.
+        model_seconds: Wall time for one solution of the model. `None`: at most
+            `MODEL_SECONDS`, and no more than is left of the search.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Search:
         self.exact = Exact(arranger, candidates)
         self.front = Front()
         self.clock: Clock = time.thread_time
+        self.model_seconds: float | None = None
         self._laid_out_eager: frozenset[int] = frozenset()
         self._persisted_bytes = 0
         self.started: dict[int, Draft] = {}
@@ -310,7 +313,9 @@ class Search:
                     limit_bytes - int(room * largest),
                     host_limit_bytes=best.limits.host_bytes,
                     depth=depth,
-                    time_limit_seconds=min(MODEL_SECONDS, left) * slowdown,
+                    time_limit_seconds=(
+                        self.model_seconds or min(MODEL_SECONDS, left) * slowdown
+                    ),
                 )
                 if answer is None:
                     break

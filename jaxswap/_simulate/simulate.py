@@ -11,6 +11,7 @@ that waits for the copy.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -64,15 +65,20 @@ class Simulator:
             return eqn.trip_count * self.iterations[eqn.index].seconds
         if self.is_copy(eqn):
             return 0.0
+        measured = self.rates.operation_seconds.get(eqn.operation)
+        if measured is not None:
+            return measured
         made = sum(int(self.nbytes[values[b]]) for b in kernel.makes)
+        rate = self.rates.memory_bytes_per_second
+        if eqn.is_reduction:
+            rate = self.rates.reduction_bytes_per_second
         if kernel.is_shared:
-            return made / self.rates.memory_bytes_per_second
+            return made / rate
         read = sum(int(self.nbytes[values[b]]) for b in kernel.reads)
         read += sum(int(self.nbytes[v]) for v in kernel.arguments)
         moved = max(read + made, eqn.inner_bytes)
-        seconds = moved / self.rates.memory_bytes_per_second
         return self.rates.launch_seconds + max(
-            seconds, self.base_seconds[kernel.equation]
+            moved / rate, self.base_seconds[kernel.equation]
         )
 
     def copy_seconds(self, value: int, is_inward: bool) -> float:
@@ -84,10 +90,18 @@ class Simulator:
         )
         return self.rates.copy_latency_seconds + int(self.nbytes[value]) / rate
 
+    def both_ways_share(self, is_inward: bool) -> float:
+        """Share of its rate that a copy keeps while another one goes the other way."""
+        if is_inward:
+            return self.rates.swap_in_both_ways_share
+        return self.rates.swap_out_both_ways_share
+
     def inner_bytes(self, equation: int) -> int:
         """Device memory that an equation needs inside, beside operands and results."""
         found = self.iterations.get(equation)
-        return 0 if found is None else found.device_bytes
+        if found is not None:
+            return found.device_bytes
+        return self.graph.equations[equation].workspace_bytes
 
     def is_copy(self, eqn: Equation) -> bool:
         """Whether an equation copies between device and host, beside computation."""
@@ -99,7 +113,23 @@ class Simulator:
         """Seconds of arithmetic, for those equations that it can limit."""
         if eqn.work is None:
             return 0.0
-        return max(eqn.flops, eqn.tile_flops) / self.rates.flops_per_second(eqn.work)
+        flops = max(eqn.flops, eqn.tile_flops)
+        converted_bytes = 2 * eqn.workspace_bytes  # read once, written once
+        return (
+            flops * self._idle_factor(eqn) / self.rates.flops_per_second(eqn.work)
+            + converted_bytes / self.rates.conversion_bytes_per_second
+        )
+
+    def _idle_factor(self, eqn: Equation) -> float:
+        """How much longer a product takes whose tiles do not fill the GPU evenly.
+
+        Tiles are computed in waves of one for each multiprocessor. Where there are few
+        tiles, kernels split the sums, which gains back what is beyond a factor of two.
+        """
+        if not eqn.tile_count:
+            return 1.0
+        waves = math.ceil(eqn.tile_count / self.rates.tiles_at_once)
+        return min(2.0, waves * self.rates.tiles_at_once / eqn.tile_count)
 
     def _caller_bytes(self) -> int:
         """Arguments, cotangents (a scalar's is a constant), results, gradients."""
@@ -177,6 +207,7 @@ class _Play:
         self.stalls = np.zeros(count)
 
     def timeline(self) -> Timeline:
+        rates = self.simulator.rates
         for at, step in enumerate(self.steps.steps):
             started = self.clock
             match step:
@@ -194,7 +225,7 @@ class _Play:
                     self.starts[at] = begin
                 case PlannedCopy():
                     self.starts[at] = self.clock
-                    self.seconds[at] = self.simulator.rates.launch_seconds
+                    self.seconds[at] = rates.launch_seconds
                     self.clock += self.seconds[at]
                     self._copy(at, step)
                 case Wait(values):
@@ -223,22 +254,14 @@ class _Play:
         if copy.is_inward:
             begin = max(begin, self.at_host.get(copy.value, 0.0))
         alone = self.simulator.copy_seconds(copy.value, copy.is_inward)
-        seconds = self._shared(alone, self.lanes[1 - lane] - begin)
+        share = self.simulator.both_ways_share(copy.is_inward)
+        seconds = _shared(alone, self.lanes[1 - lane] - begin, share)
         self.lanes[lane] = begin + seconds
         if copy.is_inward:
             self.arrival[copy.buffer] = begin + seconds
         else:
             self.at_host[copy.value] = begin + seconds
         self.transfers.append(Transfer(copy.value, copy.is_inward, at, begin, seconds))
-
-    def _shared(self, alone: float, overlap: float) -> float:
-        """Seconds of a copy while the other direction is busy for `overlap`."""
-        share = self.simulator.rates.both_ways_share
-        if overlap <= 0:
-            return alone
-        if alone <= overlap * share:
-            return alone / share
-        return overlap + alone - overlap * share
 
     def _freed(self) -> np.ndarray:
         """Index of the last step at which each buffer holds memory."""
@@ -291,3 +314,12 @@ class _Play:
             change[at] += self.simulator.nbytes[v]
             change[last[v] + 1] -= self.simulator.nbytes[v]
         return np.cumsum(change)[:-1] + self.simulator.loop_host_bytes
+
+
+def _shared(alone: float, overlap: float, share: float) -> float:
+    """Seconds of a copy while the other direction is busy for `overlap`."""
+    if overlap <= 0:
+        return alone
+    if alone <= overlap * share:
+        return alone / share
+    return overlap + alone - overlap * share

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from jaxswap._gpu.work import Work
+from jaxswap._trace.products import convolution_of, matmul_of
 
 PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
 """Primitives that are heavy by themselves."""
@@ -64,60 +65,59 @@ def flops(eqn: Any) -> float:
     An element-by-element operation counts one for each element of its result. A loop
     counts its trip count times, or once if that is unknown. A branch counts its most
     costly side.
+    Multiplications with the zeros between the voxels of a dilated operand do not count.
     """
     inner = [flops_of(jaxpr) for jaxpr in called(eqn)]
     if inner:
-        times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
-        return times * (max(inner) if eqn.primitive.name == "cond" else sum(inner))
+        most = max if eqn.primitive.name == "cond" else sum
+        return _times(eqn) * most(inner)
     size = sum(math.prod(getattr(v.aval, "shape", ())) for v in eqn.outvars)
     if eqn.primitive.name == "dot_general":
-        (contracted, _), _ = eqn.params["dimension_numbers"]
-        return 2.0 * size * math.prod(eqn.invars[0].aval.shape[d] for d in contracted)
+        return matmul_of(eqn).flops
     if eqn.primitive.name == "conv_general_dilated":
-        kernel = eqn.invars[1].aval.shape
-        spec = eqn.params["dimension_numbers"].rhs_spec
-        return 2.0 * size * math.prod(kernel) / kernel[spec[0]]
+        return convolution_of(eqn).flops
     return float(size)
 
 
-TILE = 64
-"""Columns of the smallest tile of a matrix unit's kernels. An operand with fewer
-output channels leaves the rest of the tile idle (NVIDIA, Deep Learning Performance
-Guide, "Matrix Multiplication Background", tile quantization)."""
-
-
 def tile_flops(eqn: Any) -> float:
-    """Return the floating point operations that matrix units execute: in whole tiles.
-
-    For a convolution, columns are its output channels, because its other dimensions are
-    long. For a matrix product, they are the shorter side of its result.
-    """
+    """Return the floating point operations of matrix units: those of whole tiles."""
     inner = [e for jaxpr in called(eqn) for e in jaxpr.eqns if is_heavy(e)]
     if inner:
-        times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
-        return times * sum(map(tile_flops, inner))
+        return _times(eqn) * sum(map(tile_flops, inner))
     if eqn.primitive.name == "conv_general_dilated":
-        spec = eqn.params["dimension_numbers"]
-        columns = eqn.outvars[0].aval.shape[spec.out_spec[1]]
-    elif eqn.primitive.name == "dot_general":
-        (contracted, _), (batch, _) = eqn.params["dimension_numbers"]
-        left, right = (v.aval.shape for v in eqn.invars[:2])
-        rows = math.prod(left) // math.prod(left[d] for d in (*contracted, *batch))
-        columns = min(rows, _columns(eqn, right))
-    else:
-        return flops(eqn)
-    return flops(eqn) * -(-columns // TILE) * TILE / max(1, columns)
+        return convolution_of(eqn).tile_flops
+    if eqn.primitive.name == "dot_general":
+        return matmul_of(eqn).tile_flops
+    return flops(eqn)
 
 
-def _columns(eqn: Any, shape: tuple[int, ...]) -> int:
-    """Return the columns of a matrix product's right operand."""
-    (_, contracted), (_, batch) = eqn.params["dimension_numbers"]
-    return math.prod(shape) // math.prod(shape[d] for d in (*contracted, *batch))
+def tile_count(eqn: Any) -> int:
+    """Return the tiles of a matrix product's result; 0 of anything else."""
+    is_product = eqn.primitive.name == "dot_general"
+    return matmul_of(eqn).tile_count if is_product else 0
+
+
+def workspace_bytes(eqn: Any) -> int:
+    """Bytes of a convolution's operands and result where cuDNN converts their layout.
+
+    It holds them once more while it runs. Of a call, the most that a convolution in it
+    needs.
+    """
+    if eqn.primitive.name == "conv_general_dilated":
+        found = convolution_of(eqn)
+        return found.nbytes if found.is_converted else 0
+    inner = [e for jaxpr in called(eqn) for e in jaxpr.eqns if is_heavy(e)]
+    return max(map(workspace_bytes, inner), default=0)
 
 
 def flops_of(jaxpr: Any) -> float:
     """Return the floating point operations of all equations of a jaxpr."""
     return sum(flops(eqn) for eqn in jaxpr.eqns)
+
+
+def _times(eqn: Any) -> int:
+    """How often an equation executes what it calls."""
+    return eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
 
 
 def called(eqn: Any) -> list[Any]:
@@ -168,7 +168,10 @@ def work(eqn: Any) -> Work | None:
     name = eqn.primitive.name
     if name not in PRODUCTS:
         return None
-    product = "matmul" if name == "dot_general" else "convolution"
+    product = "matmul"
+    if name == "conv_general_dilated":
+        is_gradient = convolution_of(eqn).is_kernel_gradient
+        product = "kernel_gradient" if is_gradient else "convolution"
     itemsize = max(v.aval.dtype.itemsize for v in eqn.invars[:2])
     is_exact = "HIGH" in str(eqn.params.get("precision"))
     wide = "fp32" if is_exact or itemsize > 4 else "tf32"
@@ -176,9 +179,8 @@ def work(eqn: Any) -> Work | None:
 
 
 def inner_bytes(eqn: Any) -> float:
-    """Return the bytes that products and sums move inside a loop or call."""
-    times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
-    return times * sum(
+    """Bytes that a loop or call moves inside: what its products and sums touch."""
+    return _times(eqn) * sum(
         inner_bytes(e) or _touched(e) for jaxpr in called(eqn) for e in jaxpr.eqns
     )
 

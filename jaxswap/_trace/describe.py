@@ -11,6 +11,8 @@ from jaxswap import _compat
 from jaxswap._graph.graph import Equation, Graph, Value
 from jaxswap._graph.placement import Spec, axes_of
 from jaxswap._trace import cost
+from jaxswap._trace.operations import operation_name
+from jaxswap._trace.options import stores_channels_last
 from jaxswap._trace.program import Operation, Program
 from jaxswap._trace.propagation import body_specs, specs_of
 from jaxswap._trace.tracing import program_of
@@ -124,6 +126,7 @@ def _equation(program: Program, index: int, op: Operation) -> Equation:
         outputs=op.outputs,
         flops=cost.flops(op.eqn) / shards,
         tile_flops=cost.tile_flops(op.eqn) / shards,
+        tile_count=math.ceil(cost.tile_count(op.eqn) / shards),
         is_backward=index in program.backward,
         is_heavy=cost.is_heavy(op.eqn),
         is_view=op.eqn.primitive.name in cost.VIEWS,
@@ -132,11 +135,18 @@ def _equation(program: Program, index: int, op: Operation) -> Equation:
         is_reduction=cost.is_reduction(op.eqn),
         is_known=cost.is_known(op.eqn),
         work=cost.work(op.eqn),
+        operation=operation_name(op.eqn) if shards == 1 else "",
+        workspace_bytes=_workspace_bytes(op.eqn) // shards,
         inner_bytes=cost.inner_bytes(op.eqn) / shards,
         body=_checkpointed(program, op) if scan is None else _body(program, op, scan),
         trip_count=1 if scan is None else scan.length,
         is_deferred=index in program.deferred,
     )
+
+
+def _workspace_bytes(eqn: Any) -> int:
+    """What cuDNN takes to convert features, unless XLA stores them as cuDNN wants."""
+    return 0 if stores_channels_last() else cost.workspace_bytes(eqn)
 
 
 def _body(outer: Program, op: Operation, scan: _compat.Scan) -> Graph:

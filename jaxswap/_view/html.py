@@ -56,10 +56,9 @@ def to_html(plan: Plan) -> str:
 
 def _about(plan: Plan) -> str:
     rates = rates_of(plan.target)
-    kind = "measured" if rates.is_measured else "published"
     parts = [
         plan.target.device_name,
-        f"{kind} rates" + (f" ({rates.source})" if rates.source else ""),
+        f"{rates.basis} rates" + (f" ({rates.source})" if rates.source else ""),
         f"policy {plan.policy}" if plan.policy else "",
         f"program {plan.signature.program}",
     ]

@@ -1,22 +1,26 @@
-"""`Plan` -> text for people and plain data for programs.
+"""`Plan` -> text for people.
 
 Every number says where it comes from. *Simulated*: from the planner's model of the GPU.
 *Predicted*: from that model and from programs compiled before. *Compiled*: from XLA.
 """
 
-import collections
 import dataclasses
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from jaxswap._base.units import format_bytes, format_seconds
 from jaxswap._gpu.target import rates_of
 from jaxswap._plans.plan import Plan, Row
-from jaxswap._search.measured import Compiled
-from jaxswap._simulate.kernels import is_alias, is_fusible
-from jaxswap._simulate.timeline import Timeline
-from jaxswap._view.loop_rows import loop_data, loop_lines, loop_rows_of
+from jaxswap._view.basis import basis_line, pinning_line
+from jaxswap._view.facts import (
+    copied,
+    fused,
+    guessed,
+    predicted_bytes,
+    times,
+    totals,
+)
+from jaxswap._view.loop_rows import loop_lines
 from jaxswap._view.rows import Outcome, outcomes_of, short_name
 
 WIDTH = 110
@@ -69,75 +73,6 @@ def describe(plan: Plan) -> str:
     return "\n".join([*lines, *table, *loop_lines(plan)])
 
 
-def summary(plan: Plan) -> dict[str, Any]:
-    """Write a plan as data for `json.dumps`.
-
-    Args:
-        plan: The plan.
-
-    Returns:
-        The numbers and rows of `describe`. Keys name the unit. `"simulated"`,
-        `"plain"` and `"compiled"` hold what was found in that way. `"plain"` is the
-        simulated step in which everything is kept.
-    """
-    rows, outcomes = plan.rows, outcomes_of(plan)
-    rates = rates_of(plan.target)
-    return {
-        "target": plan.target.name,
-        "rates_are_measured": rates.is_measured,
-        "rates_source": rates.source,
-        "compiler_options": dict(plan.compiler_options),
-        "policy": plan.policy,
-        "program": plan.signature.program,
-        "arguments": list(plan.signature.arguments),
-        "budget_bytes": plan.budget_bytes,
-        "reserve_bytes": plan.reserve_bytes,
-        "host_budget_bytes": plan.host_budget_bytes,
-        "large_bytes": plan.large_bytes,
-        "predicted_device_bytes": _predicted_bytes(plan),
-        "simulated": {
-            **_times(plan.timeline),
-            "bound_seconds": plan.bound_seconds,
-            "gap_share": plan.gap,
-            "out": _copied(plan, is_inward=False),
-            "in": _copied(plan, is_inward=True),
-        },
-        "plain": _times(plan.plain),
-        "compiled": None if plan.compiled is None else _compiled(plan.compiled),
-        "guessed_primitives": _guessed(plan),
-        "fused": dict(zip(("count", "bytes"), _fused(plan), strict=True)),
-        "outcomes": {
-            outcome.value: {"count": count, "bytes": nbytes}
-            for outcome, (count, nbytes) in _totals(rows, outcomes).items()
-        },
-        "rows": [_row_data(row, outcomes[row.value.index]) for row in rows],
-        "loops": [loop_data(row) for row in loop_rows_of(plan)],
-    }
-
-
-def _compiled(compiled: Compiled) -> dict[str, Any]:
-    fields = dataclasses.asdict(compiled)
-    return {**fields, "exposed_returns": list(compiled.exposed_returns)}
-
-
-def _guessed(plan: Plan) -> list[str]:
-    """Return the primitives whose cost was guessed from their bytes."""
-    return sorted({e.primitive for e in plan.graph.equations if not e.is_known})
-
-
-def _fused(plan: Plan) -> tuple[int, int]:
-    """Return number and bytes of the large forward values that need no buffer."""
-    stored = {*plan.timeline.steps.values, *plan.plain.steps.values}
-    found = [
-        plan.graph.values[v].nbytes
-        for eqn in plan.graph.equations
-        for v in eqn.outputs
-        if not eqn.is_backward and is_fusible(eqn) and not is_alias(eqn)
-        if v not in stored and plan.graph.values[v].nbytes >= plan.large_bytes
-    ]
-    return len(found), sum(found)
-
-
 def _groups_of(rows: Sequence[Row], outcomes: dict[int, Outcome]) -> list[_Group]:
     """Group rows with the same place, size and outcome, in the order of the program."""
     found: dict[tuple[object, ...], list[Row]] = {}
@@ -157,21 +92,15 @@ def _groups_of(rows: Sequence[Row], outcomes: dict[int, Outcome]) -> list[_Group
 
 
 def _title(plan: Plan) -> str:
-    rates = "measured" if rates_of(plan.target).is_measured else "published"
+    rates = rates_of(plan.target).basis
     policy = f", policy {plan.policy}" if plan.policy else ""
     target = plan.target
     title = f"plan for {target.name} ({target.device_name}), with {rates} rates"
     return title + policy
 
 
-def _predicted_bytes(plan: Plan) -> int:
-    if plan.compiled is not None:
-        return plan.compiled.predicted_device_bytes
-    return plan.timeline.device_bytes + plan.correction_bytes
-
-
 def _device_lines(plan: Plan) -> Iterator[str]:
-    predicted = _predicted_bytes(plan)
+    predicted = predicted_bytes(plan)
     plain = format_bytes(plan.plain.device_bytes)
     yield (
         f"{format_bytes(predicted)} predicted; {plain} simulated with everything kept"
@@ -204,14 +133,15 @@ def _host_lines(plan: Plan) -> Iterator[str]:
     parts += [f"{format_bytes(seen.host_bytes)} compiled"] if seen else []
     parts += [f"{format_bytes(limit)} budget"] if limit is not None else []
     yield "; ".join(parts)
+    yield from pinning_line(plan)
 
 
 def _step_lines(plan: Plan) -> Iterator[str]:
-    times = _times(plan.timeline)
-    seconds = times["seconds"] or 1.0
+    found = times(plan.timeline)
+    seconds = found["seconds"] or 1.0
     parts = ", ".join(
-        f"{format_seconds(times[f'{part}_seconds'])} {word} "
-        f"({times[f'{part}_seconds'] / seconds:.0%})"
+        f"{format_seconds(found[f'{part}_seconds'])} {word} "
+        f"({found[f'{part}_seconds'] / seconds:.0%})"
         for part, word in (
             ("compute", "compute"),
             ("recompute", "recompute"),
@@ -222,6 +152,7 @@ def _step_lines(plan: Plan) -> Iterator[str]:
     plain = plan.plain.seconds
     factor = f": {plan.seconds / plain:.2f} x as long" if plain else ""
     yield f"{format_seconds(plain)} simulated with everything kept{factor}"
+    yield basis_line(plan)
 
 
 def _bound_lines(plan: Plan) -> Iterator[str]:
@@ -235,7 +166,7 @@ def _copy_lines(plan: Plan) -> Iterator[str]:
         yield "none"
     else:
         ways = {"out": False, "in": True}
-        found = {way: _copied(plan, inward) for way, inward in ways.items()}
+        found = {way: copied(plan, inward) for way, inward in ways.items()}
         yield "simulated: " + ", ".join(
             f"{copied['count']} {way} ({format_bytes(copied['bytes'])} in "
             f"{format_seconds(copied['seconds'])})"
@@ -254,14 +185,14 @@ def _decision_lines(
 ) -> Iterator[str]:
     parts = [
         f"{count} {outcome.value} ({format_bytes(nbytes)})"
-        for outcome, (count, nbytes) in _totals(rows, outcomes).items()
+        for outcome, (count, nbytes) in totals(rows, outcomes).items()
         if count
     ]
     yield (
         f"{len(rows)} large values (of {format_bytes(plan.large_bytes)} and more): "
         + (", ".join(parts) or "none")
     )
-    count, nbytes = _fused(plan)
+    count, nbytes = fused(plan)
     if count:
         yield (
             f"{count} more ({format_bytes(nbytes)}) are never stored: they fuse into "
@@ -275,7 +206,7 @@ def _option_lines(plan: Plan) -> Iterator[str]:
 
 
 def _guess_lines(plan: Plan) -> Iterator[str]:
-    names = _guessed(plan)
+    names = guessed(plan)
     if names:
         yield f"{', '.join(names)}: seconds follow from bytes alone"
 
@@ -341,58 +272,3 @@ def _group_lines(group: _Group, module: str) -> Iterator[str]:
 def _shorten(text: str, width: int) -> str:
     """Cut the beginning off a text that is too long, since its end says more."""
     return text if len(text) <= width else "..." + text[3 - width :]
-
-
-def _times(timeline: Timeline) -> dict[str, Any]:
-    recompute = timeline.recompute_seconds
-    return {
-        "device_bytes": timeline.device_bytes,
-        "host_bytes": timeline.host_bytes,
-        "seconds": timeline.seconds,
-        "compute_seconds": timeline.compute_seconds - recompute,
-        "recompute_seconds": recompute,
-        "stall_seconds": round(max(0.0, timeline.stall_seconds), 12),
-    }
-
-
-def _copied(plan: Plan, is_inward: bool) -> dict[str, Any]:
-    """Return number, bytes and seconds of the copies in one direction."""
-    copies = [t for t in plan.timeline.transfers if t.is_inward == is_inward]
-    values = plan.graph.values
-    return {
-        "count": len(copies),
-        "bytes": sum(values[t.value].nbytes for t in copies),
-        "seconds": float(sum(t.seconds for t in copies)),
-    }
-
-
-def _totals(
-    rows: Sequence[Row], outcomes: dict[int, Outcome]
-) -> dict[Outcome, tuple[int, int]]:
-    """Return how many values have each outcome, and their bytes."""
-    counts: collections.Counter[Outcome] = collections.Counter()
-    nbytes: collections.Counter[Outcome] = collections.Counter()
-    for row in rows:
-        outcome = outcomes[row.value.index]
-        counts[outcome] += 1
-        nbytes[outcome] += row.value.nbytes
-    return {outcome: (counts[outcome], nbytes[outcome]) for outcome in Outcome}
-
-
-def _row_data(row: Row, outcome: Outcome) -> dict[str, Any]:
-    value = row.value
-    return {
-        "value": value.index,
-        "name": value.name,
-        "scope": value.scope,
-        "primitive": value.primitive,
-        "source": value.source,
-        "dtype": str(value.dtype) if value.dtype is not None else None,
-        "shape": list(value.shape),
-        "bytes": value.nbytes,
-        "action": row.action.value,
-        "outcome": outcome.value,
-        "seconds": row.seconds,
-        "stall_seconds": row.stall_seconds,
-        "why": row.why,
-    }

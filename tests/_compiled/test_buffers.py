@@ -6,10 +6,11 @@ import random
 
 from jaxswap._compiled.buffers import (
     AssignedValue,
+    Report,
     describe_buffers,
     find_peak,
     parse_temporaries,
-    read_temporaries,
+    read_report,
 )
 from jaxswap._compiled.hlo import parse_module
 
@@ -96,9 +97,11 @@ def test_reports_are_found_by_the_name_of_the_module(tmp_path: pathlib.Path) -> 
     (tmp_path / f"{stem}-buffer-assignment.txt").write_text(ASSIGNMENT)
     (tmp_path / f"{stem}-live-range.txt").write_text(LIVE_RANGE)
     module = parse_module(MODULE)
-    assert len(read_temporaries(tmp_path, module)) == 4
+    report = read_report(tmp_path, module)
+    assert len(report.temporaries) == 4
+    assert report.steps["fusion.1"] == 1
     other = parse_module(MODULE.replace("jit_f", "jit_g"))
-    assert read_temporaries(tmp_path, other) == ()
+    assert read_report(tmp_path, other) == Report()
 
 
 def value(name: str, offset: int, nbytes: int, first: int, last: int) -> AssignedValue:

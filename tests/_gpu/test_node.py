@@ -27,24 +27,24 @@ def test_alone_a_gpu_has_what_its_own_link_carries(name: str) -> None:
 def test_more_busy_gpus_never_have_more_each(name: str) -> None:
     node = find_node(name)
     found = [rates_of(node.gpu_among(n)) for n in range(1, node.gpu_count + 1)]
-    both = [r.swap_in_bytes_per_second * r.both_ways_share for r in found]
+    both = [r.swap_in_bytes_per_second * r.swap_in_both_ways_share for r in found]
     assert both == sorted(both, reverse=True)
 
 
 def test_two_gpus_behind_one_switch_have_half_of_it_each() -> None:
     node = find_node("dgx-a100")
     four, eight = (rates_of(node.gpu_among(n)) for n in (4, 8))
-    assert four.swap_out_bytes_per_second == pytest.approx(25.2e9)
-    assert eight.swap_out_bytes_per_second == pytest.approx(12.6e9)
+    assert four.swap_out_bytes_per_second == pytest.approx(26.775e9)
+    assert eight.swap_out_bytes_per_second == pytest.approx(13.3875e9)
 
 
 def test_all_copies_of_a_socket_fit_its_memory() -> None:
     node = find_node("dgx-h100")
     rates = rates_of(node.gpu_among(8))
     each = rates.swap_in_bytes_per_second + rates.swap_out_bytes_per_second
-    total = 4 * each * rates.both_ways_share
+    total = 4 * each * rates.swap_in_both_ways_share
     assert total <= 0.8 * node.socket_memory_bytes_per_second * 1.001
-    assert rates.both_ways_share < rates_of(node.gpu).both_ways_share
+    assert rates.swap_in_both_ways_share < rates_of(node.gpu).swap_in_both_ways_share
 
 
 def test_memory_of_the_host_is_divided() -> None:

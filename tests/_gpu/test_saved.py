@@ -99,15 +99,15 @@ def broken(change: dict[str, Any], rates: dict[str, Any] | None = None) -> str:
     numbers = dataclasses.asdict(MEASURED) | change
     if rates is not None:
         numbers["rates"] |= rates
-    return json.dumps({"format": "jaxswap target 1", "target": numbers})
+    return json.dumps({"format": "jaxswap target 2", "target": numbers})
 
 
 BROKEN = [
     ("", "Expecting value"),
     (broken({})[:-100], "delimiter|Expecting|Unterminated"),
     ("[]", 'does not hold `"format": '),
-    ('{"format": "jaxswap target 2"}', 'does not hold `"format": '),
-    ('{"format": "jaxswap target 1"}', "holds no fields of a `Target`"),
+    ('{"format": "jaxswap target 1"}', 'does not hold `"format": '),
+    ('{"format": "jaxswap target 2"}', "holds no fields of a `Target`"),
     (broken({"colour": "green"}), "unknown: 'colour'"),
     (broken({"name": 100}), "`name` is 100"),
     (broken({"memory_bytes": 1.5}), "`memory_bytes` is 1.5"),

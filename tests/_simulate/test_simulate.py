@@ -97,7 +97,7 @@ def test_buffer_is_free_once_its_copy_was_awaited(
 
 def test_copies_of_one_direction_queue() -> None:
     plan = by_hand([0, SwapOut(1), 1, SwapOut(2), 2], [3, SwapIn(2), SwapIn(1), 4, 5])
-    timeline = play(products(3), plan, rates(link=0.4e9, both_ways_share=1.0))
+    timeline = play(products(3), plan, rates(link=0.4e9, out_share=1.0, in_share=1.0))
     spans = [(t.start_seconds, t.end_seconds) for t in timeline.transfers]
     # Copies take 2.5 seconds and are issued at 1, 2, 4 and 4. The second value is on
     # the host at 6, so its copy back cannot begin before, nor the other before that.
@@ -129,15 +129,35 @@ def test_copies_both_ways_share_the_link(
         [0, SwapOut(first), 1, SwapOut(second), 2],
         [SwapIn(first), 3, SwapIn(second), 4],
     )
-    timeline = play(graph, plan, rates(both_ways_share=share))
+    timeline = play(graph, plan, rates(in_share=share))
     assert (timeline.transfers[1].start_seconds, timeline.transfers[1].seconds) == (
         2,
         2,
     )
     assert timeline.transfers[2].start_seconds == 3
     assert timeline.transfers[2].seconds == pytest.approx(seconds)
-    alone = play(graph, plan, rates(both_ways_share=share, link=100e9))
+    alone = play(graph, plan, rates(in_share=share, link=100e9))
     assert alone.transfers[2].seconds == pytest.approx(nbytes / 100e9)
+
+
+@pytest.mark.parametrize(("out_share", "in_share"), [(0.5, 1.0), (1.0, 0.5)])
+def test_each_direction_keeps_a_share_of_its_own(
+    out_share: float, in_share: float
+) -> None:
+    b = Builder()
+    first = b.run("dot", [b.argument(GB)], GB)
+    second = b.run("dot", [first], 2 * GB)
+    last = b.run("dot", [second], GB)
+    g = b.run("dot", [b.cotangent(), first], GB, is_backward=True)
+    g = b.run("dot", [g, second], GB, is_backward=True)
+    plan = by_hand(
+        [0, SwapOut(first), 1, SwapOut(second), 2],
+        [SwapIn(first), 3, SwapIn(second), 4],
+    )
+    at = rates(out_share=out_share, in_share=in_share)
+    returned = play(b.graph([last], [g]), plan, at).transfers[2]
+    # `second` leaves from 2 to 4, and `first` returns from 3.
+    assert returned.seconds == pytest.approx({1.0: 1.0, 0.5: 1.5}[in_share])
 
 
 def test_copy_has_a_fixed_cost() -> None:
@@ -370,3 +390,51 @@ def test_result_that_is_a_view_is_counted_once() -> None:
     graph = b.graph([view])
     timeline = Simulator(graph, rates()).play(by_hand([0, 1], []))
     assert timeline.device_bytes == timeline.caller_bytes == 2 * GB
+
+
+def test_a_kernel_that_sums_has_a_rate_of_its_own() -> None:
+    b = Builder()
+    made = b.run("dot", [b.argument(GB)], GB)
+    b.run("sum", [made], 4)
+    graph = b.graph([len(b.values) - 1])
+    at = dataclasses.replace(rates(), reduction_bytes_per_second=1e11)
+    timeline = play(graph, by_hand(range(2)), at)
+    assert timeline.seconds_of == pytest.approx([1, 1e-2])  # a GB at 100 GB a second
+
+
+def with_fields(graph: Graph, **fields: float) -> Graph:
+    """The same program, its equations changed."""
+    equations = (dataclasses.replace(e, **fields) for e in graph.equations)
+    return dataclasses.replace(graph, equations=tuple(equations))
+
+
+def test_a_convolution_that_converts_takes_longer_and_needs_a_workspace() -> None:
+    graph = with_fields(products(1), workspace_bytes=GB)
+    at = dataclasses.replace(rates(), conversion_bytes_per_second=4e9)
+    run = by_hand([0], [1])
+    plain, converted = play(products(1), run, at), play(graph, run, at)
+    # Two GB are read and written at four a second, after a second of arithmetic.
+    assert plain.seconds_of == pytest.approx([1, 1])
+    assert converted.seconds_of == pytest.approx([1.5, 1.5])
+    more = converted.device_bytes_at - plain.device_bytes_at
+    assert more.tolist() == [GB, GB]
+
+
+@pytest.mark.parametrize(
+    ("tile_count", "factor"),
+    [
+        (0, 1.0),  # says nothing
+        (4, 1.0),
+        (8, 1.0),
+        (5, 8 / 5),  # one tile in the second wave
+        (3, 4 / 3),
+        (1, 2.0),  # split along the sum
+    ],
+)
+def test_a_product_takes_as_long_as_its_waves_of_tiles(
+    tile_count: int, factor: float
+) -> None:
+    graph = with_fields(products(1), tile_count=tile_count)
+    at = dataclasses.replace(rates(), tiles_at_once=4.0)
+    timeline = play(graph, by_hand([0], [1]), at)
+    assert timeline.seconds_of == pytest.approx([factor, factor])

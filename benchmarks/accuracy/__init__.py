@@ -1,0 +1,1 @@
+"""How well the cost model predicts what was timed on a GPU."""

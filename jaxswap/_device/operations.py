@@ -1,0 +1,153 @@
+"""How long the heavy operations of a program take on the device, one by one.
+
+A rate describes products and convolutions of all shapes by one number. What a GPU's
+libraries make of one shape is seen only by timing it, in the layout and type in which
+the program has it.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxswap import _compat
+from jaxswap._device.resolve import default_device, free_bytes
+from jaxswap._device.samples import normal
+from jaxswap._device.stopwatch import Run, Stopwatch
+from jaxswap._gpu.saved import save_target
+from jaxswap._gpu.target import Target, rates_of
+from jaxswap._trace.cost import called
+from jaxswap._trace.operations import operation_name
+from jaxswap._trace.options import options_of
+from jaxswap._trace.program import Program
+
+_LENGTHS = (1, 9)
+_LARGEST_SHARE = 0.4
+"""Of the free memory, what operands and results of one operation may take."""
+
+
+def measured_target(
+    target: Target,
+    program: Program,
+    free_bytes: int,
+    stopwatch: Stopwatch | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Target:
+    """Time those heavy operations of a program that the target does not know yet.
+
+    Args:
+        target: The GPU of this machine, which is JAX's default device.
+        program: The traced program.
+        free_bytes: Device memory that the timed operations may take.
+        stopwatch: Times them.
+        progress: Is told each result, one line of text each.
+
+    Returns:
+        The target with what was measured; the same one if nothing was.
+    """
+    watch = stopwatch or Stopwatch(repeats=1)
+    rates = rates_of(target)
+    found = dict(rates.operations)
+    for name, eqn in distinct_operations(program).items():
+        if name not in found and _nbytes(eqn) <= _LARGEST_SHARE * free_bytes:
+            found[name] = watch.seconds_per_link(_chain(eqn), _LENGTHS)
+            if progress is not None:
+                progress(f"{name}: {found[name] * 1e6:.0f} us")
+    if len(found) == len(rates.operations):
+        return target
+    rates = dataclasses.replace(rates, operations=tuple(sorted(found.items())))
+    return dataclasses.replace(target, rates=rates)
+
+
+def measured_here(
+    target: Target, program: Program, progress: Callable[[str], None]
+) -> Target:
+    """Time what the GPU of this machine does not know yet, and remember it.
+
+    Args:
+        target: The GPU, which is JAX's default device.
+        program: The traced program.
+        progress: Is told what happens, one line of text each.
+
+    Returns:
+        The target with what was measured. It is saved, so that other programs and other
+        machines find it; if that fails, it is used all the same.
+    """
+    known = rates_of(target).operation_seconds
+    names = distinct_operations(program).keys() - known.keys()
+    if not names:
+        return target
+    progress(f"timing {len(names)} operations on {target.device_name}")
+    found = measured_target(target, program, free_bytes(default_device()))
+    try:
+        save_target(found)
+    except OSError as error:
+        progress(f"their times could not be saved: {error}")
+    return found
+
+
+def distinct_operations(program: Program) -> dict[str, Any]:
+    """Return one equation for each heavy operation by name, those in loops included."""
+    eqns = (eqn for op in program.operations for eqn in _all(op.eqn))
+    return {name: eqn for eqn in eqns if (name := operation_name(eqn))}
+
+
+def _all(eqn: Any) -> Iterator[Any]:
+    """An equation and what it calls."""
+    yield eqn
+    for jaxpr in called(eqn):
+        for inner in jaxpr.eqns:
+            yield from _all(inner)
+
+
+def _nbytes(eqn: Any) -> int:
+    avals = [v.aval for v in (*eqn.invars, *eqn.outvars)]
+    return sum(math.prod(a.shape) * a.dtype.itemsize for a in avals)
+
+
+def _chain(eqn: Any) -> Callable[[int], Run]:
+    """Compile an operation that is executed any number of times."""
+    args = tuple(_operand(v.aval, seed) for seed, v in enumerate(eqn.invars))
+
+    def run(count: int) -> Run:
+        lowered = jax.jit(repeated(eqn, count)).lower(*args)
+        compiled = lowered.compile(compiler_options={**options_of((eqn,))})
+        return lambda: compiled(*args)
+
+    return run
+
+
+def repeated(eqn: Any, count: int) -> Callable[..., Array]:
+    """Return a program that executes an operation so many times, one after the other.
+
+    An element of each result is written into the operand of the next one: XLA drops a
+    repetition that nothing depends on.
+    """
+
+    def program(first: Array, *others: Array) -> Array:
+        result = first
+        for _ in range(count):
+            (result,) = _compat.bind_equation(eqn, (first, *others))
+            first = _depending_on(first, result)
+        return result
+
+    return program
+
+
+def _operand(aval: Any, seed: int) -> Array:
+    if jnp.issubdtype(aval.dtype, jnp.inexact):
+        return normal(aval.shape, aval.dtype, seed)
+    return jnp.ones(aval.shape, aval.dtype)
+
+
+def _depending_on(x: Array, y: Array) -> Array:
+    """The same array, once another one is there; it is written in place."""
+    origin = (0,) * x.ndim
+    one = lax.slice(x, origin, (1,) * x.ndim)
+    other = lax.slice(y, (0,) * y.ndim, (1,) * y.ndim).reshape(one.shape)
+    zero = (other * 0).astype(x.dtype)
+    return lax.dynamic_update_slice(x, one + zero, origin)
