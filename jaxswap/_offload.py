@@ -11,20 +11,16 @@ from jaxswap import _compat
 from jaxswap._gpu.target import Target
 from jaxswap._graph.graph import Action, Value
 from jaxswap._graph.placement import Placement
-from jaxswap._planner import Request
 from jaxswap._plans.plan import Plan
-from jaxswap._run.machine import Machine, Residuals
+from jaxswap._run.machine import Residuals
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy
-from jaxswap._schedule.issue import schedule
-from jaxswap._schedule.policy import as_policy
+from jaxswap._scheduler import Scheduler, scheduler
 from jaxswap._trace.function import FlatFunction, flatten_function
 from jaxswap._trace.shardings import broadcast_prefix, placement_from, placement_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-Scheduler = Callable[[Source], Machine]
 
 
 class OffloadOptions(TypedDict, total=False):
@@ -64,7 +60,10 @@ def offload(
     target: str | Target | None = None,
     in_shardings: Any = None,
 ) -> Callable[..., Any]:
-    """Make a function whose backward pass needs a fraction of the device memory.
+    """Make a function whose gradient fits into the memory that the GPU has.
+
+    If everything fits, everything is kept, and nothing is slower. If not, the fastest
+    plan that fits is followed. A `budget` asks for less memory.
 
     The backward pass reads values of the forward pass. Between the passes these values
     hold device memory. Here each of them is kept on the device, swapped to pinned host
@@ -83,8 +82,7 @@ def offload(
         fn: A function of arrays, pytrees of arrays and anything else. Arrays that it
             captures are differentiated like arguments. It is traced, so it must not
             branch on the value of an array. Reverse mode only.
-        policy: The action of each value. `None`: swap large results of heavy
-            operations, recompute what is cheap, keep what is small. A function of a
+        policy: The action of each value. A function of a
             `jaxswap.Value` that returns a `jaxswap.Action`: it is asked once for each
             forward value (the inputs of a recomputation are stored or recomputed, too).
             A `jaxswap.Action`: it holds for all values. Or a policy object such as
@@ -97,7 +95,10 @@ def offload(
             check it. See `jaxswap.plan`.
         reserve: The part of the budget that something else needs, such as the
             optimizer's state.
-        target: The GPU to plan for. `None`: JAX's default device.
+        target: The GPU to plan for. `None`: JAX's default device, and without a
+            `budget` the memory that is free there when the function is traced. If that
+            device is no GPU, or several processes run the program, nothing is planned:
+            what is done then is `jaxswap.policies.SwapHeavy`.
         in_shardings: How `jax.jit` splits the positional arguments over a mesh of
             devices, a pytree prefix of them as in `jax.jit(fn, in_shardings=...)`.
             Under `jit` with automatic axes, a trace does not see how arguments are
@@ -137,7 +138,7 @@ def offload(
         Rewriting"; Imai et al. 2018, "Fast and Accurate 3D Medical Image
         Segmentation with Data-swapping Method".
     """
-    decide = _scheduler(policy, plan, budget, reserve, target)
+    decide = scheduler(policy, plan, budget, reserve, target)
     if plan is not None and in_shardings is not None:
         raise ValueError(
             "`plan` and `in_shardings` are given. Give only `plan`: it holds the "
@@ -177,47 +178,6 @@ def _wrap(
 
     vars(wrapped)["__jaxswap_plan__"] = plan  # `jaxswap.profile` finds it there
     return wrapped
-
-
-def _scheduler(
-    policy: Policy | Action | Callable[[Value], Action] | None,
-    plan: Plan | None,
-    budget: int | str | None,
-    reserve: int | str,
-    target: str | Target | None,
-) -> Scheduler:
-    """Return a function that decides how another function runs."""
-    given = {"policy": policy, "plan": plan, "budget": budget}
-    named = [f"`{name}`" for name, value in given.items() if value is not None]
-    if len(named) > 1:
-        raise ValueError(
-            f"{' and '.join(named)} are given; they exclude one another. To plan by a "
-            "policy within a budget, use jaxswap.plan(..., policy=..., budget=...)."
-        )
-    if plan is not None:
-        if not isinstance(plan, Plan):
-            raise TypeError(
-                f"`plan` is {plan!r}; it must be a plan from jaxswap.plan or "
-                "jaxswap.load_plan."
-            )
-        return functools.partial(_followed, plan)
-    if budget is not None:
-        request = Request(budget=budget, reserve=reserve, target=target)
-        return lambda source: _followed(request.plan(source), source)
-    return functools.partial(_by_policy, as_policy(policy))
-
-
-def _by_policy(policy: Policy, source: Source) -> Machine:
-    """Trace a function, and lay it out as a policy says."""
-    traced = source.traced(lambda body: policy.decide(body).actions)
-    decision = policy.decide(traced.graph)
-    return Machine(traced, schedule(traced.graph, decision.actions, decision.timing))
-
-
-def _followed(plan: Plan, source: Source) -> Machine:
-    """Trace a function with loops as a plan runs them, and lay it out by the plan."""
-    traced = source.traced(plan.actions_of_body)
-    return Machine(traced, plan.schedule_of(traced.graph))
 
 
 def _is_array(leaf: Any) -> bool:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from jaxswap._graph.graph import Action, Graph
 from jaxswap._schedule.decision import Decision
 from jaxswap._schedule.lms import LMS
+from jaxswap._schedule.swap_heavy import SwapHeavy as SwapHeavy
 from jaxswap._schedule.timing import Distance, Timing
 
 PUBLISHED = ("TFLMSv2", "Imai2018", "FullRemat", "SwapEverything", "SaveOnCpu")

@@ -25,7 +25,7 @@ import jaxswap
 from jaxswap import LMS, OFFLOAD, RECOMPUTE
 from jaxswap._check import INFORMATIVE, Problem, cotangent, random_mix
 from jaxswap._run.reference import UNDER_POLICY, Reference
-from jaxswap._schedule.default import Default
+from jaxswap._schedule.swap_heavy import SwapHeavy
 from jaxswap._trace.tangents import has_tangent
 
 Array = jax.Array
@@ -380,7 +380,7 @@ def policy_of(program: Program) -> Any:
     return {
         "offload": OFFLOAD,
         "recompute": RECOMPUTE,
-        "default": Default(min_bytes=0, min_share=0.0, skip_distance=1),
+        "default": SwapHeavy(min_bytes=0, min_share=0.0, skip_distance=1),
         "lms": LMS(1, 1, min_bytes=0),
         "sync": LMS(3, 2, sync_mode=3, min_bytes=0),
     }[name]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from jaxswap._graph.graph import Action, Graph, Value
 from jaxswap._schedule.decision import Decision, Policy
-from jaxswap._schedule.default import Default
+from jaxswap._schedule.swap_heavy import SwapHeavy
 from jaxswap._schedule.timing import Timing
 
 
@@ -43,7 +43,7 @@ def as_policy(
 ) -> Policy:
     """Return the policy object for what a user passes as `policy=`."""
     if policy is None:
-        return Default()
+        return SwapHeavy()
     if isinstance(policy, Action):
         return ByValue(lambda _: policy)
     if isinstance(policy, type):

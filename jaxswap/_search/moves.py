@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from jaxswap._graph.graph import Action, Graph
-from jaxswap._schedule.default import Default
+from jaxswap._schedule.swap_heavy import SwapHeavy
 from jaxswap._search.candidates import Candidates
 from jaxswap._simulate.draft import Draft
 from jaxswap._simulate.kernels import Kernel, PlannedCopy
@@ -41,11 +41,11 @@ def checkpoints(graph: Graph, candidates: Candidates) -> Iterator[list[Action]]:
 
 
 def swaps_of_products(graph: Graph, candidates: Candidates) -> Iterator[list[Action]]:
-    """Swap what is costly to compute, recompute the rest: as the default policy does.
+    """Swap what is costly to compute, recompute the rest: as `SwapHeavy` does.
 
     Done twice: idle values of the backward pass are kept, or swapped.
     """
-    decided = Default().decide(graph).actions
+    decided = SwapHeavy().decide(graph).actions
     for swapped in ((), candidates.backward):
         actions = list(candidates.fixed)
         for v in candidates.forward:

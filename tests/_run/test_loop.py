@@ -14,12 +14,12 @@ from zoo import integers, normal, weight
 
 import jaxswap
 from jaxswap import KEEP, OFFLOAD, RECOMPUTE, Action, Value
-from jaxswap._schedule.default import Default
+from jaxswap._schedule.swap_heavy import SwapHeavy
 
 Array = jax.Array
 
 
-TINY = Default(min_bytes=0)
+TINY = SwapHeavy(min_bytes=0)
 
 
 def swap_carry(value: Value) -> Action:

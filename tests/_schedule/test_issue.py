@@ -5,15 +5,15 @@ import itertools
 from handmade import MIB, Builder, chain, results_of
 
 from jaxswap._graph.graph import Action, Graph
-from jaxswap._schedule.default import Default
 from jaxswap._schedule.instructions import Barrier, Run, Schedule, SwapIn, SwapOut
 from jaxswap._schedule.issue import schedule
 from jaxswap._schedule.lms import LMS
+from jaxswap._schedule.swap_heavy import SwapHeavy
 from jaxswap._schedule.timing import Timing
 
 
 def default_schedule(graph: Graph) -> Schedule:
-    decision = Default().decide(graph)
+    decision = SwapHeavy().decide(graph)
     return schedule(graph, decision.actions, decision.timing)
 
 
@@ -182,7 +182,7 @@ def test_what_waits_on_the_host_is_not_kept_on_the_device_too() -> None:
     for v in results_of(graph, "dot"):
         recompute[v] = Action.OFFLOAD
     plans = [schedule(graph, recompute, Timing(sync_swapin=True, sync_swapout=True))]
-    for policy in (Default(), LMS(1, 1), LMS(1, 1, sync_mode=3)):
+    for policy in (SwapHeavy(), LMS(1, 1), LMS(1, 1, sync_mode=3)):
         decision = policy.decide(graph)
         plans.append(schedule(graph, decision.actions, decision.timing))
     for plan in plans:

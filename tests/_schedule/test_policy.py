@@ -9,8 +9,8 @@ from handmade import MIB, Builder, chain, results_of
 
 import jaxswap
 from jaxswap._graph.graph import Action, Graph, Value
-from jaxswap._schedule.default import Default
 from jaxswap._schedule.policy import as_policy
+from jaxswap._schedule.swap_heavy import SwapHeavy
 from jaxswap._schedule.timing import Distance
 
 
@@ -176,7 +176,7 @@ def test_lms_refuses_what_is_out_of_range(arguments: Any, message: str) -> None:
         jaxswap.LMS(**arguments)
 
 
-@pytest.mark.parametrize("policy", [jaxswap.LMS, Default])
+@pytest.mark.parametrize("policy", [jaxswap.LMS, SwapHeavy])
 def test_policy_class_is_refused(policy: Any) -> None:
     with pytest.raises(TypeError, match=r"pass an instance of it, such as \w+\(\)"):
         jaxswap.offload(lambda x: x, policy=policy)

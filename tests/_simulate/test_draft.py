@@ -10,11 +10,11 @@ from handmade import GB, MIB, Builder, chain, products, rates
 
 from jaxswap._graph.graph import Action, Graph
 from jaxswap._schedule.decision import Decision
-from jaxswap._schedule.default import Default
 from jaxswap._schedule.entries import entries_of
 from jaxswap._schedule.instructions import Barrier, Return, Swap
 from jaxswap._schedule.issue import schedule
 from jaxswap._schedule.lms import LMS
+from jaxswap._schedule.swap_heavy import SwapHeavy
 from jaxswap._schedule.timing import Timing
 from jaxswap._simulate.draft import (
     ORDERS_KEPT,
@@ -190,10 +190,10 @@ def test_orders_are_remembered_by_what_is_recomputed() -> None:
 
 @pytest.mark.parametrize(
     "policy",
-    [Default(), LMS(1, 1), LMS(1, 6, 2), LMS(1, 1, sync_mode=3)],
+    [SwapHeavy(), LMS(1, 1), LMS(1, 6, 2), LMS(1, 1, sync_mode=3)],
     ids=["default", "lms", "lms-ahead", "lms-sync"],
 )
-def test_following_a_policy_reproduces_its_schedule(policy: Default | LMS) -> None:
+def test_following_a_policy_reproduces_its_schedule(policy: SwapHeavy | LMS) -> None:
     graph = chain(8)
     decision = policy.decide(graph)
     draft = Arranger(graph, rates(), 64 * MIB).follow(decision)

@@ -61,7 +61,7 @@ class RunConfig:
         augment: Random changes of the training cases. None for no changes.
         offload: Whether the loss is wrapped in `jaxswap.offload`.
         device_memory: Bytes of the GPU that the step may use, such as "16GiB". None
-            uses the default policy, which does not adapt to a budget.
+            uses what is free on it, see `jaxswap.offload`.
         host_memory: Pinned host memory that may be used. None for all there is.
         target: GPU to plan for. None is JAX's default device.
         host_optimizer: Whether the optimizer's state is in host memory.

@@ -1,4 +1,4 @@
-"""The policy of `jaxswap.offload` without a budget, a target or another policy."""
+"""The policy of `jaxswap.offload` where there is no GPU to plan for."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ SHORT_COPY_BYTES = 1 << 14
 
 
 @dataclasses.dataclass(frozen=True)
-class Default:
+class SwapHeavy:
     """Swap results of heavy operations, recompute what is cheap, keep what is small.
 
     A cheap value is recomputed if the backward pass has all large inputs of it anyway,
@@ -23,6 +23,10 @@ class Default:
     Small values stay on the device. An exception are small values that only the
     backward pass reads: they are computed when it needs them.
 
+    It knows neither the device's memory nor its speed: it swaps whether or not that is
+    needed, and more than the link may carry in the time of a step. It is what
+    `jaxswap.offload` does without a GPU, a target and a budget.
+
     In a loop, the carry is swapped in each iteration and the rest of the body is
     recomputed. So device memory does not grow with the trip count.
 
@@ -32,6 +36,14 @@ class Default:
             too.
         skip_distance: A value is a skip connection if the forward pass uses it more
             than this many heavy operations after it was made.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxswap
+        >>> loss = lambda w: jnp.sum(jnp.tanh(jnp.tanh(w @ w) @ w))
+        >>> policy = jaxswap.policies.SwapHeavy(min_bytes=0)
+        >>> grad = jax.grad(jaxswap.offload(loss, policy=policy))
+        >>> bool(jnp.array_equal(grad(jnp.eye(4)), jax.grad(loss)(jnp.eye(4))))
+        True
     """
 
     min_bytes: int = 1 << 20

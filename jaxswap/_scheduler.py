@@ -1,0 +1,122 @@
+"""The keywords of `offload` -> what decides how a function runs."""
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jaxswap._base.units import parse_bytes
+from jaxswap._device.resolve import default_device, find_target, free_bytes
+from jaxswap._gpu.target import Target, rates_of
+from jaxswap._graph.graph import Action, Value
+from jaxswap._planner import Request
+from jaxswap._plans.plan import Plan
+from jaxswap._run.machine import Machine
+from jaxswap._run.source import Source
+from jaxswap._schedule.decision import Policy
+from jaxswap._schedule.issue import schedule
+from jaxswap._schedule.policy import as_policy
+from jaxswap._schedule.swap_heavy import SwapHeavy
+from jaxswap._search.loops import keep_all
+from jaxswap._simulate.draft import Arranger
+
+Scheduler = Callable[[Source], Machine]
+
+CERTAIN_SHARE = 0.9
+"""A program that is simulated to need at most this share of the memory there is fits
+without being compiled."""
+
+
+def scheduler(
+    policy: Policy | Action | Callable[[Value], Action] | None,
+    plan: Plan | None,
+    budget: int | str | None,
+    reserve: int | str,
+    target: str | Target | None,
+) -> Scheduler:
+    """Return a function that decides how another function runs."""
+    given = {"policy": policy, "plan": plan, "budget": budget}
+    named = [f"`{name}`" for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise ValueError(
+            f"{' and '.join(named)} are given; they exclude one another. To plan by a "
+            "policy within a budget, use jaxswap.plan(..., policy=..., budget=...)."
+        )
+    if plan is not None:
+        if not isinstance(plan, Plan):
+            raise TypeError(
+                f"`plan` is {plan!r}; it must be a plan from jaxswap.plan or "
+                "jaxswap.load_plan."
+            )
+        return functools.partial(_followed, plan)
+    if policy is not None:
+        return functools.partial(_by_policy, as_policy(policy))
+    if budget is not None:
+        request = Request(budget=budget, reserve=reserve, target=target)
+        return lambda source: _followed(request.plan(source), source)
+    reserve_bytes = parse_bytes(reserve, "reserve")
+    return functools.partial(_by_what_fits, target, reserve_bytes)
+
+
+def _by_what_fits(
+    target: str | Target | None, reserve_bytes: int, source: Source
+) -> Machine:
+    """Keep everything if it fits into the GPU, else follow the fastest plan that does.
+
+    Without a GPU there is nothing to plan for. Processes that share a program would
+    each find another plan.
+    """
+    gpu = _gpu(target)
+    if gpu is None:
+        return _by_policy(SwapHeavy(), source)
+    traced = source.traced(keep_all)
+    kept = Arranger(traced.graph, rates_of(gpu)).all_kept.timeline
+    memory_bytes = gpu.memory_bytes
+    if target is None:
+        memory_bytes = _memory_bytes(kept.caller_bytes)
+    if kept.device_bytes <= CERTAIN_SHARE * (memory_bytes - reserve_bytes):
+        return _by_policy(as_policy(Action.KEEP), source)
+    request = Request(budget=memory_bytes, reserve=reserve_bytes, target=target)
+    return _followed(request.plan(source), source)
+
+
+def _gpu(target: str | Target | None) -> Target | None:
+    """Return the GPU to plan for, or `None` if there is none."""
+    if target is not None:
+        return find_target(target)
+    if default_device().platform != "gpu" or jax.process_count() > 1:
+        return None
+    try:
+        return find_target(None)
+    except ValueError as error:
+        warnings.warn(
+            f"jaxswap.offload cannot plan for this machine: {error} Until then "
+            "jaxswap.policies.SwapHeavy decides, which may swap more than is needed.",
+            stacklevel=2,
+        )
+        return None
+
+
+def _memory_bytes(caller_bytes: int) -> int:
+    """Return the memory that the program may take on the GPU of this machine.
+
+    Its arguments are there already, and count as in use.
+    """
+    device: Any = default_device()
+    used_bytes = (device.memory_stats() or {}).get("bytes_in_use", 0)
+    return free_bytes(device) + min(caller_bytes, used_bytes)
+
+
+def _by_policy(policy: Policy, source: Source) -> Machine:
+    """Trace a function, and lay it out as a policy says."""
+    traced = source.traced(lambda body: policy.decide(body).actions)
+    decision = policy.decide(traced.graph)
+    return Machine(traced, schedule(traced.graph, decision.actions, decision.timing))
+
+
+def _followed(plan: Plan, source: Source) -> Machine:
+    """Trace a function with loops as a plan runs them, and lay it out by the plan."""
+    traced = source.traced(plan.actions_of_body)
+    return Machine(traced, plan.schedule_of(traced.graph))

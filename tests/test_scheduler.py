@@ -1,0 +1,153 @@
+"""What `offload` does without a policy, a plan or a budget."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxswap
+from jaxswap import _planner, _scheduler
+from jaxswap._gpu.target import built_in_target
+from jaxswap._schedule.swap_heavy import SwapHeavy
+
+MIB = 2**20
+H100 = built_in_target("h100")
+W = jnp.eye(1024) / 2
+"""4 MiB each."""
+
+
+def loss(weights: list[jax.Array], x: jax.Array) -> jax.Array:
+    for w in weights:
+        x = jnp.tanh(x @ w)
+    return jnp.sum(x**2)
+
+
+ARGS = ([W] * 4, W + 0.1)
+
+
+@dataclasses.dataclass
+class Gpu:
+    """As much of a `jax.Device` as is looked at."""
+
+    limit_bytes: int
+    used_bytes: int = 0
+    platform: str = "gpu"
+
+    def memory_stats(self) -> dict[str, int]:
+        return {"bytes_limit": self.limit_bytes, "bytes_in_use": self.used_bytes}
+
+
+def on(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let JAX's default device look like a GPU, of which the numbers are known."""
+    monkeypatch.setattr(_scheduler, "default_device", lambda: gpu)
+    for module in (_scheduler, _planner):
+        find = lambda target: H100 if target is None else built_in_target(target)  # noqa: E731
+        monkeypatch.setattr(module, "find_target", find)
+    monkeypatch.setattr(_planner, "measured_here", lambda target, *_: target)
+
+
+def barriers(**options: Any) -> int:
+    """How many barriers the gradient has: each swap and recomputation needs some."""
+    fn = jax.grad(jaxswap.offload(loss, **options))
+    return str(jax.make_jaxpr(fn)(*ARGS)).count("optimization_barrier")
+
+
+def swapped(**options: Any) -> int:
+    fn = jax.grad(jaxswap.offload(loss, **options))
+    return str(jax.make_jaxpr(fn)(*ARGS)).count("Host")
+
+
+def test_without_a_gpu_the_rule_decides() -> None:
+    ruled = str(jax.make_jaxpr(jax.grad(jaxswap.offload(loss)))(*ARGS))
+    named = jaxswap.offload(loss, policy=jaxswap.policies.SwapHeavy())
+    assert ruled == str(jax.make_jaxpr(jax.grad(named))(*ARGS))
+    assert swapped() > 0
+
+
+def test_where_everything_fits_everything_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on(Gpu(limit_bytes=1000 * MIB), monkeypatch)
+    monkeypatch.setattr(_scheduler, "Request", None)  # nothing is planned
+    assert swapped() == 0
+    assert barriers() == barriers(policy=jaxswap.KEEP)
+
+
+@pytest.mark.parametrize("target", ["h100", None])
+def test_a_target_is_enough(
+    target: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if target is None:
+        on(Gpu(limit_bytes=1000 * MIB), monkeypatch)
+    assert swapped(target=target) == 0
+
+
+def test_where_not_everything_fits_the_fastest_plan_is_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on(Gpu(limit_bytes=62 * MIB), monkeypatch)
+    asked: list[Any] = []
+    plan = jaxswap.plan(
+        loss, *ARGS, target="h100", policy=jaxswap.OFFLOAD, compile=False
+    )
+
+    class Request:
+        def __init__(self, **options: Any) -> None:
+            asked.append(options)
+
+        def plan(self, source: Any) -> jaxswap.Plan:
+            return plan
+
+    monkeypatch.setattr(_scheduler, "Request", Request)
+    assert swapped(reserve="2MiB") == swapped(plan=plan) > 0
+    assert asked == [{"budget": 62 * MIB, "reserve": 2 * MIB, "target": None}]
+
+
+def test_arguments_that_are_there_already_do_not_count_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Arguments, gradients: 20 MiB and 16; 100 MiB are free beside them and 500 more.
+    on(Gpu(limit_bytes=620 * MIB, used_bytes=520 * MIB), monkeypatch)
+    assert _scheduler._memory_bytes(36 * MIB) == 136 * MIB
+    on(Gpu(limit_bytes=620 * MIB, used_bytes=10 * MIB), monkeypatch)
+    assert _scheduler._memory_bytes(36 * MIB) == 620 * MIB
+
+
+def test_several_processes_do_not_plan_each_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ruled = swapped()
+    on(Gpu(limit_bytes=1000 * MIB), monkeypatch)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert swapped() == ruled > 0
+
+
+def test_an_unknown_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    ruled = swapped()
+    on(Gpu(limit_bytes=1000 * MIB), monkeypatch)
+
+    def find(target: Any) -> Any:
+        raise ValueError("'NVIDIA X' is not a known GPU.")
+
+    monkeypatch.setattr(_scheduler, "find_target", find)
+    with pytest.warns(UserWarning, match="cannot plan for this machine: 'NVIDIA X'"):
+        assert swapped() == ruled
+
+
+@pytest.mark.parametrize("limit_mib", [62, 1000])
+def test_the_gradient_is_plain_jaxs(
+    limit_mib: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = jax.jit(jax.value_and_grad(loss))(*ARGS)
+    on(Gpu(limit_bytes=limit_mib * MIB), monkeypatch)
+    found = jax.jit(jax.value_and_grad(jaxswap.offload(loss)))(*ARGS)
+    for ours, theirs in zip(
+        jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
+    ):
+        assert jnp.allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_the_rule_has_a_public_name() -> None:
+    assert jaxswap.policies.SwapHeavy is SwapHeavy
