@@ -36,6 +36,7 @@ from jaxswap._base.files import user_folder as user_folder
 from jaxswap._compiled.buffers import Buffer as Buffer
 from jaxswap._compiled.collectives import Collective as Collective
 from jaxswap._compiled.copies import Copy as Copy
+from jaxswap._gpu.target import rates_of as rates_of
 from jaxswap._gpu.work import Work as Work
 from jaxswap._graph.graph import Action as Action
 from jaxswap._graph.graph import Equation as Equation

@@ -120,13 +120,30 @@ def test_no_computation_runs_on_host_arrays() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", TARGETS)
-def test_unet_of_a_whole_volume_needs_less_than_half(target: str) -> None:
-    plain, _ = unet_evidence(target, is_offloaded=False)
-    seen, _ = unet_evidence(target, is_offloaded=True)
+def test_unet_of_a_whole_volume_needs_less_than_half_by_the_rule() -> None:
+    plain, _ = unet_evidence("h100", is_offloaded=False)
+    seen, _ = unet_evidence("h100", is_offloaded=True)
     assert seen.temp_bytes <= 0.45 * plain.temp_bytes
     assert seen.hidden_fraction >= 0.90
     assert plain.host_bytes == 0
+
+
+@pytest.mark.slow
+def test_unet_of_a_whole_volume_needs_less_than_half_by_a_plan() -> None:
+    """Before Hopper XLA starts some copies of the rule late, those of a plan not."""
+    plain, _ = unet_evidence("a100-40", is_offloaded=False)
+    budget_bytes = int(0.45 * plain.device_bytes)
+    plan = jaxswap.plan(
+        unet_loss,
+        *unet_arguments(192),
+        target="a100-40",
+        budget=budget_bytes,
+        search_seconds=2.0,
+    )
+    made = plan.compiled
+    assert made is not None
+    assert made.device_bytes <= budget_bytes
+    assert made.exposed_bytes <= 0.10 * made.swapped_bytes
 
 
 @pytest.mark.slow

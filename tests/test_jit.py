@@ -143,6 +143,6 @@ def test_an_option_that_xla_does_not_have_is_left_out(
 ) -> None:
     unknown = "xla_option_of_another_version"
     monkeypatch.setattr("jaxswap._gpu.options.CHANNELS_LAST", unknown)
-    monkeypatch.setattr("jaxswap._compiler_options.CHANNELS_LAST", unknown)
+    monkeypatch.setattr("jaxswap._trace.options.CHANNELS_LAST", unknown)
     options = jaxswap.compiler_options(convolve, VOLUME, KERNEL)
     assert options == {OVERLAP: True}

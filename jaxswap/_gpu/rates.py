@@ -24,7 +24,8 @@ _SCALES = {"TFLOP/s": 1e12, "GB/s": 1e9, "us": 1e-6}
 class Rates:
     """What one GPU sustains.
 
-    Arithmetic is counted in whole tiles of matrix units, see `jaxswap._trace.products`.
+    Arithmetic is counted in whole tiles of matrix units: a tile that is not full takes
+    as long as a full one.
 
     Attributes:
         bf16_matmul_flops_per_second: Large matrix products, 16-bit inputs.
@@ -68,7 +69,7 @@ class Rates:
         >>> import dataclasses, jaxswap
         >>> h100 = jaxswap.find_target("h100")
         >>> rates = dataclasses.replace(
-        ...     jaxswap.rates_of(h100), swap_out_bytes_per_second=40e9)
+        ...     jaxswap.extend.rates_of(h100), swap_out_bytes_per_second=40e9)
         >>> mine = dataclasses.replace(h100, rates=rates)
     """
 

@@ -102,9 +102,7 @@ def test_evidence_has_the_workspace_of_a_program_for_an_absent_gpu(
         jax.ShapeDtypeStruct(shape, jnp.bfloat16),
         jax.ShapeDtypeStruct((3, 3, 3, 16, 16), jnp.bfloat16),
         target="h200",
-        compiler_options={"xla_gpu_force_conv_nhwc": True}
-        if not is_channels_first
-        else {},
+        compiler_options={"xla_gpu_force_conv_nhwc": not is_channels_first},
     )
     total = seen.argument_bytes + seen.output_bytes + seen.temp_bytes
     assert seen.device_bytes == total + seen.workspace_bytes

@@ -153,7 +153,8 @@ def test_picture_without_budget_has_no_such_line() -> None:
 def test_lanes_share_the_axis_of_time_and_are_explained() -> None:
     plan = mixed_plan(SLOW_LINK)
     memory, beside, lanes, legend = plot_plan(plan).axes
-    assert memory.get_xlim() == lanes.get_xlim() == (0, plan.seconds * 1e3)
+    assert memory.get_xlim() == lanes.get_xlim()
+    assert memory.get_xlim() == pytest.approx((0, plan.seconds * 1e3))
     names = [text.get_text() for text in lanes.get_yticklabels()]
     assert names == ["compute", "swap-out", "swap-in"]
     assert lanes.get_xlabel() == "time in one step, simulated (ms)"

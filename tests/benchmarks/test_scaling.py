@@ -67,8 +67,8 @@ def test_two_gpus_behind_a_switch_of_the_pcie_machine() -> None:
     alone, shared = (node.gpu_among(n).rates for n in (2, 4))
     assert alone is not None
     assert shared is not None
-    assert alone.swap_in_bytes_per_second == pytest.approx(0.8 * 15.75e9)
-    assert shared.swap_in_bytes_per_second == pytest.approx(0.4 * 15.75e9)
+    assert alone.swap_in_bytes_per_second == pytest.approx(0.85 * 15.75e9)
+    assert shared.swap_in_bytes_per_second == pytest.approx(0.425 * 15.75e9)
 
 
 @pytest.fixture
