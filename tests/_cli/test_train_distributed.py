@@ -17,6 +17,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_datasets
+import tiny_networks
 import yaml
 
 from jaxswap._cli.main import main
@@ -30,11 +31,13 @@ SETTINGS = {
     "precision": "float32",
     "steps": STEPS,
     "validate_every": 6,
-    "checkpoint_every": 1,
+    "checkpoint_every": 1000,
     "average_decay": 0.9,
     "batch": 4,
     "shape": [16, 16, 10],
 }
+OFTEN = ("--set", "checkpoint_every=1")
+"""For runs that are killed."""
 ENDED = "one process of the run died, so this one has ended"
 _FORCED = "--xla_force_host_platform_device_count"
 
@@ -122,6 +125,7 @@ def started(
         "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {_FORCED}={devices}",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        "PYTHONPATH": str(pathlib.Path(tiny_networks.__file__).parent),
     }
     processes = [
         subprocess.Popen(
@@ -184,7 +188,9 @@ def test_one_process_plans_for_all(
     words: list[str], alone: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     planned = [*words, "--mesh", "data=2", "--target", "h100", "--device-memory"]
-    with started([*planned, "1KiB"], 2) as processes:
+    settings = "network=tiny_networks:OneConvolution", "network_options={}"
+    tiny = [word for setting in settings for word in ("--set", setting)]
+    with started([*planned, "1KiB", *tiny], 2) as processes:
         results = [ended(process) for process in processes]
     for result in results:
         assert result.code == 2, result.error
@@ -201,8 +207,8 @@ def test_when_one_of_four_is_killed_all_end_and_one_process_goes_on(
     words: list[str], alone: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     run = tmp_path / "run"
-    slowly = [*words, "--mesh", "data=2,depth=2"]
-    with started(slowly, 4) as processes:
+    split = [*words, "--mesh", "data=2,depth=2", *OFTEN]
+    with started(split, 4) as processes:
         wait_until(lambda: len(losses(run)) >= 3)
         processes[2].send_signal(signal.SIGKILL)
         since = time.monotonic()
@@ -221,7 +227,7 @@ def test_a_silent_process_counts_as_dead_and_two_go_on(
     words: list[str], alone: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     run = tmp_path / "run"
-    split = [*words, "--mesh", "data=2"]
+    split = [*words, "--mesh", "data=2", *OFTEN]
     with started(split, 2, heartbeat=5) as (first, second):
         wait_until(lambda: len(losses(run)) >= 2)
         second.send_signal(signal.SIGSTOP)
@@ -240,8 +246,8 @@ def test_interrupting_one_stops_all_at_the_same_step(
     words: list[str], alone: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     run = tmp_path / "run"
-    rare = [*words, "--mesh", "data=2", "--set", "checkpoint_every=1000"]
-    with started(rare, 2) as (first, second):
+    split = [*words, "--mesh", "data=2"]
+    with started(split, 2) as (first, second):
         wait_until(lambda: len(losses(run)) >= 2)
         second.send_signal(signal.SIGINT)
         results = [ended(process, 120) for process in (first, second)]

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Self
 
 from jaxswap.medical.data.writing import whole_file
 from jaxswap.medical.runs.event_file import EventFile
-from jaxswap.medical.runs.progress_plot import save_progress
 
 METRICS, VALIDATION = "metrics.csv", "validation.csv"
 TENSORBOARD, PICTURE = "tensorboard", "progress.png"
@@ -139,6 +138,9 @@ class RunLog:
         self._events.write(row.step, values)
 
     def _draw(self) -> None:
+        # Loads Matplotlib, which only the process that draws needs.
+        from jaxswap.medical.runs.progress_plot import save_progress
+
         metrics, validation = self._metrics.rows, self._validation.rows
         save_progress(
             self._folder / PICTURE,
