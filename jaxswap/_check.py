@@ -34,6 +34,8 @@ class Check:
         numbers: How many numbers these arrays hold.
         nonzero: How many of the numbers are finite and not zero. If there are none, the
             check shows nothing.
+        without_float32: Why a function that computes in 16 bits was compared with plain
+            JAX alone, and not with itself in float32. Else empty.
 
     Example:
         >>> import jax.numpy as jnp, jaxswap
@@ -47,20 +49,33 @@ class Check:
     arrays: int
     numbers: int
     nonzero: int
+    without_float32: str = ""
 
     def __str__(self) -> str:
         """Write a table."""
-        cells = [("policy", "swaps", "largest difference", "allowed", "where")]
+        is_wide = any(row.worst.plain_error is not None for row in self.rows)
+        measured = ("from float32", "plain's") if is_wide else ("largest difference",)
+        cells: list[tuple[str, ...]]
+        cells = [("policy", "swaps", *measured, "allowed", "where")]
         for row in self.rows:
-            worst = row.worst
-            errors = (f"{worst.error:.1e}", f"{worst.allowed:.1e}")
+            worst, errors = row.worst, [f"{row.worst.error:.1e}"]
+            if is_wide:
+                plain = worst.plain_error
+                errors.append("" if plain is None else f"{plain:.1e}")
+            errors.append(f"{worst.allowed:.1e}")
             cells.append((row.policy, str(row.swaps), *errors, worst.leaf))
+        agreement = "as near to float32 as" if is_wide else "those of"
         lines = [
-            f"`{self.function}`: value and gradient are those of plain JAX "
+            f"`{self.function}`: value and gradient are {agreement} plain JAX "
             f"({self.nonzero:,} of {self.numbers:,} numbers in {self.arrays} arrays "
             "are finite and not zero)"
         ]
-        lines += table_lines(cells, right=(1, 2, 3))
+        lines += table_lines(cells, right=range(1, len(cells[0]) - 1))
+        if self.without_float32:
+            lines.append(
+                "compared with plain JAX alone: the function cannot be computed in "
+                f"float32 ({self.without_float32})"
+            )
         loose = [r.policy for r in self.rows if r.widest > INFORMATIVE]
         if loose:
             lines.append(
@@ -97,6 +112,14 @@ def check(
     one rounding error. Four times the largest change of its results is then allowed.
     NaN and infinity must be where plain JAX has them.
 
+    If bfloat16 or float16 takes part, `fn` is also computed in float32, with products
+    of the highest precision, and all results are compared with that. `fn` need not be
+    written anew. Numbers may be further away from float32 than those of plain JAX by
+    `rtol`. If they are further, twice the largest distance of plain JAX is allowed, on
+    changed arguments too, whose results are compared with float32 on these. How far
+    numbers are from plain JAX does not matter. If `fn` cannot be computed in float32,
+    the report says why, and it is compared with plain JAX.
+
     Args:
         fn: A function as `jaxswap.offload` takes it.
         *args: Its arguments. Arrays are traced, everything else is static.
@@ -109,8 +132,9 @@ def check(
         budget: As in `jaxswap.offload`.
         target: As in `jaxswap.offload`.
         mixes: How many random mixes of actions are tried.
-        rtol: The difference that needs no explanation. `None`: 1e-12 for float64, 1e-5
-            for float32, 4e-3 or 3e-2 if float16 or bfloat16 takes part.
+        rtol: The difference, or the further distance from float32, that needs no
+            explanation. `None`: 1e-12 for float64, 1e-5 for float32, 4e-3 or 3e-2 if
+            float16 or bfloat16 takes part.
         seed: A number that selects the random mixes.
         **kwargs: Keyword arguments of `fn`.
 
@@ -143,7 +167,8 @@ def check(
         argnums = 0
     problem = Problem(args, kwargs, argnums, has_aux)
     try:
-        reference = Reference(problem.step(fn), problem.operands, rtol)
+        step = problem.step(fn)
+        reference = Reference(step, problem.operands, rtol, is_judged_in_float32=True)
     except Exception as error:
         error.add_note("jaxswap.check: this is `fn` itself, in plain JAX.")
         raise
@@ -164,6 +189,7 @@ def check(
         arrays=len(gradient),
         numbers=sum(leaf.size for leaf in gradient),
         nonzero=sum(int(np.sum(np.isfinite(g) & (g != 0))) for g in gradient),
+        without_float32=reference.without_float32,
     )
 
 

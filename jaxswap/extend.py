@@ -77,12 +77,14 @@ if TYPE_CHECKING:
     from jaxswap._offload import OffloadOptions as OffloadOptions
     from jaxswap._run.reference import ComparedPolicy as ComparedPolicy
     from jaxswap._run.reference import Difference as Difference
+    from jaxswap._trace.float32 import in_float32 as in_float32
 else:
     # These need JAX, which the names above do without.
     _WITH_JAX = {
         "ComparedPolicy": "jaxswap._run.reference",
         "Difference": "jaxswap._run.reference",
         "OffloadOptions": "jaxswap._offload",
+        "in_float32": "jaxswap._trace.float32",
     }
 
     def __getattr__(name: str) -> object:

@@ -88,10 +88,13 @@ class GradientError(JaxswapError, AssertionError):
 
     Attributes:
         leaf: The array that differs, such as `"gradient of args[0]['w']"`.
-        difference: Largest difference, as a share of the array's largest entry.
+        difference: Largest difference, as a share of the array's largest entry. From
+            plain JAX, or from float32 if the function computes in 16 bits.
         allowed: The largest difference that rounding explains.
         policy: Name of the policy under which it happens.
         options: What `jaxswap.offload` takes to repeat it.
+        plain_difference: How far plain JAX is from float32. `None` if `difference` is
+            that from plain JAX.
 
     Example:
         >>> import jax.numpy as jnp, jaxswap
@@ -109,16 +112,25 @@ class GradientError(JaxswapError, AssertionError):
         *,
         policy: str,
         options: dict[str, Any],
+        plain_difference: float | None = None,
     ) -> None:
         self.leaf = leaf
         self.difference = difference
         self.allowed = allowed
         self.policy = policy
         self.options = options
+        self.plain_difference = plain_difference
+        if plain_difference is None:
+            differs = f"by {difference:.2g} of its largest entry"
+        else:
+            differs = (
+                f"from float32 by {difference:.2g} of its largest entry, plain JAX by "
+                f"{plain_difference:.2g}"
+            )
         super().__init__(
             f"the {leaf} is not that of plain JAX under the policy `{policy}`: it "
-            f"differs by {difference:.2g} of its largest entry, and rounding explains "
-            f"{allowed:.2g}. To repeat it: jaxswap.offload(fn, **error.options)."
+            f"differs {differs}, and rounding explains {allowed:.2g}. To repeat it: "
+            "jaxswap.offload(fn, **error.options)."
         )
 
 
