@@ -4,9 +4,11 @@ In comes a name, out comes a `Target`, and from it the text proto that XLA reads
 compile for a GPU that is not there, and the rates that the GPU sustains. No JAX here.
 """
 
+import dataclasses
 import re
 from dataclasses import dataclass
 
+from jaxswap._gpu.measured_operations import MEASURED_OPERATIONS
 from jaxswap._gpu.published import USUAL, Shares, usual_rates
 from jaxswap._gpu.rates import Rates
 from jaxswap._gpu.table import BUILT_IN
@@ -188,7 +190,8 @@ def rates_of(target: Target) -> Rates:
         target: The GPU.
 
     Returns:
-        Its measured rates, if it has any, else those that follow from published peaks.
+        Its measured rates, if it has any, else those that follow from published peaks,
+        with the single operations that were timed on such a GPU.
 
     Raises:
         ValueError: If nothing was measured and a peak is not positive and finite.
@@ -197,7 +200,10 @@ def rates_of(target: Target) -> Rates:
         >>> rates_of(built_in_target("a100-80")).swap_in_bytes_per_second
         26775000000.0
     """
-    return published_rates(target) if target.rates is None else target.rates
+    if target.rates is not None:
+        return target.rates
+    timed = MEASURED_OPERATIONS.get(target.device_name, ())
+    return dataclasses.replace(published_rates(target), operations=timed)
 
 
 _TEXT_PROTO = """\
