@@ -21,7 +21,7 @@ LINK_SHARE = 0.8
 """Of a link's published rate, what one way sustains: see `jaxswap targets`."""
 AT_ONCE = 1e18
 """Bytes a second of a link that costs no time."""
-MOST_COMPILES = 4
+MOST_COMPILES = 8
 
 
 def measure(case: Case, plain: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def plan(
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
     compile: bool = True,
-    most_compiles: int = 4,
+    most_compiles: int = 8,
     search_seconds: float = SEARCH_SECONDS,
     progress: bool | Progress = True,
     **kwargs: Any,
@@ -163,7 +163,7 @@ class Request:
         reserve: int | str = 0,
         host_budget: int | str | None = None,
         compile: bool = True,
-        most_compiles: int = 4,
+        most_compiles: int = 8,
         search_seconds: float = SEARCH_SECONDS,
         progress: bool | Progress = True,
     ) -> None:

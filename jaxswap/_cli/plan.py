@@ -33,7 +33,7 @@ def add_plan(commands: Commands) -> None:
         "--no-compile", action="store_true", help="believe the simulation"
     )
     plan.add_argument(
-        "--most-compiles", type=int, default=4, help="programs to compile at most"
+        "--most-compiles", type=int, default=8, help="programs to compile at most"
     )
     plan.add_argument("--quiet", action="store_true", help="write no progress")
     plan.add_argument("--json", action="store_true", help="write JSON to stdout")

@@ -23,10 +23,7 @@ def test_steps_are_predicted() -> None:
     found = errors(rows)
     assert len(rows) >= 29
     assert statistics.median(found) <= 0.08
-    written_channels_last = [
-        r for r in rows if r.layout == "first" or "jaxswap" not in r.method
-    ]
-    assert errors(written_channels_last)[-1] <= 0.20
+    assert found[-1] <= 0.20
 
 
 def test_kinds_of_kernels_are_predicted() -> None:
@@ -45,19 +42,36 @@ def test_single_convolutions_are_predicted() -> None:
     assert errors(as_networks_have_them)[-1] <= 0.15
 
 
-@pytest.mark.parametrize(
-    ("layout", "most"), [("last", 0.011), ("first", 0.032)], ids=["last", "first"]
+# XLA orders the copies of the others differently on the GPU.
+WORKSPACE_IS_ALL = (
+    "plain",
+    "jaxswap 50%",
+    "jaxswap.offload",
+    "checkpoint each block",
+    "checkpoint each block, heavy saved",
+    "textbook layers",
 )
-def test_memory_without_swaps_is_predicted(layout: str, most: float) -> None:
-    rows = [r for r in predictions.device_bytes() if r.layout == layout]
-    unswapped = [
-        r
-        for r in rows
-        if r.method.startswith(("plain", "checkpoint", "textbook"))
-        and r.workload == "unet3d-192-bf16"
+
+
+def test_memory_is_predicted_with_the_workspaces_of_channels_first() -> None:
+    rows = [
+        row
+        for row in predictions.device_bytes()
+        if (row.workload, row.layout) == ("unet3d-192-bf16", "first")
+        and row.method in WORKSPACE_IS_ALL
     ]
-    assert len(unswapped) >= 2
-    assert errors(unswapped)[-1] <= most
+    assert {row.method for row in rows} == set(WORKSPACE_IS_ALL)
+    assert errors(rows)[-1] <= 0.03
+
+
+def test_memory_of_channels_last_needs_no_workspace() -> None:
+    rows = [
+        row
+        for row in predictions.device_bytes()
+        if (row.workload, row.layout) == ("unet3d-192-bf16", "last")
+    ]
+    assert len(rows) == 6
+    assert errors(rows)[-1] <= 0.011
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_a_step_that_swaps_is_compiled_once() -> None:
     state = initialize(UNET, optimizer, SHAPE)
     for number in range(3):
         state, _ = step(state, *batch(number))
-    assert step._cache_size() == 1
+    assert step._chosen._cache_size() == 1
 
 
 def test_dropout_depends_on_seed_and_step_alone() -> None:
