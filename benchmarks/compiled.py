@@ -95,8 +95,6 @@ def _unplanned(loss: Any, args: Any, method: Method, case: Case) -> dict[str, An
     measured = evidence(seen) | {"trace_and_simulate_seconds": trace_seconds}
     if method.is_planned:
         return measured | {"simulated_seconds": plan.seconds}
-    if case.method == "jaxswap.offload":  # traced as one operation with its gradient
-        return measured
     return measured | {"simulated_seconds": _seconds(plan, seen.exposed_bytes)}
 
 

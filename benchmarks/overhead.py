@@ -12,9 +12,10 @@ import jax
 import jaxswap
 from benchmarks.case import Case
 from benchmarks.methods import loss_of
+from benchmarks.programs import Args, Loss
 
 WORKLOADS = ("unet3d-192-bf16", "transformer-unrolled", "transformer-scanned", "mlp")
-METHODS = ("plain", "jaxswap.offload")
+METHODS = ("plain", "SwapHeavy")
 
 
 def cases(target: str, *, is_tiny: bool = False) -> list[Case]:
@@ -29,10 +30,10 @@ def cases(target: str, *, is_tiny: bool = False) -> list[Case]:
 def measure(case: Case, plain: dict[str, Any] | None = None) -> dict[str, Any]:
     """Time tracing and compiling one training step; with jaxswap, planning too."""
     del plain
-    loss, args, method = loss_of(case.method, case.workload, is_tiny=case.is_tiny)
+    loss, args = _loss_of(case)
     step = jax.jit(jax.value_and_grad(loss))
     step.trace(*args)  # what is done once, imports above all, does not count
-    loss, args, method = loss_of(case.method, case.workload, is_tiny=case.is_tiny)
+    loss, args = _loss_of(case)
     start = time.process_time()
     jax.jit(jax.value_and_grad(loss)).trace(*args)
     measured = {"trace_seconds": time.process_time() - start}
@@ -43,14 +44,17 @@ def measure(case: Case, plain: dict[str, Any] | None = None) -> dict[str, Any]:
         jaxswap.plan(base, *args, budget=budget, target=case.target, compile=False)
         measured["planning_seconds"] = time.process_time() - start
     start = time.process_time()
-    seen = jaxswap.inspect(
-        jax.value_and_grad(loss),
-        *args,
-        target=case.target,
-        compiler_options=method.options,
-    )
+    seen = jaxswap.inspect(jax.value_and_grad(loss), *args, target=case.target)
     return measured | {
         "all_processor_seconds": time.process_time() - start,
         "compile_seconds": seen.compile_seconds,
         "device_bytes": seen.device_bytes,
     }
+
+
+def _loss_of(case: Case) -> tuple[Loss, Args]:
+    """Build the loss whose gradient is traced."""
+    loss, args, method = loss_of(case.method, case.workload, is_tiny=case.is_tiny)
+    if method.policy is not None:
+        loss = jaxswap.offload(loss, policy=method.policy)
+    return loss, args

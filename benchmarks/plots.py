@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.tables import groups, newest, seconds_of, source
 
 GIB = 2**30
-OWN = ("jaxswap", "jaxswap.offload")
+OWN = ("jaxswap", "SwapHeavy", "jaxswap.offload")
 OWN_COLOR, PLAIN_COLOR, OTHER_COLOR = "#0072b2", "#000000", "#7f7f7f"
 FEWEST = 4
 """A picture of fewer methods says no more than their table."""

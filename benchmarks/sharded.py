@@ -4,8 +4,9 @@ python -m benchmarks.sharded --target h100     compile what is missing
 python -m benchmarks.sharded --table           show what was compiled
 
 The U-Net's loss and gradient, split over a mesh: volumes over `data`, the first axis of
-each volume over `depth`. Each case is compiled plain, with `jaxswap.offload`'s default
-policy, and planned for a share of what plain needs. Nothing is executed.
+each volume over `depth`. Each case is compiled plain, with `jaxswap.offload` by the
+rule that knows no budget, and planned for a share of what plain needs. Nothing is
+executed.
 """
 
 import argparse
@@ -34,7 +35,7 @@ CASES: tuple[tuple[int, int, dict[str, int]], ...] = (
 )
 """Voxels along a side, volumes, mesh."""
 SHARES = (None, 0.5, 0.4)
-"""Of plain's device memory, to plan for; `None`: the default policy."""
+"""Of plain's device memory, to plan for; `None`: SwapHeavy, a rule without a budget."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -90,7 +91,8 @@ def measure(
         shardings = tuple(
             jax.tree.map(lambda leaf: leaf.sharding, argument) for argument in arguments
         )
-        loss = jaxswap.offload(loss, in_shardings=shardings)
+        policy = jaxswap.policies.SwapHeavy()
+        loss = jaxswap.offload(loss, policy=policy, in_shardings=shardings)
     seen = jaxswap.inspect(
         jax.value_and_grad(loss),
         *arguments,

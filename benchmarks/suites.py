@@ -47,7 +47,7 @@ FIRST_METHODS = (
     "JAX offload whole",
     "JAX offload each block",
     "per-tensor list",
-    "jaxswap.offload",
+    "SwapHeavy",
     "checkpoint each block, heavy saved",
 )
 FIRST_BUDGETS = ("50%", "33%")
@@ -102,7 +102,7 @@ TINY_METHODS = (
     "JAX offload whole",
     "per-tensor list",
     "Imai2018",
-    "jaxswap.offload",
+    "SwapHeavy",
     "jaxswap",
 )
 """With `--tiny`: one method of each kind on the U-Net, `TINY_PAIR` on the rest."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks.case import KEY, key_of
-from benchmarks.methods import METHODS
+from benchmarks.methods import EARLIER, METHODS
 from benchmarks.suites import BUDGETS
 
 Row = dict[str, Any]
@@ -92,7 +92,7 @@ def comparison(rows: Sequence[Row]) -> str:
 def _rank(row: Row) -> tuple[int, int]:
     """Methods and budgets in their order; PyTorch, which has no place, last."""
     methods, budgets = list(METHODS), BUDGETS.get(row["method"], ())
-    method, budget = row["method"], row["budget"]
+    method, budget = EARLIER.get(row["method"], row["method"]), row["budget"]
     return (
         methods.index(method) if method in methods else len(methods),
         budgets.index(budget) if budget in budgets else len(budgets),

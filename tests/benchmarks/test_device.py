@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import jaxswap
 from benchmarks import device, plan_files
 from benchmarks.case import Case
 from benchmarks.inputs import draw
-from benchmarks.methods import METHODS, loss_of
+from benchmarks.methods import METHODS, UNSCHEDULED, loss_of
 from jaxswap._compiled.hlo import parse_module
 from jaxswap._profiled.streams import read_steps
 
@@ -60,6 +61,82 @@ def test_plain_comes_first_and_the_others_are_compared_with_it() -> None:
         assert "error" not in row
     assert planned["planned_for"] == "h200"
     assert planned["planned_device_bytes"] == plan.device_bytes
+
+
+def test_distances_from_float32_are_in_each_row() -> None:
+    unet = dataclasses.replace(MLP, workload="unet3d-128-bf16")
+    swapped = dataclasses.replace(unet, method="LMS")
+    (_, plain), (_, lms) = measured([unet, swapped])
+    assert 1e-3 < plain["float32_difference"] < 0.5
+    assert lms["plain_float32_difference"] == plain["float32_difference"]
+    assert 1e-3 < lms["float32_difference"] < 0.5
+    assert "exact" not in plain
+
+
+def test_float32_workloads_are_compared_with_plain_alone() -> None:
+    unet = dataclasses.replace(MLP, workload="unet3d-128-fp32")
+    ((_, row),) = measured([unet])
+    assert "float32_difference" not in row
+    assert "median_seconds" in row
+
+
+def test_without_memory_for_float32_methods_are_compared_with_plain_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any) -> Any:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(device, "_in_float32", full)
+    (_, plain), (_, lms) = measured([MLP, LMS])
+    assert plain["float32_error"] == "out of memory"
+    assert "float32_difference" not in lms
+    assert lms["gradient_difference"] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda g: [leaf * 1.5 for leaf in g], "gradient norm is"),
+        (lambda g: [g[0] * 0, *g[1:]], "gradient is .* from float32, plain's"),
+        (lambda g: [-leaf for leaf in g], "gradient is 2 from float32, plain's"),
+    ],
+)
+def test_a_wrong_gradient_is_not_timed(
+    change: Callable[[Any], Any], error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offload(loss: Any, **_: Any) -> Any:
+        @jax.custom_vjp
+        def same(weights: Any) -> Any:
+            return weights
+
+        same.defvjp(lambda w: (w, None), lambda _, g: (change(g),))
+        return lambda weights, *rest: loss(same(weights), *rest)
+
+    monkeypatch.setattr(jaxswap, "offload", offload)
+    monkeypatch.setitem(device.TOLERANCES, "bf16", 0.1)
+    (_, row) = measured([MLP, LMS])[1]
+    assert re.match(error, row["error"])
+    assert "median_seconds" not in row
+
+
+def test_programs_are_compiled_with_the_options_that_they_need() -> None:
+    unet = dataclasses.replace(LMS, workload="unet3d-128-fp32")
+    loss, args, _ = loss_of("plain", unet.workload, is_tiny=True)
+    expected = jaxswap.compiler_options(loss, *args)
+    assert expected != jaxswap.compiler_options()
+    assert device._lowered(unet, {})[2] == expected
+    unscheduled = dataclasses.replace(unet, method="JAX offload whole, scheduler off")
+    options = device._lowered(unscheduled, {})[2]
+    assert options == expected | UNSCHEDULED
+    assert device._lowered(LMS, {})[2] == jaxswap.compiler_options()
+
+
+def test_a_plan_for_other_options_costs_one_row() -> None:
+    plan = save_plan()
+    other = dataclasses.replace(plan, compiler_options={})
+    other.save(plan_files.path_of(PLANNED))
+    (_, row) = measured([MLP, PLANNED])[1]
+    assert "the plan was made with XLA's options {}" in row["error"]
 
 
 def test_plain_is_run_again_but_not_recorded_where_it_was() -> None:

@@ -120,6 +120,15 @@ def test_time_that_is_up_is_an_exit_status(tmp_path: pathlib.Path) -> None:
     assert main([*where, "--minutes", "0.001"]) == TIMED_OUT
 
 
+def test_rows_with_an_earlier_name_of_a_method_stand_where_its_own_do() -> None:
+    ranks = [
+        tables._rank({"method": name, "budget": ""})
+        for name in ("SwapEverything", "jaxswap.offload", "SwapHeavy", "jaxswap")
+    ]
+    assert ranks == sorted(ranks)
+    assert ranks[1] == ranks[2]
+
+
 def test_results_that_differ_from_plains_are_an_error() -> None:
     plain = {"loss": -0.5, "gradient_norm": 2.0}
     assert not device.difference(plain, plain, "unet3d-192-fp32")
