@@ -110,7 +110,7 @@ def _truncated(folder):
         (_with_four_labels, "labels need to be 0..3, but it also holds 4"),
         (_with_other_shape, "the labels have shape"),
         (_truncated, "t1.nii.gz: cannot be read"),
-        (lambda folder: _head(folder)[:2], "`image` and `labels` must be given together"),
+        (lambda folder: _head(folder)[:2], "must be given together"),
         (lambda folder: [*_head(folder)[:3], "gone.nii"], "gone.nii: no such file"),
         (lambda folder: [*_head(folder), "--size", "20"], "a multiple of 8"),
         (lambda folder: [*_head(folder), "--steps", "0"], "`steps` is 0"),
