@@ -233,6 +233,7 @@ def test_a_mesh_is_planned_for_and_told(
     assert len(losses(run)) == 2
 
 
+TINY = ["--network", "tiny_networks:OneConvolution", "--set", "network_options={}"]
 BAD_TRAINING: list[tuple[list[str], str]] = [
     (["--set", "steps"], "`--set steps` is not"),
     (["--set", "stepz=1"], "did you mean `steps`"),
@@ -253,7 +254,7 @@ BAD_TRAINING: list[tuple[list[str], str]] = [
     (["--set", "spacing_mm=[1, 2]"], "`spacing_mm`"),
     (["--set", "deep_supervision=true"], "sums the scores of its levels"),
     (["--device-memory", "lots", "--target", "h100"], "lots"),
-    (["--device-memory", "1KiB", "--target", "h100"], "smallest"),
+    ([*TINY, "--device-memory", "1KiB", "--target", "h100"], "smallest"),
     (["--device-memory", "1GiB", "--target", "gtx"], "gtx"),
     (["--precision", "float8"], "`precision` is 'float8'"),
     (["--set", "augment={zoom: 1}"], "`augment.zoom` is no setting"),
