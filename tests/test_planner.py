@@ -733,6 +733,7 @@ def test_half_the_memory_of_a_deep_mlp_fits_as_predicted() -> None:
         argnums=1,
         budget=budget,
         target="h100",
+        search_seconds=1.0,
         progress=False,
     )
     seen = made.compiled
