@@ -93,7 +93,7 @@ wheel: $(VENV)/.installed-test
 pytest: $(VENV)/.installed-test
 	@version=$$($(VENV)/bin/python --version); echo "== tests on $$version"; \
 	durations="build/test-durations-$${version#Python }.tsv"; \
-	$(VENV)/bin/python -m pytest -n 2 --dist worksteal --durations-file "$$durations" $(SELECTED)
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal --durations-file="$$durations" $(SELECTED)
 
 # A second run installs nothing unless pyproject.toml changed.
 $(VENV)/.installed-demo: pyproject.toml | $(VENV)/bin/python
