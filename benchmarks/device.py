@@ -98,8 +98,8 @@ def measure(cases: Sequence[Case], record: Record, left: Callable[[], float]) ->
         record(plain, reference | peak)
     reference |= {"gradient": gradient, "exact": exact}
     others = {_way(case): case for case in cases if case.method != "plain"}
-    compiled, beside = _compile_all(others.values(), reference, left)
-    built |= compiled
+    ready, beside = _compile_all(others.values(), reference, left)
+    built |= ready
     disturbed = {"compiling_beside": beside} if beside else {}
     for case in timing:
         one = built.get(_way(case))

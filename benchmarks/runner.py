@@ -157,7 +157,9 @@ def start_session(
 
 def missing(cases: Iterable[Case], output: pathlib.Path) -> list[Case]:
     """Return the cases that a file does not hold, each once."""
-    done = {key_of(row) for row in harness.rows_of(output) if _counts(row)}
+    commit = harness.surroundings()["commit"]
+    rows = harness.rows_of(output)
+    done = {key_of(row) for row in rows if _counts(row, commit)}
     found: dict[Any, Case] = {}
     for case in cases:
         if case.key not in done:
@@ -165,11 +167,10 @@ def missing(cases: Iterable[Case], output: pathlib.Path) -> list[Case]:
     return list(found.values())
 
 
-def _counts(row: dict[str, Any]) -> bool:
-    """Whether what a row holds need not be measured again."""
+def _counts(row: dict[str, Any], commit: str) -> bool:
+    """Whether what a row holds need not be measured again at a commit."""
     if row.get("backend") not in TIMED:
         return True
-    commit = harness.surroundings()["commit"]
     is_current = row["environment"].get("commit") == commit
     return is_current and "compiling_beside" not in row
 

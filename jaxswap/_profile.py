@@ -8,7 +8,7 @@ from jaxswap._base.arguments import at_least_one
 from jaxswap._compiled.hlo import parse_module
 from jaxswap._device.record import record
 from jaxswap._device.resolve import default_device, describe_device
-from jaxswap._plans.plan import Plan
+from jaxswap._plans.plan import Plan, checked_plan
 from jaxswap._profiled.profile import Profile
 from jaxswap._profiled.streams import read_steps
 
@@ -57,11 +57,8 @@ def profile(
             f"`step` is {step!r}, which is not compiled: pass jaxswap.jit(step), or "
             "what its .lower(...).compile() returns."
         )
-    if plan is not None and not isinstance(plan, Plan):
-        raise TypeError(
-            f"`plan` is {plan!r}; it must be a plan from jaxswap.plan or "
-            "jaxswap.load_plan."
-        )
+    if plan is not None:
+        checked_plan(plan)
     device = default_device()
     if device.platform != "gpu":
         raise RuntimeError(

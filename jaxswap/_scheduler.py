@@ -12,7 +12,7 @@ from jaxswap._device.resolve import default_device, find_target, free_bytes
 from jaxswap._gpu.target import Target, rates_of
 from jaxswap._graph.graph import Action, Value
 from jaxswap._planner import Request
-from jaxswap._plans.plan import Plan
+from jaxswap._plans.plan import Plan, checked_plan
 from jaxswap._run.machine import Machine
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy
@@ -21,6 +21,7 @@ from jaxswap._schedule.policy import as_policy
 from jaxswap._schedule.swap_heavy import SwapHeavy
 from jaxswap._search.loops import keep_all
 from jaxswap._simulate.draft import Arranger
+from jaxswap._trace.describe import Traced
 
 Scheduler = Callable[[Source], Machine]
 
@@ -45,12 +46,7 @@ def scheduler(
             "policy within a budget, use jaxswap.plan(..., policy=..., budget=...)."
         )
     if plan is not None:
-        if not isinstance(plan, Plan):
-            raise TypeError(
-                f"`plan` is {plan!r}; it must be a plan from jaxswap.plan or "
-                "jaxswap.load_plan."
-            )
-        return functools.partial(_followed, plan)
+        return functools.partial(_followed, checked_plan(plan))
     if policy is not None:
         return functools.partial(_by_policy, as_policy(policy))
     if budget is not None:
@@ -77,7 +73,7 @@ def _by_what_fits(
     if target is None:
         memory_bytes = _memory_bytes(kept.caller_bytes)
     if kept.device_bytes <= CERTAIN_SHARE * (memory_bytes - reserve_bytes):
-        return _by_policy(as_policy(Action.KEEP), source)
+        return _laid_out(as_policy(Action.KEEP), traced)
     request = Request(budget=memory_bytes, reserve=reserve_bytes, target=target)
     return _followed(request.plan(source), source)
 
@@ -111,7 +107,11 @@ def _memory_bytes(caller_bytes: int) -> int:
 
 def _by_policy(policy: Policy, source: Source) -> Machine:
     """Trace a function, and lay it out as a policy says."""
-    traced = source.traced(lambda body: policy.decide(body).actions)
+    return _laid_out(policy, source.traced(lambda body: policy.decide(body).actions))
+
+
+def _laid_out(policy: Policy, traced: Traced) -> Machine:
+    """Lay out a traced function as a policy says."""
     decision = policy.decide(traced.graph)
     return Machine(traced, schedule(traced.graph, decision.actions, decision.timing))
 

@@ -26,8 +26,10 @@ from jaxswap._trace.products import Convolution
 
 FILE = harness.RESULTS / "device-nvidia-h200.jsonl"
 NHWC = "xla_gpu_force_conv_nhwc"
-_MIB = 2**20
 _NOT_LIMITED = 1e18
+
+_Key = tuple[str, str, str]
+"""Workload, method and budget of a program."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +65,9 @@ def measured_rows() -> tuple[dict[str, Any], ...]:
 
 def steps(rates: Rates) -> Iterator[Row]:
     """Compare the seconds of each step that was timed."""
-    simulated = functools.cache(functools.partial(_seconds, rates))
     for row, program, layout in _timed("time"):
-        name = f"{row['method']} {row['budget']}".strip()
-        seconds = simulated(*_key(program), layout)
-        yield Row(row["workload"], name, layout, row["median_seconds"], seconds)
+        seconds = _seconds(rates, program, layout)
+        yield Row(row["workload"], _name(row), layout, row["median_seconds"], seconds)
 
 
 def device_bytes() -> Iterator[Row]:
@@ -79,8 +79,7 @@ def device_bytes() -> Iterator[Row]:
         seen = program.compiled.get(f"channels {layout}")
         if seen is not None:
             predicted = seen["temp_bytes"] + seen["workspace_bytes"]
-            name = f"{row['method']} {row['budget']}".strip()
-            yield Row(row["workload"], name, layout, row["temp_bytes"], predicted)
+            yield Row(row["workload"], _name(row), layout, row["temp_bytes"], predicted)
 
 
 def kernels(rates: Rates) -> Iterator[Row]:
@@ -90,8 +89,7 @@ def kernels(rates: Rates) -> Iterator[Row]:
         predicted = _simulated_kinds(rates, program, layout)
         for kind, seconds in measured.items():
             if seconds:
-                name = f"{row['method']} {row['budget']}".strip()
-                where = f"{name}: {kind}"
+                where = f"{_name(row)}: {kind}"
                 yield Row(row["workload"], where, layout, seconds, predicted[kind])
 
 
@@ -120,41 +118,41 @@ def _timed(what: str) -> Iterator[tuple[dict[str, Any], TimedProgram, str]]:
                 yield row, program, "last" if is_last else "first"
 
 
-def _key(program: TimedProgram) -> tuple[str, str, str]:
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['method']} {row['budget']}".strip()
+
+
+def _key(program: TimedProgram) -> _Key:
     return program.workload, program.method, program.budget
 
 
-def _seconds(
-    rates: Rates, workload: str, method: str, budget: str, layout: str
-) -> float:
+def _seconds(rates: Rates, program: TimedProgram, layout: str) -> float:
     """Seconds of a step; JAX's own copies are added, of which hardly one was hidden."""
-    program = timed_programs()[workload, method, budget]
     # XLA changes layouts where the program's are not those that it is told to use.
     compiled = program.compiled.get(f"channels {layout}", {})
     turned_bytes = 2 * compiled.get("transposed_bytes", 0)
     fixed = rates.call_seconds + turned_bytes / rates.conversion_bytes_per_second
-    if not method.startswith("JAX"):
-        return _timeline(rates, program, layout).seconds + fixed
-    link = rates.swap_in_bytes_per_second
+    if not program.method.startswith("JAX"):
+        return _timeline(rates, _key(program), layout).seconds + fixed
     alone = dataclasses.replace(
         rates,
         swap_out_bytes_per_second=_NOT_LIMITED,
         swap_in_bytes_per_second=_NOT_LIMITED,
     )
     swapped_bytes = program.compiled["channels first"]["swapped_bytes"]
-    seconds = _timeline(alone, program, layout).seconds + swapped_bytes / link
-    return seconds + fixed
+    copying = swapped_bytes / rates.swap_in_bytes_per_second
+    return _timeline(alone, _key(program), layout).seconds + copying + fixed
 
 
-def _timeline(rates: Rates, program: TimedProgram, layout: str) -> Timeline:
-    graph = _graph(_key(program), layout)
-    arranger = Arranger(graph, rates, program.staleness[1])
-    draft = arranger.draft(program.actions, program.swaps, program.staleness)
-    return draft.timeline
+@functools.lru_cache(maxsize=128)
+def _timeline(rates: Rates, key: _Key, layout: str) -> Timeline:
+    program = timed_programs()[key]
+    arranger = Arranger(_graph(key, layout), rates, program.staleness[1])
+    return arranger.draft(program.actions, program.swaps, program.staleness).timeline
 
 
 @functools.cache
-def _graph(key: tuple[str, str, str], layout: str) -> Graph:
+def _graph(key: _Key, layout: str) -> Graph:
     graph = timed_programs()[key].graph
     return channels_last(graph) if layout == "last" else graph
 
@@ -182,7 +180,7 @@ def _measured_kinds(row: dict[str, Any]) -> dict[str, float]:
 def _simulated_kinds(
     rates: Rates, program: TimedProgram, layout: str
 ) -> dict[str, float]:
-    timeline = _timeline(rates, program, layout)
+    timeline = _timeline(rates, _key(program), layout)
     graph = _graph(_key(program), layout)
     found = dict.fromkeys((*_KINDS, _OTHERS), 0.0)
     for seconds, step in zip(timeline.seconds_of, timeline.steps.steps, strict=True):
@@ -200,10 +198,15 @@ def _kind(work: Work | None) -> str:
     return "kernel gradients" if work.endswith("kernel_gradient") else "products"
 
 
-def _convolution(row: dict[str, Any], which: str, planes: int = 3) -> Convolution:
-    """A convolution of `planes` by three by three voxels, of a whole volume."""
-    voxels, window = row["s"] ** 3, 9 * (planes if planes != 9 else 1)
-    channels = row["ci"] * (3 if planes == 9 else 1)
+def _convolution(
+    row: dict[str, Any], which: str, *, planes: int = 3, stack: int = 1
+) -> Convolution:
+    """A convolution of `planes` by three by three voxels, of a whole volume.
+
+    So many planes are stacked along channels before.
+    """
+    voxels, window = row["s"] ** 3, 9 * planes
+    channels = row["ci"] * stack
     itemsize = 2 if row["dt"] == "bf16" else 4
     is_gradient = which == "dk"
     return Convolution(
@@ -263,7 +266,7 @@ def _stacked_planes(
     rates: Rates, row: dict[str, Any], which: str, is_nhwc: bool
 ) -> float:
     """One two-dimensional convolution of three planes, stacked along channels."""
-    one = _convolution(row, which, planes=9)
+    one = _convolution(row, which, planes=1, stack=3)
     return _arithmetic(rates, row, one) + one.nbytes / rates.memory_bytes_per_second
 
 

@@ -11,11 +11,10 @@ import lzma
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jaxswap._gpu.work import Work
 from jaxswap._graph.graph import Action, Equation, Graph, Value
-from jaxswap._schedule.instructions import Return, Swap
+from jaxswap._plans.file import actions_of, dtype_of, swap_of
+from jaxswap._schedule.instructions import Swap
 
 FILE = Path(__file__).parents[1] / "results" / "timed-programs-nvidia-h200.json.xz"
 
@@ -53,15 +52,14 @@ def timed_programs() -> dict[tuple[str, str, str], TimedProgram]:
     """Read all of them, by workload, method and budget."""
     stored = json.loads(lzma.decompress(FILE.read_bytes()))
     graphs = {name: _graph(fields) for name, fields in stored["graphs"].items()}
-    by_letter = {action.value[0]: action for action in Action}
     found = (
         TimedProgram(
             workload=row["workload"],
             method=row["method"],
             budget=row["budget"],
             graph=graphs[row["graph"]],
-            actions=tuple(by_letter[letter] for letter in row["actions"]),
-            swaps=tuple(map(_swap, row["swaps"])),
+            actions=actions_of(row["actions"]),
+            swaps=tuple(map(swap_of, row["swaps"])),
             staleness=tuple(row["staleness"]),
             compiled=row["compiled"],
         )
@@ -95,7 +93,7 @@ def _rows(table: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _value(fields: dict[str, Any]) -> Value:
     dtype = fields.pop("dtype")
-    return Value(**_tuples(fields), dtype=None if dtype is None else _dtype(dtype))
+    return Value(**_tuples(fields), dtype=None if dtype is None else dtype_of(dtype))
 
 
 def _equation(fields: dict[str, Any]) -> Equation:
@@ -109,16 +107,3 @@ def _equation(fields: dict[str, Any]) -> Equation:
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
     return {n: tuple(x) if isinstance(x, list) else x for n, x in fields.items()}
-
-
-def _swap(fields: dict[str, Any]) -> Swap:
-    returns = tuple(Return(**back) for back in fields.pop("returns"))
-    return Swap(**fields, returns=returns)
-
-
-def _dtype(name: str) -> np.dtype:
-    if name != "bfloat16":
-        return np.dtype(name)
-    import ml_dtypes
-
-    return np.dtype(ml_dtypes.bfloat16)

@@ -13,7 +13,6 @@ from typing import Any
 import jax
 
 from jaxswap._gpu.rates import Rates, numbers
-from jaxswap._schedule.instructions import Run, Schedule
 from jaxswap._simulate.simulate import Simulator
 from jaxswap._trace.cost import workspace_bytes
 from jaxswap._trace.describe import graph_of
@@ -38,8 +37,7 @@ def charged(
     """
     graph = graph_of(program_of(jax.make_jaxpr(fn)(*args)))
     rates = dataclasses.replace(_AT_ONCE, tiles_at_once=core_count, **{number: 1.0})
-    runs = tuple(Run(eqn.index) for eqn in graph.equations)
-    return Simulator(graph, rates).play(Schedule(runs, (), (), (), ())).seconds
+    return Simulator(graph, rates).play_once().seconds
 
 
 def converted_bytes(fn: Callable[..., Any], args: tuple[Any, ...]) -> float:

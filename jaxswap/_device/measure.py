@@ -15,10 +15,10 @@ from jaxswap import _compat
 from jaxswap._device import samples
 from jaxswap._device.charge import charged, converted_bytes
 from jaxswap._device.samples import PRECISIONS, Sample, Sizes
-from jaxswap._device.stopwatch import Run, Stopwatch
-from jaxswap._gpu.options import gpu_options
+from jaxswap._device.stopwatch import Run, Stopwatch, compiled_run
+from jaxswap._gpu.options import CHANNELS_LAST
 from jaxswap._gpu.rates import Rates, rate_text
-from jaxswap._trace.options import options_of
+from jaxswap._trace.options import stores_channels_last
 
 _FEWEST_SHARE = 0.05
 _MANY = 128
@@ -117,7 +117,7 @@ def _measurements(
     layer = watch.seconds_per_link(_chain(samples.layers, tiny), (4, 36))
     yield "launch_seconds", layer / kernels
     call = samples.many_arguments(_MANY)
-    yield "call_seconds", watch.call_seconds(_run(call.fn, call.args))
+    yield "call_seconds", watch.call_seconds(compiled_run(call.fn, call.args))
     round_trip = watch.seconds_per_link(_chain(samples.round_trips, tiny), (4, 36))
     yield "copy_latency_seconds", round_trip / 2
     yield from _copy_rates(sizes.copy_bytes, watch)
@@ -127,7 +127,7 @@ def _rate(
     name: str, found: list[Sample], watch: Stopwatch, core_count: int = 1
 ) -> tuple[str, float]:
     """The rate at which the simulator predicts the seconds of all samples together."""
-    seconds = sum(watch.seconds(_run(one.fn, one.args)) for one in found)
+    seconds = sum(watch.seconds(compiled_run(one.fn, one.args)) for one in found)
     work = sum(charged(one.fn, one.args, name, core_count) for one in found)
     return name, work / seconds
 
@@ -145,17 +145,18 @@ def _conversion_rate(sizes: Sizes, watch: Stopwatch) -> float:
         )
         for is_first in (True, False)
     )
-    seconds = watch.seconds(_run(first.fn, first.args, is_as_written=True))
-    seconds -= watch.seconds(_run(last.fn, last.args))
+    as_written = {CHANNELS_LAST: False} if stores_channels_last() else {}
+    seconds = watch.seconds(compiled_run(first.fn, first.args, **as_written))
+    seconds -= watch.seconds(compiled_run(last.fn, last.args))
     return converted_bytes(first.fn, first.args) / max(seconds, 1e-9)
 
 
 def _copy_rates(nbytes: int, watch: Stopwatch) -> Iterator[tuple[str, float]]:
     small, large = (jnp.ones(n * nbytes // 8, jnp.float32) for n in (1, 2))
-    out = {x.nbytes: _run(_compat.to_host, (x,)) for x in (small, large)}
+    out = {x.nbytes: compiled_run(_compat.to_host, (x,)) for x in (small, large)}
     pinning_seconds = watch.first_seconds(out[large.nbytes])
     host = {nbytes: jax.block_until_ready(run()) for nbytes, run in out.items()}
-    back = {n: _run(_compat.to_device, (host[n],)) for n in out}
+    back = {n: compiled_run(_compat.to_device, (host[n],)) for n in out}
     out_seconds = {n: watch.seconds(run) for n, run in out.items()}
     in_seconds = {n: watch.seconds(run) for n, run in back.items()}
     both = []
@@ -171,23 +172,6 @@ def _copy_rates(nbytes: int, watch: Stopwatch) -> Iterator[tuple[str, float]]:
     yield "swap_in_both_ways_share", in_share
 
 
-def _run(
-    fn: Callable[..., Any],
-    args: tuple[Any, ...],
-    *,
-    is_as_written: bool = False,
-) -> Run:
-    """Compile a function, and return what calls it.
-
-    As written: XLA is not told to store features channels last.
-    """
-    traced = jax.jit(fn).trace(*args)
-    options = gpu_options(has_volumes=False) if is_as_written else None
-    options = options or options_of(traced.jaxpr.eqns)
-    compiled = traced.lower().compile(compiler_options={**options})
-    return lambda: compiled(*args)
-
-
 def _chain(chain: Callable[[int], Any], *args: Any) -> Callable[[int], Run]:
     """Compile a chain of any length and apply it."""
-    return lambda count: _run(chain(count), args)
+    return lambda count: compiled_run(chain(count), args)

@@ -7,22 +7,20 @@ the program has it.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxswap import _compat
 from jaxswap._device.resolve import default_device, free_bytes
 from jaxswap._device.samples import normal
-from jaxswap._device.stopwatch import Run, Stopwatch
+from jaxswap._device.stopwatch import Run, Stopwatch, compiled_run
 from jaxswap._gpu.saved import save_target
 from jaxswap._gpu.target import Target, rates_of
-from jaxswap._trace.cost import called
+from jaxswap._trace.cost import equations_within
 from jaxswap._trace.operations import operation_name
-from jaxswap._trace.options import options_of
 from jaxswap._trace.program import Program
 
 _LENGTHS = (1, 9)
@@ -49,18 +47,8 @@ def measured_target(
     Returns:
         The target with what was measured; the same one if nothing was.
     """
-    watch = stopwatch or Stopwatch(repeats=1)
-    rates = rates_of(target)
-    found = dict(rates.operations)
-    for name, eqn in distinct_operations(program).items():
-        if name not in found and _nbytes(eqn) <= _LARGEST_SHARE * free_bytes:
-            found[name] = watch.seconds_per_link(_chain(eqn), _LENGTHS)
-            if progress is not None:
-                progress(f"{name}: {found[name] * 1e6:.0f} us")
-    if len(found) == len(rates.operations):
-        return target
-    rates = dataclasses.replace(rates, operations=tuple(sorted(found.items())))
-    return dataclasses.replace(target, rates=rates)
+    unknown = _unknown(target, program)
+    return _measured(target, unknown, free_bytes, stopwatch, progress)
 
 
 def measured_here(
@@ -77,12 +65,13 @@ def measured_here(
         The target with what was measured. It is saved, so that other programs and other
         machines find it; if that fails, it is used all the same.
     """
-    known = rates_of(target).operation_seconds
-    names = distinct_operations(program).keys() - known.keys()
-    if not names:
+    unknown = _unknown(target, program)
+    if not unknown:
         return target
-    progress(f"timing {len(names)} operations on {target.device_name}")
-    found = measured_target(target, program, free_bytes(default_device()))
+    progress(f"timing {len(unknown)} operations on {target.device_name}")
+    found = _measured(target, unknown, free_bytes(default_device()))
+    if found is target:
+        return target
     try:
         save_target(found)
     except OSError as error:
@@ -92,16 +81,38 @@ def measured_here(
 
 def distinct_operations(program: Program) -> dict[str, Any]:
     """Return one equation for each heavy operation by name, those in loops included."""
-    eqns = (eqn for op in program.operations for eqn in _all(op.eqn))
+    eqns = equations_within(op.eqn for op in program.operations)
     return {name: eqn for eqn in eqns if (name := operation_name(eqn))}
 
 
-def _all(eqn: Any) -> Iterator[Any]:
-    """An equation and what it calls."""
-    yield eqn
-    for jaxpr in called(eqn):
-        for inner in jaxpr.eqns:
-            yield from _all(inner)
+def _unknown(target: Target, program: Program) -> dict[str, Any]:
+    """Heavy operations of a program whose times the target does not know."""
+    known = rates_of(target).operation_seconds
+    found = distinct_operations(program)
+    return {name: eqn for name, eqn in found.items() if name not in known}
+
+
+def _measured(
+    target: Target,
+    unknown: Mapping[str, Any],
+    free_bytes: int,
+    stopwatch: Stopwatch | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Target:
+    """Time operations that fit into the free memory; return the target with them."""
+    watch = stopwatch or Stopwatch(repeats=1)
+    found: dict[str, float] = {}
+    for name, eqn in unknown.items():
+        if _nbytes(eqn) <= _LARGEST_SHARE * free_bytes:
+            found[name] = watch.seconds_per_link(_chain(eqn), _LENGTHS)
+            if progress is not None:
+                progress(f"{name}: {found[name] * 1e6:.0f} us")
+    if not found:
+        return target
+    rates = rates_of(target)
+    operations = sorted({**rates.operation_seconds, **found}.items())
+    rates = dataclasses.replace(rates, operations=tuple(operations))
+    return dataclasses.replace(target, rates=rates)
 
 
 def _nbytes(eqn: Any) -> int:
@@ -113,12 +124,7 @@ def _chain(eqn: Any) -> Callable[[int], Run]:
     """Compile an operation that is executed any number of times."""
     args = tuple(_operand(v.aval, seed) for seed, v in enumerate(eqn.invars))
 
-    def run(count: int) -> Run:
-        lowered = jax.jit(repeated(eqn, count)).lower(*args)
-        compiled = lowered.compile(compiler_options={**options_of((eqn,))})
-        return lambda: compiled(*args)
-
-    return run
+    return lambda count: compiled_run(repeated(eqn, count), args)
 
 
 def repeated(eqn: Any, count: int) -> Callable[..., Array]:

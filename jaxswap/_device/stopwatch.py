@@ -9,8 +9,25 @@ from typing import Any
 
 import jax
 
+from jaxswap._trace.options import options_of
+
 Run = Callable[[], Any]
 """Starts a program and returns its results, perhaps before they are there."""
+
+
+def compiled_run(fn: Callable[..., Any], args: tuple[Any, ...], **options: bool) -> Run:
+    """Compile a function with the options that it needs, and return what calls it.
+
+    Args:
+        fn: The function.
+        args: Its arguments.
+        **options: Options of XLA that win over those.
+    """
+    traced = jax.jit(fn).trace(*args)
+    needed = options_of(traced.jaxpr.eqns) | options
+    compiled = traced.lower().compile(compiler_options={**needed})
+    return lambda: compiled(*args)
+
 
 # Less than any clock here can tell. Keeps rates positive and finite.
 _LEAST_SECONDS = 1e-9

@@ -6,6 +6,7 @@ import enum
 class Work(enum.StrEnum):
     """A kind of product, and the number type in which it is computed.
 
+    The gradient of a convolution's kernel is a kind of its own: it sums over voxels.
     `jaxswap.Rates` has a rate for each kind.
     """
 

@@ -129,7 +129,7 @@ def decisions_from_json(text: str) -> Decisions:
     """Read what `decisions_to_json` wrote. Raises the errors of `plan_from_json`."""
     fields = _read(text)
     loops = fields.pop("loops")
-    return Decisions(fields, {key: _actions(loops[key]) for key in loops})
+    return Decisions(fields, {key: actions_of(loops[key]) for key in loops})
 
 
 def _fields(plan: Plan) -> dict[str, Any]:
@@ -150,11 +150,11 @@ def _read(text: str) -> dict[str, Any]:
     fields = json.loads(text)
     if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
         raise ValueError(f"this is not a plan of format {FORMAT}.")
-    fields["actions"] = _actions(fields["actions"])
+    fields["actions"] = actions_of(fields["actions"])
     fields["target"] = target_from_fields(fields["target"])
     signature = fields["signature"]
     fields["signature"] = Signature(tuple(signature["arguments"]), signature["program"])
-    fields["swaps"] = tuple(_swap(swap) for swap in fields["swaps"])
+    fields["swaps"] = tuple(swap_of(swap) for swap in fields["swaps"])
     if fields["compiled"] is not None:
         returns = tuple(fields["compiled"].pop("exposed_returns"))
         fields["compiled"] = Compiled(**fields["compiled"], exposed_returns=returns)
@@ -188,7 +188,8 @@ def _check(plan: Plan) -> None:
             raise ValueError(f"the plan swaps value {swap.value}, which is not there.")
 
 
-def _swap(fields: dict[str, Any]) -> Swap:
+def swap_of(fields: dict[str, Any]) -> Swap:
+    """Return the swap that was written as these fields."""
     returns = tuple(Return(**back) for back in fields.pop("returns"))
     return Swap(**fields, returns=returns)
 
@@ -222,7 +223,8 @@ def _letters(actions: Sequence[Action]) -> str:
     return "".join(action.value[0] for action in actions)
 
 
-def _actions(letters: str) -> tuple[Action, ...]:
+def actions_of(letters: str) -> tuple[Action, ...]:
+    """Return the actions that were written as their first letters."""
     by_letter = {action.value[0]: action for action in Action}
     return tuple(by_letter[letter] for letter in letters)
 
@@ -234,7 +236,7 @@ def _graph_from_json(stored: dict[str, Any]) -> Graph:
     for row in stored["values"]:
         fields = dict(zip(value_names, row, strict=True))
         fields["shape"] = tuple(fields["shape"])
-        fields["dtype"] = None if fields["dtype"] is None else _dtype(fields["dtype"])
+        fields["dtype"] = None if fields["dtype"] is None else dtype_of(fields["dtype"])
         values.append(Value(**fields))
     equations = []
     for row in stored["equations"]:
@@ -251,13 +253,13 @@ def _graph_from_json(stored: dict[str, Any]) -> Graph:
         **{name: tuple(stored[name]) for name in _ENDS},
         trip_count=stored["trip_count"],
         loops=tuple(
-            Loop(_graph_from_json(body), _actions(letters))
+            Loop(_graph_from_json(body), actions_of(letters))
             for body, letters in stored["loops"]
         ),
     )
 
 
-def _dtype(name: str) -> np.dtype:
+def dtype_of(name: str) -> np.dtype:
     """Return a dtype by name. bfloat16 and similar come from `ml_dtypes`."""
     try:
         return np.dtype(name)

@@ -367,6 +367,15 @@ class Plan:
         return save_plan(self, path)
 
 
+def checked_plan(plan: object) -> Plan:
+    """Return what was given as `plan=`; refuse what is none."""
+    if isinstance(plan, Plan):
+        return plan
+    raise TypeError(
+        f"`plan` is {plan!r}; it must be a plan from jaxswap.plan or jaxswap.load_plan."
+    )
+
+
 def _is_alike(one: Value, other: Value) -> bool:
     """Whether two values may be the same one, traced twice."""
     return (one.shape, one.dtype) == (other.shape, other.dtype)

@@ -58,6 +58,11 @@ class Simulator:
         steps = lower(self.fusion, schedule)
         return _Play(self, steps).timeline()
 
+    def play_once(self) -> Timeline:
+        """Simulate all equations once, in their order, as one forward pass."""
+        runs = tuple(Run(eqn.index) for eqn in self.graph.equations)
+        return self.play(Schedule(runs, (), (), (), ()))
+
     def kernel_seconds(self, kernel: Kernel, values: tuple[int, ...]) -> float:
         """Seconds that a kernel takes: the longer of its arithmetic and its bytes."""
         eqn = self.graph.equations[kernel.equation]
@@ -156,8 +161,7 @@ class Iteration:
 def iteration_of(body: Graph, rates: Rates) -> Iteration:
     """Simulate one iteration of a loop, whose copies have all of it to hide behind."""
     simulator = Simulator(body, rates)
-    runs = tuple(Run(eqn.index) for eqn in body.equations)
-    timeline = simulator.play(Schedule(runs, (), (), (), ()))
+    timeline = simulator.play_once()
     values = body.values
     out_bytes, in_bytes, copies = 0, 0, 0
     for eqn in body.equations:

@@ -3,16 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
-from jaxswap._trace.cost import called
+from jaxswap._trace.cost import equations_within
 
 
 def convolves_volumes(eqns: Iterable[Any]) -> bool:
     """Whether equations, or what they call, convolve over three dimensions."""
-    return any(
-        _is_convolution_of_volumes(eqn)
-        or any(convolves_volumes(jaxpr.eqns) for jaxpr in called(eqn))
-        for eqn in eqns
-    )
+    return any(map(_is_convolution_of_volumes, equations_within(eqns)))
 
 
 def _is_convolution_of_volumes(eqn: Any) -> bool:

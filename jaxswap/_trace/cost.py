@@ -5,7 +5,7 @@ executed twice. They are read from shapes and parameters. Nothing is executed.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from jaxswap._gpu.work import Work
@@ -123,6 +123,14 @@ def _times(eqn: Any) -> int:
 def called(eqn: Any) -> list[Any]:
     """Return the jaxprs that an equation calls, wherever its parameters hold them."""
     return [j for param in eqn.params.values() for j in _jaxprs(param)]
+
+
+def equations_within(eqns: Iterable[Any]) -> Iterator[Any]:
+    """Go over equations, and over those of all that they call."""
+    for eqn in eqns:
+        yield eqn
+        for jaxpr in called(eqn):
+            yield from equations_within(jaxpr.eqns)
 
 
 def _jaxprs(param: Any) -> Iterable[Any]:

@@ -146,7 +146,8 @@ def _equation(program: Program, index: int, op: Operation) -> Equation:
 
 def _workspace_bytes(eqn: Any) -> int:
     """What cuDNN takes to convert features, unless XLA stores them as cuDNN wants."""
-    return 0 if stores_channels_last() else cost.workspace_bytes(eqn)
+    nbytes = cost.workspace_bytes(eqn)
+    return 0 if nbytes and stores_channels_last() else nbytes
 
 
 def _body(outer: Program, op: Operation, scan: _compat.Scan) -> Graph:

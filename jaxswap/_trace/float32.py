@@ -14,6 +14,7 @@ import numpy as np
 from jax.extend import core
 
 from jaxswap import _compat
+from jaxswap._trace import cost
 from jaxswap._trace.function import flatten_function
 from jaxswap._trace.jaxpr import Interpreter
 
@@ -30,7 +31,7 @@ FIXED = frozenset(
     }
 )
 """Operations that exist only for the types that they were made for."""
-PRODUCTS = frozenset({"conv_general_dilated", "dot_general", "ragged_dot_general"})
+PRODUCTS = cost.PRODUCTS | {"ragged_dot_general"}
 HIGHEST = (jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST)
 
 

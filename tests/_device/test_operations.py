@@ -20,7 +20,6 @@ from jaxswap._device.topology import place_on
 from jaxswap._gpu.saved import saved_target
 from jaxswap._gpu.target import built_in_target, rates_of
 from jaxswap._run.loss import loss_source
-from jaxswap._schedule.instructions import Run, Schedule
 from jaxswap._search.loops import keep_all
 from jaxswap._simulate.kernels import Kernel
 from jaxswap._simulate.simulate import Simulator
@@ -90,8 +89,7 @@ def test_the_simulator_uses_what_was_measured() -> None:
     (name, *_) = distinct_operations(PROGRAM.program)
     rates = dataclasses.replace(rates_of(A100), operations=((name, 0.25),))
     graph = PROGRAM.graph
-    runs = tuple(Run(eqn.index) for eqn in graph.equations)
-    timeline = Simulator(graph, rates).play(Schedule(runs, (), (), (), ()))
+    timeline = Simulator(graph, rates).play_once()
     kernels = {
         graph.equations[step.equation].operation: float(seconds)
         for step, seconds in zip(timeline.steps.steps, timeline.seconds_of, strict=True)

@@ -106,6 +106,21 @@ def test_copies_of_one_direction_queue() -> None:
     assert timeline.seconds == 12
 
 
+def meeting_copies(nbytes: int) -> tuple[Graph, Schedule]:
+    """`second` leaves from 2 to 4 and `first`, which left at once, returns from 3."""
+    b = Builder()
+    first = b.run("dot", [b.argument(GB)], nbytes)
+    second = b.run("dot", [first], 2 * GB)
+    last = b.run("dot", [second], GB)
+    g = b.run("dot", [b.cotangent(), first], GB, is_backward=True)
+    g = b.run("dot", [g, second], GB, is_backward=True)
+    plan = by_hand(
+        [0, SwapOut(first), 1, SwapOut(second), 2],
+        [SwapIn(first), 3, SwapIn(second), 4],
+    )
+    return b.graph([last], [g]), plan
+
+
 @pytest.mark.parametrize(
     ("share", "nbytes", "seconds"),
     [
@@ -117,18 +132,7 @@ def test_copies_of_one_direction_queue() -> None:
 def test_copies_both_ways_share_the_link(
     share: float, nbytes: int, seconds: float
 ) -> None:
-    b = Builder()
-    first = b.run("dot", [b.argument(GB)], nbytes)
-    second = b.run("dot", [first], 2 * GB)
-    last = b.run("dot", [second], GB)
-    g = b.run("dot", [b.cotangent(), first], GB, is_backward=True)
-    g = b.run("dot", [g, second], GB, is_backward=True)
-    graph = b.graph([last], [g])
-    # `second` leaves from 2 to 4 and `first`, which left at once, returns from 3.
-    plan = by_hand(
-        [0, SwapOut(first), 1, SwapOut(second), 2],
-        [SwapIn(first), 3, SwapIn(second), 4],
-    )
+    graph, plan = meeting_copies(nbytes)
     timeline = play(graph, plan, rates(in_share=share))
     assert (timeline.transfers[1].start_seconds, timeline.transfers[1].seconds) == (
         2,
@@ -144,19 +148,9 @@ def test_copies_both_ways_share_the_link(
 def test_each_direction_keeps_a_share_of_its_own(
     out_share: float, in_share: float
 ) -> None:
-    b = Builder()
-    first = b.run("dot", [b.argument(GB)], GB)
-    second = b.run("dot", [first], 2 * GB)
-    last = b.run("dot", [second], GB)
-    g = b.run("dot", [b.cotangent(), first], GB, is_backward=True)
-    g = b.run("dot", [g, second], GB, is_backward=True)
-    plan = by_hand(
-        [0, SwapOut(first), 1, SwapOut(second), 2],
-        [SwapIn(first), 3, SwapIn(second), 4],
-    )
+    graph, plan = meeting_copies(GB)
     at = rates(out_share=out_share, in_share=in_share)
-    returned = play(b.graph([last], [g]), plan, at).transfers[2]
-    # `second` leaves from 2 to 4, and `first` returns from 3.
+    returned = play(graph, plan, at).transfers[2]
     assert returned.seconds == pytest.approx({1.0: 1.0, 0.5: 1.5}[in_share])
 
 
