@@ -15,10 +15,9 @@ import jax
 import jaxswap
 from benchmarks.case import Case, budget_bytes
 from benchmarks.methods import Method, loss_of
+from jaxswap.extend import rates_of
 
 FIELDS = ("argument_bytes", "output_bytes", "alias_bytes", "temp_bytes", "host_bytes")
-LINK_SHARE = 0.8
-"""Of a link's published rate, what one way sustains: see `jaxswap targets`."""
 AT_ONCE = 1e18
 """Bytes a second of a link that costs no time."""
 MOST_COMPILES = 8
@@ -100,10 +99,13 @@ def _unplanned(loss: Any, args: Any, method: Method, case: Case) -> dict[str, An
 
 def _seconds(plan: jaxswap.Plan, exposed_bytes: int) -> float:
     """Seconds of a step of JAX's own; copies beside which something runs take none."""
-    link = plan.target.host_link_bytes_per_second
-    target = dataclasses.replace(plan.target, host_link_bytes_per_second=AT_ONCE)
+    rates = rates_of(plan.target)
+    at_once = dataclasses.replace(
+        rates, swap_out_bytes_per_second=AT_ONCE, swap_in_bytes_per_second=AT_ONCE
+    )
+    target = dataclasses.replace(plan.target, rates=at_once)
     computing_seconds = dataclasses.replace(plan, target=target).seconds
-    return computing_seconds + exposed_bytes / (LINK_SHARE * link)
+    return computing_seconds + exposed_bytes / rates.swap_in_bytes_per_second
 
 
 def evidence(seen: jaxswap.Evidence) -> dict[str, Any]:
