@@ -58,6 +58,7 @@ def host_state(tx: T, *, min_bytes: int | str = "1MiB") -> T:
             tuple. It may be a chain, and take extra arguments.
         min_bytes: Smaller leaves of the state stay on the device, since copies of small
             arrays cost more time than they are worth. Bytes, or text such as `"4MiB"`.
+            Scalars stay for any number.
 
     Returns:
         A transformation of the same type. Its `init` makes the state where `tx` does
@@ -144,7 +145,7 @@ def _sent(state: Any, min_bytes: int, host_of: Mapping[int, Any]) -> Any:
             return leaf
         if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):  # PRNG keys
             return leaf
-        if leaf.size * leaf.dtype.itemsize < min_bytes:
+        if not leaf.shape or leaf.size * leaf.dtype.itemsize < min_bytes:
             return leaf
         if _compat.is_on_host(jax.typeof(host_of.get(id(leaf), leaf))):
             return host_of[id(leaf)]

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
-from jax.extend.core import JaxprEqn, Var
+from jax.extend.core import JaxprEqn
 
 from jaxswap import _compat
 from jaxswap._graph.graph import Action, Graph, Loop
@@ -31,7 +31,8 @@ from jaxswap._run.machine import Machine, Residuals
 from jaxswap._schedule.issue import schedule_body
 from jaxswap._trace.describe import Traced, graph_of
 from jaxswap._trace.function import WithLoops
-from jaxswap._trace.tangents import differentiate, has_tangent, with_zeros
+from jaxswap._trace.jaxpr import Interpreter
+from jaxswap._trace.tangents import differentiate, has_tangent, reached, with_zeros
 from jaxswap._trace.tracing import trace
 
 DecideLoop = Callable[[Graph], Sequence[Action]]
@@ -97,10 +98,11 @@ class Loops:
         def iteration(*operands: Any) -> Sequence[Any]:
             return WithLoops(inner).run(jaxpr, (*consts, *operands))
 
+        types = [v.aval for v in jaxpr.invars]
         program = trace(
             iteration,
-            [v.aval for v in jaxpr.invars],
-            _perturbed(jaxpr, scan, perturbed),
+            types,
+            _perturbed(scan, types, perturbed),
             [atom.aval for atom in jaxpr.outvars],
             inner.found,
         )
@@ -133,26 +135,24 @@ def _run_plain(
 
 
 def _perturbed(
-    jaxpr: Any, scan: _compat.Scan, perturbed: Sequence[bool]
+    scan: _compat.Scan, types: Sequence[Any], perturbed: Sequence[bool]
 ) -> tuple[bool, ...]:
     """Return for each operand of a body whether it depends on a differentiated one.
 
     A carry does if it depends on one in any iteration.
     """
+
+    def body(*operands: Any) -> Sequence[Any]:
+        return Interpreter().run_closed(scan.jaxpr, operands)
+
     flags = list(perturbed)
-    first, last = scan.const_count, scan.const_count + scan.carry_count
-    while True:
-        reached = {v for v, flag in zip(jaxpr.invars, flags, strict=True) if flag}
-        for eqn in jaxpr.eqns:
-            if any(v in reached for v in eqn.invars if isinstance(v, Var)):
-                reached.update(eqn.outvars)
-        after = [
-            flag or (isinstance(v, Var) and v in reached and has_tangent(v.aval))
-            for flag, v in zip(flags[first:last], jaxpr.outvars, strict=False)
-        ]
-        if after == flags[first:last]:
-            return tuple(flags)
-        flags[first:last] = after
+    carry = slice(scan.const_count, scan.const_count + scan.carry_count)
+    open_ = True
+    while open_:
+        found = reached(body, types, flags)
+        after = [a or b for a, b in zip(flags[carry], found, strict=False)]
+        open_, flags[carry] = after != flags[carry], after
+    return tuple(flags)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,7 +35,9 @@ ELEMENTWISE = frozenset(
 )
 """Primitives that compute each element by itself."""
 
-MOVES = frozenset("concatenate pad slice dynamic_slice split gather".split())
+MOVES = frozenset(
+    "concatenate pad slice dynamic_slice split stack unstack gather".split()
+)
 """Primitives that copy elements. XLA mostly fuses them into their reader."""
 
 REDUCTIONS = frozenset(

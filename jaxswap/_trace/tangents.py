@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 
 
 def has_tangent(x: Any) -> bool:
@@ -31,6 +32,45 @@ def differentiate(
         return list(function(*merged))
 
     return jax.vjp(of_wanted, *(operands[i] for i in wanted))
+
+
+def reached(
+    function: Callable[..., Sequence[Any]],
+    operands: Sequence[Any],
+    perturbed: Sequence[bool],
+) -> list[bool]:
+    """Return for each result whether a differentiated operand gives it a tangent.
+
+    JAX decides. A comparison, an integer and `jax.lax.stop_gradient` give none, and a
+    call gives one only to those of its results that have one inside.
+    """
+    wanted = [i for i, flag in enumerate(perturbed) if flag]
+    found: list[bool] = []
+
+    @jax.custom_jvp
+    def observed(*results: Any) -> Sequence[Any]:
+        return results
+
+    def observe(primals: Any, tangents: Any) -> Any:
+        found[:] = [not isinstance(t, SymbolicZero) for t in tangents]
+        return primals, tangents
+
+    observed.defjvp(observe, symbolic_zeros=True)
+
+    def joint(*operands: Any) -> Any:
+        def of_wanted(*primals: Any) -> Sequence[Any]:
+            merged = list(operands)
+            for i, primal in zip(wanted, primals, strict=True):
+                merged[i] = primal
+            results = function(*merged)
+            found[:] = [False] * len(results)
+            return observed(*results)
+
+        primals = tuple(operands[i] for i in wanted)
+        return jax.jvp(of_wanted, primals, primals)
+
+    jax.make_jaxpr(joint)(*operands)
+    return found
 
 
 def with_zeros(cotangents: Sequence[Any], avals: Sequence[Any]) -> list[Any]:

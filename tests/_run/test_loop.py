@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import jaxprs_in_params
 from zoo import integers, normal, weight
 
@@ -267,6 +268,69 @@ def test_the_carry_is_swapped_slice_by_slice() -> None:
     found = host_shapes(jax.grad(swapped), X, WEIGHTS)
     assert X.shape in found, "no copy within the loop"
     assert (4, *X.shape) in found, "no slices stacked in host memory"
+
+
+@jax.custom_jvp
+def undifferentiable(t: Array) -> Array:
+    """Raise if JAX asks for a derivative, as diffrax does for times."""
+    return t
+
+
+def refuse(primals: Any, tangents: Any) -> Any:
+    if not isinstance(tangents[0], SymbolicZero):
+        raise RuntimeError("this has a tangent")
+    return primals[0], tangents[0]
+
+
+undifferentiable.defjvp(refuse, symbolic_zeros=True)
+
+
+def advance(h: Array, t: Array, w: Array) -> tuple[Array, Array]:
+    h = jnp.tanh(h @ w) * jnp.cos(undifferentiable(t))
+    return h, jnp.where(jnp.sum(h) > 0, t + 0.1, t)
+
+
+def twice(h: Array, t: Array, w: Array) -> Any:
+    return lax.scan(lambda c, _: (advance(*c, w), None), (h, t), length=2)[0]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        advance,
+        jax.jit(advance),
+        jax.checkpoint(advance),
+        lambda h, t, w: lax.cond(t < 1, advance, advance, h, t, w),
+        twice,
+    ],
+    ids=["inline", "jit", "checkpoint", "cond", "scan"],
+)
+def test_a_carry_without_a_tangent_is_not_differentiated(step: Any) -> None:
+    def loss(x: Array, weights: Array) -> Array:
+        start = (x, jnp.float32(0))
+        (h, t), _ = lax.scan(lambda c, w: (step(*c, w), None), start, weights)
+        return jnp.sum(h**2) * t
+
+    swapped = jaxswap.offload(loss, policy=OFFLOAD)
+    assert_equal(gradients(swapped), gradients(loss))
+
+
+def test_a_stopped_average_is_not_swapped() -> None:
+    """Its cotangent is not zero, but no parameter gets a gradient from it."""
+
+    def loss(x: Array, weights: Array) -> Array:
+        def step(carry: Any, w: Array) -> Any:
+            h, average = carry
+            h = jnp.tanh(h @ w)
+            return (h, jnp.sin(average) + lax.stop_gradient(h[:, :5])), None
+
+        (h, average), _ = lax.scan(step, (x, jnp.zeros((3, 5))), weights)
+        return jnp.sum(h) * jnp.sum(average)
+
+    gradient = jax.grad(jaxswap.offload(loss, policy=OFFLOAD))
+    swapped = host_shapes(gradient, X, WEIGHTS)
+    assert (4, 3, 6) in swapped
+    assert (4, 3, 5) not in swapped
 
 
 def test_what_is_the_same_in_each_iteration_is_not_stored() -> None:

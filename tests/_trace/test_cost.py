@@ -87,3 +87,9 @@ def test_names_are_those_of_primitives() -> None:
     not_public = {"random_wrap", "random_unwrap"}
     ours = cost.CHEAP | cost.PRODUCTS | cost.CLEAR
     assert ours - known <= only_in_some_versions | not_public
+
+
+def test_joining_and_parting_arrays_has_a_known_cost() -> None:
+    """From JAX 0.11 on, `stack` and `unstack` are primitives of their own."""
+    jaxpr = jax.make_jaxpr(lambda x: jnp.stack(jnp.unstack(x)[::-1]))(jnp.ones((3, 4)))
+    assert all(cost.is_known(eqn) and cost.is_cheap(eqn) for eqn in jaxpr.eqns)
