@@ -99,8 +99,6 @@ def calibrate(
         source=f"measured on {device.device_kind}, {datetime.date.today()}, "
         f"JAX {jax.__version__}",
     )
-    known = () if base.rates is None else base.rates.operations
-    rates = dataclasses.replace(rates, operations=known)
     target = dataclasses.replace(base, rates=rates)
     if fn is not None:
         source = loss_source(fn, args, kwargs, argnums, has_aux)

@@ -25,6 +25,7 @@ from jaxswap._offload import offload as offload
 from jaxswap._pareto import Pareto as Pareto
 from jaxswap._pareto import Point as Point
 from jaxswap._pareto import pareto as pareto
+from jaxswap._pin import pin_host_memory as pin_host_memory
 from jaxswap._planner import plan as plan
 from jaxswap._plans.cache import clear_plans as clear_plans
 from jaxswap._plans.file import load_plan as load_plan

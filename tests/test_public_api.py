@@ -47,6 +47,7 @@ PUBLIC_NAMES = [
     "Check",
     "GradientError",
     "profile",
+    "pin_host_memory",
     "Profile",
     "MissingExtraError",
 ]

@@ -109,10 +109,8 @@ def _measured(
                 progress(f"{name}: {found[name] * 1e6:.0f} us")
     if not found:
         return target
-    rates = rates_of(target)
-    operations = sorted({**rates.operation_seconds, **found}.items())
-    rates = dataclasses.replace(rates, operations=tuple(operations))
-    return dataclasses.replace(target, rates=rates)
+    operations = sorted({**dict(target.operations), **found}.items())
+    return dataclasses.replace(target, operations=tuple(operations))
 
 
 def _nbytes(eqn: Any) -> int:

@@ -30,6 +30,7 @@ def target_from_fields(numbers: Any) -> Target:
     """
     fields = _fields(numbers, Target)
     fields["compute_capability"] = _pair(fields["compute_capability"])
+    fields["operations"] = _operations(fields["operations"])
     if fields["rates"] is not None:
         rates = _fields(fields["rates"], Rates)
         rates["operations"] = _operations(rates["operations"])

@@ -6,7 +6,7 @@ Numbers in, numbers out; nothing of JAX.
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jaxswap._gpu.work import Work
@@ -101,12 +101,7 @@ class Rates:
     def __post_init__(self) -> None:
         for name in numbers():
             _check(name, getattr(self, name))
-        for name, seconds in self.operations:
-            if not (isinstance(seconds, float) and 0 < seconds < math.inf):
-                raise ValueError(
-                    f"`operations` of `Rates` has {seconds!r} for {name!r}: give a "
-                    "positive, finite number of seconds."
-                )
+        check_operations(self.operations, "Rates")
 
     def flops_per_second(self, work: Work) -> float:
         """Floating point operations a second of one kind of arithmetic."""
@@ -127,6 +122,24 @@ def numbers() -> tuple[str, ...]:
     """Return the names of those fields of `Rates` that are numbers."""
     others = ("operations", "is_measured", "source")
     return tuple(f.name for f in dataclasses.fields(Rates) if f.name not in others)
+
+
+def check_operations(operations: Iterable[tuple[str, float]], where: str) -> None:
+    """Check the times of single operations.
+
+    Args:
+        operations: Name and seconds of each.
+        where: The class that holds them, for the message.
+
+    Raises:
+        ValueError: If some seconds are not positive and finite; the text names them.
+    """
+    for name, seconds in operations:
+        if not (isinstance(seconds, float) and 0 < seconds < math.inf):
+            raise ValueError(
+                f"`operations` of `{where}` has {seconds!r} for {name!r}: give a "
+                "positive, finite number of seconds."
+            )
 
 
 def rate_text(name: str, value: float) -> str:

@@ -13,7 +13,7 @@ from jaxswap._base.files import user_folder, write_whole
 from jaxswap._gpu.fields import target_from_fields
 from jaxswap._gpu.target import Target, target_key
 
-_FORMAT = "jaxswap target 2"
+_FORMAT = "jaxswap target 3"
 
 
 def targets_folder() -> Path:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from jaxswap._gpu.measured_operations import MEASURED_OPERATIONS
 from jaxswap._gpu.published import USUAL, Shares, usual_rates
-from jaxswap._gpu.rates import Rates
+from jaxswap._gpu.rates import Rates, check_operations
 from jaxswap._gpu.table import BUILT_IN
 
 
@@ -39,6 +39,12 @@ class Target:
         fp32_flops_per_second: Peak of the ordinary fp32 units.
         rates: Measured by `jaxswap.calibrate`. None: published peaks times the shares
             that are usual.
+        operations: Heavy operations that were timed one by one on this GPU: name and
+            seconds.
+
+    Raises:
+        ValueError: If the seconds of an operation are not positive and finite; the text
+            names it.
 
     Example:
         >>> import dataclasses, jaxswap
@@ -65,6 +71,10 @@ class Target:
     tf32_flops_per_second: float
     fp32_flops_per_second: float
     rates: Rates | None = None
+    operations: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        check_operations(self.operations, "Target")
 
     def to_text_proto(self) -> str:
         """Write the `GpuTargetConfigProto` that XLA compiles for.
@@ -190,8 +200,9 @@ def rates_of(target: Target) -> Rates:
         target: The GPU.
 
     Returns:
-        Its measured rates, if it has any, else those that follow from published peaks,
-        with the single operations that were timed on such a GPU.
+        Its measured rates, if it has any, else those that follow from published peaks
+        and the operations that were timed on such a GPU elsewhere; with the target's
+        own `operations`.
 
     Raises:
         ValueError: If nothing was measured and a peak is not positive and finite.
@@ -200,10 +211,14 @@ def rates_of(target: Target) -> Rates:
         >>> rates_of(built_in_target("a100-80")).swap_in_bytes_per_second
         26775000000.0
     """
-    if target.rates is not None:
-        return target.rates
-    timed = MEASURED_OPERATIONS.get(target.device_name, ())
-    return dataclasses.replace(published_rates(target), operations=timed)
+    rates = target.rates
+    if rates is None:
+        timed = MEASURED_OPERATIONS.get(target.device_name, ())
+        rates = dataclasses.replace(published_rates(target), operations=timed)
+    if not target.operations:
+        return rates
+    known = dict(rates.operations) | dict(target.operations)
+    return dataclasses.replace(rates, operations=tuple(sorted(known.items())))
 
 
 _TEXT_PROTO = """\

@@ -19,7 +19,7 @@ from jaxswap._plans.plan import Plan
 from jaxswap._schedule.instructions import Return, Swap
 from jaxswap._search.measured import Compiled
 
-FORMAT = 5
+FORMAT = 6
 
 
 def save_plan(plan: Plan, path: str | os.PathLike[str]) -> Path:

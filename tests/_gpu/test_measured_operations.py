@@ -74,3 +74,18 @@ def test_they_are_used_until_the_gpu_is_calibrated() -> None:
     mine = dataclasses.replace(H200, rates=published_rates(H200))
     assert rates_of(mine).operations == ()
     assert rates_of(built_in_target("h100")).operations == ()
+
+
+def test_what_was_timed_on_this_gpu_comes_before_what_was_timed_elsewhere() -> None:
+    (name, elsewhere), *_ = MEASURED_OPERATIONS["NVIDIA H200"]
+    here = (("a product", 2e-3), (name, elsewhere / 2))
+    mine = dataclasses.replace(H200, operations=here)
+    known = rates_of(mine).operation_seconds
+    assert known == {**dict(MEASURED_OPERATIONS["NVIDIA H200"]), **dict(here)}
+    calibrated = dataclasses.replace(mine, rates=published_rates(H200))
+    assert rates_of(calibrated).operation_seconds == dict(here)
+
+
+def test_an_operation_of_a_gpu_that_takes_no_time_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"`operations` of `Target` has 0\.0 for 'p'"):
+        dataclasses.replace(H200, operations=(("p", 0.0),))

@@ -34,7 +34,12 @@ def files(folder: pathlib.Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("target", [H100, MEASURED], ids=["published", "measured"])
+TIMED = dataclasses.replace(H100, operations=(("a product", 1e-3 / 3),))
+
+
+@pytest.mark.parametrize(
+    "target", [H100, MEASURED, TIMED], ids=["published", "measured", "timed"]
+)
 def test_round_trip_is_exact(target: Target, tmp_path: pathlib.Path) -> None:
     path = save_target(target, tmp_path / "new" / "folder")
     assert path == tmp_path / "new" / "folder" / "h100.json"
@@ -99,7 +104,7 @@ def broken(change: dict[str, Any], rates: dict[str, Any] | None = None) -> str:
     numbers = dataclasses.asdict(MEASURED) | change
     if rates is not None:
         numbers["rates"] |= rates
-    return json.dumps({"format": "jaxswap target 2", "target": numbers})
+    return json.dumps({"format": "jaxswap target 3", "target": numbers})
 
 
 BROKEN = [
@@ -107,7 +112,7 @@ BROKEN = [
     (broken({})[:-100], "delimiter|Expecting|Unterminated"),
     ("[]", 'does not hold `"format": '),
     ('{"format": "jaxswap target 1"}', 'does not hold `"format": '),
-    ('{"format": "jaxswap target 2"}', "holds no fields of a `Target`"),
+    ('{"format": "jaxswap target 3"}', "holds no fields of a `Target`"),
     (broken({"colour": "green"}), "unknown: 'colour'"),
     (broken({"name": 100}), "`name` is 100"),
     (broken({"memory_bytes": 1.5}), "`memory_bytes` is 1.5"),

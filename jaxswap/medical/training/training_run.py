@@ -8,6 +8,7 @@ seed and on the number of the step. So a resumed run continues bit for bit.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+import jaxswap
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.networks.networks import make_network, multiple_of
 from jaxswap.medical.networks.objective import class_count
@@ -263,11 +265,20 @@ class _Loop:
     def _compiled(
         self, state: State, images: Array, labels: Array
     ) -> jax.stages.Compiled:
-        """Compile the step, so that its memory is known before it runs."""
+        """Compile the step and pin its host memory, so that the first one is quick."""
         self.progress.say("compiling")
-        compiled = self.step.lower(state, images, labels).compile()
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            pinned = beside.submit(self._pin)
+            compiled = self.step.lower(state, images, labels).compile()
+            pinned.result()
         self.progress.show_memory(compiled.memory_analysis())
         return compiled
+
+    def _pin(self) -> None:
+        plan, mesh = self.run_.planned.plan, self.run_.mesh
+        if plan is not None:
+            devices = None if mesh is None else mesh.mesh.local_devices
+            jaxswap.pin_host_memory(plan, devices=devices)
 
     def _note(
         self, step: int, outcome: StepMeasures, size: int, seconds: float
