@@ -71,7 +71,8 @@ def calibrate(
     Raises:
         RuntimeError: If the device is no GPU.
         ValueError: If the GPU is unknown and `like` is not given, if `like` is not a
-            known name, or if too little of the GPU's memory is free.
+            known name, if too little of the GPU's memory is free, or if arguments of
+            `fn` are given without `fn`.
         OSError: If the result cannot be saved. The folder is made before measuring.
 
     Example:
@@ -80,6 +81,11 @@ def calibrate(
         ...     mine = jaxswap.calibrate(quick=True)
         ...     both_ways = mine.rates.swap_out_both_ways_share
     """
+    if fn is None and (args or kwargs or argnums != 0 or has_aux):
+        raise ValueError(
+            "`argnums`, `has_aux` and arguments of `fn` are given, but no `fn`. Give "
+            "the loss first: jaxswap.calibrate(loss, *args)."
+        )
     device = default_device() if device is None else device
     if device.platform != "gpu":
         raise RuntimeError(

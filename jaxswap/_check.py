@@ -165,6 +165,9 @@ def check(
         raise ValueError(f"`mixes` is {mixes}; it must not be negative.")
     if argnums is None and plan is not None:
         argnums = 0
+    given = {"policy": policy, "plan": plan, "budget": budget, "target": target}
+    given = {name: value for name, value in given.items() if value is not None}
+    offload(fn, **given)  # It refuses what does not fit together.
     problem = Problem(args, kwargs, argnums, has_aux)
     try:
         step = problem.step(fn)
@@ -172,8 +175,6 @@ def check(
     except Exception as error:
         error.add_note("jaxswap.check: this is `fn` itself, in plain JAX.")
         raise
-    given = {"policy": policy, "plan": plan, "budget": budget, "target": target}
-    given = {name: value for name, value in given.items() if value is not None}
     choices: dict[str, dict[str, Any]] = {_name(given): given}
     choices |= {a.name: {"policy": a} for a in (Action.OFFLOAD, Action.RECOMPUTE)}
     for i in range(mixes):

@@ -8,6 +8,7 @@ import jax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxswap import _compat
+from jaxswap._base.arguments import refuse_keywords
 from jaxswap._gpu.target import Target
 from jaxswap._graph.graph import Action, Value
 from jaxswap._graph.placement import Placement
@@ -17,7 +18,13 @@ from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy
 from jaxswap._scheduler import Scheduler, scheduler
 from jaxswap._trace.function import FlatFunction, flatten_function
-from jaxswap._trace.shardings import broadcast_prefix, placement_from, placement_of
+from jaxswap._trace.shardings import (
+    broadcast_prefix,
+    checked_shardings,
+    placement_from,
+    placement_of,
+)
+from jaxswap._trace.static import Static
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,6 +45,8 @@ class OffloadOptions(TypedDict, total=False):
 
 class _Options(OffloadOptions, total=False):
     in_shardings: Any
+    static_argnums: int | Sequence[int]
+    static_argnames: str | Sequence[str]
 
 
 @overload
@@ -59,6 +68,9 @@ def offload(
     reserve: int | str = 0,
     target: str | Target | None = None,
     in_shardings: Any = None,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+    **unknown: Any,
 ) -> Callable[..., Any]:
     """Make a function whose gradient fits into the memory that the GPU has.
 
@@ -106,17 +118,24 @@ def offload(
             all-reduces are not combined, and a budget counts arguments as if each
             device held them whole. Explicit axes do not need it. Neither does a plan
             that was made for arguments with shardings.
+        static_argnums: Arguments that hold no arrays. For calls written for
+            `jax.checkpoint`. It is not needed: whatever is no array is passed on as it
+            is.
+        static_argnames: The same, for keyword arguments.
+        **unknown: Refused. For those of `jax.checkpoint` the error says why.
 
     Returns:
         A function with the signature of `fn`. Without `fn`, a decorator. If it is not
         differentiated, the function does what `fn` does.
 
     Raises:
-        TypeError: If `fn` is not callable or `policy` is none of the above. Also in
-            forward mode (`jax.jvp`, `jax.jacfwd`): use `fn` itself for it, which is
-            `__wrapped__` of the result.
-        ValueError: If several of `policy`, `plan` and `budget` are given, or one
-            cannot be read. When called, if the plan was made for other arguments.
+        TypeError: If `fn` is not callable or `policy` is none of the above. When
+            called, if a static argument holds an array. Also in forward mode
+            (`jax.jvp`, `jax.jacfwd`): use `fn` itself for it, which is `__wrapped__` of
+            the result.
+        ValueError: If several of `policy`, `plan` and `budget` are given, if one cannot
+            be read, or if an argument has no effect beside the others. When called, if
+            the plan was made for other arguments.
         jaxswap.BudgetError: When called, if nothing fits into the budget.
         NotImplementedError: When called, if `fn` reads or writes a mutable array.
 
@@ -138,7 +157,11 @@ def offload(
         Rewriting"; Imai et al. 2018, "Fast and Accurate 3D Medical Image
         Segmentation with Data-swapping Method".
     """
+    if unknown:
+        refuse_keywords(unknown)
     decide = scheduler(policy, plan, budget, reserve, target)
+    checked_shardings(in_shardings)
+    static = Static.of(static_argnums, static_argnames)
     if plan is not None and in_shardings is not None:
         raise ValueError(
             "`plan` and `in_shardings` are given. Give only `plan`: it holds the "
@@ -153,23 +176,27 @@ def offload(
             reserve=reserve,
             target=target,
             in_shardings=in_shardings,
+            static_argnums=static_argnums,
+            static_argnames=static_argnames,
         )
     if not callable(fn):
         raise TypeError(f"`fn` is {fn!r}; jaxswap.offload needs a function.")
 
-    return _wrap(fn, decide, plan, in_shardings)
+    return _wrap(fn, decide, static, plan, in_shardings)
 
 
 def _wrap(
     fn: Callable[..., Any],
     decide: Scheduler,
-    plan: Plan | None = None,
-    in_shardings: Any = None,
+    static: Static,
+    plan: Plan | None,
+    in_shardings: Any,
 ) -> Callable[..., Any]:
     """Return `fn` with a gradient that follows the schedules of `decide`."""
 
     @functools.wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        static.check(args, kwargs, _is_array)
         flat = flatten_function(fn, args, kwargs, _is_array)
         placement = _placement(flat, plan, in_shardings, args, kwargs)
         with _compat.explained_forward_mode():

@@ -155,6 +155,9 @@ def pareto(
     """
 
     def plan_for(budget: Any, policy: AnyPolicy | None) -> Plan:
+        # A policy decides at once, so it has no time to search.
+        idle = () if policy is None else ("search_seconds",)
+        wanted = {name: x for name, x in options.items() if name not in idle}
         return plan(
             fn,
             *args,
@@ -163,7 +166,7 @@ def pareto(
             policy=policy,
             compile=compile,
             progress=progress,
-            **options,
+            **wanted,
         )
 
     kept = plan_for(None, Action.KEEP)

@@ -1,15 +1,15 @@
 """Function, arguments and budget -> `Plan`."""
 
 import dataclasses
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
 from jaxswap import policies
-from jaxswap._base.arguments import at_least_one, positive_seconds
+from jaxswap._base.arguments import at_least_one, positive_seconds, refuse_idle
 from jaxswap._base.errors import BudgetError
+from jaxswap._base.progress import progress_of
 from jaxswap._base.units import format_bytes, parse_bytes
 from jaxswap._device.operations import measured_here
 from jaxswap._device.resolve import find_target
@@ -40,6 +40,8 @@ from jaxswap._simulate.draft import Arranger, Draft
 from jaxswap._trace.describe import Traced
 from jaxswap._trace.options import options_of
 
+MOST_COMPILES = 8
+
 
 def plan(
     fn: Callable[..., Any],
@@ -52,7 +54,7 @@ def plan(
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
     compile: bool = True,
-    most_compiles: int = 8,
+    most_compiles: int = MOST_COMPILES,
     search_seconds: float = SEARCH_SECONDS,
     progress: bool | Progress = True,
     **kwargs: Any,
@@ -104,8 +106,9 @@ def plan(
         jaxswap.HostMemoryError: If the plan needs more pinned host memory than
             `host_budget`, or than this machine and XLA's pool have.
         TypeError: If `fn` is not callable or does not return a scalar.
-        ValueError: If an argument cannot be understood, if `target` is unknown, or if
-            it is `None` on a machine without a GPU.
+        ValueError: If an argument cannot be understood or has no effect beside the
+            others, if `target` is unknown, or if it is `None` on a machine without a
+            GPU.
         ImportError: If the GPU is not in this machine and JAX's CUDA plugin is not
             installed (`pip install "jaxswap[gpu-targets]"`).
 
@@ -163,7 +166,7 @@ class Request:
         reserve: int | str = 0,
         host_budget: int | str | None = None,
         compile: bool = True,
-        most_compiles: int = 8,
+        most_compiles: int = MOST_COMPILES,
         search_seconds: float = SEARCH_SECONDS,
         progress: bool | Progress = True,
     ) -> None:
@@ -176,7 +179,17 @@ class Request:
         self.compile = compile
         self.most_compiles = at_least_one(most_compiles, "most_compiles")
         self.search_seconds = positive_seconds(search_seconds, "search_seconds")
-        self.progress = _progress(progress)
+        self.progress = progress_of(progress)
+        refuse_idle(
+            {
+                "`most_compiles` and `compile=False`": not compile
+                and most_compiles != MOST_COMPILES,
+                "`search_seconds` and `policy`": policy is not None
+                and search_seconds != SEARCH_SECONDS,
+                '`reserve` and `budget="smallest"`': self.is_for_smallest
+                and self.reserve_bytes != 0,
+            }
+        )
 
     def plan(self, source: Source) -> Plan:
         """Plan the programs of a function, or find its plan on disk."""
@@ -383,14 +396,3 @@ def _is_smallest(budget: int | str | None) -> bool:
 
 def _bytes(given: int | str | None, name: str) -> int | None:
     return None if given is None else parse_bytes(given, name)
-
-
-def _progress(progress: bool | Progress) -> Progress:
-    if callable(progress):
-        return progress
-    return _write if progress else lambda line: None
-
-
-def _write(line: str) -> None:
-    sys.stderr.write(f"jaxswap: {line}\n")
-    sys.stderr.flush()

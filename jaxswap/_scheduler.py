@@ -7,7 +7,8 @@ from typing import Any
 
 import jax
 
-from jaxswap._base.units import parse_bytes
+from jaxswap._base.arguments import refuse_idle
+from jaxswap._base.units import format_bytes, parse_bytes
 from jaxswap._device.resolve import default_device, find_target, free_bytes
 from jaxswap._gpu.target import Target, rates_of
 from jaxswap._graph.graph import Action, Value
@@ -45,15 +46,23 @@ def scheduler(
             f"{' and '.join(named)} are given; they exclude one another. To plan by a "
             "policy within a budget, use jaxswap.plan(..., policy=..., budget=...)."
         )
+    reserve_bytes = parse_bytes(reserve, "reserve")
     if plan is not None:
-        return functools.partial(_followed, checked_plan(plan))
-    if policy is not None:
-        return functools.partial(_by_policy, as_policy(policy))
-    if budget is not None:
+        decide = functools.partial(_followed, checked_plan(plan))
+    elif policy is not None:
+        decide = functools.partial(_by_policy, as_policy(policy))
+    elif budget is not None:
         request = Request(budget=budget, reserve=reserve, target=target)
         return lambda source: _followed(request.plan(source), source)
-    reserve_bytes = parse_bytes(reserve, "reserve")
-    return functools.partial(_by_what_fits, target, reserve_bytes)
+    else:
+        return functools.partial(_by_what_fits, target, reserve_bytes)
+    refuse_idle(
+        {
+            f"`target` and {named[0]}": target is not None,
+            f"`reserve` and {named[0]}": reserve_bytes != 0,
+        }
+    )
+    return decide
 
 
 def _by_what_fits(
@@ -65,6 +74,11 @@ def _by_what_fits(
     each find another plan.
     """
     gpu = _gpu(target)
+    if gpu is None and reserve_bytes:
+        raise ValueError(
+            f"`reserve` is {format_bytes(reserve_bytes)}, but there is no GPU to plan "
+            "for here, of whose memory it could be a part. Give `target` or `budget`."
+        )
     if gpu is None:
         return _by_policy(SwapHeavy(), source)
     traced = source.traced(keep_all)

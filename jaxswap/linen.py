@@ -50,6 +50,7 @@ def offload(
     rngs: PRNGSequenceFilter = True,
     static_argnums: int | Sequence[int] = (),
     methods: Sequence[str] | None = None,
+    **unknown: Any,
 ) -> Any:
     """Lifted version of `jaxswap.offload`, for a module, in the place of `nn.remat`.
 
@@ -77,8 +78,9 @@ def offload(
         static_argnums: Arguments that hold no arrays, counted with `self` as 0. For
             calls written for `nn.remat`. It is not needed: whatever is no array is
             passed on as it is, keyword arguments too.
-        methods: Names of the methods to lift. `None`: `__call__`. Ignored for
-            functions.
+        methods: Names of the methods to lift. `None`: `__call__`. Only for
+            classes.
+        **unknown: Refused. For those of `nn.remat` the error says why.
 
     Returns:
         A module class (or a `functools.partial` of one, or a function) that takes the
@@ -113,8 +115,14 @@ def offload(
         `flax.linen.remat`, which it replaces.
     """
     # Called without a function, it still checks its arguments at once.
+    options: Any = unknown  # It refuses them, and says why.
     swap = jaxswap.offload(
-        policy=policy, plan=plan, budget=budget, reserve=reserve, target=target
+        policy=policy,
+        plan=plan,
+        budget=budget,
+        reserve=reserve,
+        target=target,
+        **options,
     )
     transform = _scope_transform(swap, variables, rngs, _places(static_argnums))
     decorate = functools.partial(_lifted, transform=transform, methods=_names(methods))
@@ -152,6 +160,11 @@ def _lifted(
         raise TypeError(
             f"{module!r} is no module class and no function of a module, and "
             "jaxswap.linen.offload needs one: wrap the class, then make the instance."
+        )
+    if inspect.isfunction(module) and methods is not None:
+        raise TypeError(
+            f"`methods` is {methods!r}, but {module!r} is a function and has none. "
+            "Leave `methods` out, or wrap the class."
         )
     lifted: Any = transforms.lift_transform(transform, module, methods=methods)
     if not inspect.isfunction(lifted):

@@ -43,6 +43,7 @@ def offload(
     reserve: int | str = 0,
     target: str | jaxswap.Target | None = None,
     static_argnums: int | Sequence[int] = (),
+    **unknown: Any,
 ) -> Callable[..., Any]:
     """Lifted version of `jaxswap.offload`, for functions of nnx modules.
 
@@ -65,6 +66,7 @@ def offload(
         target: The GPU to plan for.
         static_argnums: Arguments that hold no arrays. For calls written for
             `nnx.remat`. It is not needed: whatever is no array is passed on as it is.
+        **unknown: Refused. For those of `nnx.remat` the error says why.
 
     Returns:
         A function with the signature of `f`. Without `f`, a decorator.
@@ -99,8 +101,14 @@ def offload(
         `flax.nnx.remat`, which it replaces.
     """
     # Called without a function, it still checks its arguments at once.
+    options: Any = unknown  # It refuses them, and says why.
     swap = jaxswap.offload(
-        policy=policy, plan=plan, budget=budget, reserve=reserve, target=target
+        policy=policy,
+        plan=plan,
+        budget=budget,
+        reserve=reserve,
+        target=target,
+        **options,
     )
     decorate = functools.partial(_lifted, swap=swap, static=_places(static_argnums))
     return decorate if f is None else decorate(f)

@@ -62,6 +62,11 @@ def use(device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_calibrate, "default_device", lambda: device)
 
 
+def test_arguments_of_no_function_are_refused() -> None:
+    with pytest.raises(ValueError, match="but no `fn`"):
+        calibrate(has_aux=True)
+
+
 def test_without_a_gpu_there_is_nothing_to_calibrate() -> None:
     with pytest.raises(RuntimeError, match=r"calibrate needs a GPU.* target='h100'"):
         calibrate()

@@ -361,7 +361,8 @@ def test_static_argument_with_an_array_is_refused() -> None:
         (Block, {"methods": "__call__"}, "must be a list of names"),
         (Block, {"methods": {"__call__": {}}}, "wrap the class once for each"),
         (Block, {"policy": "offload"}, "it must be None, a jaxswap.Action"),
-        (Block, {"prevent_cse": False}, "unexpected keyword argument"),
+        (Block, {"prevent_cse": False}, "`prevent_cse`: it has no use here, because"),
+        (lambda block: None, {"methods": ["f"]}, "is a function and has none"),
     ],
 )
 def test_wrong_arguments_are_named(wrong: Any, options: Any, message: str) -> None:

@@ -330,7 +330,7 @@ def test_static_arguments_as_for_remat() -> None:
         (loss, {"static_argnums": "model"}, "must be a number or several"),
         (loss, {"policy": "offload"}, r"it must be None, a jaxswap\.Action"),
         (loss, {"plan": "plan.json"}, "it must be a plan"),
-        (loss, {"prevent_cse": False}, "unexpected keyword argument"),
+        (loss, {"graph": True}, "`graph`: it has no use here, because"),
     ],
 )
 def test_wrong_arguments_are_named(f: Any, options: Any, message: str) -> None:

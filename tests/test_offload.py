@@ -137,6 +137,22 @@ def test_decorator_bare_and_with_keywords() -> None:
         assert_same(jax.grad(fn)(W), jax.grad(lambda w: jnp.sum(w @ w))(W))
 
 
+def test_keywords_of_jax_checkpoint() -> None:
+    def scaled(x: jax.Array, power: int, *, negate: bool) -> jax.Array:
+        return jnp.sum(-(x**power) if negate else x**power)
+
+    fn = jaxswap.offload(scaled, static_argnums=1, static_argnames=("negate",))
+    assert jax.grad(fn)(jnp.float32(3), 2, negate=True) == -6
+    wrong = jaxswap.offload(scaled, static_argnums=0)
+    with pytest.raises(TypeError, match="argument 0 is in `static_argnums`"):
+        jax.grad(wrong)(jnp.float32(3), 2, negate=True)
+    unknown: Any = {"concrete": True}
+    with pytest.raises(TypeError, match="`concrete`: it has no use here"):
+        jaxswap.offload(scaled, **unknown)
+    with pytest.raises(TypeError, match="it must hold shardings"):
+        jaxswap.offload(scaled, in_shardings=5)
+
+
 def test_branching_on_a_value_says_what_to_do() -> None:
     def fn(w: jax.Array) -> jax.Array:
         return jnp.sum(w) if w.sum() > 0 else -jnp.sum(w)

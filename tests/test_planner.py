@@ -390,6 +390,18 @@ def test_only_a_scalar_can_be_planned_for() -> None:
         ({"most_compiles": 0}, "`most_compiles` is 0; an integer of at least 1"),
         ({"most_compiles": 2.0}, "`most_compiles` is 2.0; an integer"),
         ({"most_compiles": True}, "`most_compiles` is True; an integer"),
+        (
+            {"compile": False, "most_compiles": 3},
+            "`most_compiles` and `compile=False` are given",
+        ),
+        (
+            {"policy": jaxswap.KEEP, "search_seconds": 1},
+            "`search_seconds` and `policy` are given",
+        ),
+        (
+            {"budget": "smallest", "reserve": 1},
+            '`reserve` and `budget="smallest"` are given',
+        ),
     ],
 )
 def test_what_cannot_be_understood_is_refused(options: Any, message: str) -> None:

@@ -151,3 +151,29 @@ def test_the_gradient_is_plain_jaxs(
 
 def test_the_rule_has_a_public_name() -> None:
     assert jaxswap.policies.SwapHeavy is SwapHeavy
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"policy": jaxswap.KEEP, "target": "h100"}, "`target` and `policy` are given"),
+        ({"policy": jaxswap.KEEP, "reserve": 1}, "`reserve` and `policy` are given"),
+        ({"policy": jaxswap.KEEP, "reserve": "x"}, "`reserve` is 'x'"),
+    ],
+)
+def test_what_a_policy_does_not_ask_for_is_refused(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        jaxswap.offload(loss, **options)
+
+
+def test_a_plan_has_its_own_target_and_reserve() -> None:
+    plan = jaxswap.plan(loss, *ARGS, target="h100", compile=False, progress=False)
+    with pytest.raises(ValueError, match="`target` and `plan` are given"):
+        jaxswap.offload(loss, plan=plan, target="h100")
+    with pytest.raises(ValueError, match="`reserve` and `plan` are given"):
+        jaxswap.offload(loss, plan=plan, reserve="1MiB")
+
+
+def test_without_a_gpu_nothing_is_reserved() -> None:
+    with pytest.raises(ValueError, match="GiB, but there is no GPU"):
+        jax.grad(jaxswap.offload(loss, reserve="1GiB"))(*ARGS)

@@ -1,7 +1,16 @@
 """Checks of arguments that several public functions take."""
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+_WITHOUT_MEANING = {
+    "prevent_cse": "barriers already keep XLA from joining the two passes",
+    "concrete": "whatever is no array is passed on as it is",
+    "graph": "modules are always split as graphs",
+    "graph_updates": "what is written to modules always arrives",
+}
+"""Keywords of `jax.checkpoint`, `nn.remat` and `nnx.remat`, and why they are no use."""
 
 
 def at_least_one(count: Any, name: str) -> int:
@@ -43,3 +52,42 @@ def positive_seconds(seconds: Any, name: str) -> float:
             f"`{name}` is {seconds!r}; a positive, finite number of seconds is needed."
         )
     return float(seconds)
+
+
+def refuse_idle(pairs: Mapping[str, bool]) -> None:
+    """Refuse an argument that has no effect beside another one.
+
+    Args:
+        pairs: For two names in one text, the idle one first, whether both are given.
+
+    Raises:
+        ValueError: If a pair is given. The text names both.
+
+    Example:
+        >>> refuse_idle({"`target` and `policy`": False})
+    """
+    for names, are_given in pairs.items():
+        if are_given:
+            raise ValueError(
+                f"{names} are given, and the first has no effect beside the second. "
+                "Leave one of them out."
+            )
+
+
+def refuse_keywords(unknown: Mapping[str, Any]) -> NoReturn:
+    """Raise for keywords that `offload` does not have, and say why it does not.
+
+    Args:
+        unknown: What the caller gave; at least one.
+
+    Raises:
+        TypeError: Always.
+    """
+    name = next(iter(unknown))
+    reason = _WITHOUT_MEANING.get(name)
+    if reason is None:
+        raise TypeError(f"unexpected keyword argument `{name}`.")
+    raise TypeError(
+        f"unexpected keyword argument `{name}`: it has no use here, because {reason}. "
+        "Leave it out."
+    )

@@ -66,19 +66,47 @@ def broadcast_prefix(prefix: Any, tree: Any) -> list[Any]:
     """Return a sharding or `None` for each leaf of a tree, from a prefix of the tree.
 
     Raises:
-        ValueError: If `prefix` is no prefix of the tree.
+        ValueError: If `prefix` is no prefix of the tree, or a spec has no mesh.
     """
     found: list[Any] = []
 
     def add(sharding: Any, subtree: Any) -> None:
-        found.extend([sharding] * len(jax.tree.leaves(subtree)))
+        found.extend([_named(sharding)] * len(jax.tree.leaves(subtree)))
 
     jax.tree.map(add, prefix, tree, is_leaf=lambda x: x is None or _is_sharding(x))
     return found
 
 
+def checked_shardings(in_shardings: Any) -> Any:
+    """Return a pytree of shardings, of specs of the current mesh, and of `None`.
+
+    Raises:
+        TypeError: If it holds anything else.
+    """
+    for leaf in jax.tree.leaves(in_shardings, is_leaf=_is_sharding):
+        if not _is_sharding(leaf):
+            raise TypeError(
+                f"`in_shardings` holds {leaf!r}; it must hold shardings as jax.jit "
+                "takes them: jax.sharding.NamedSharding, jax.P or None."
+            )
+    return in_shardings
+
+
 def _is_sharding(x: Any) -> bool:
-    return isinstance(x, jax.sharding.Sharding)
+    return isinstance(x, (jax.sharding.Sharding, PartitionSpec))
+
+
+def _named(sharding: Any) -> Any:
+    """Return a sharding. A spec is one of the mesh that is set."""
+    if not isinstance(sharding, PartitionSpec):
+        return sharding
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        raise ValueError(
+            f"`in_shardings` holds {sharding}, which needs a mesh: set one with "
+            "jax.set_mesh, or give a jax.sharding.NamedSharding."
+        )
+    return NamedSharding(mesh, sharding)
 
 
 def is_explicit(sharding: Any) -> bool:

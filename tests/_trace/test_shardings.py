@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 from jaxswap._graph.placement import Placement
 from jaxswap._trace.shardings import (
     broadcast_prefix,
+    checked_shardings,
     dimensions_of,
     is_explicit,
     mesh_of,
@@ -102,3 +103,20 @@ def test_a_prefix_holds_for_all_below_it() -> None:
     a, b = named(P("data")), named(P())
     assert broadcast_prefix((a, None), ({"x": 1, "y": 2}, 3)) == [a, a, None]
     assert broadcast_prefix(({"x": a, "y": b}, b), ({"x": 1, "y": 2}, 3)) == [a, b, b]
+
+
+def test_a_spec_is_one_of_the_mesh_that_is_set() -> None:
+    with pytest.raises(ValueError, match="which needs a mesh: set one with"):
+        broadcast_prefix(P("data"), (X,))
+    mesh = jax.make_mesh((2, 4), ("data", "depth"), axis_types=(AUTO, AUTO))
+    with jax.set_mesh(mesh):
+        (found,) = broadcast_prefix((P("data"),), (X,))
+    assert (found.mesh.shape, found.spec) == (MESH.shape, P("data"))
+
+
+def test_what_is_no_sharding_is_refused() -> None:
+    for right in (None, P("data"), named(P()), (None, {"x": named(P())})):
+        assert checked_shardings(right) is right
+    for wrong in (5, ("data", None)):
+        with pytest.raises(TypeError, match=r"it must hold shardings as jax\.jit"):
+            checked_shardings(wrong)
