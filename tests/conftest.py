@@ -16,11 +16,11 @@ os.environ.setdefault(
         else ""
     ),
 )
-
 import collections
 import gc
 import itertools
 import pathlib
+import tempfile
 from collections.abc import Callable, Iterator
 
 import durations
@@ -30,6 +30,12 @@ import pytest
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+SCRATCH = tempfile.TemporaryDirectory(prefix="jaxswap-tests-")
+"""What tests of this process may find of earlier ones, and nothing from before: plans,
+and kernels of GPUs, which most programs share."""
+os.environ["JAXSWAP_CACHE_DIR"] = f"{SCRATCH.name}/plans"
+# Processes that compile side by side need a file each. The last of equal flags counts.
+os.environ["XLA_FLAGS"] += f" --xla_gpu_kernel_cache_file={SCRATCH.name}/kernels"
 
 TESTS = pathlib.Path(__file__).parent
 OF_ONE_VERSION = ("medical", "_cli", "benchmarks", "_search")
