@@ -3,6 +3,7 @@
 import dataclasses
 
 from jaxswap._graph.graph import Action, Graph
+from jaxswap._graph.narrow import narrow_values
 from jaxswap._schedule.decision import Decision
 from jaxswap._schedule.timing import Timing
 
@@ -18,7 +19,8 @@ class SwapHeavy:
     or if it needs at most one large value. Otherwise (the sum of a residual connection,
     for instance) it is swapped itself. A value that lies idle inside the forward pass
     (a skip connection) is swapped too. Its one host copy serves both passes: Imai et
-    al. 2018, "swapping inside forward propagation".
+    al. 2018, "swapping inside forward propagation". Of a value that the backward pass
+    needs only in a narrow form (8-bit numbers, masks, indices) that form is swapped.
 
     Small values stay on the device. An exception are small values that only the
     backward pass reads: they are computed when it needs them.
@@ -58,6 +60,7 @@ class SwapHeavy:
         roots: dict[int, frozenset[int]] = {}
         executed = graph.ancestors(graph.outputs)
         needed = self._needed_anyway(graph)
+        narrow = narrow_values(graph, lambda eqn: eqn.is_cheap)
         skips = self._skips(graph)
         min_bytes = self._min_bytes(graph)
         for eqn in graph.equations:
@@ -70,7 +73,7 @@ class SwapHeavy:
                     if eqn.index not in executed and eqn.is_cheap and not large:
                         actions[v] = Action.RECOMPUTE
                     continue
-                if is_worth_recomputing and v not in skips:
+                if is_worth_recomputing and v not in skips and v not in narrow:
                     actions[v], roots[v] = Action.RECOMPUTE, large
                 else:
                     actions[v], roots[v] = Action.OFFLOAD, frozenset({v})
@@ -89,7 +92,8 @@ class SwapHeavy:
             return (Action.KEEP,) * len(values)
         least = max(SHORT_COPY_BYTES, self.min_bytes // graph.trip_count)
         actions = [Action.RECOMPUTE] * len(values)
-        for v in graph.carried:
+        narrow = narrow_values(graph, lambda eqn: eqn.is_pure)
+        for v in (*graph.carried, *narrow):
             is_large = values[v].nbytes >= least
             actions[v] = Action.OFFLOAD if is_large else Action.KEEP
         return tuple(actions)

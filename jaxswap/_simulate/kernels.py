@@ -15,6 +15,7 @@ import dataclasses
 from collections.abc import Collection, Sequence
 
 from jaxswap._graph.graph import Equation, Graph
+from jaxswap._graph.narrow import narrow_values
 from jaxswap._schedule.instructions import (
     Barrier,
     Instruction,
@@ -137,6 +138,7 @@ class Fusion:
                 found.update(eqn.outputs)
             if not is_fusible(eqn) and not eqn.is_reduction:
                 found.update(eqn.inputs)
+        found |= narrow_values(self.graph, is_fusible)
         found |= self.bases_of(found)
         self._add_shared(found)
         return found
