@@ -72,6 +72,17 @@ def open_jaxpr(jaxpr: Any) -> tuple[core.Jaxpr, Sequence[Any]]:
     return jaxpr.jaxpr, jaxpr.consts
 
 
+def without_constants(jaxpr: Any) -> tuple[core.Jaxpr, Sequence[Any]]:
+    """Return the equations of a traced function and its constants, apart.
+
+    Up to JAX 0.10, `.jaxpr` holds no constants. From 0.11 on it does. Then variables
+    for constants without values come first among the arguments.
+    """
+    opened, constants = open_jaxpr(jaxpr)
+    parts = (opened.outvars, opened.eqns, opened.effects, opened.debug_info)
+    return core.Jaxpr(opened.constvars, opened.invars, *parts), constants
+
+
 def called_jaxpr(eqn: core.JaxprEqn) -> Any | None:
     """Return the traced function that a `jit` equation calls, if it may be inlined.
 

@@ -18,7 +18,7 @@ from jax.extend.core import JaxprEqn, Literal
 
 from jaxswap import _compat
 from jaxswap._base.units import parse_bytes
-from jaxswap._trace.function import flatten_function
+from jaxswap._trace.function import Arguments, flatten_function
 from jaxswap._trace.jaxpr import Interpreter
 from jaxswap._trace.program import Operation, Program
 from jaxswap._trace.tracing import program_of
@@ -198,14 +198,16 @@ def _stream(
             updates.
         kwargs: Its keyword arguments.
     """
-    flat = flatten_function(fn, args, kwargs, _is_array)
+    arguments = Arguments.of(args, kwargs, _is_array)
+    flat, closed_over = flatten_function(fn, arguments)
+    operands = (*closed_over, *arguments.arrays)
 
     def call(*operands: Any) -> list[Any]:
         return _WithoutCalls().run(flat.jaxpr, operands)
 
-    program = program_of(jax.make_jaxpr(call)(*flat.operands))
+    program = program_of(jax.make_jaxpr(call)(*operands))
     arrays = dict(program.constants)
-    arrays.update(zip(program.operands, flat.operands, strict=True))
+    arrays.update(zip(program.operands, operands, strict=True))
     given = program.operands[flat.closed_over_count :]
     gradients = given[: sum(map(_is_array, jax.tree.leaves(args[0])))]
     # The last layers come first, because their gradients do.

@@ -1,10 +1,12 @@
 """The transform: `offload(fn)`."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 import jax
+from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 
 from jaxswap import _compat
@@ -13,11 +15,12 @@ from jaxswap._gpu.target import Target
 from jaxswap._graph.graph import Action, Value
 from jaxswap._graph.placement import Placement
 from jaxswap._plans.plan import Plan
-from jaxswap._run.machine import Residuals
+from jaxswap._run.machine import Machine, Residuals
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy
 from jaxswap._scheduler import Scheduler, scheduler
-from jaxswap._trace.function import FlatFunction, flatten_function
+from jaxswap._trace.function import Arguments, FlatFunction, flatten_function
+from jaxswap._trace.known import Known
 from jaxswap._trace.shardings import (
     broadcast_prefix,
     checked_shardings,
@@ -86,6 +89,13 @@ def offload(
     Use it like `jax.checkpoint`, but on the whole loss: the transform looks at all
     values of the function at once. It does not help if activations are small compared
     with parameters, nor on CPU, where host and device memory are the same.
+
+    Without `jax.jit`, `fn` is traced once for each combination of argument types, and
+    its values are decided on once. `fn` is traced again if a variable that it reads has
+    changed: a captured or global one, or an attribute or entry of an object in one.
+    (`jax.checkpoint` would not see that. Nor does a step under `jax.jit`, which JAX
+    traces once.) Not seen are changes inside of installed packages, and random numbers
+    that do not come from a key.
 
     Compile the step with `jaxswap.jit`. With `jax.jit`, XLA runs copies and computation
     one after the other on GPUs before Hopper.
@@ -194,17 +204,46 @@ def _wrap(
 ) -> Callable[..., Any]:
     """Return `fn` with a gradient that follows the schedules of `decide`."""
 
+    def traced(arguments: Arguments) -> _Call:
+        flat, closed_over = flatten_function(fn, arguments)
+        return _Call(closed_over, flat, functools.cache(_differentiable(flat, decide)))
+
+    known = Known(fn, traced, holds_tracer=lambda call: call.captures_tracer)
+
     @functools.wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         static.check(args, kwargs, _is_array)
-        flat = flatten_function(fn, args, kwargs, _is_array)
-        placement = _placement(flat, plan, in_shardings, args, kwargs)
+        arguments = Arguments.of(args, kwargs, _is_array)
+        call = known.of(arguments)
+        operands = (*call.closed_over, *arguments.arrays)
+        placement = _placement(operands, plan, in_shardings, args, kwargs)
         with _compat.explained_forward_mode():
-            results = _differentiable(flat, decide, placement)(*flat.operands)
-        return jax.tree.unflatten(flat.out_tree, results)
+            results = call.split(placement)(*operands)
+        return jax.tree.unflatten(call.flat.out_tree, results)
 
     vars(wrapped)["__jaxswap_plan__"] = plan  # `jaxswap.profile` finds it there
     return wrapped
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Call:
+    """What a function was traced to.
+
+    Attributes:
+        closed_over: The arrays that the function captures.
+        flat: The function of these and of the arrays among its arguments.
+        split: Returns the function whose gradient follows a schedule, for operands that
+            are split over a mesh as its argument says.
+    """
+
+    closed_over: tuple[Any, ...]
+    flat: FlatFunction
+    split: Callable[[Placement | None], Callable[..., Any]]
+
+    @property
+    def captures_tracer(self) -> bool:
+        """Whether one of the captured arrays belongs to a trace."""
+        return any(isinstance(x, Tracer) for x in self.closed_over)
 
 
 def _is_array(leaf: Any) -> bool:
@@ -212,7 +251,7 @@ def _is_array(leaf: Any) -> bool:
 
 
 def _placement(
-    flat: FlatFunction,
+    operands: Sequence[Any],
     plan: Plan | None,
     in_shardings: Any,
     args: tuple[Any, ...],
@@ -221,11 +260,11 @@ def _placement(
     """Return how the operands are split over a mesh. `None` if nothing says so."""
     if plan is not None:
         fits = plan.placement is not None and len(plan.placement.operands) == len(
-            flat.operands
+            operands
         )
         return plan.placement if fits else None
     if in_shardings is None:
-        return placement_of(flat.operands)
+        return placement_of(operands)
     named = [None] * len(jax.tree.leaves(kwargs))
     try:
         given = [*broadcast_prefix(in_shardings, args), *named]
@@ -235,33 +274,41 @@ def _placement(
         ) from error
     leaves = jax.tree.leaves((args, kwargs))
     arrays = [s for s, x in zip(given, leaves, strict=True) if _is_array(x)]
-    return placement_from(flat.operands, [*[None] * flat.closed_over_count, *arrays])
+    captured_count = len(operands) - len(arrays)
+    return placement_from(operands, [*[None] * captured_count, *arrays])
 
 
 def _differentiable(
-    flat: FlatFunction, decide: Scheduler, placement: Placement | None
-) -> Callable[..., Any]:
-    """Turn a flat function into one whose gradient follows a schedule."""
+    flat: FlatFunction, decide: Scheduler
+) -> Callable[[Placement | None], Callable[..., Any]]:
+    """Turn a flat function into one whose gradient follows a schedule.
 
-    @jax.custom_vjp
-    def call(*operands: Any) -> Sequence[Any]:
-        return flat.call(*operands)
+    What this returns holds no array of any call: JAX may keep it.
+    """
 
-    def forward(*primals: Any) -> Any:
-        operands = [p.value for p in primals]
-        perturbed = [p.perturbed for p in primals]
+    def split(placement: Placement | None) -> Callable[..., Any]:
+        @functools.cache
+        def machine(*perturbed: bool) -> Machine:
+            return decide(Source(flat, perturbed, placement))
 
-        machine = decide(Source(flat, operands, perturbed, placement))
-        outputs, residuals = machine.forward(operands)
+        def call(*operands: Any) -> Sequence[Any]:
+            return flat.call(*operands)
 
-        def pullback(residuals: Residuals, cotangents: Sequence[Any]) -> Any:
-            given = [None if isinstance(c, SymbolicZero) else c for c in cotangents]
-            return machine.backward(residuals, given)
+        def forward(*primals: Any) -> Any:
+            found = machine(*(p.perturbed for p in primals))
+            outputs, residuals = found.forward([p.value for p in primals])
 
-        return outputs, jax.tree_util.Partial(pullback, residuals)
+            def pullback(residuals: Residuals, cotangents: Sequence[Any]) -> Any:
+                given = [None if isinstance(c, SymbolicZero) else c for c in cotangents]
+                return found.backward(residuals, given)
 
-    def backward(pullback: Any, cotangents: Sequence[Any]) -> Any:
-        return tuple(pullback(cotangents))
+            return outputs, jax.tree_util.Partial(pullback, residuals)
 
-    call.defvjp(forward, backward, symbolic_zeros=True)
-    return call
+        def backward(pullback: Any, cotangents: Sequence[Any]) -> Any:
+            return tuple(pullback(cotangents))
+
+        differentiable = jax.custom_vjp(call)
+        differentiable.defvjp(forward, backward, symbolic_zeros=True)
+        return differentiable
+
+    return split

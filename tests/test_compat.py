@@ -33,6 +33,15 @@ def test_open_jaxpr_finds_equations_and_constants() -> None:
     assert len(consts) == len(jaxpr.constvars)
 
 
+def test_without_constants_the_equations_hold_no_array() -> None:
+    table = jnp.arange(4.0) + X
+    closed = jax.make_jaxpr(lambda x: x + table)(X)
+    jaxpr, constants = _compat.without_constants(closed)
+    assert len(constants) == 1
+    assert len(jaxpr.constvars) + len(jaxpr.invars) == 2
+    assert not getattr(jaxpr, "consts", ())
+
+
 def test_called_jaxpr_opens_plain_jit_only() -> None:
     plain = jax.make_jaxpr(jax.jit(jnp.sin))(X).jaxpr.eqns[0]
     assert _compat.called_jaxpr(plain) is not None

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxswap._run.source import Source
-from jaxswap._trace.function import FlatFunction, flatten_function
+from jaxswap._trace.function import Arguments, FlatFunction, flatten_function
 from jaxswap._trace.shardings import is_explicit, placement_from
 from jaxswap._trace.tangents import has_tangent
 
@@ -38,11 +38,13 @@ def loss_source(
     """
     wanted = checked_argnums(argnums, len(args))
     types, named = jax.tree.map(_type, (args, dict(kwargs)))
-    flat = flatten_function(fn, types, named, _is_type)
+    arguments = Arguments.of(types, named, _is_type)
+    flat, closed_over = flatten_function(fn, arguments)
     _check_result(flat, has_aux)
     _check_differentiable(types, wanted)
-    placement = placement_from(flat.operands, _shardings(flat, args, kwargs))
-    return Source(flat, flat.operands, _perturbed(flat, types, wanted), placement)
+    shardings = _shardings(closed_over, args, kwargs)
+    placement = placement_from(flat.types, shardings)
+    return Source(flat, _perturbed(flat, types, wanted), placement)
 
 
 def checked_argnums(argnums: int | Sequence[int], count: int) -> set[int]:
@@ -98,16 +100,16 @@ def _perturbed(
     for i, arg in enumerate(types):
         arrays = [leaf for leaf in jax.tree.leaves(arg) if _is_type(leaf)]
         found += [i in wanted] * len(arrays)
-    return found + [False] * (len(flat.operands) - len(found))
+    return found + [False] * (len(flat.types) - len(found))
 
 
 def _shardings(
-    flat: FlatFunction, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    closed_over: Sequence[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> list[Any]:
     """Return the sharding of each operand, or None if it has none."""
     leaves = jax.tree.leaves((args, dict(kwargs)))
     given = [leaf for leaf in leaves if _is_type(_type(leaf))]
-    arrays = [*flat.operands[: flat.closed_over_count], *given]
+    arrays = [*closed_over, *given]
     return [getattr(array, "sharding", None) for array in arrays]
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from jaxswap._graph.placement import Placement
 from jaxswap._run.loop import DecideLoop, Loops
@@ -18,13 +17,11 @@ class Source:
 
     Attributes:
         flat: The function, with flat operands.
-        operands: Arrays, tracers or types to trace it with.
         perturbed: For each operand, whether its gradient is wanted.
         placement: How the operands are split over a mesh. `None` for one device.
     """
 
     flat: FlatFunction
-    operands: Sequence[Any]
     perturbed: Sequence[bool]
     placement: Placement | None = None
 
@@ -32,5 +29,5 @@ class Source:
         """Trace function and gradient, with loops that run as `decide_loop` says."""
         loops = Loops(decide_loop)
         call, types = self.flat.with_loops(loops), self.flat.out_avals
-        program = trace(call, self.operands, self.perturbed, types, loops.found)
+        program = trace(call, self.flat.types, self.perturbed, types, loops.found)
         return Traced.of(placed(program, self.placement))

@@ -15,7 +15,7 @@ from jax.extend import core
 
 from jaxswap import _compat
 from jaxswap._trace import cost
-from jaxswap._trace.function import flatten_function
+from jaxswap._trace.function import Arguments, flatten_function
 from jaxswap._trace.jaxpr import Interpreter
 
 NARROW = (np.dtype(jnp.bfloat16), np.dtype(jnp.float16))
@@ -66,8 +66,10 @@ def in_float32(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     def widened(*args: Any, **kwargs: Any) -> Any:
-        flat = flatten_function(fn, args, kwargs, _is_array)
-        results = _Widening().run(flat.jaxpr, [_wide(x) for x in flat.operands])
+        arguments = Arguments.of(args, kwargs, _is_array)
+        flat, closed_over = flatten_function(fn, arguments)
+        operands = (*closed_over, *arguments.arrays)
+        results = _Widening().run(flat.jaxpr, [_wide(x) for x in operands])
         return jax.tree.unflatten(flat.out_tree, results)
 
     return widened

@@ -19,22 +19,79 @@ RunLoop = Callable[[JaxprEqn, Sequence[Any]], Sequence[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
-class FlatFunction:
-    """A traced function of flat operands.
+class Arguments:
+    """The arguments of one call, split into arrays and everything else.
 
     Attributes:
-        jaxpr: Its equations.
-        operands: The arrays that the function captures, then those of its arguments.
+        arrays: The arrays, or their types.
+        static: All other leaves, and `None` in place of the arrays.
+        places: Where the arrays are among the leaves.
+        structure: Structure of the leaves: of a tuple and a dictionary.
+    """
+
+    arrays: tuple[Any, ...]
+    static: tuple[Any, ...]
+    places: tuple[int, ...]
+    structure: Any
+
+    @classmethod
+    def of(
+        cls,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        is_array: Callable[[Any], bool],
+    ) -> "Arguments":
+        """Split arguments.
+
+        Args:
+            args: Positional arguments, pytrees of arrays or of their types.
+            kwargs: Keyword arguments.
+            is_array: Tells whether a leaf is an array.
+        """
+        leaves, structure = jax.tree.flatten((args, kwargs))
+        places = tuple(i for i, leaf in enumerate(leaves) if is_array(leaf))
+        arrays = tuple(leaves[i] for i in places)
+        for i in places:
+            leaves[i] = None
+        return cls(arrays, tuple(leaves), places, structure)
+
+    def with_arrays(self, arrays: Sequence[Any]) -> "Arguments":
+        """Return the arguments with other arrays."""
+        return dataclasses.replace(self, arrays=tuple(arrays))
+
+    def call(self, fn: Callable[..., Any], arrays: Sequence[Any]) -> Any:
+        """Call a function with other arrays in place of the arrays."""
+        leaves = list(self.static)
+        for i, array in zip(self.places, arrays, strict=True):
+            leaves[i] = array
+        args, kwargs = jax.tree.unflatten(self.structure, leaves)
+        return fn(*args, **kwargs)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FlatFunction:
+    """A traced function of flat operands. It holds no array of any call.
+
+    Attributes:
+        jaxpr: Its equations. Arrays that the function captures are operands, too. They
+            come first.
         closed_over_count: How many of the operands are captured.
-        out_avals: Types of the flat results.
         out_tree: Structure of the results.
     """
 
     jaxpr: Any
-    operands: tuple[Any, ...]
     closed_over_count: int
-    out_avals: tuple[Any, ...]
     out_tree: Any
+
+    @property
+    def types(self) -> tuple[Any, ...]:
+        """Types of the operands: what the function captures, then its arguments."""
+        return tuple(v.aval for v in (*self.jaxpr.constvars, *self.jaxpr.invars))
+
+    @property
+    def out_avals(self) -> tuple[Any, ...]:
+        """Types of the flat results."""
+        return tuple(atom.aval for atom in self.jaxpr.outvars)
 
     def call(self, *operands: Any) -> Sequence[Any]:
         """Return the flat results."""
@@ -80,36 +137,21 @@ def _has_loop(called: Any) -> bool:
 
 
 def flatten_function(
-    fn: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    is_array: Callable[[Any], bool],
-) -> FlatFunction:
-    """Trace `fn` on the arrays among its arguments. All other leaves are static.
+    fn: Callable[..., Any], arguments: Arguments
+) -> tuple[FlatFunction, tuple[Any, ...]]:
+    """Trace a function on the arrays among its arguments. Everything else is static.
 
-    Args:
-        fn: The function.
-        args: Its positional arguments, pytrees of arrays or of their types.
-        kwargs: Its keyword arguments.
-        is_array: Tells whether a leaf is an array.
+    Returns:
+        The flat function, and the arrays that `fn` captures.
 
     Raises:
         NotImplementedError: If `fn` reads or writes a mutable array.
         jax.errors.ConcretizationTypeError: If it branches on the value of an array.
     """
-    leaves, structure = jax.tree.flatten((args, kwargs))
-    places = [i for i, leaf in enumerate(leaves) if is_array(leaf)]
-
-    def of_arrays(*arrays: Any) -> Any:
-        merged = list(leaves)
-        for i, array in zip(places, arrays, strict=True):
-            merged[i] = array
-        new_args, new_kwargs = jax.tree.unflatten(structure, merged)
-        return fn(*new_args, **new_kwargs)
-
-    arrays = [leaves[i] for i in places]
     try:
-        closed, out_shape = jax.make_jaxpr(of_arrays, return_shape=True)(*arrays)
+        closed, out_shape = jax.make_jaxpr(
+            lambda *arrays: arguments.call(fn, arrays), return_shape=True
+        )(*arguments.arrays)
     except jax.errors.ConcretizationTypeError as error:
         error.add_note(
             "jaxswap traces the function, as jax.jit does: it cannot branch on the "
@@ -121,11 +163,6 @@ def flatten_function(
             "jaxswap cannot swap around mutable arrays (jax.new_ref): `fn` reads or "
             "writes one. Return the new value instead of writing it."
         )
-    jaxpr, closed_over = _compat.open_jaxpr(closed)
-    return FlatFunction(
-        jaxpr=jaxpr,
-        operands=(*closed_over, *arrays),
-        closed_over_count=len(closed_over),
-        out_avals=tuple(atom.aval for atom in jaxpr.outvars),
-        out_tree=jax.tree.structure(out_shape),
-    )
+    jaxpr, closed_over = _compat.without_constants(closed)
+    out_tree = jax.tree.structure(out_shape)
+    return FlatFunction(jaxpr, len(closed_over), out_tree), tuple(closed_over)

@@ -18,7 +18,7 @@ def test_arguments_are_operands_in_order_behind_what_is_closed_over() -> None:
     parameters = {"w": W, "v": Struct((16, 16), jnp.float32)}
     source = source_of(fn, parameters, X, scale=2.0)
     assert source.flat.closed_over_count == 1
-    assert [x.shape for x in source.flat.operands] == [(16, 16)] * 3 + [(8, 16), ()]
+    assert [x.shape for x in source.flat.types] == [(16, 16)] * 3 + [(8, 16), ()]
     # Closed over, then v and w of the first argument, x, scale.
     assert source.perturbed == [False, True, True, False, False]
     assert source_of(fn, parameters, X, scale=2.0, argnums=1).perturbed == [
@@ -65,7 +65,7 @@ def test_what_is_no_array_is_static() -> None:
         return jnp.sum(getattr(jnp, mode)(w) * times)
 
     source = source_of(fn, W, "tanh", 2.0, None)
-    assert [x.shape for x in source.flat.operands] == [(16, 16), ()]
+    assert [x.shape for x in source.flat.types] == [(16, 16), ()]
     assert source.perturbed == [True, False]
 
 
@@ -77,7 +77,7 @@ def test_numpy_arrays_and_numbers_are_arrays_of_jaxs_types() -> None:
     given = (np.zeros(3), np.float32(1), True, 2, 2.5, np.arange(2))
     source = source_of(fn, W, *given)
     expected = [jnp.asarray(x).dtype for x in given]
-    assert [x.dtype for x in source.flat.operands[1:]] == expected
+    assert [x.dtype for x in source.flat.types[1:]] == expected
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_auxiliary_results_have_no_part_in_the_gradient() -> None:
     traced = source.traced(keep_all)
     (value, aux), gradient = jax.value_and_grad(fn, has_aux=True)(W)
     for draft in drafts(traced.graph):
-        operands = [*source.operands[: source.flat.closed_over_count], W]
+        operands = [X, V, W]  # what is closed over comes first
         outputs, found = jax.jit(step_by(traced, draft))(*operands)
         assert_close(outputs[0], value)
         leaves = jax.tree.leaves(aux)
