@@ -56,5 +56,5 @@ def _weigh(
     """Note how many bytes stand for a value, if the backward pass needs it at all."""
     if v in read:
         least[v] = sizes[v]
-    elif v in forms and forms[v]:
+    elif forms.get(v):
         least[v] = min(sizes[v], sum(least[form] for form in forms[v]))
