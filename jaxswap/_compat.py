@@ -97,6 +97,13 @@ def called_jaxpr(eqn: core.JaxprEqn) -> Any | None:
     return eqn.params["jaxpr"]
 
 
+def custom_jvp_jaxpr(eqn: core.JaxprEqn) -> core.ClosedJaxpr | None:
+    """Return what a `jax.custom_jvp` equation executes. `None` for all others."""
+    if eqn.primitive.name != "custom_jvp_call":
+        return None
+    return eqn.params["call_jaxpr"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Scan:
     """A `lax.scan` equation, in a form that all versions of JAX share.

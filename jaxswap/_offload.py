@@ -15,7 +15,8 @@ from jaxswap._gpu.target import Target
 from jaxswap._graph.graph import Action, Value
 from jaxswap._graph.placement import Placement
 from jaxswap._plans.plan import Plan
-from jaxswap._run.machine import Machine, Residuals
+from jaxswap._run.machine import Residuals
+from jaxswap._run.passes import Passes
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy
 from jaxswap._scheduler import Scheduler, scheduler
@@ -27,7 +28,7 @@ from jaxswap._trace.shardings import (
     placement_from,
     placement_of,
 )
-from jaxswap._trace.static import Static
+from jaxswap._trace.static import NOTHING_STATIC, Static
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -198,9 +199,9 @@ def offload(
 def _wrap(
     fn: Callable[..., Any],
     decide: Scheduler,
-    static: Static,
-    plan: Plan | None,
-    in_shardings: Any,
+    static: Static = NOTHING_STATIC,
+    plan: Plan | None = None,
+    in_shardings: Any = None,
 ) -> Callable[..., Any]:
     """Return `fn` with a gradient that follows the schedules of `decide`."""
 
@@ -288,21 +289,22 @@ def _differentiable(
 
     def split(placement: Placement | None) -> Callable[..., Any]:
         @functools.cache
-        def machine(*perturbed: bool) -> Machine:
-            return decide(Source(flat, perturbed, placement))
+        def passes(*perturbed: bool) -> Passes:
+            return Passes(decide(Source(flat, perturbed, placement)), flat.call)
 
         def call(*operands: Any) -> Sequence[Any]:
             return flat.call(*operands)
 
         def forward(*primals: Any) -> Any:
-            found = machine(*(p.perturbed for p in primals))
-            outputs, residuals = found.forward([p.value for p in primals])
+            operands = [p.value for p in primals]
+            found = passes(*(p.perturbed for p in primals))
+            outputs, residuals = found.forward(operands)
 
-            def pullback(residuals: Residuals, cotangents: Sequence[Any]) -> Any:
+            def pullback(operands: Any, residuals: Residuals, cotangents: Any) -> Any:
                 given = [None if isinstance(c, SymbolicZero) else c for c in cotangents]
-                return found.backward(residuals, given)
+                return found.backward(operands, residuals, given)
 
-            return outputs, jax.tree_util.Partial(pullback, residuals)
+            return outputs, jax.tree_util.Partial(pullback, operands, residuals)
 
         def backward(pullback: Any, cotangents: Sequence[Any]) -> Any:
             return tuple(pullback(cotangents))

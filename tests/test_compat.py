@@ -72,6 +72,16 @@ def test_checkpointed_is_what_a_checkpoint_executes() -> None:
     assert _compat.checkpointed(found.jaxpr.eqns[0]) is None
 
 
+def test_what_a_custom_jvp_executes() -> None:
+    sine = jax.custom_jvp(jnp.sin)
+    sine.defjvps(lambda t, y, x: t)
+    eqn = jax.make_jaxpr(sine)(X).jaxpr.eqns[-1]
+    found = _compat.custom_jvp_jaxpr(eqn)
+    assert found is not None
+    assert [e.primitive.name for e in found.jaxpr.eqns] == ["sin"]
+    assert _compat.custom_jvp_jaxpr(found.jaxpr.eqns[0]) is None
+
+
 def test_is_on_host_tells_memories_apart() -> None:
     copied = jax.make_jaxpr(_compat.to_host)(X)
     jaxpr, _ = _compat.open_jaxpr(copied)

@@ -63,6 +63,9 @@ class Static:
                 _check(kwargs[name], f"`{name}` is in `static_argnames`", is_array)
 
 
+NOTHING_STATIC = Static((), ())
+
+
 def _check(argument: Any, what: str, is_array: Callable[[Any], bool]) -> None:
     if any(map(is_array, jax.tree.leaves(argument))):
         raise TypeError(f"{what}, but it holds an array, and arrays are traced.")

@@ -74,7 +74,7 @@ def _number(
     closed: Any, operand_count: int, out_avals: Sequence[Any], wanted: Sequence[int]
 ) -> Program:
     """Turn the jaxpr of `joint` into a `Program`."""
-    listing = _Listing()
+    listing = _DerivedListing()
     inputs, results = listing.take(closed)
     operands, given = inputs[:operand_count], iter(inputs[operand_count:])
     outputs, gradients = results[: len(out_avals)], results[len(out_avals) :]
@@ -150,6 +150,17 @@ class _Listing(Interpreter):
     def _scope_of(self, eqn: JaxprEqn) -> str:
         stack = str(eqn.source_info.name_stack)
         return "/".join(part for part in (self.scope, stack) if part)
+
+
+class _DerivedListing(_Listing):
+    """Looks into functions with derivatives of their own, too: these were taken."""
+
+    def call(
+        self, eqn: JaxprEqn, inputs: Sequence[Any]
+    ) -> tuple[Any, Sequence[Any]] | None:
+        """Look into calls of `jit` and of `jax.custom_jvp`."""
+        called = _compat.custom_jvp_jaxpr(eqn)
+        return super().call(eqn, inputs) if called is None else (called, inputs)
 
 
 def _plain_scope(stack: str) -> str:

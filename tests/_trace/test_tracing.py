@@ -89,3 +89,17 @@ def test_constants_are_kept_apart() -> None:
     program = traced(lambda x: x @ table, X)
     reads = {v for op in program.operations for v in op.reads}
     assert any(v in program.constants for v in reads)
+
+
+def test_custom_jvps_are_looked_into_after_their_derivatives_are_taken() -> None:
+    """Nothing differentiates the list again."""
+
+    @jax.custom_jvp
+    def doubled(x: jax.Array) -> jax.Array:
+        return jnp.sin(x) * 2
+
+    doubled.defjvp(lambda x, t: (doubled(*x), 3 * t[0]))
+    program = traced(lambda x: jnp.sum(doubled(doubled(x) @ x)), X)
+    assert "custom_jvp_call" not in primitives(program)
+    assert primitives(program).count("sin") == 2
+    assert "cos" not in primitives(program)
