@@ -24,8 +24,8 @@ def pin_host_memory(
     Args:
         amount: A plan, or bytes for each device: an integer or text such as `"2GiB"`.
             Of a plan its `host_bytes` are taken.
-        devices: The `jax.Device`s of this process that run the program. By default JAX's
-            default device.
+        devices: The `jax.Device`s of this process that run the program. By default
+            JAX's default device.
 
     Raises:
         ValueError: If `amount` is neither a plan nor readable as bytes.

@@ -16,7 +16,7 @@ from jaxswap._device.resolve import find_target
 from jaxswap._gpu.host_memory import check_host_memory
 from jaxswap._gpu.node import Node, find_node, is_node
 from jaxswap._gpu.target import Target, rates_of
-from jaxswap._graph.graph import Action, Graph, Value
+from jaxswap._graph.graph import Action, Graph, Inside, Value
 from jaxswap._graph.placement import Placement
 from jaxswap._graph.signature import signature_of
 from jaxswap._inspect import inspect
@@ -25,13 +25,14 @@ from jaxswap._plans.plan import Plan
 from jaxswap._run.loop import DecideLoop
 from jaxswap._run.loss import loss_source
 from jaxswap._run.machine import Machine
+from jaxswap._run.programs import programs_of
 from jaxswap._run.source import Source
 from jaxswap._run.step import step_of, types_of
 from jaxswap._schedule.decision import Policy
 from jaxswap._schedule.policy import as_policy
 from jaxswap._search.candidates import find_candidates
 from jaxswap._search.limits import Limits
-from jaxswap._search.loops import WAYS, Programs, keep_all
+from jaxswap._search.loops import Programs, keep_all
 from jaxswap._search.measured import Measured
 from jaxswap._search.refine import Compile, Progress, Refined, Task, refine
 from jaxswap._search.search import SEARCH_SECONDS, Search
@@ -201,10 +202,12 @@ class Request:
         is_named = plan_cache.can_name(self.policy)
         key = self._key(plain.graph, target, host_bytes, placement)
 
-        def again(decide_loop: DecideLoop) -> tuple[Graph, Graph | None]:
-            if not plain.graph.loops:
+        def again(
+            decide_loop: DecideLoop, inside: Inside
+        ) -> tuple[Graph, Graph | None]:
+            if inside is Inside.AS_WRITTEN and not plain.graph.loops:
                 return plain.graph, None
-            return source.traced(decide_loop).graph, plain.graph
+            return source.traced(decide_loop, inside).graph, plain.graph
 
         found = plan_cache.find(key, again) if is_named else None
         if found is not None:
@@ -231,23 +234,29 @@ class Request:
     def _make(
         self, source: Source, plain: Traced, target: Target, host_bytes: int | None
     ) -> Plan:
-        programs = self._programs(source, plain)
+        programs = programs_of(source, plain, self.policy)
         searches = [search_of(traced.graph, target) for traced in programs]
+        kept = searches[0].arranger
+        if programs[0] is not plain:
+            kept = Arranger(plain.graph, rates_of(target))
+        together = Programs(searches, kept.all_kept)
         budget_bytes = self.budget_bytes
         if budget_bytes is None:
             budget_bytes = target.memory_bytes
         limits = Limits(budget_bytes - self.reserve_bytes, host_bytes)
         options = options_of(operation.eqn for operation in plain.program.operations)
-        compile_ = self._compiler(programs, target, options) if self.compile else None
+        compile_ = None
+        if self.compile:
+            compile_ = self._compiler([plain, *programs], target, options)
         if self.policy is not None:
             if self.is_for_smallest:
                 limits = Limits.smallest(host_bytes)
             refined = tune(searches[0], self.policy, limits, compile_, self.progress)
         elif self.is_for_smallest:
-            refined = self._smallest(Programs(searches), host_bytes, compile_)
+            refined = self._smallest(together, host_bytes, compile_)
         else:
             task = Task(limits, self.most_compiles, self.search_seconds)
-            refined = refine(Programs(searches), compile_, task, self.progress)
+            refined = refine(together, compile_, task, self.progress)
         draft = refined.draft
         made = Plan(
             graph=draft.graph,
@@ -255,7 +264,7 @@ class Request:
             actions=draft.actions,
             swaps=draft.swaps,
             signature=signature_of(draft.graph),
-            plain_graph=plain.graph if plain.graph.loops else None,
+            plain_graph=None if draft.graph is plain.graph else plain.graph,
             budget_bytes=None if self.is_for_smallest else budget_bytes,
             reserve_bytes=self.reserve_bytes,
             staleness=draft.staleness,
@@ -267,7 +276,7 @@ class Request:
             placement=plain.program.placement,
             compiler_options=options,
         )
-        made.simulated_by(search.arranger for search in searches)
+        made.simulated_by([kept, *(search.arranger for search in searches)])
         if self.budget_bytes is not None and not refined.fits:
             raise self._budget_error(made, budget_bytes)
         return made
@@ -291,22 +300,6 @@ class Request:
         )
         faster = refine(programs, compile_, task, self.progress)
         return faster if faster.fits else smallest
-
-    def _programs(self, source: Source, plain: Traced) -> list[Traced]:
-        """Return the programs among which the plan is searched for."""
-        if not plain.graph.loops:
-            return [plain]
-        if self.policy is not None:
-            policy = self.policy
-            return [source.traced(lambda body: policy.decide(body).actions)]
-        found = [plain]
-        seen = {tuple(loop.actions for loop in plain.graph.loops)}
-        for way in WAYS[1:]:
-            decided = tuple(way(loop.graph) for loop in plain.graph.loops)
-            if decided not in seen:
-                seen.add(decided)
-                found.append(source.traced(way))
-        return found
 
     def _compiler(
         self, programs: Sequence[Traced], target: Target, options: dict[str, bool]

@@ -132,5 +132,5 @@ def _laid_out(policy: Policy, traced: Traced) -> Machine:
 
 def _followed(plan: Plan, source: Source) -> Machine:
     """Trace a function with loops as a plan runs them, and lay it out by the plan."""
-    traced = source.traced(plan.actions_of_body)
+    traced = source.traced(plan.actions_of_body, plan.graph.inside)
     return Machine(traced, plan.schedule_of(traced.graph))

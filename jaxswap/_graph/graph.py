@@ -42,6 +42,19 @@ class Action(enum.Enum):
     """Is dropped, and recomputed from values that were stored."""
 
 
+class Inside(enum.Enum):
+    """How the values in a user's `jax.checkpoint`, and in branches, are treated."""
+
+    AS_WRITTEN = "as written"
+    """As in JAX: a `jax.checkpoint` recomputes, a branch stores what it needs."""
+    OPEN = "open"
+    """The values in a `jax.checkpoint` are decided on like all others."""
+    OPEN_STORING_PRODUCTS = "open, storing products"
+    """Besides, branches store the results of products and convolutions alone."""
+    OPEN_STORING_NOTHING = "open, storing nothing"
+    """Besides, branches recompute everything."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Value:
     """One array of the traced program, as a policy sees it.
@@ -168,6 +181,7 @@ class Graph:
         sliced: For a loop's body: the arguments that are slices of scanned arrays.
         trip_count: How often the program is executed, if it is a loop's body.
         loops: The bodies of the function's loops, with the actions of their values.
+        inside: How values in a user's `jax.checkpoint` and in branches are treated.
     """
 
     values: tuple[Value, ...]
@@ -180,6 +194,7 @@ class Graph:
     sliced: tuple[int, ...] = ()
     trip_count: int = 1
     loops: "tuple[Loop, ...]" = ()
+    inside: Inside = Inside.AS_WRITTEN
 
     @property
     def is_body(self) -> bool:

@@ -14,15 +14,17 @@ from typing import Any
 
 from jaxswap._base.files import user_folder, write_whole
 from jaxswap._base.version import __version__
-from jaxswap._graph.graph import Action, Graph
+from jaxswap._graph.graph import Action, Graph, Inside
 from jaxswap._plans.file import decisions_from_json, decisions_to_json
 from jaxswap._plans.plan import Plan
 from jaxswap._schedule.decision import Policy
 from jaxswap._schedule.policy import ByValue
 
-Retrace = Callable[[Callable[[Graph], Sequence[Action]]], tuple[Graph, Graph | None]]
-"""Traces the program again, with loops that run as decided. Returns its graph and, if
-it has loops, the graph with the loops left to JAX."""
+Retrace = Callable[
+    [Callable[[Graph], Sequence[Action]], Inside], tuple[Graph, Graph | None]
+]
+"""Traces the program again, with loops and calls that run as decided. Returns its graph
+and, if that may be another one, the graph with loops and calls left to JAX."""
 
 
 def folder() -> Path:
@@ -77,7 +79,7 @@ def find(key: str, retrace: Retrace) -> Plan | None:
         found = decisions_from_json(text)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    graphs = retrace(found.decide_loop)
+    graphs = retrace(found.decide_loop, found.inside)
     try:
         return found.plan(*graphs)
     except (ValueError, TypeError, AttributeError):

@@ -12,7 +12,7 @@ import numpy as np
 from jaxswap._base.files import write_whole
 from jaxswap._gpu.fields import target_from_fields
 from jaxswap._gpu.work import Work
-from jaxswap._graph.graph import Action, Equation, Graph, Loop, Value
+from jaxswap._graph.graph import Action, Equation, Graph, Inside, Loop, Value
 from jaxswap._graph.placement import Placement
 from jaxswap._graph.signature import Signature, signature_of
 from jaxswap._plans.plan import Plan
@@ -93,10 +93,12 @@ class Decisions:
     Attributes:
         fields: The fields of the plan, without its graphs.
         loops: The actions of each loop's body, by the signature of the body.
+        inside: How values in a user's `jax.checkpoint` and in branches are treated.
     """
 
     fields: Mapping[str, Any]
     loops: Mapping[str, tuple[Action, ...]]
+    inside: Inside
 
     def decide_loop(self, body: Graph) -> Sequence[Action]:
         """Return the actions of a body's values. Keep all if none are known."""
@@ -122,14 +124,15 @@ def decisions_to_json(plan: Plan) -> str:
     fields["loops"] = {
         signature_of(loop.graph).program: _letters(loop.actions) for loop in plan.loops
     }
+    fields["inside"] = plan.graph.inside.value
     return json.dumps({"format": FORMAT, **fields})
 
 
 def decisions_from_json(text: str) -> Decisions:
     """Read what `decisions_to_json` wrote. Raises the errors of `plan_from_json`."""
     fields = _read(text)
-    loops = fields.pop("loops")
-    return Decisions(fields, {key: actions_of(loops[key]) for key in loops})
+    loops, inside = fields.pop("loops"), Inside(fields.pop("inside"))
+    return Decisions(fields, {key: actions_of(loops[key]) for key in loops}, inside)
 
 
 def _fields(plan: Plan) -> dict[str, Any]:
@@ -204,6 +207,7 @@ def _graph_to_json(graph: Graph) -> dict[str, Any]:
         "equations": [_row(eqn) for eqn in graph.equations],
         **{name: getattr(graph, name) for name in _ENDS},
         "trip_count": graph.trip_count,
+        "inside": graph.inside.value,
         "loops": [
             [_graph_to_json(loop.graph), _letters(loop.actions)] for loop in graph.loops
         ],
@@ -252,6 +256,7 @@ def _graph_from_json(stored: dict[str, Any]) -> Graph:
         tuple(equations),
         **{name: tuple(stored[name]) for name in _ENDS},
         trip_count=stored["trip_count"],
+        inside=Inside(stored["inside"]),
         loops=tuple(
             Loop(_graph_from_json(body), actions_of(letters))
             for body, letters in stored["loops"]

@@ -26,12 +26,12 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import JaxprEqn
 
 from jaxswap import _compat
-from jaxswap._graph.graph import Action, Graph, Loop
+from jaxswap._graph.graph import Action, Graph, Inside, Loop
 from jaxswap._run.machine import Machine, Residuals
 from jaxswap._schedule.issue import schedule_body
 from jaxswap._trace.describe import Traced, graph_of
-from jaxswap._trace.function import WithLoops
 from jaxswap._trace.jaxpr import Interpreter
+from jaxswap._trace.opening import Opened, insides_of
 from jaxswap._trace.tangents import differentiate, has_tangent, reached, with_zeros
 from jaxswap._trace.tracing import trace
 
@@ -44,11 +44,13 @@ class Loops:
 
     Attributes:
         decide: Decides on the values of a body.
+        inside: How values in `jax.checkpoint` and in branches are treated.
         found: The bodies that were decided on, in the order of tracing.
     """
 
-    def __init__(self, decide: DecideLoop) -> None:
+    def __init__(self, decide: DecideLoop, inside: Inside = Inside.AS_WRITTEN) -> None:
         self.decide = decide
+        self.inside = inside
         self.found: list[Loop] = []
 
     def __call__(self, eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
@@ -93,10 +95,10 @@ class Loops:
     def _body(self, scan: _compat.Scan, perturbed: Sequence[bool]) -> "_Body | None":
         """Trace one iteration and decide. `None` if everything is kept, as in JAX."""
         jaxpr, consts = _compat.open_jaxpr(scan.jaxpr)
-        inner = Loops(self.decide)
+        inner = Loops(self.decide, self.inside)
 
         def iteration(*operands: Any) -> Sequence[Any]:
-            return WithLoops(inner).run(jaxpr, (*consts, *operands))
+            return Opened(inner, self.inside).run(jaxpr, (*consts, *operands))
 
         types = [v.aval for v in jaxpr.invars]
         program = trace(
@@ -111,7 +113,8 @@ class Loops:
         graph = graph_of(program, carried, sliced, scan.length)
         actions = tuple(self.decide(graph))
         self.found.append(Loop(graph, actions))
-        if all(action is Action.KEEP for action in actions) and not inner.found:
+        is_as_written = self.inside not in insides_of(jaxpr)[1:] and not inner.found
+        if is_as_written and all(action is Action.KEEP for action in actions):
             return None
         schedule, swapped = schedule_body(graph, actions)
         return _Body(scan, Machine(Traced(program, graph), schedule), swapped)

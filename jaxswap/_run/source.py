@@ -3,10 +3,12 @@
 import dataclasses
 from collections.abc import Sequence
 
+from jaxswap._graph.graph import Inside
 from jaxswap._graph.placement import Placement
 from jaxswap._run.loop import DecideLoop, Loops
 from jaxswap._trace.describe import Traced
 from jaxswap._trace.function import FlatFunction
+from jaxswap._trace.opening import insides_of
 from jaxswap._trace.partial_sums import placed
 from jaxswap._trace.tracing import trace
 
@@ -25,9 +27,22 @@ class Source:
     perturbed: Sequence[bool]
     placement: Placement | None = None
 
-    def traced(self, decide_loop: DecideLoop) -> Traced:
-        """Trace function and gradient, with loops that run as `decide_loop` says."""
-        loops = Loops(decide_loop)
-        call, types = self.flat.with_loops(loops), self.flat.out_avals
+    @property
+    def insides(self) -> tuple[Inside, ...]:
+        """The ways in which the values inside of its calls may be treated."""
+        return insides_of(self.flat.jaxpr)
+
+    def traced(
+        self, decide_loop: DecideLoop, inside: Inside = Inside.AS_WRITTEN
+    ) -> Traced:
+        """Trace function and gradient.
+
+        Args:
+            decide_loop: Says how loops run.
+            inside: How values in `jax.checkpoint` and in branches are treated.
+        """
+        loops = Loops(decide_loop, inside)
+        call, types = self.flat.opened(loops, inside), self.flat.out_avals
         program = trace(call, self.flat.types, self.perturbed, types, loops.found)
+        program = dataclasses.replace(program, inside=inside)
         return Traced.of(placed(program, self.placement))

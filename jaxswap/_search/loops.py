@@ -12,6 +12,7 @@ from jaxswap._graph.graph import Action, Graph
 from jaxswap._search.lessons import NO_LESSONS, Lessons
 from jaxswap._search.limits import Limits
 from jaxswap._search.search import SEARCH_SECONDS, Found, Search
+from jaxswap._simulate.draft import Draft
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,10 +88,12 @@ class Programs:
 
     Attributes:
         searches: One search for each program, the fastest program first.
+        plain: The function as JAX runs it, with everything kept.
     """
 
-    def __init__(self, searches: Sequence[Search]) -> None:
+    def __init__(self, searches: Sequence[Search], plain: Draft | None = None) -> None:
         self.searches = sorted(searches, key=lambda s: s.kept.timeline.seconds)
+        self.plain = searches[0].kept if plain is None else plain
 
     def find(
         self,

@@ -5,7 +5,8 @@ buffers), nor where its scheduler moves a copy. So each plan is compiled. What t
 compiled program needs beyond the simulation is subtracted from the limit of the next
 search. A copy that the compiler starts too late to hide is requested earlier. If that
 does not help, its value stays on the device. If nothing fits, the last compilation is
-that of the smallest plan.
+that of the smallest plan, or of the function as JAX runs it: XLA may need less memory
+for it than is simulated.
 
 `Attempt.after` holds all of these rules: it makes the next attempt from the result of
 the last one.
@@ -31,6 +32,10 @@ EXPOSED = 0.05
 MARGIN = 1 / 256
 """If a program exceeded its budget, the next plan leaves this share of it free. After
 each further failure the share is four times as large."""
+
+PLAIN = 1.25
+"""The function as JAX runs it is compiled too, unless it is simulated to need so many
+times the memory of the best program."""
 
 Compile = Callable[[Draft], Measured]
 Progress = Callable[[str], None]
@@ -73,6 +78,12 @@ class Refined:
     lasting_bytes: int
     compiled: Compiled | None
     fits: bool
+
+    @property
+    def device_bytes(self) -> int:
+        """Device memory of the program. Without a compiler: of its simulation."""
+        seen = self.compiled
+        return seen.device_bytes if seen else self.draft.timeline.device_bytes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -230,6 +241,36 @@ def refine(
         task: What the loop is to find.
         progress: Is told what happens, one line at a time.
     """
+    best = _refined(search, compile_, task, progress)
+    plain = search.plain
+    if not _is_worth_trying(plain, best):
+        return best
+    predicted = plain.timeline.device_bytes
+    if compile_ is None:
+        found = Found(plain, best.bound_seconds, predicted <= task.limits.device_bytes)
+        return min((_believed(found, task), best), key=_rank)
+    progress("compiling the function as JAX runs it")
+    measured = compile_(plain)
+    progress(f"compiled: {format_bytes(measured.device_bytes)}")
+    found = Found(plain, best.bound_seconds, is_within(measured, task.limits))
+    count = 1 + (best.compiled.compile_count if best.compiled else 0)
+    compiled = compiled_of(measured, predicted, count)
+    return min((Tried(found, compiled, found.fits).refined, best), key=_rank)
+
+
+def _is_worth_trying(plain: Draft, best: Refined) -> bool:
+    """Whether the function as JAX runs it may be better than the best program."""
+    if plain.graph is best.draft.graph:
+        is_known = best.fits or plain.actions == best.draft.actions
+    else:
+        is_known = best.fits and plain.timeline.seconds >= best.draft.timeline.seconds
+    return not is_known and plain.timeline.device_bytes <= PLAIN * best.device_bytes
+
+
+def _refined(
+    search: Programs, compile_: Compile | None, task: Task, progress: Progress
+) -> Refined:
+    """Search, compile and learn until nothing is left to try."""
     best: Refined | None = None
     last: Draft | None = None
     attempt: Attempt | None = Attempt.first(task)
@@ -250,7 +291,7 @@ def refine(
         compiled = compiled_of(measured, predicted, attempt.number)
         tried = Tried(found, compiled, is_within(measured, task.limits))
         last = draft
-        best = tried.refined if best is None else _better(best, tried.refined)
+        best = min((tried.refined, best or tried.refined), key=_rank)
         attempt = attempt.after(tried, best, task)
     assert best is not None
     return best
@@ -323,15 +364,10 @@ def _is_as_small(one: Draft | None, other: Draft) -> bool:
     )
 
 
-def _better(old: Refined, new: Refined) -> Refined:
-    """Return the one that fits, else the one that hides copies, else the faster one."""
-
-    def rank(refined: Refined) -> tuple[Any, ...]:
-        compiled = refined.compiled
-        assert compiled is not None
-        found = Found(refined.draft, refined.bound_seconds, refined.fits)
-        is_hidden = Tried(found, compiled, refined.fits).is_hidden
-        size = 0 if refined.fits else compiled.device_bytes
-        return (not refined.fits, size, not is_hidden, refined.draft.timeline.seconds)
-
-    return min((new, old), key=rank)
+def _rank(refined: Refined) -> tuple[Any, ...]:
+    """Prefer the one that fits, then the one that hides copies, then the faster one."""
+    compiled = refined.compiled
+    found = Found(refined.draft, refined.bound_seconds, refined.fits)
+    is_hidden = compiled is None or Tried(found, compiled, refined.fits).is_hidden
+    size = 0 if refined.fits else refined.device_bytes
+    return (not refined.fits, size, not is_hidden, refined.draft.timeline.seconds)

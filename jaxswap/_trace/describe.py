@@ -75,6 +75,7 @@ def graph_of(
         sliced=sliced,
         trip_count=trip_count,
         loops=program.loops,
+        inside=program.inside,
     )
 
 

@@ -9,13 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import JaxprEqn
 
 from jaxswap import _compat
+from jaxswap._graph.graph import Inside
 from jaxswap._trace.jaxpr import Interpreter
-
-RunLoop = Callable[[JaxprEqn, Sequence[Any]], Sequence[Any]]
-"""Executes (or traces) a `lax.scan` equation with its operands."""
+from jaxswap._trace.opening import Opened, RunLoop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,43 +95,13 @@ class FlatFunction:
         """Return the flat results."""
         return Interpreter().run(self.jaxpr, operands)
 
-    def with_loops(self, run_loop: RunLoop) -> Callable[..., Sequence[Any]]:
-        """Return `call` with another way to run loops, those in `jit` included."""
+    def opened(self, run_loop: RunLoop, inside: Inside) -> Callable[..., Sequence[Any]]:
+        """Return `call` with other ways to run loops, checkpoints and branches."""
 
         def call(*operands: Any) -> Sequence[Any]:
-            return WithLoops(run_loop).run(self.jaxpr, operands)
+            return Opened(run_loop, inside).run(self.jaxpr, operands)
 
         return call
-
-
-class WithLoops(Interpreter):
-    """Lets a function run each `lax.scan`, also inside calls of `jit`."""
-
-    def __init__(self, run_loop: RunLoop) -> None:
-        self.run_loop = run_loop
-
-    def execute(self, eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
-        """Run a loop, or execute an equation as it is."""
-        if _compat.scan_of(eqn) is None:
-            return super().execute(eqn, inputs)
-        with self.within(eqn):
-            return self.run_loop(eqn, inputs)
-
-    def call(
-        self, eqn: JaxprEqn, inputs: Sequence[Any]
-    ) -> tuple[Any, Sequence[Any]] | None:
-        """Look into calls of `jit` if they hold a loop."""
-        called = _compat.called_jaxpr(eqn)
-        return (called, inputs) if called is not None and _has_loop(called) else None
-
-
-def _has_loop(called: Any) -> bool:
-    """Whether a called jaxpr holds a loop, directly or in further calls."""
-    jaxpr, _ = _compat.open_jaxpr(called)
-    inner = [_compat.called_jaxpr(eqn) for eqn in jaxpr.eqns]
-    return any(_compat.scan_of(eqn) is not None for eqn in jaxpr.eqns) or any(
-        _has_loop(closed) for closed in inner if closed is not None
-    )
 
 
 def flatten_function(

@@ -5,7 +5,7 @@ from typing import Any
 
 from jax.extend.core import JaxprEqn, Literal
 
-from jaxswap._graph.graph import Loop
+from jaxswap._graph.graph import Inside, Loop
 from jaxswap._graph.placement import Placement, Spec
 
 
@@ -38,6 +38,7 @@ class Program:
         gradients: One for each operand that is differentiated, `None` for the others.
         backward: Indices of the `operations` that depend on a cotangent.
         loops: Bodies of loops that swap inside.
+        inside: How values in a user's `jax.checkpoint` and in branches are treated.
         placement: The mesh over which the values are split. `None` for one device.
         specs: How each value is split. Empty for one device.
         deferred: Indices of the `operations` that are deferred: sums over a mesh that
@@ -53,6 +54,7 @@ class Program:
     gradients: tuple[int | Literal | None, ...]
     backward: frozenset[int]
     loops: tuple[Loop, ...] = ()
+    inside: Inside = Inside.AS_WRITTEN
     placement: Placement | None = None
     specs: tuple[Spec, ...] = ()
     deferred: frozenset[int] = frozenset()

@@ -20,6 +20,7 @@ from jaxswap._view.facts import (
     times,
     totals,
 )
+from jaxswap._view.inside import inside_lines
 from jaxswap._view.loop_rows import loop_lines
 from jaxswap._view.rows import Outcome, outcomes_of, short_name
 
@@ -61,6 +62,7 @@ def describe(plan: Plan) -> str:
         ("copies", _copy_lines(plan)),
         ("XLA options", _option_lines(plan)),
         ("decisions", _decision_lines(plan, rows, outcomes)),
+        ("inside calls", inside_lines(plan)),
         ("guessed costs", _guess_lines(plan)),
     ]
     lines = [_title(plan)]

@@ -4,140 +4,38 @@ Drafts of the scripted search need as many bytes as they are given room; what th
 programs need, and which of their copies are exposed, each test says.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from handmade import MIB, chain, rates, results_of
 from handmade_plans import H100, busy, counted
+from scripted_search import (
+    GRAPH,
+    LABEL,
+    LIMIT,
+    VALUE,
+    Call,
+    FakeCompiler,
+    FakeDraft,
+    FakeSearch,
+    Line,
+    adds,
+    draft_of,
+    measured,
+    run,
+)
 
 from jaxswap._gpu.target import rates_of
-from jaxswap._graph.graph import Action, Graph
+from jaxswap._graph.graph import Action
 from jaxswap._search.candidates import find_candidates
 from jaxswap._search.lessons import Lessons
 from jaxswap._search.limits import Aim, Limits
 from jaxswap._search.loops import Programs
 from jaxswap._search.measured import Measured
-from jaxswap._search.refine import ENOUGH, Refined, Task, likeness, refine
-from jaxswap._search.search import Found, Search
+from jaxswap._search.refine import ENOUGH, Task, likeness, refine
+from jaxswap._search.search import Search
 from jaxswap._simulate.draft import Arranger
-
-CHAIN = chain(2)
-GRAPH = dataclasses.replace(
-    CHAIN,
-    values=tuple(
-        dataclasses.replace(v, scope="net/block", source="src/net.py:12 (call)")
-        for v in CHAIN.values
-    ),
-)
-LIMIT = 800 * MIB
-VALUE = GRAPH.values[5]
-LABEL = f"net.block.{VALUE.primitive}:net.py:12"
-
-
-@dataclasses.dataclass(frozen=True)
-class Line:
-    """The numbers of a timeline."""
-
-    device_bytes: int
-    seconds: float
-    host_bytes: int = 0
-    stall_seconds: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class FakeDraft:
-    """A draft without a schedule."""
-
-    timeline: Line
-    actions: tuple[Any, ...] = (Action.KEEP,) * len(GRAPH.values)
-    graph: Graph = GRAPH
-    staleness: tuple[int, int] = (6, 1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Call:
-    """One question to the search, with what was known then."""
-
-    limits: Limits
-    lessons: Lessons
-    seconds: float = 0.0
-    again: Any = None
-
-    @property
-    def room(self) -> int:
-        return self.limits.device_bytes
-
-
-class FakeSearch:
-    """Fills the room it is given, or does what a script says."""
-
-    def __init__(self, answers: Callable[[Limits], FakeDraft] | None = None) -> None:
-        self.answers = answers or (lambda limits: draft_of(limits.device_bytes))
-        self.calls: list[Call] = []
-        self.forgotten_after: int | None = None
-
-    def find(self, limits: Limits, lessons: Any, seconds: float) -> Found:
-        self.calls.append(Call(limits, lessons.get(0, Lessons()), seconds))
-        return self.answer(limits)
-
-    def lay_out_again(self, found: Found, limits: Limits, lessons: Any) -> Found:
-        known = lessons.get(0, Lessons())
-        self.calls.append(Call(limits, known, again=found.draft))
-        return self.answer(limits)
-
-    def answer(self, limits: Limits) -> Found:
-        draft: Any = self.answers(limits)
-        fits = draft.timeline.device_bytes <= limits.device_bytes
-        return Found(draft, 0.5, fits)
-
-    def forget(self) -> None:
-        self.forgotten_after = len(self.calls)
-
-
-class FakeCompiler:
-    """Compiles drafts to programs, counting them."""
-
-    def __init__(self, program: Callable[[int, FakeDraft], Measured]) -> None:
-        self.program = program
-        self.drafts: list[FakeDraft] = []
-
-    def __call__(self, draft: Any) -> Measured:
-        self.drafts.append(draft)
-        return self.program(len(self.drafts), draft)
-
-
-def draft_of(nbytes: int, seconds: float = 1.0) -> FakeDraft:
-    return FakeDraft(Line(nbytes, seconds))
-
-
-def measured(device_bytes: int, **more: Any) -> Measured:
-    """What is read from a scripted program."""
-    sizes: dict[str, Any] = {"temp_bytes": 5, "host_bytes": 0}
-    sizes |= {"swapped_bytes": 0, "exposed_bytes": 0}
-    return Measured(device_bytes=device_bytes, **(sizes | more))
-
-
-def adds(nbytes: int, **more: Any) -> Callable[[int, FakeDraft], Measured]:
-    """Programs need so many bytes more than simulated."""
-    return lambda count, draft: measured(draft.timeline.device_bytes + nbytes, **more)
-
-
-def run(
-    search: Any,
-    compiler: Any,
-    *,
-    limit: int = LIMIT,
-    host: int | None = None,
-    most: int = 4,
-    known: int = 0,
-    lines: list[str] | None = None,
-) -> Refined:
-    """Refine; without a limit, for the smallest program."""
-    told = [] if lines is None else lines
-    limits = Limits(limit, host) if limit else Limits.smallest(host)
-    return refine(search, compiler, Task(limits, most, 2.5, known), told.append)
 
 
 @pytest.mark.parametrize("fits", [True, False])
