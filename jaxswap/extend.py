@@ -41,6 +41,7 @@ from jaxswap._gpu.work import Work as Work
 from jaxswap._graph.graph import Action as Action
 from jaxswap._graph.graph import Equation as Equation
 from jaxswap._graph.graph import Graph as Graph
+from jaxswap._graph.graph import Inside as Inside
 from jaxswap._graph.graph import Loop as Loop
 from jaxswap._graph.graph import Value as Value
 from jaxswap._graph.placement import Placement as Placement

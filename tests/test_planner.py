@@ -42,8 +42,9 @@ def plan(fn: Callable[..., Any], *args: Any, **options: Any) -> Plan:
         "target": "h100",
         "compile": False,
         "progress": False,
-        "search_seconds": 3.0,
     }
+    if "policy" not in options:
+        given["search_seconds"] = 3.0
     return jaxswap.plan(fn, *args, **(given | options))
 
 

@@ -241,11 +241,12 @@ def refine(
         task: What the loop is to find.
         progress: Is told what happens, one line at a time.
     """
-    best = _refined(search, compile_, task, progress)
     plain = search.plain
-    if not _is_worth_trying(plain, best):
-        return best
+    best = _refined(search, compile_, _with_one_left_for(plain, task), progress)
     predicted = plain.timeline.device_bytes
+    count = 1 + (best.compiled.compile_count if best.compiled else 0)
+    if count > task.most_compiles or not _is_worth_trying(plain, best):
+        return best
     if compile_ is None:
         found = Found(plain, best.bound_seconds, predicted <= task.limits.device_bytes)
         return min((_believed(found, task), best), key=_rank)
@@ -253,9 +254,15 @@ def refine(
     measured = compile_(plain)
     progress(f"compiled: {format_bytes(measured.device_bytes)}")
     found = Found(plain, best.bound_seconds, is_within(measured, task.limits))
-    count = 1 + (best.compiled.compile_count if best.compiled else 0)
     compiled = compiled_of(measured, predicted, count)
     return min((Tried(found, compiled, found.fits).refined, best), key=_rank)
+
+
+def _with_one_left_for(plain: Draft, task: Task) -> Task:
+    """Leave a compilation for the function as JAX runs it, if it is likely to fit."""
+    is_near = plain.timeline.device_bytes <= PLAIN * task.limits.device_bytes
+    left = task.most_compiles - is_near
+    return dataclasses.replace(task, most_compiles=max(1, left))
 
 
 def _is_worth_trying(plain: Draft, best: Refined) -> bool:

@@ -79,7 +79,7 @@ def test_the_smaller_one_is_reported_if_none_fits() -> None:
     plain = plain_of(LIMIT)
     swapped = FakeDraft(Line(LIMIT + MIB, 1.0), SWAPPED)
     compiler = FakeCompiler(lambda count, draft: measured(LIMIT + 10 * MIB))
-    refined = run(FakeSearch(lambda limits: swapped, plain), compiler, most=1)
+    refined = run(FakeSearch(lambda limits: swapped, plain), compiler, most=2)
     assert not refined.fits
     assert refined.draft is plain  # As large, and faster.
 

@@ -56,7 +56,8 @@ def branching(w: jax.Array, x: jax.Array) -> jax.Array:
 
 def switching(w: jax.Array, x: jax.Array) -> jax.Array:
     branches = [layer, lambda x, w: x * 2, jax.checkpoint(layer)]
-    return jnp.sum(lax.switch(1 + (x[0, 0] > 0), branches, x, w[0]))
+    chosen = jnp.where(x[0, 0] > 0, 2, 0)
+    return jnp.sum(lax.switch(chosen, branches, x, w[0]))
 
 
 def branching_body(w: jax.Array, x: jax.Array) -> jax.Array:
@@ -92,8 +93,8 @@ def source_of(loss: Loss) -> Source:
     return loss_source(loss, (W, X), {}, (0, 1), False)
 
 
-@pytest.mark.parametrize("action", [Action.KEEP, Action.RECOMPUTE, Action.OFFLOAD])
-@pytest.mark.parametrize("inside", Inside)
+@pytest.mark.parametrize("action", [Action.RECOMPUTE, Action.OFFLOAD])
+@pytest.mark.parametrize("inside", [Inside.OPEN, *BRANCHES])
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_are_those_of_plain_jax(
     name: str, inside: Inside, action: Action
