@@ -192,16 +192,35 @@ def is_idle_reshard(eqn: core.JaxprEqn) -> bool:
 def uses_references(jaxpr: Any) -> bool:
     """Whether a traced function makes, takes, reads or writes a mutable array.
 
-    JAX shows this only in the type of the variables (`AbstractRef`) and in effects.
+    JAX shows this only in the type of the variables and in effects. The references
+    inside a kernel do not count: the kernel makes them of arrays.
     """
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
-    avals = [v.aval for v in (*jaxpr.constvars, *jaxpr.invars)]
-    avals += [v.aval for eqn in jaxpr.eqns for v in eqn.outvars]
-    return any(type(aval).__name__ == "AbstractRef" for aval in avals) or any(
+    found = [*jaxpr.constvars, *jaxpr.invars]
+    found += [v for eqn in jaxpr.eqns for v in eqn.outvars]
+    return any(is_reference(v.aval) for v in found) or any(
         uses_references(inner)
         for eqn in jaxpr.eqns
+        if not is_kernel(eqn)
         for inner in core.jaxprs_in_params(eqn.params)
     )
+
+
+def is_kernel(eqn: core.JaxprEqn) -> bool:
+    """Whether an equation takes arrays, and gives references to what it executes.
+
+    So do all kernels of Pallas, whatever their primitive is called.
+    """
+    return not any(is_reference(v.aval) for v in eqn.invars) and any(
+        is_reference(v.aval)
+        for inner in core.jaxprs_in_params(eqn.params)
+        for v in getattr(inner, "jaxpr", inner).invars
+    )
+
+
+def is_reference(aval: Any) -> bool:
+    """Whether an abstract value is a mutable array."""
+    return type(aval).__name__ == "AbstractRef"
 
 
 def varying_axes(x: jax.Array) -> frozenset[str]:

@@ -2,11 +2,13 @@
 
 import os
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import pallas as pl
 
 from jaxswap import _compat
 
@@ -161,6 +163,24 @@ def test_references_are_found_wherever_they_stand() -> None:
     assert _compat.uses_references(jax.make_jaxpr(writes)(X))
     assert _compat.uses_references(jax.make_jaxpr(jax.jit(writes))(X))
     assert not _compat.uses_references(jax.make_jaxpr(jax.jit(jnp.sin))(X))
+
+
+def test_references_inside_a_kernel_are_its_own() -> None:
+    def body(x: Any, y: Any) -> None:
+        y[...] = x[...]
+
+    def kernel(x: jax.Array) -> jax.Array:
+        return pl.pallas_call(body, jax.ShapeDtypeStruct(x.shape, x.dtype))(x)
+
+    def of_a_reference(x: jax.Array) -> jax.Array:
+        ref = jax.new_ref(x)
+        ref[...] = kernel(ref[...])
+        return ref[...]
+
+    (eqn,) = jax.make_jaxpr(kernel)(X).jaxpr.eqns
+    assert _compat.is_kernel(eqn)
+    assert not _compat.uses_references(jax.make_jaxpr(jax.jit(kernel))(X))
+    assert _compat.uses_references(jax.make_jaxpr(of_a_reference)(X))
 
 
 def test_varying_axes_are_those_of_shard_map() -> None:

@@ -14,7 +14,7 @@ import jax
 
 from jaxswap._gpu.rates import Rates, numbers
 from jaxswap._simulate.simulate import Simulator
-from jaxswap._trace.cost import workspace_bytes
+from jaxswap._trace import cost
 from jaxswap._trace.describe import graph_of
 from jaxswap._trace.tracing import program_of
 
@@ -48,7 +48,7 @@ def converted_bytes(fn: Callable[..., Any], args: tuple[Any, ...]) -> float:
         args: Its arguments.
     """
     eqns = jax.make_jaxpr(fn)(*args).jaxpr.eqns
-    return 2.0 * sum(map(workspace_bytes, eqns))
+    return 2.0 * sum(map(cost.converted_bytes, eqns))
 
 
 def _at_once(name: str) -> float:

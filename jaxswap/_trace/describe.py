@@ -146,9 +146,14 @@ def _equation(program: Program, index: int, op: Operation) -> Equation:
 
 
 def _workspace_bytes(eqn: Any) -> int:
-    """What cuDNN takes to convert features, unless XLA stores them as cuDNN wants."""
-    nbytes = cost.workspace_bytes(eqn)
-    return 0 if nbytes and stores_channels_last() else nbytes
+    """What an operation takes beside operands and results while it runs.
+
+    cuDNN converts features, unless XLA stores them as cuDNN wants.
+    """
+    converted = cost.converted_bytes(eqn)
+    if converted and stores_channels_last():
+        converted = 0
+    return max(converted, cost.padded_bytes(eqn))
 
 
 def _body(outer: Program, op: Operation, scan: _compat.Scan) -> Graph:

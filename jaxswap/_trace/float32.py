@@ -19,19 +19,8 @@ from jaxswap._trace.function import Arguments, flatten_function
 from jaxswap._trace.jaxpr import Interpreter
 
 NARROW = (np.dtype(jnp.bfloat16), np.dtype(jnp.float16))
-FIXED = frozenset(
-    {
-        "ffi_call",
-        "io_callback",
-        "pallas_call",
-        "pure_callback",
-        "shard_map",
-        "tpu_custom_call",
-        "triton_call",
-    }
-)
-"""Operations that exist only for the types that they were made for."""
-PRODUCTS = cost.PRODUCTS | {"ragged_dot_general"}
+FIXED = frozenset({"io_callback", "pure_callback", "shard_map"})
+"""Operations that exist only for the types that they were made for, as kernels do."""
 HIGHEST = (jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST)
 
 
@@ -90,7 +79,7 @@ class _Widening(Interpreter):
         """Execute an equation in float32."""
         name = eqn.primitive.name
         of_operand: Any = eqn.invars[0].aval if eqn.invars else None
-        if name in FIXED:
+        if name in FIXED or cost.is_kernel(eqn):
             raise NotImplementedError(f"`{name}` exists only for its own types.")
         if name == "reduce_precision" and _is_narrow(of_operand):
             return inputs
@@ -98,7 +87,7 @@ class _Widening(Interpreter):
             exact = inputs[0].astype(of_operand.dtype)
             return [_wide(x) for x in super().execute(eqn, [exact])]
         params = {key: _wide_param(value) for key, value in eqn.params.items()}
-        if name in PRODUCTS:
+        if name in cost.PRODUCTS:
             params["precision"] = HIGHEST
         return super().execute(eqn.replace(params=params), inputs)
 

@@ -14,6 +14,7 @@ from jaxswap import _compat
 from jaxswap._graph.graph import Inside
 from jaxswap._trace.jaxpr import Interpreter
 from jaxswap._trace.opening import Opened, RunLoop
+from jaxswap._trace.references import refuse_references_in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,11 +127,7 @@ def flatten_function(
             "value of an array. Use jnp.where or jax.lax.cond."
         )
         raise
-    if _compat.uses_references(closed):
-        raise NotImplementedError(
-            "jaxswap cannot swap around mutable arrays (jax.new_ref): `fn` reads or "
-            "writes one. Return the new value instead of writing it."
-        )
+    refuse_references_in(closed)
     jaxpr, closed_over = _compat.without_constants(closed)
     out_tree = jax.tree.structure(out_shape)
     return FlatFunction(jaxpr, len(closed_over), out_tree), tuple(closed_over)

@@ -138,12 +138,14 @@ class Matmul:
         rows: Of each.
         columns: Of each.
         summands: What each element of the result sums.
+        groups: Into how many groups one operand is split.
     """
 
     batch: int
     rows: int
     columns: int
     summands: int
+    groups: int = 1
 
     @property
     def flops(self) -> float:
@@ -174,6 +176,29 @@ def matmul_of(eqn: Any) -> Matmul:
         rows=_without(left, (*contracted, *batch)),
         columns=_without(right, (*right_contracted, *right_batch)),
         summands=math.prod(left[axis] for axis in contracted),
+    )
+
+
+def grouped_of(eqn: Any) -> Matmul:
+    """Describe an equation of `ragged_dot_general` as the product that XLA makes of it.
+
+    On NVIDIA's GPUs XLA copies the left operand for each group, with zeros outside of
+    the group, and computes a dense product (github.com/openxla/xla/pull/45999). It sums
+    over the groups, or it makes a result for each group if what is summed is grouped.
+    """
+    numbers = eqn.params["ragged_dot_dimension_numbers"]
+    (contracted, right_contracted), (batch, right_batch) = numbers.dot_dimension_numbers
+    left, right, sizes = (v.aval.shape for v in eqn.invars[:3])
+    (ragged,) = numbers.lhs_ragged_dimensions
+    of_group = tuple(numbers.rhs_group_dimensions)
+    groups = 1 if ragged in batch else sizes[-1]
+    is_summed = ragged not in contracted
+    return Matmul(
+        batch=math.prod(left[axis] for axis in batch) * (1 if is_summed else groups),
+        rows=_without(left, (*contracted, *batch)),
+        columns=_without(right, (*right_contracted, *right_batch, *of_group)),
+        summands=math.prod(left[a] for a in contracted) * (groups if is_summed else 1),
+        groups=groups,
     )
 
 

@@ -15,10 +15,10 @@ from jax.extend.core import Literal
 
 from jaxswap import _compat
 from jaxswap._graph.placement import Placement, Spec
-from jaxswap._trace import cost
 from jaxswap._trace.program import Program
 from jaxswap._trace.shardings import dimensions_of
 from jaxswap._trace.tracing import program_of
+from jaxswap._trace.traffic import SCATTERS
 
 Dimensions = Sequence[Sequence[str]]
 Rule = Callable[[Any, Sequence[Spec]], list[Dimensions]]
@@ -237,7 +237,7 @@ _RULES: dict[str, Rule] = {
     "conv_general_dilated": _convolved,
     "concatenate": _joined,
     "gather": _gathered,
-    **dict.fromkeys(cost.SCATTERS, _like_first),
+    **dict.fromkeys(SCATTERS, _like_first),
     "dynamic_update_slice": _like_first,
     "optimization_barrier": _place_by_place,
     "sharding_constraint": _constrained,

@@ -20,6 +20,7 @@ from jaxswap import _compat
 from jaxswap._graph.graph import Loop
 from jaxswap._trace.jaxpr import Interpreter
 from jaxswap._trace.program import Operation, Program
+from jaxswap._trace.references import refuse_references_among
 from jaxswap._trace.tangents import differentiate, has_tangent, with_zeros
 
 
@@ -38,6 +39,9 @@ def trace(
         perturbed: For each operand, whether its gradient is wanted.
         out_avals: Abstract values of the results.
         loops: A list to which `function` adds loops while it is traced.
+
+    Raises:
+        NotImplementedError: If a mutable array is read or written.
     """
     wanted = [i for i, p in enumerate(perturbed) if p and has_tangent(operands[i])]
 
@@ -51,6 +55,7 @@ def trace(
         list(operands), [x for x in out_avals if has_tangent(x)]
     )
     program = _number(closed, len(operands), out_avals, wanted)
+    refuse_references_among(program.avals)
     return dataclasses.replace(program, loops=tuple(loops))
 
 

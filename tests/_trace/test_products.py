@@ -9,7 +9,12 @@ from jax import lax
 
 from jaxswap._gpu.work import Work
 from jaxswap._trace import cost
-from jaxswap._trace.products import Convolution, convolution_of, matmul_of
+from jaxswap._trace.products import (
+    Convolution,
+    convolution_of,
+    grouped_of,
+    matmul_of,
+)
 
 FIRST = ("NCDHW", "DHWIO", "NCDHW")
 LAST = ("NDHWC", "DHWIO", "NDHWC")
@@ -118,7 +123,7 @@ def test_features_channels_first_are_converted_in_a_workspace(
 
     for eqn in equations(jax.grad(loss, (0, 1)), x, k):
         nbytes = 2 * x.nbytes + k.nbytes
-        assert cost.workspace_bytes(eqn) == (nbytes if is_converted else 0)
+        assert cost.converted_bytes(eqn) == (nbytes if is_converted else 0)
 
 
 def test_work_tells_kernel_gradients_apart() -> None:
@@ -150,3 +155,41 @@ def test_tiles_of_a_product_count_its_batch() -> None:
     assert (one.batch, one.rows, one.columns, one.summands) == (5, 130, 16, 8)
     assert one.tile_count == 5 * 2 * 1
     assert one.tile_flops == 2 * 5 * 130 * 64 * 8
+
+
+def test_a_grouped_product_is_computed_once_for_each_group() -> None:
+    def loss(x: jax.Array, w: jax.Array) -> jax.Array:
+        return jnp.sum(lax.ragged_dot(x, w, jnp.array([2, 4, 0])) ** 2)
+
+    x, w = jnp.ones((6, 8)), jnp.ones((3, 8, 16))
+    eqns = jax.make_jaxpr(jax.grad(loss, (0, 1)))(x, w).jaxpr.eqns
+    grouped = [e for e in eqns if e.primitive.name == "ragged_dot_general"]
+    assert [cost.flops(eqn) for eqn in grouped] == [3 * 2 * 6 * 8 * 16] * 3
+    assert [grouped_of(eqn).batch for eqn in grouped].count(3) == 1
+    assert cost.padded_bytes(grouped[0]) == 3 * x.nbytes
+    assert all(cost.is_heavy(eqn) and cost.is_known(eqn) for eqn in grouped)
+    assert cost.work(grouped[0]) == Work.TF32_MATMUL
+
+
+SHAPES_WITH_NOTHING = [((0, 8), (8, 8)), ((4, 0), (0, 8)), ((4, 8), (8, 0))]
+
+
+@pytest.mark.parametrize(("left", "right"), SHAPES_WITH_NOTHING)
+def test_products_of_empty_arrays_take_no_arithmetic(
+    left: tuple[int, ...], right: tuple[int, ...]
+) -> None:
+    dot, grouped = (
+        jax.make_jaxpr(fn)(jnp.ones(left), jnp.ones(right)).jaxpr.eqns[-1]
+        for fn in (lax.dot, lambda x, w: lax.ragged_dot(x, w[None], jnp.array([0])))
+    )
+    for eqn in (dot, grouped):
+        assert cost.flops(eqn) == cost.tile_flops(eqn) == 0
+
+
+@pytest.mark.parametrize("empty", ["batch", "space", "inputs", "outputs"])
+def test_convolutions_of_empty_arrays_take_no_arithmetic(empty: str) -> None:
+    sizes = {"batch": 1, "space": 4, "inputs": 3, "outputs": 5} | {empty: 0}
+    x = jnp.ones((sizes["batch"], sizes["space"], 4, sizes["inputs"]))
+    k = jnp.ones((3, 3, sizes["inputs"], sizes["outputs"]))
+    (eqn,) = equations(lambda x, k: convolve(x, k, ("NHWC", "HWIO", "NHWC")), x, k)
+    assert cost.flops(eqn) == cost.tile_flops(eqn) == 0
