@@ -84,8 +84,8 @@ def offload(
     The backward pass reads values of the forward pass. Between the passes these values
     hold device memory. Here each of them is kept on the device, swapped to pinned host
     memory, or recomputed. Value and gradient stay the same. The copies are placed
-    between heavy operations (matrix products, convolutions). Barriers make XLA start
-    them early enough and finish them late enough to overlap.
+    between heavy operations (matrix products, convolutions, kernels). Barriers make XLA
+    start them early enough and finish them late enough to overlap.
 
     Use it like `jax.checkpoint`, but on the whole loss: the transform looks at all
     values of the function at once. It does not help if activations are small compared
@@ -121,7 +121,7 @@ def offload(
         target: The GPU to plan for. `None`: JAX's default device, and without a
             `budget` the memory that is free there when the function is traced. If that
             device is no GPU, or several processes run the program, nothing is planned:
-            what is done then is `jaxswap.policies.SwapHeavy`.
+            what is done then is `jaxswap.policies.SwapHeavy`, if that saves memory.
         in_shardings: How `jax.jit` splits the positional arguments over a mesh of
             devices, a pytree prefix of them as in `jax.jit(fn, in_shardings=...)`.
             Under `jit` with automatic axes, a trace does not see how arguments are

@@ -10,7 +10,7 @@ import jax
 from jaxswap._base.arguments import refuse_idle
 from jaxswap._base.units import format_bytes, parse_bytes
 from jaxswap._device.resolve import default_device, find_target, free_bytes
-from jaxswap._gpu.target import Target, rates_of
+from jaxswap._gpu.target import Target, built_in_target, rates_of
 from jaxswap._graph.graph import Action, Value
 from jaxswap._planner import Request
 from jaxswap._plans.plan import Plan, checked_plan
@@ -22,6 +22,7 @@ from jaxswap._schedule.policy import as_policy
 from jaxswap._schedule.swap_heavy import SwapHeavy
 from jaxswap._search.loops import keep_all
 from jaxswap._simulate.draft import Arranger
+from jaxswap._simulate.simulate import Simulator
 from jaxswap._trace.describe import Traced
 
 Scheduler = Callable[[Source], Machine]
@@ -80,7 +81,7 @@ def _by_what_fits(
             "for here, of whose memory it could be a part. Give `target` or `budget`."
         )
     if gpu is None:
-        return _by_policy(SwapHeavy(), source)
+        return _if_it_saves_memory(SwapHeavy(), source)
     traced = source.traced(keep_all)
     kept = Arranger(traced.graph, rates_of(gpu)).all_kept.timeline
     memory_bytes = gpu.memory_bytes
@@ -117,6 +118,19 @@ def _memory_bytes(caller_bytes: int) -> int:
     device: Any = default_device()
     used_bytes = (device.memory_stats() or {}).get("bytes_in_use", 0)
     return free_bytes(device) + min(caller_bytes, used_bytes)
+
+
+def _if_it_saves_memory(policy: SwapHeavy, source: Source) -> Machine:
+    """Lay a function out as a policy says, or keep everything if that needs no more.
+
+    Memory depends on the order of operations alone, so any GPU's rates will do.
+    """
+    machine = _by_policy(policy, source)
+    kept = _laid_out(as_policy(Action.KEEP), machine.traced)
+    simulator = Simulator(machine.graph, rates_of(built_in_target("h100")))
+    needed = simulator.play(machine.schedule).device_bytes
+    saved_bytes = simulator.play(kept.schedule).device_bytes - needed
+    return machine if saved_bytes >= policy.min_bytes else kept
 
 
 def _by_policy(policy: Policy, source: Source) -> Machine:

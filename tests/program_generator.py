@@ -259,7 +259,7 @@ class Arguments:
 
     def weight(self, number: int, shape: tuple[int, ...]) -> Array:
         """Weights that keep the size of what they multiply."""
-        scale = float(np.prod(shape[:-1])) ** -0.5
+        scale = float(max(1, np.prod(shape[:-1]))) ** -0.5
 
         def draw(random: np.random.Generator) -> Array:
             # In double precision where JAX allows it; see `_is_rounding`.

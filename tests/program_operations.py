@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
+from jax.experimental import pallas as pl
 
 Array = jax.Array
 T = TypeVar("T")
@@ -311,6 +312,78 @@ def pool(c: Context, x: Array, y: Array) -> Array:
         return lax.reduce_window(x, lowest, lax.max, (2, 2), (1, 2), "SAME")
     zero = np.zeros((), x.dtype)
     return lax.reduce_window(x, zero, lax.add, (2, 1), (1, 1), "SAME")
+
+
+@operation
+def grouped_product(c: Context, x: Array, y: Array) -> Array:
+    """Rows of each group meet a matrix of their own; a group may have none."""
+    x = matrix(x)
+    count = x.shape[0]
+    sizes = c.pick(((count // 2, 0, count - count // 2), (0, count), (count,)))
+    w = c.weight(len(sizes), x.shape[1], 3).astype(x.dtype)
+    return lax.ragged_dot(x, w, jnp.array(sizes, jnp.int32))
+
+
+@operation
+def nothing(c: Context, x: Array, y: Array) -> Array:
+    """Arrays without elements: no rows, nothing to sum, no steps, no batch."""
+    x = matrix(x)
+    n = x.shape[1]
+    kind = c.pick(("rows", "summands", "steps", "batch", "channels"))
+    if kind == "rows":
+        part = jnp.tanh(x[:0] @ c.weight(n, n).astype(x.dtype))
+        return jnp.concatenate([part, x])
+    if kind == "summands":
+        return x + x[:, :0] @ c.weight(0, n).astype(x.dtype)
+    if kind == "steps":
+        return lax.scan(lambda c, x: (c * jnp.sum(x), x), x, x[:0])[0]
+    if kind == "batch":
+        scores = jnp.einsum("bij,bkj->bik", x[None][:0], x[None][:0])
+        return x + jnp.sum(jax.nn.softmax(scores))
+    image = jnp.resize(x, (1, 4, 2))
+    none = lax.conv(image[:, :0], jnp.zeros((2, 0, 1), x.dtype), (1,), "SAME")
+    return x * jnp.cos(jnp.sum(none))
+
+
+# --- kernels --------------------------------------------------------------------------
+
+
+def scaled(kind: str) -> Callable[[Array, Array], Array]:
+    """A Pallas kernel with a derivative of its own; it may write over its operand."""
+    aliases = {0: 0} if kind == "aliased" else {}
+
+    def body(x: Any, y: Any, out: Any) -> None:
+        out[...] = x[...] * jnp.tanh(y[...])
+
+    def kernel(x: Array, y: Array) -> Array:
+        return pl.pallas_call(
+            body,
+            jax.ShapeDtypeStruct(x.shape, x.dtype),
+            input_output_aliases=aliases,
+            interpret=True,
+        )(x, y)
+
+    def backward(saved: tuple[Array, ...], g: Array) -> tuple[Array, Array]:
+        x, y = saved
+        return kernel(g, y), g * x * (1 - jnp.tanh(y) ** 2)
+
+    scaled = jax.custom_vjp(kernel)
+    scaled.defvjp(lambda x, y: (kernel(x, y), (x, y)), backward)
+    return scaled
+
+
+@operation
+def kernel(c: Context, x: Array, y: Array) -> Array:
+    """A kernel alone, over a batch, in a loop; one that writes over its operand."""
+    x = rows(x)
+    y = fit(y, x)
+    kind = c.pick(("alone", "aliased", "batched", "loop"))
+    multiply = scaled(kind)
+    if kind == "batched":
+        return jax.vmap(multiply)(x, y)
+    if kind == "loop":
+        return lax.scan(lambda x, _: (multiply(x, y), None), x, length=LENGTH)[0]
+    return multiply(x, y)
 
 
 # --- normalization and reductions -----------------------------------------------------

@@ -66,6 +66,18 @@ def test_without_a_gpu_the_rule_decides() -> None:
     assert swapped() > 0
 
 
+def test_without_a_gpu_everything_is_kept_if_the_rule_saves_no_memory() -> None:
+    def one_layer(w: jax.Array, x: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.tanh(x @ w))
+
+    types = [jax.ShapeDtypeStruct((2048, 2048), jnp.float32)] * 2
+    kept, ruled, alone = (
+        str(jax.make_jaxpr(jax.grad(jaxswap.offload(one_layer, policy=policy)))(*types))
+        for policy in (jaxswap.KEEP, jaxswap.policies.SwapHeavy(), None)
+    )
+    assert alone == kept != ruled
+
+
 def test_where_everything_fits_everything_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

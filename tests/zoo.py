@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
+from jax.experimental import pallas as pl
 
 Array = jax.Array
 
@@ -459,6 +460,20 @@ def empty_arrays(nothing: Array, x: Array) -> Array:
     return jnp.sum(x @ x.T) + jnp.sum(nothing)
 
 
+@case(
+    normal(0, 4),
+    weight(4, 4),
+    normal(1, 6, 6, 0),
+    normal(3, 3, 0, 2),
+    argnums=(0, 1, 2, 3),
+)
+def empty_products(nothing: Array, w: Array, image: Array, kernel: Array) -> Array:
+    loop = lax.scan(lambda w, x: (jnp.tanh(w @ w) + jnp.sum(x), None), w, nothing)[0]
+    attention = jax.nn.softmax(nothing @ w @ nothing.T) @ nothing
+    features = jnp.tanh(conv(image, kernel))
+    return jnp.sum(loop) + jnp.sum(jnp.tanh(attention @ w)) + jnp.sum(features @ w[:2])
+
+
 @case(jnp.float32(0.7), jnp.float32(-1.2), argnums=(0, 1))
 def scalars_only(x: Array, y: Array) -> Array:
     return jnp.sin(x * y) * jnp.exp(x) + jnp.arctan2(x, y)
@@ -468,6 +483,57 @@ def scalars_only(x: Array, y: Array) -> Array:
 def special_functions(x: Array, w: Array) -> Array:
     y = jax.scipy.special.erf(x @ w) + jnp.log1p(x**2)
     return jnp.sum(jax.scipy.special.gammaln(2.0 + (y @ w) ** 2) * jnp.sinc(y))
+
+
+# --- kernels --------------------------------------------------------------------------
+
+
+def _blocks(x: Any, w: Any, out: Any) -> None:
+    out[...] = jnp.tanh(x[...]) @ w[...]
+
+
+def _kernel(x: Array, w: Array) -> Array:
+    """A product in blocks of two rows that may write over its first operand."""
+    rows = pl.BlockSpec((2, x.shape[1]), lambda i: (i, 0))
+    return pl.pallas_call(
+        _blocks,
+        jax.ShapeDtypeStruct(x.shape, x.dtype),
+        grid=(x.shape[0] // 2,),
+        in_specs=[rows, pl.BlockSpec(w.shape, lambda i: (0, 0))],
+        out_specs=rows,
+        input_output_aliases={0: 0},
+        interpret=True,
+    )(x, w)
+
+
+@jax.custom_vjp
+def tanh_product(x: Array, w: Array) -> Array:
+    return _kernel(x, w)
+
+
+def _tanh_product_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, w = saved
+    y = jnp.tanh(x)
+    return (g @ w.T) * (1 - y**2), y.T @ g
+
+
+tanh_product.defvjp(lambda x, w: (_kernel(x, w), (x, w)), _tanh_product_backward)
+
+
+@case(weight(8, 8), normal(4, 8), argnums=(0, 1))
+def pallas_kernels(w: Array, x: Array) -> Array:
+    x = tanh_product(tanh_product(x, w), w)
+    batch = jax.vmap(tanh_product, (0, None))(jnp.stack([x, jnp.sin(x)]), w)
+    loop = lax.scan(lambda x, _: (tanh_product(x, w), jnp.sum(x)), x, length=3)
+    return jnp.sum(batch**2) + jnp.sum(loop[0]) + jnp.sum(loop[1] ** 2)
+
+
+@case([weight(3, 8, 8) for _ in range(3)], normal(6, 8), argnums=(0, 1))
+def grouped_products(weights: list[Array], x: Array) -> Array:
+    sizes = jnp.array([4, 0, 2])
+    for w in weights:
+        x = jax.nn.silu(lax.ragged_dot(x, w, sizes))
+    return jnp.mean(x**2)
 
 
 # --- control flow ---------------------------------------------------------------------

@@ -7,7 +7,8 @@ Terms used throughout jaxswap:
 
     residual    a forward value that the backward pass reads
     heavy       an equation that keeps the device busy long enough to hide a copy
-                behind it: a matrix product, a convolution, or a call that holds one
+                behind it: a matrix product, a convolution, a kernel, what takes as
+                long as a copy of its operands, or a call that holds one of these
     late        a forward value that only the backward pass reads
     large       a value of at least a policy's `min_bytes`
 """
@@ -132,9 +133,10 @@ class Equation:
         work: The arithmetic that limits a heavy equation. `None` if bytes limit it.
         operation: Name of a heavy operation whose time may have been measured, or "".
         workspace_bytes: Device memory that a convolution takes while it runs, for
-            operands and result in another layout.
-        inner_bytes: Bytes that move inside a call, such as a loop, if they are more
-            than its operands and results.
+            operands and result in another layout. Of a grouped product, what it takes
+            for an operand that is filled with zeros for each group.
+        inner_bytes: Bytes that move inside a call, such as a loop, or a kernel, if
+            they are more than its operands and results.
         body: The program that a loop executes in each iteration, or that a
             `jax.checkpoint` executes once.
         trip_count: How often the body is executed.

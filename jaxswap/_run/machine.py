@@ -41,6 +41,7 @@ class Machine:
     """Runs a traced program in the order of a schedule."""
 
     def __init__(self, traced: Traced, schedule: Schedule) -> None:
+        self.traced = traced
         self.program = traced.program
         self.graph = traced.graph
         self.schedule = schedule

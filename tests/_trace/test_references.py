@@ -1,5 +1,7 @@
 """Mutable arrays are refused wherever they are read or written."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -34,6 +36,6 @@ def in_a_loop(x: jax.Array) -> jax.Array:
 
 
 @pytest.mark.parametrize("fn", [in_the_function, in_a_rule, in_a_loop])
-def test_mutable_arrays_are_refused(fn: object) -> None:
+def test_mutable_arrays_are_refused(fn: Callable[[jax.Array], jax.Array]) -> None:
     with pytest.raises(NotImplementedError, match="mutable arrays"):
         jax.grad(jaxswap.offload(fn, policy=jaxswap.OFFLOAD))(jnp.ones(3))
