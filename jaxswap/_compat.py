@@ -44,25 +44,6 @@ def refuse_wrong_jaxlib(version: str) -> None:
 refuse_wrong_jaxlib(importlib.metadata.version("jaxlib"))
 
 
-@contextlib.contextmanager
-def explained_forward_mode() -> Iterator[None]:
-    """Add advice to JAX's error for forward mode. Only its text identifies it.
-
-    Under `jit`, JAX raises the error when it lowers the program. At that time it calls
-    nothing of jaxswap, so the text is JAX's own.
-    """
-    try:
-        yield
-    except TypeError as error:
-        if "forward-mode autodiff" in str(error):
-            error.add_note(
-                "jaxswap.offload swaps for a backward pass, so it is for reverse mode: "
-                "jax.grad, jax.vjp, jax.jacrev. For jax.jvp or jax.jacfwd pass the "
-                "function itself, which is `__wrapped__` of the offloaded one."
-            )
-        raise
-
-
 def open_jaxpr(jaxpr: Any) -> tuple[core.Jaxpr, Sequence[Any]]:
     """Return the equations and the constants of a traced function.
 

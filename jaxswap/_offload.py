@@ -9,14 +9,13 @@ import jax
 from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 
-from jaxswap import _compat
 from jaxswap._base.arguments import refuse_keywords
 from jaxswap._gpu.target import Target
 from jaxswap._graph.graph import Action, Value
 from jaxswap._graph.placement import Placement
 from jaxswap._plans.plan import Plan
-from jaxswap._run.machine import Residuals
 from jaxswap._run.passes import Passes
+from jaxswap._run.pushforward import derivative
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy
 from jaxswap._scheduler import Scheduler, scheduler
@@ -104,7 +103,8 @@ def offload(
     Args:
         fn: A function of arrays, pytrees of arrays and anything else. Arrays that it
             captures are differentiated like arguments. It is traced, so it must not
-            branch on the value of an array. Reverse mode only.
+            branch on the value of an array. In forward mode (`jax.jvp`) and for the
+            derivative of a gradient, it does what it does in plain JAX.
         policy: The action of each value. A function of a
             `jaxswap.Value` that returns a `jaxswap.Action`: it is asked once for each
             forward value (the inputs of a recomputation are stored or recomputed, too).
@@ -141,9 +141,7 @@ def offload(
 
     Raises:
         TypeError: If `fn` is not callable or `policy` is none of the above. When
-            called, if a static argument holds an array. Also in forward mode
-            (`jax.jvp`, `jax.jacfwd`): use `fn` itself for it, which is `__wrapped__` of
-            the result.
+            called, if a static argument holds an array.
         ValueError: If several of `policy`, `plan` and `budget` are given, if one cannot
             be read, or if an argument has no effect beside the others. When called, if
             the plan was made for other arguments.
@@ -218,8 +216,7 @@ def _wrap(
         call = known.of(arguments)
         operands = (*call.closed_over, *arguments.arrays)
         placement = _placement(operands, plan, in_shardings, args, kwargs)
-        with _compat.explained_forward_mode():
-            results = call.split(placement)(*operands)
+        results = call.split(placement)(*operands)
         return jax.tree.unflatten(call.flat.out_tree, results)
 
     vars(wrapped)["__jaxswap_plan__"] = plan  # `jaxswap.profile` finds it there
@@ -295,22 +292,12 @@ def _differentiable(
         def call(*operands: Any) -> Sequence[Any]:
             return flat.call(*operands)
 
-        def forward(*primals: Any) -> Any:
-            operands = [p.value for p in primals]
-            found = passes(*(p.perturbed for p in primals))
-            outputs, residuals = found.forward(operands)
+        def rule(primals: Any, tangents: Any) -> Any:
+            moving = (not isinstance(t, SymbolicZero) for t in tangents)
+            return derivative(passes(*moving), primals, tangents)
 
-            def pullback(operands: Any, residuals: Residuals, cotangents: Any) -> Any:
-                given = [None if isinstance(c, SymbolicZero) else c for c in cotangents]
-                return found.backward(operands, residuals, given)
-
-            return outputs, jax.tree_util.Partial(pullback, operands, residuals)
-
-        def backward(pullback: Any, cotangents: Sequence[Any]) -> Any:
-            return tuple(pullback(cotangents))
-
-        differentiable = jax.custom_vjp(call)
-        differentiable.defvjp(forward, backward, symbolic_zeros=True)
+        differentiable = jax.custom_jvp(call)
+        differentiable.defjvp(rule, symbolic_zeros=True)
         return differentiable
 
     return split

@@ -258,7 +258,7 @@ def planned(**options: Any) -> jaxswap.Plan:
 
 
 PROVOKED: list[Callable[[], object]] = [
-    lambda: jax.jvp(jaxswap.offload(loss), (X,), (X,)),
+    lambda: jaxswap.offload(loss, policy=jaxswap.KEEP, target="h100"),
     lambda: jax.grad(jaxswap.offload(branching))(X),
     lambda: jax.grad(jaxswap.offload(writing))(X),
     lambda: jax.grad(jaxswap.offload(unrolled, policy=jaxswap.RECOMPUTE))(X),

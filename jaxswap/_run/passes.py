@@ -23,11 +23,14 @@ class Passes:
     Args:
         machine: Runs them.
         call: The function in plain JAX, of flat operands.
+
+    Attributes:
+        call: As it was given.
     """
 
     def __init__(self, machine: Machine, call: Callable[..., Sequence[Any]]) -> None:
         self._machine = machine
-        self._call = call
+        self.call = call
         self._forward = jax.custom_jvp(self._run_forward)
         self._forward.defjvp(self._forward_derivative, symbolic_zeros=True)
         self._backward = jax.custom_jvp(self._run_backward)
@@ -53,9 +56,9 @@ class Passes:
         return self._machine.forward(operands)
 
     def _forward_derivative(self, primals: Any, tangents: Any) -> Any:
-        results, of_results = _pushed(self._call, *primals, *tangents)
+        results, of_results = pushed(self.call, *primals, *tangents)
         _, residuals = self._forward(*primals)
-        of_residuals = jax.tree.map(_without_tangent, residuals)
+        of_residuals = jax.tree.map(without_tangent, residuals)
         return (results, residuals), (of_results, of_residuals)
 
     def _run_backward(
@@ -66,26 +69,29 @@ class Passes:
 
     def _backward_derivative(self, primals: Any, tangents: Any) -> Any:
         given, of_given = ((x[0], x[2]) for x in (primals, tangents))
-        return _pushed(self._plain_backward, given, of_given)
+        return pushed(self._plain_backward, given, of_given)
 
     def _plain_backward(
         self, operands: Sequence[Any], cotangents: Sequence[Any]
     ) -> list[Any]:
         gradients = self._machine.program.gradients
         wanted = [i for i, v in enumerate(gradients) if v is not None]
-        results, pullback = differentiate(self._call, operands, wanted)
+        results, pullback = differentiate(self.call, operands, wanted)
         types = [jax.typeof(x) for x in results]
         found = dict(zip(wanted, pullback(with_zeros(cotangents, types)), strict=True))
         return [found.get(i) for i in range(len(gradients))]
 
 
-def _pushed(
-    function: Callable[..., Any], primals: Any, tangents: Any
+def pushed(
+    function: Callable[..., Any],
+    primals: Any,
+    tangents: Any,
+    is_zero: Callable[[Any], bool] = lambda tangent: isinstance(tangent, SymbolicZero),
 ) -> tuple[Any, Any]:
-    """Call `jax.jvp` with respect to those primals that have a tangent."""
+    """Call `jax.jvp` with respect to those primals whose tangent is not zero."""
     leaves, structure = jax.tree.flatten(primals)
     given = structure.flatten_up_to(tangents)
-    moving = [i for i, t in enumerate(given) if not isinstance(t, SymbolicZero)]
+    moving = [i for i, t in enumerate(given) if not is_zero(t)]
 
     def of_moving(*arrays: Any) -> Any:
         merged = list(leaves)
@@ -97,5 +103,6 @@ def _pushed(
     return jax.jvp(of_moving, points, tuple(given[i] for i in moving))
 
 
-def _without_tangent(array: Any) -> SymbolicZero:
+def without_tangent(array: Any) -> SymbolicZero:
+    """Return the tangent of an array that does not move."""
     return SymbolicZero(jax.typeof(array).to_tangent_aval())
