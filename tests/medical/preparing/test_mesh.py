@@ -35,6 +35,8 @@ TUMOUR = LABEL_MAPS["brats2021"]
 SHAPE = (8, 16, 16, 4, 2)
 THIN = (8, 16, 16, 2, 2)
 """Meshes do not split the width; convolutions over it take most of a step's time."""
+ADAM: Any = optax.adam(1e-2)
+ON_HOST: Any = jaxswap.host_state(ADAM, min_bytes=0)
 
 pytestmark = [
     pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices"),
@@ -82,20 +84,26 @@ def batch(number: int, shape: tuple[int, ...] = SHAPE) -> tuple[np.ndarray, np.n
     return image, labels.astype(np.uint8)
 
 
+@cache
+def first_state(network: Any, optimizer: Any) -> State:
+    """The state that training begins with, drawn once for all meshes."""
+    return initialize(network, optimizer, THIN, average_decay=0.9)
+
+
 def trained(
     network: Any, mesh: RunMesh | None, steps: int, *, is_on_host: bool = False
 ) -> tuple[list[float], State]:
     """Losses and state of training steps in which everything is swapped."""
-    optimizer: Any = optax.adam(1e-2)
-    if is_on_host:
-        optimizer = jaxswap.host_state(optimizer, min_bytes=0)
+    optimizer = ON_HOST if is_on_host else ADAM
     shardings = None
     if mesh is not None:
         shardings = (mesh.replicated, mesh.split, mesh.split, mesh.replicated)
     loss = jaxswap.offload(
         make_loss(network, TUMOUR), policy=jaxswap.OFFLOAD, in_shardings=shardings
     )
-    state = place_state(initialize(network, optimizer, THIN, average_decay=0.9), mesh)
+    # A step takes the memory of the state it is given.
+    state = jax.tree.map(jnp.copy, first_state(network, optimizer))
+    state = place_state(state, mesh)
     step = make_step(
         loss, optimizer, average_decay=0.9, out_shardings=out_shardings(state, mesh)
     )
