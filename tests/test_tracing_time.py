@@ -37,7 +37,7 @@ def _warm() -> None:
 @jax.numpy_dtype_promotion("standard")
 @jax.numpy_rank_promotion("allow")
 def test_tracing_is_linear_in_depth_and_at_most_three_times_plain() -> None:
-    plain = traced_seconds(lambda fn: fn, 48)
-    offloaded = traced_seconds(jaxswap.offload, 48)
+    plain = traced_seconds(lambda fn: fn, 32)
+    offloaded = traced_seconds(jaxswap.offload, 32)
     assert offloaded <= 3 * plain
-    assert traced_seconds(jaxswap.offload, 192) <= 1.3 * 4 * offloaded
+    assert traced_seconds(jaxswap.offload, 128) <= 1.22 * 4 * offloaded
