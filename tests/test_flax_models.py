@@ -53,7 +53,7 @@ def plain(name: str) -> Any:
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_offload_changes_no_number(name: str, policy: str) -> None:
-    package = jaxswap if EXAMPLES[name] in LINEN else jaxswap.nnx
+    package: Any = jaxswap if EXAMPLES[name] in LINEN else jaxswap.nnx
     offload = functools.partial(package.offload, policy=POLICIES[policy])
     assert_same(trained(EXAMPLES[name], offload), plain(name))
 
