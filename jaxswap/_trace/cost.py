@@ -47,12 +47,14 @@ ELEMENTWISE = frozenset(
     "shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square "
     "stop_gradient copy sub tan tanh xor optimization_barrier "
     "random_bits threefry2x32 random_unwrap random_wrap random_seed random_fold_in "
-    "random_split".split()
+    "random_split "
+    # In some versions of JAX.
+    "eq_to le_to log2 lt_to mulhi polynomial".split()
 )
 """Primitives that compute each element by itself."""
 
 MOVES = frozenset(
-    "concatenate pad slice dynamic_slice split stack unstack gather".split()
+    "concatenate pad slice dynamic_slice split stack unstack tile gather".split()
 )
 """Primitives that copy elements. XLA mostly fuses them into their reader.
 
