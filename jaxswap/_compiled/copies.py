@@ -105,9 +105,14 @@ def find_copies(
 
 
 _HEAVY_TARGET = re.compile(
-    r"^__cu(blas|dnn)\$|gemm|matmul|conv|attention|fmha|flash|triton|mosaic",
+    r"^__cu(blas|dnn|fft)\$|^__cub\$|cusolver|gemm|matmul|conv|attention|fmha|flash|"
+    r"triton|mosaic",
     re.IGNORECASE,
 )
+_HEAVY = frozenset({"dot", "convolution", "ragged-dot"})
+_HEAVY_IF_LARGE = frozenset({"sort", "fft", "triangular-solve", "cholesky"})
+_LARGE_BYTES = 1 << 20
+"""What moves less is done before a copy has started."""
 _CONTROL_FLOW = frozenset({"call", "while", "conditional", "call-start"})
 _TRANSPARENT = frozenset(
     {"bitcast", "copy", "copy-start", "copy-done", "opt-barrier", "tuple"}
@@ -122,8 +127,10 @@ class _Heaviness:
         self._known: dict[str, bool] = {}
 
     def is_heavy(self, instruction: HloInstruction) -> bool:
-        if instruction.opcode in ("dot", "convolution", "ragged-dot"):
+        if instruction.opcode in _HEAVY:
             return True
+        if instruction.opcode in _HEAVY_IF_LARGE:
+            return instruction.device_bytes >= _LARGE_BYTES
         if instruction.opcode == "custom-call":
             return bool(_HEAVY_TARGET.search(instruction.custom_call_target))
         if instruction.opcode.endswith("-done"):

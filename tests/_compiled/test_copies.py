@@ -78,6 +78,15 @@ def test_copy_hides_behind_the_heavy_operations_of_its_window() -> None:
     assert (back.direction, back.nbytes, back.is_exposed) == ("to_device", 256, True)
 
 
+def test_copy_hides_behind_large_sorts_and_transforms() -> None:
+    out, _ = round_trip(
+        "a = c64[512,512]{1,0} fft(%x), fft_type=RFFT, fft_length={512}",
+        "b = c64[8,5]{1,0} fft(%x), fft_type=RFFT, fft_length={8}",
+        'c = (f32[8,8]{1,0}, u8[9]) custom-call(%x), custom_call_target="__cub$Sort"',
+    )
+    assert out.heavy == ("a", "c")
+
+
 def test_copy_that_overlaps_light_work_only_is_exposed() -> None:
     out, _ = round_trip(f"b = f32[8,8]{{1,0}} {TANH}")
     assert out.heavy == ()
