@@ -194,6 +194,7 @@ class Request:
 
     def plan(self, source: Source) -> Plan:
         """Plan the programs of a function, or find its plan on disk."""
+        source.refuse_symbols()
         plain = source.traced(keep_all)
         placement = plain.program.placement
         target, host_bytes = self._gpu(placement)

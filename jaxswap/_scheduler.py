@@ -71,9 +71,11 @@ def _by_what_fits(
 ) -> Machine:
     """Keep everything if it fits into the GPU, else follow the fastest plan that does.
 
-    Without a GPU there is nothing to plan for. Processes that share a program would
-    each find another plan.
+    Without a GPU there is nothing to plan for, and symbolic dimensions have no bytes.
+    Processes that share a program would each find another plan.
     """
+    if source.symbols:
+        return _by_policy(SwapHeavy(), source)
     gpu = _gpu(target)
     if gpu is None and reserve_bytes:
         raise ValueError(
@@ -146,5 +148,21 @@ def _laid_out(policy: Policy, traced: Traced) -> Machine:
 
 def _followed(plan: Plan, source: Source) -> Machine:
     """Trace a function with loops as a plan runs them, and lay it out by the plan."""
+    values = plan.graph.values
+    source = source.sized_as([values[v].shape for v in plan.graph.arguments])
+    try:
+        return _by_plan(plan, source)
+    except ValueError as error:
+        if source.symbols:
+            error.add_note(
+                f"The symbolic dimensions ({', '.join(source.symbols)}) count as in "
+                f"the plan: {dict(source.sizes)}. If the types fit, JAX traces another "
+                "program for symbolic dimensions: give a policy, or export for one "
+                "size."
+            )
+        raise
+
+
+def _by_plan(plan: Plan, source: Source) -> Machine:
     traced = source.traced(plan.actions_of_body, plan.graph.inside)
     return Machine(traced, plan.schedule_of(traced.graph))

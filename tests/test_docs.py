@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import pytest
 from test_architecture import FLOORS
@@ -246,6 +247,7 @@ def unrolled(x: jax.Array) -> jax.Array:
 
 X = jnp.ones((4, 4))
 LARGE = jax.ShapeDtypeStruct((2048, 2048), jnp.float32)
+SYMBOLIC = jax.ShapeDtypeStruct(jax.export.symbolic_shape("n, n"), jnp.float32)
 
 
 def planned(**options: Any) -> jaxswap.Plan:
@@ -267,6 +269,7 @@ PROVOKED: list[Callable[[], object]] = [
     lambda: jax.grad(jaxswap.offload(loss, plan=planned(search_seconds=0.1)))(X),
     lambda: jax.grad(jaxswap.offload(loss, budget="1GiB"))(X),
     lambda: planned(policy=jaxswap.OFFLOAD, host_budget=1),
+    lambda: jaxswap.plan(loss, SYMBOLIC, target="h100", progress=False),
     lambda: refuse_wrong_jaxlib("0.11.0"),
 ]
 

@@ -32,6 +32,7 @@ from jaxswap._schedule.issue import schedule_body
 from jaxswap._trace.describe import Traced, graph_of
 from jaxswap._trace.jaxpr import Interpreter
 from jaxswap._trace.opening import Opened, insides_of
+from jaxswap._trace.symbolic import NO_SIZES, Sizes, sized, symbols_of
 from jaxswap._trace.tangents import differentiate, has_tangent, reached, with_zeros
 from jaxswap._trace.tracing import trace
 
@@ -45,12 +46,19 @@ class Loops:
     Attributes:
         decide: Decides on the values of a body.
         inside: How values in `jax.checkpoint` and in branches are treated.
+        sizes: What symbolic dimensions count as.
         found: The bodies that were decided on, in the order of tracing.
     """
 
-    def __init__(self, decide: DecideLoop, inside: Inside = Inside.AS_WRITTEN) -> None:
+    def __init__(
+        self,
+        decide: DecideLoop,
+        inside: Inside = Inside.AS_WRITTEN,
+        sizes: Sizes = NO_SIZES,
+    ) -> None:
         self.decide = decide
         self.inside = inside
+        self.sizes = sizes
         self.found: list[Loop] = []
 
     def __call__(self, eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
@@ -86,7 +94,8 @@ class Loops:
             given = [None if isinstance(c, SymbolicZero) else c for c in cotangents]
             return tuple(pullback(given))
 
-        if scan.length < 2 or eqn.effects:
+        is_symbolic = bool(symbols_of(scan.length))
+        if is_symbolic or scan.length < 2 or eqn.effects:
             return plain(*inputs)
         call = jax.custom_vjp(plain)
         call.defvjp(forward, backward, symbolic_zeros=True)
@@ -95,7 +104,7 @@ class Loops:
     def _body(self, scan: _compat.Scan, perturbed: Sequence[bool]) -> "_Body | None":
         """Trace one iteration and decide. `None` if everything is kept, as in JAX."""
         jaxpr, consts = _compat.open_jaxpr(scan.jaxpr)
-        inner = Loops(self.decide, self.inside)
+        inner = Loops(self.decide, self.inside, self.sizes)
 
         def iteration(*operands: Any) -> Sequence[Any]:
             return Opened(inner, self.inside).run(jaxpr, (*consts, *operands))
@@ -110,7 +119,8 @@ class Loops:
         )
         first, last = scan.const_count, scan.const_count + scan.carry_count
         carried, sliced = program.operands[first:last], program.operands[last:]
-        graph = graph_of(program, carried, sliced, scan.length)
+        twin = sized(program, self.sizes)
+        graph = graph_of(twin, carried, sliced, scan.length)
         actions = tuple(self.decide(graph))
         self.found.append(Loop(graph, actions))
         is_as_written = self.inside not in insides_of(jaxpr)[1:] and not inner.found

@@ -10,6 +10,7 @@ from jaxswap._trace.describe import Traced
 from jaxswap._trace.function import FlatFunction
 from jaxswap._trace.opening import insides_of
 from jaxswap._trace.partial_sums import placed
+from jaxswap._trace.symbolic import Sizes, names_of, sizes_of
 from jaxswap._trace.tracing import trace
 
 
@@ -21,11 +22,36 @@ class Source:
         flat: The function, with flat operands.
         perturbed: For each operand, whether its gradient is wanted.
         placement: How the operands are split over a mesh. `None` for one device.
+        sizes: What symbolic dimensions count as.
     """
 
     flat: FlatFunction
     perturbed: Sequence[bool]
     placement: Placement | None = None
+    sizes: Sizes = dataclasses.field(default_factory=dict)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The names of the symbolic dimensions of the operands."""
+        return names_of(self.flat.types)
+
+    def refuse_symbols(self) -> None:
+        """Refuse to plan for symbolic dimensions.
+
+        Raises:
+            ValueError: If there are any.
+        """
+        if names := ", ".join(self.symbols):
+            raise ValueError(
+                f"the arguments have symbolic dimensions ({names}): nobody knows their "
+                "bytes. Plan for a typical size, and export with that plan: `plan = "
+                "jaxswap.plan(fn, *typical, budget=...)`, then `jaxswap.offload(fn, "
+                "plan=plan)`."
+            )
+
+    def sized_as(self, shapes: Sequence[Sequence[int]]) -> "Source":
+        """Return the source with symbolic dimensions that count as in these shapes."""
+        return dataclasses.replace(self, sizes=sizes_of(self.flat.types, shapes))
 
     @property
     def insides(self) -> tuple[Inside, ...]:
@@ -41,8 +67,8 @@ class Source:
             decide_loop: Says how loops run.
             inside: How values in `jax.checkpoint` and in branches are treated.
         """
-        loops = Loops(decide_loop, inside)
+        loops = Loops(decide_loop, inside, self.sizes)
         call, types = self.flat.opened(loops, inside), self.flat.out_avals
         program = trace(call, self.flat.types, self.perturbed, types, loops.found)
         program = dataclasses.replace(program, inside=inside)
-        return Traced.of(placed(program, self.placement))
+        return Traced.of(placed(program, self.placement), self.sizes)

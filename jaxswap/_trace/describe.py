@@ -15,6 +15,7 @@ from jaxswap._trace.operations import operation_name
 from jaxswap._trace.options import stores_channels_last
 from jaxswap._trace.program import Operation, Program
 from jaxswap._trace.propagation import body_specs, specs_of
+from jaxswap._trace.symbolic import NO_SIZES, Sizes, sized
 from jaxswap._trace.tracing import program_of
 
 
@@ -31,9 +32,9 @@ class Traced:
     graph: Graph
 
     @classmethod
-    def of(cls, program: Program) -> "Traced":
-        """Describe a program."""
-        return cls(program, graph_of(program))
+    def of(cls, program: Program, sizes: Sizes = NO_SIZES) -> "Traced":
+        """Describe a program, with sizes for its symbolic dimensions."""
+        return cls(program, graph_of(sized(program, sizes)))
 
 
 def graph_of(

@@ -5,6 +5,7 @@ from typing import Any
 
 from jax.extend.core import JaxprEqn, Literal
 
+from jaxswap import _compat
 from jaxswap._graph.graph import Inside, Loop
 from jaxswap._graph.placement import Placement, Spec
 
@@ -22,6 +23,35 @@ class Operation:
     def reads(self) -> tuple[int, ...]:
         """Indices of the values among the inputs, without literals."""
         return tuple(v for v in self.inputs if isinstance(v, int))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OfSizes:
+    """A number that follows from symbolic dimensions. Stands where a literal stands.
+
+    With dimensions that are numbers, JAX writes it as a literal. So both programs have
+    the same operations and values.
+
+    Attributes:
+        eqn: The equation that makes it.
+        inputs: Literals, and other numbers of this kind.
+        place: Which of the equation's results it is.
+    """
+
+    eqn: JaxprEqn
+    inputs: tuple[Any, ...]
+    place: int
+
+    @property
+    def aval(self) -> Any:
+        """Its type."""
+        return self.eqn.outvars[self.place].aval
+
+    @property
+    def val(self) -> Any:
+        """Its value, which is computed wherever it is read."""
+        inputs = [atom.val for atom in self.inputs]
+        return _compat.bind_equation(self.eqn, inputs)[self.place]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ from jax.extend.core import JaxprEqn, Literal, Var
 from jaxswap import _compat
 from jaxswap._graph.graph import Loop
 from jaxswap._trace.jaxpr import Interpreter
-from jaxswap._trace.program import Operation, Program
+from jaxswap._trace.program import OfSizes, Operation, Program
 from jaxswap._trace.references import refuse_references_among
 from jaxswap._trace.tangents import differentiate, has_tangent, with_zeros
 
@@ -130,6 +130,9 @@ class _Listing(Interpreter):
         """Append an operation."""
         if _compat.is_idle_reshard(eqn):
             return inputs
+        if _is_of_sizes(eqn, inputs):
+            places = range(len(eqn.outvars))
+            return [OfSizes(eqn, tuple(inputs), place) for place in places]
         outputs = tuple(self.new(v) for v in eqn.outvars)
         scope = _plain_scope(self._scope_of(eqn))
         self.operations.append(Operation(eqn, tuple(inputs), outputs, scope))
@@ -166,6 +169,15 @@ class _DerivedListing(_Listing):
         """Look into calls of `jit` and of `jax.custom_jvp`."""
         called = _compat.custom_jvp_jaxpr(eqn)
         return super().call(eqn, inputs) if called is None else (called, inputs)
+
+
+def _is_of_sizes(eqn: JaxprEqn, inputs: Sequence[Any]) -> bool:
+    """Whether an equation only computes scalars from symbolic dimensions."""
+    is_known = not any(isinstance(atom, int) for atom in inputs)
+    is_scalar = all(getattr(v.aval, "shape", None) == () for v in eqn.outvars)
+    is_from_sizes = any(isinstance(atom, OfSizes) for atom in inputs)
+    is_size = eqn.primitive.name == "dim_as_value"
+    return is_size or (is_known and is_from_sizes and is_scalar and not eqn.effects)
 
 
 def _plain_scope(stack: str) -> str:
