@@ -123,6 +123,7 @@ TYPES = ("float32",) * 6 + ("bfloat16", "float16", "complex64", "int32")
 ENDINGS = ("last", "last", "all", "aux", "tree", "vector")
 OUTSIDE = ("jit",) * 8 + ("eager", "vmap", "checkpoint", "scan", "twice")
 OUTSIDE += ("grad_of_grad",)
+OUTSIDE += ("grad_of_grad",)
 MIXES = ("offload", "recompute", "default", "lms", "sync", *("random",) * 5)
 REACH = (0, 0, 0, 0, 1, 1, 2, 3, 6, 11)
 MOST_STEPS = 15

@@ -112,7 +112,7 @@ def test_program_is_its_line() -> None:
 def test_program_of_a_number_is_the_same_everywhere() -> None:
     assert repr(program_generator.draw(7, 3)) == (
         "Program(['float32[1,4,4,2]'], [Step('cond', y=1, choice=596, "
-        "body=[Step('reshape', choice=444)])], policy='random 11', seed=7)"
+        "body=[Step('reduce', choice=444)])], policy='random 11', seed=7)"
     )
 
 
