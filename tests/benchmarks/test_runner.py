@@ -308,7 +308,8 @@ def test_a_device_that_is_not_there_is_one_line(
     assert "there is no NVIDIA GPU; --tiny tries" in capsys.readouterr().err
 
 
-def test_what_does_not_fit_is_a_row() -> None:
+def test_what_does_not_fit_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "MOST_COMPILES", 1)
     case = dataclasses.replace(MLP, method="jaxswap", budget="1%")
     row = compiled.measure(case, {"device_bytes": 4000})
     assert row["error"] == "does not fit"
