@@ -9,11 +9,13 @@ step is taken out is one too: this is what lets `shrink` find the few that matte
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +26,9 @@ from program_operations import OPERATIONS, WITH_BODY, Context, small
 import jaxswap
 from jaxswap import LMS, OFFLOAD, RECOMPUTE
 from jaxswap._check import INFORMATIVE, Problem, cotangent, random_mix
+from jaxswap._graph.graph import Inside
 from jaxswap._run.reference import UNDER_POLICY, Reference
+from jaxswap._run.source import Source
 from jaxswap._schedule.swap_heavy import SwapHeavy
 from jaxswap._trace.tangents import has_tangent
 
@@ -125,6 +129,8 @@ OUTSIDE = ("jit",) * 8 + ("eager", "vmap", "checkpoint", "scan", "twice")
 OUTSIDE += ("grad_of_grad",)
 OUTSIDE += ("grad_of_grad",)
 MIXES = ("offload", "recompute", "default", "lms", "sync", *("random",) * 5)
+MIXES += ("opened",) * 2
+NUMBERED = ("random", "opened")
 REACH = (0, 0, 0, 0, 1, 1, 2, 3, 6, 11)
 MOST_STEPS = 15
 DEPTH = 3
@@ -148,7 +154,7 @@ def draw(seed: int, most: int = MOST_STEPS) -> Program:
         steps=_draw_steps(random, count, 0),
         ending=random.choice(ENDINGS),
         outside=outside,
-        policy=f"random {random.randrange(100)}" if policy == "random" else policy,
+        policy=f"{policy} {random.randrange(100)}" if policy in NUMBERED else policy,
         seed=seed,
     )
 
@@ -376,7 +382,7 @@ def _draw(text: str, random: np.random.Generator) -> Array:
 def policy_of(program: Program) -> Any:
     """What `offload` takes."""
     name, *number = program.policy.split()
-    if name == "random":
+    if name in NUMBERED:
         return random_mix(int(number[0]))
     return {
         "offload": OFFLOAD,
@@ -385,6 +391,18 @@ def policy_of(program: Program) -> Any:
         "lms": LMS(1, 1, min_bytes=0),
         "sync": LMS(3, 2, sync_mode=3, min_bytes=0),
     }[name]
+
+
+@contextlib.contextmanager
+def opened(program: Program) -> Iterator[None]:
+    """Treat values inside of checkpoints and branches as the program's policy says."""
+    name, *number = program.policy.split()
+    traced = Source.traced
+    if name == "opened":
+        inside = tuple(Inside)[int(number[0]) % len(Inside)]
+        traced = functools.partialmethod(Source.traced, inside=inside)
+    with mock.patch.object(Source, "traced", traced):
+        yield
 
 
 def outside(program: Program, problem: Problem) -> Callable[..., Callable[..., Any]]:
@@ -511,7 +529,8 @@ def compare(program: Program) -> Outcome:
     plain, swapped, operands = differentiated(program, options)
     is_jitted = program.outside != "eager"
     reference = Reference(plain, operands, is_jitted=is_jitted)
-    row = reference.compare(program.policy, swapped, options)
+    with opened(program):
+        row = reference.compare(program.policy, swapped, options)
     gradient = [np.asarray(g) for g in reference.expected["gradient"].values()]
     is_something = any(np.any(np.isfinite(g) & (g != 0)) for g in gradient)
     is_informative = is_something and row.widest <= INFORMATIVE
@@ -533,7 +552,8 @@ def _is_rounding(program: Program) -> bool:
     with jax.enable_x64(True):
         program = dataclasses.replace(program, inputs=tuple(inputs))
         *both, operands = differentiated(program, {"policy": policy_of(program)})
-        expected, actual = (jax.tree.leaves(jax.jit(f)(*operands)) for f in both)
+        with opened(program):
+            expected, actual = (jax.tree.leaves(jax.jit(f)(*operands)) for f in both)
     numbers = [np.asarray(x) for x in expected if has_tangent(x)]
     largest = max(np.max(np.abs(x[np.isfinite(x)]), initial=0.0) for x in numbers)
     return all(
