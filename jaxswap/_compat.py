@@ -138,6 +138,14 @@ def at_equation(eqn: core.JaxprEqn) -> Iterator[None]:
         yield
 
 
+def has_order(eqn: core.JaxprEqn) -> bool:
+    """Whether an equation is a callback that runs in the program's order.
+
+    Only the names of JAX's effects show it: `OrderedIOEffect`, `OrderedDebugEffect`.
+    """
+    return any(type(effect).__name__.startswith("Ordered") for effect in eqn.effects)
+
+
 def is_on_host(aval: Any) -> bool:
     """Whether an abstract value is in host memory."""
     return getattr(aval, "memory_space", None) == jax.memory.Space.Host

@@ -38,6 +38,16 @@ def test_without_constants_the_equations_hold_no_array() -> None:
     assert not getattr(jaxpr, "consts", ())
 
 
+@pytest.mark.parametrize("ordered", [False, True])
+def test_callbacks_with_an_order_are_found(ordered: bool) -> None:
+    def fn(x: jax.Array) -> None:
+        jax.debug.print("{}", x, ordered=ordered)
+        jax.experimental.io_callback(lambda x: None, None, x, ordered=ordered)
+
+    eqns = jax.make_jaxpr(fn)(X).jaxpr.eqns
+    assert [_compat.has_order(eqn) for eqn in eqns] == [ordered] * 2
+
+
 def test_called_jaxpr_opens_plain_jit_only() -> None:
     plain = jax.make_jaxpr(jax.jit(jnp.sin))(X).jaxpr.eqns[0]
     assert _compat.called_jaxpr(plain) is not None

@@ -245,6 +245,11 @@ def unrolled(x: jax.Array) -> jax.Array:
     return jnp.sum(jax.lax.scan(body, x, None, length=4, unroll=2)[0])
 
 
+def printing(x: jax.Array) -> jax.Array:
+    jax.debug.print("{}", x[0, 0], ordered=True)
+    return loss(jnp.tanh(x @ x))
+
+
 X = jnp.ones((4, 4))
 LARGE = jax.ShapeDtypeStruct((2048, 2048), jnp.float32)
 SYMBOLIC = jax.ShapeDtypeStruct(jax.export.symbolic_shape("n, n"), jnp.float32)
@@ -269,6 +274,7 @@ PROVOKED: list[Callable[[], object]] = [
     lambda: jax.grad(jaxswap.offload(loss, plan=planned(search_seconds=0.1)))(X),
     lambda: jax.grad(jaxswap.offload(loss, budget="1GiB"))(X),
     lambda: planned(policy=jaxswap.OFFLOAD, host_budget=1),
+    lambda: jax.jit(jax.grad(jaxswap.offload(printing, policy=jaxswap.OFFLOAD)))(X),
     lambda: jaxswap.plan(loss, SYMBOLIC, target="h100", progress=False),
     lambda: refuse_wrong_jaxlib("0.11.0"),
 ]

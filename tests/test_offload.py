@@ -182,3 +182,29 @@ def test_compiler_options_are_accepted_by_jit() -> None:
     options: Any = jaxswap.compiler_options()
     grad = jax.jit(jax.grad(lambda w: jnp.sum(w @ w)), compiler_options=options)
     assert_same(grad(W), jax.grad(lambda w: jnp.sum(w @ w))(W))
+
+
+@pytest.mark.parametrize("is_jitted", [False, True])
+def test_callbacks_beside_swaps_run_or_are_explained(is_jitted: bool) -> None:
+    seen: list[float] = []
+
+    def grad(ordered: bool, policy: Any) -> Any:
+        def fn(w: jax.Array) -> jax.Array:
+            h = jnp.tanh(X @ w)
+            jax.debug.callback(
+                lambda x: seen.append(float(x)), h[0, 0], ordered=ordered
+            )
+            return jnp.sum(jnp.tanh(h @ w))
+
+        found = jax.grad(jaxswap.offload(fn, policy=policy))
+        return jax.jit(found) if is_jitted else found
+
+    for ordered, policy in ((False, OFFLOAD), (False, None), (True, RECOMPUTE)):
+        grad(ordered, policy)(W)
+        jax.effects_barrier()
+    assert len(seen) == 3
+    if is_jitted:
+        with pytest.raises(NotImplementedError, match=r"debug_callback at .*ordered"):
+            grad(True, OFFLOAD)(W)
+    else:
+        grad(True, OFFLOAD)(W)

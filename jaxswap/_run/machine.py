@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import Tracer
 
 from jaxswap import _compat
 from jaxswap._graph.placement import axes_of
@@ -53,6 +54,8 @@ class Machine:
             The function's flat results, and what the backward pass needs.
         """
         program, schedule = self.program, self.schedule
+        if any(isinstance(x, Tracer) for x in operands):
+            self._refuse_ordered_callbacks()
         memory = _Memory(self)
         memory.device.update(zip(program.operands, operands, strict=True))
         outputs = [v for v in program.outputs if isinstance(v, int)]
@@ -63,6 +66,21 @@ class Machine:
             {v: memory.host[v] for v in schedule.host_residuals},
         )
         return [memory.read(atom) for atom in program.outputs], residuals
+
+    def _refuse_ordered_callbacks(self) -> None:
+        """Refuse what JAX cannot compile: swaps beside callbacks that have an order."""
+        steps = (*self.schedule.forward, *self.schedule.backward)
+        if not any(isinstance(step, SwapOut) for step in steps):
+            return
+        for operation in self.program.operations:
+            if _compat.has_order(operation.eqn):
+                raise NotImplementedError(
+                    f"the {operation.eqn.primitive.name} at "
+                    f"{_compat.source_line(operation.eqn)} is ordered, and JAX cannot "
+                    "compile ordered callbacks beside values in host memory. Leave "
+                    "`ordered=True` out, or use a policy that swaps nothing, such as "
+                    "jaxswap.RECOMPUTE."
+                )
 
     def backward(self, residuals: Residuals, cotangents: Sequence[Any]) -> list[Any]:
         """Execute the backward pass, except for what zero cotangents make zero.

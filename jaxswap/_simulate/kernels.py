@@ -173,7 +173,7 @@ class Fusion:
         for eqn in reversed(self.graph.equations):
             for v in set(eqn.inputs):
                 if eqn.is_backward == is_backward.get(v, True):
-                    through = eqn.outputs[0] in self.base
+                    through = any(v in self.base for v in eqn.outputs[:1])
                     own = counts.get(eqn.outputs[0], 0) if through else 1
                     counts[v] = counts.get(v, 0) + own
         return counts
