@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import io_callback
 from jax.experimental import pallas as pl
 
 from jaxswap import _compat
@@ -42,7 +43,7 @@ def test_without_constants_the_equations_hold_no_array() -> None:
 def test_callbacks_with_an_order_are_found(ordered: bool) -> None:
     def fn(x: jax.Array) -> None:
         jax.debug.print("{}", x, ordered=ordered)
-        jax.experimental.io_callback(lambda x: None, None, x, ordered=ordered)
+        io_callback(lambda x: None, None, x, ordered=ordered)
 
     eqns = jax.make_jaxpr(fn)(X).jaxpr.eqns
     assert [_compat.has_order(eqn) for eqn in eqns] == [ordered] * 2

@@ -26,11 +26,13 @@ class Passes:
 
     Attributes:
         call: As it was given.
+        linear: The linear functions that were made of it, by their operands.
     """
 
     def __init__(self, machine: Machine, call: Callable[..., Sequence[Any]]) -> None:
         self._machine = machine
         self.call = call
+        self.linear: dict[Any, Any] = {}
         self._forward = jax.custom_jvp(self._run_forward)
         self._forward.defjvp(self._forward_derivative, symbolic_zeros=True)
         self._backward = jax.custom_jvp(self._run_backward)

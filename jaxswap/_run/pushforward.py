@@ -21,6 +21,9 @@ from jaxswap._trace.tangents import has_tangent
 Arrays = Sequence[Any]
 
 
+Places = tuple[int, ...]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Linear:
     """A linear function of tangents, at given operands, and its transpose.
@@ -41,7 +44,28 @@ def derivative(passes: Passes, primals: Arrays, tangents: Arrays) -> Any:
     results, residuals = passes.forward(primals)
     moved = [i for i, x in enumerate(results) if has_tangent(x)]
     leaves, structure = jax.tree.flatten(residuals)
-    count = len(results)  # The functions below must hold no array.
+    # JAX remembers functions, so each call must give it the same one.
+    key = (tuple(moving), tuple(moved), len(results), structure)
+    if key not in passes.linear:
+        passes.linear[key] = _linear(passes, *key)
+    of_results = [without_tangent(x) for x in results]
+    found = _pushforward.bind(
+        *primals,
+        *leaves,
+        *(tangents[i] for i in moving),
+        linear=passes.linear[key],
+        counts=(len(primals), len(leaves)),
+        types=tuple(of_results[i].aval for i in moved),
+    )
+    for i, tangent in zip(moved, found, strict=True):
+        of_results[i] = tangent
+    return results, of_results
+
+
+def _linear(
+    passes: Passes, moving: Places, moved: Places, count: int, structure: Any
+) -> Linear:
+    """Return the linear function of some operands. It must hold no array."""
 
     def push(operands: Arrays, tangents: Arrays) -> Arrays:
         of_operands = [without_tangent(x) for x in operands]
@@ -58,18 +82,7 @@ def derivative(passes: Passes, primals: Arrays, tangents: Arrays) -> Any:
         gradients = passes.backward(operands, residuals, given)
         return [gradients[i] for i in moving]
 
-    of_results = [without_tangent(x) for x in results]
-    found = _pushforward.bind(
-        *primals,
-        *leaves,
-        *(tangents[i] for i in moving),
-        linear=Linear(push, pull),
-        counts=(len(primals), len(leaves)),
-        types=tuple(of_results[i].aval for i in moved),
-    )
-    for i, tangent in zip(moved, found, strict=True):
-        of_results[i] = tangent
-    return results, of_results
+    return Linear(push, pull)
 
 
 _pushforward = Primitive("jaxswap_pushforward")
