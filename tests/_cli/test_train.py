@@ -342,6 +342,9 @@ def test_bad_prediction_input_is_named_and_nothing_written(
     out = tmp_path / "labels"
     lacking = tmp_path / "lacking"
     tiny_datasets.decathlon(lacking, modality=("FLAIR", "T1w"))
+    copies = tiny_datasets.brats(tmp_path / "copies", NAMES[:1])
+    tiny_datasets.brats_case(copies / "copy", NAMES[0])
+    taken = tiny_datasets.brats(tmp_path / "taken", ["a", "a_probabilities"])
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.yaml").write_text("data: d\n")
@@ -350,6 +353,8 @@ def test_bad_prediction_input_is_named_and_nothing_written(
         ([str(broken), str(data)], "data.json: is damaged"),
         ([str(trained), str(tmp_path / "no")], "no such file or folder"),
         ([str(trained), str(lacking)], "has no channel t1c, t2w"),
+        ([str(trained), str(copies)], f"2 cases have the name {NAMES[0]}"),
+        ([str(trained), str(taken)], "labels of a_probabilities would have"),
         ([str(trained), str(data), "--window", "9"], "multiple of 4"),
     ]
     for words, message in cases:

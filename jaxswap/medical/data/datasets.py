@@ -13,6 +13,7 @@ from pathlib import Path
 from jaxswap.medical.data.case_files import CaseFiles as CaseFiles
 from jaxswap.medical.data.case_files import Dataset as Dataset
 from jaxswap.medical.data.case_files import Source as Source
+from jaxswap.medical.data.case_names import name_uniquely
 from jaxswap.medical.data.label_maps import find_label_map
 from jaxswap.medical.data.layout_brats import find_brats
 from jaxswap.medical.data.layout_datalist import find_datalist
@@ -36,8 +37,9 @@ def find_dataset(
             JSON.
 
     Returns:
-        The data set, with cases sorted by name. Missing files are not reported here,
-        but by `jaxswap.medical.data.audit.audit`.
+        The data set, with cases sorted by name. Names that repeat have as many folders
+        before them as it takes to tell the cases apart. Missing files are not reported
+        here, but by `jaxswap.medical.data.audit.audit`.
 
     Raises:
         FileNotFoundError: If `root` does not exist.
@@ -55,7 +57,7 @@ def find_dataset(
     for name in LAYOUTS if layout is None else [layout]:
         dataset = LAYOUTS[name](root, edition)
         if dataset is not None and dataset.cases:
-            return dataset
+            return name_uniquely(dataset)
     what = "data set" if layout is None else f"data set of layout {layout}"
     raise ValueError(f"{root}: no {what} is here. {_EXPECTED}")
 

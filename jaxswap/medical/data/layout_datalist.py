@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxswap.medical.data.case_files import CaseFiles, Dataset, Source
+from jaxswap.medical.data.case_names import unique_names
 from jaxswap.medical.data.channels import BRAIN_CHANNELS, order_channels
 from jaxswap.medical.data.dataset_json import (
     name_without_ending,
@@ -62,7 +63,7 @@ def find_datalist(path: Path, edition: str | None = None) -> Dataset | None:
     unnamed = [entry for key in keys for entry in _entries(path, content, key)]
     if not unnamed:
         raise ValueError(f"{path}: lists no case.")
-    names = zip(unnamed, _names(unnamed), strict=True)
+    names = zip(unnamed, _names(unnamed, path.parent), strict=True)
     entries = [replace(entry, name=name) for entry, name in names]
     named = _channel_names(path, content, entries)
     if named:
@@ -179,18 +180,13 @@ def _sequences(path: Path, entry: _Entry) -> dict[str, Path]:
     return images
 
 
-def _names(entries: Sequence[_Entry]) -> list[str]:
-    """Name cases after their files, or after their folders if files share a name."""
+def _names(entries: Sequence[_Entry], root: Path) -> list[str]:
+    """Name cases after their files, and after their folders if files share a name."""
     names = []
     for entry in entries:
         sequence = sequence_of(entry.images[0])
         names.append(sequence[0] if sequence else name_without_ending(entry.images[0]))
-    if len(set(names)) == len(names):
-        return names
-    folders = [entry.images[0].parent.name for entry in entries]
-    if len(set(folders)) == len(folders):
-        return folders
-    return [f"{a}_{b}" for a, b in zip(folders, names, strict=True)]
+    return unique_names(names, [entry.images[0] for entry in entries], root)
 
 
 def _are_words(values: list[Any]) -> bool:

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
+from jaxswap.medical.data.case_names import require_unique_names
 from jaxswap.medical.data.datasets import find_dataset
 from jaxswap.medical.data.label_maps import LABEL_MAPS
 from jaxswap.medical.data.writing import whole_file
@@ -20,6 +21,8 @@ from jaxswap.medical.prediction.prediction import MIRROR_AXES, Predictor
 from jaxswap.medical.preparing.preparing import prepare
 from jaxswap.medical.runs.checkpoints import restore_parameters
 from jaxswap.medical.runs.run_folder import RunFolder, Trained
+
+_PROBABILITIES = "_probabilities"  # After the name of a case.
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ def open_run(
         The run.
 
     Raises:
-        ValueError: If the run has no checkpoint, or the data lacks a channel.
+        ValueError: If the run has no checkpoint, if the data lacks a channel, or if two
+            outputs would have one name.
         FileNotFoundError: If the data set is missing.
     """
     trained = RunFolder(run).read()
@@ -80,6 +84,8 @@ def open_run(
     dataset = _in_channel_order(
         find_dataset(data, layout=layout, edition=edition), trained
     )
+    require_unique_names(dataset)
+    _refuse_taken_outputs(dataset)
     network = make_network(
         config.network,
         config.network_options,
@@ -146,10 +152,21 @@ def predict_case(
         grid = prepared.grid
         channels = [grid.restore(found[..., i]) for i in range(found.shape[-1])]
         image = nib.Nifti1Image(np.stack(channels, -1), grid.like.affine)
-        with whole_file(out / f"{case.name}_probabilities.nii.gz") as temporary:
+        with whole_file(out / f"{case.name}{_PROBABILITIES}.nii.gz") as temporary:
             nib.save(image, temporary)
     prepared.grid.save_labels(path, labels)
     return True
+
+
+def _refuse_taken_outputs(dataset: Dataset) -> None:
+    """Refuse a case whose labels would lie where another's probabilities do."""
+    names = {case.name for case in dataset.cases}
+    for name in sorted(names):
+        if f"{name}{_PROBABILITIES}" in names:
+            raise ValueError(
+                f"{dataset.root}: labels of {name}{_PROBABILITIES} would have the name "
+                f"of the probabilities of {name}; rename one of them."
+            )
 
 
 def _in_channel_order(dataset: Dataset, trained: Trained) -> Dataset:

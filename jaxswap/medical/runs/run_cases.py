@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
+from jaxswap.medical.data.case_names import require_unique_names
 from jaxswap.medical.data.datasets import find_dataset
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
@@ -85,10 +86,11 @@ def load_cases(
 
     Raises:
         ValueError: If the data set cannot be trained on: no labels, unknown labels, too
-            few cases, a brain that does not fit `shape`.
+            few cases, two cases of one name, a brain that does not fit `shape`.
         FileNotFoundError: If the data set, or a file of a case, is missing.
     """
     dataset = find_dataset(config.data, layout=config.layout, edition=config.edition)
+    require_unique_names(dataset)
     if dataset.label_map is None:
         raise ValueError(
             f"{dataset.root}: nothing says what its labels mean; give `edition`."

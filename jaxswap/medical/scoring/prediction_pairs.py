@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxswap.medical.data.case_files import Dataset, Source
+from jaxswap.medical.data.case_names import require_unique_names
 from jaxswap.medical.data.datasets import find_dataset
 from jaxswap.medical.data.label_maps import LABEL_MAPS, LabelMap, find_label_map
 from jaxswap.medical.data.volumes import SUFFIXES
@@ -79,7 +80,8 @@ def find_pairs(
 
     Raises:
         FileNotFoundError: If a folder is missing.
-        ValueError: If a folder is a file or holds no case, or if nothing says what
+        ValueError: If a folder is a file or holds no case, if a case has several
+            references or its name several cases, or if nothing says what
             labels mean.
     """
     predicted = _index(_folder("predictions", predictions))
@@ -96,10 +98,12 @@ def find_pairs(
             "--edition), such as brats2023."
         )
     if dataset is not None:
+        require_unique_names(dataset)
         labeled = {case.name: [case.labels] for case in dataset.labeled if case.labels}
     else:
         assert not isinstance(references, Dataset)
         labeled = _index(Path(references))
+        _refuse_choice(labeled)
     if not labeled:
         raise ValueError(f"{_name(references)}: no case with labels is here.")
     shown = _images(dataset if images is None else images)
@@ -150,6 +154,15 @@ def _index(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
+def _refuse_choice(labeled: dict[str, list[Path]]) -> None:
+    for case, paths in labeled.items():
+        if len(paths) > 1:
+            raise ValueError(
+                f"{case} has {len(paths)} references: {', '.join(map(str, paths))}. "
+                "One is needed."
+            )
+
+
 def _case(path: Path) -> str | None:
     """Return the case that a label file is named after. None for other files."""
     lower = path.name.lower()
@@ -179,6 +192,7 @@ def _images(
             if not folder.is_dir():
                 raise
             return {case: Source(paths[0]) for case, paths in _index(folder).items()}
+    require_unique_names(images)
     channel = _best(images.channels)
     return {case.name: case.images[channel] for case in images.cases if case.images}
 
