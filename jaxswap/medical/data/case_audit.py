@@ -15,6 +15,11 @@ from nibabel.spatialimages import HeaderDataError
 from jaxswap.medical.data.brain import brain_mask
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
 from jaxswap.medical.data.faults import Fault, Severity
+from jaxswap.medical.data.geometry import (
+    NOTED_VOXELS_APART,
+    distance_mm,
+    voxels_apart,
+)
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap, describe_unknown
 from jaxswap.medical.data.masks import bounding_box
@@ -28,7 +33,6 @@ from jaxswap.medical.data.volumes import (
 
 _MOST_ANISOTROPIC = 2.0  # Longest over shortest side of a voxel.
 _MM3_PER_ML = 1000.0
-_SAME_AFFINE_MM = 1e-2
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,8 @@ def _check_image(channel: str, volume: Volume, faults: _Faults) -> None:
 
 
 def _check_transforms(path: Path, faults: _Faults) -> None:
-    header: Any = nib.load(path).header
+    image: Any = nib.load(path)
+    header = image.header
     if not isinstance(header, nib.Nifti1Header):
         return  # Only NIfTI has two transforms.
     try:
@@ -193,7 +198,7 @@ def _check_transforms(path: Path, faults: _Faults) -> None:
         return
     if not (sform_code and qform_code) or qform is None or sform is None:
         return
-    if not np.allclose(sform, qform, atol=_SAME_AFFINE_MM):
+    if voxels_apart(qform, sform, image.shape[:3]) >= NOTED_VOXELS_APART:
         faults.warning(
             "qform and sform",
             path,
@@ -214,6 +219,15 @@ def _is_on_grid(volume: Volume, reference: Volume, faults: _Faults) -> bool:
         is_shape = volume.data.shape != reference.data.shape
         faults.error("shape" if is_shape else "affine", volume.path, str(error))
         return False
+    grids = volume.affine, reference.affine, volume.data.shape
+    apart = voxels_apart(*grids)
+    if apart >= NOTED_VOXELS_APART:
+        faults.warning(
+            "affine",
+            volume.path,
+            f"voxels lie up to {distance_mm(*grids):.3g} mm ({apart:.2g} voxels) "
+            "from those of the other files; they are used as if they did not.",
+        )
     return True
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from jaxswap.medical.data.case_files import CaseFiles, Source
+from jaxswap.medical.data.geometry import (
+    MOST_VOXELS_APART,
+    distance_mm,
+    voxels_apart,
+)
 from jaxswap.medical.data.volumes import Volume, VolumeError, load_channels, load_volume
-
-AFFINE_TOLERANCE_MM = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,24 +90,18 @@ def check_grid(volume: Volume, reference: Volume) -> None:
     """Check that two files of a case have the same grid.
 
     Raises:
-        VolumeError: If shapes or affines differ after both are turned to RAS+.
+        VolumeError: If shapes differ after both are turned to RAS+, or if equal voxels
+            lie half a voxel or more apart.
     """
     if volume.data.shape != reference.data.shape:
         raise VolumeError(
             f"{volume.path}: has shape {volume.data.shape}, but "
             f"{reference.path} {reference.data.shape} (both turned to RAS+)."
         )
-    if not np.allclose(volume.affine, reference.affine, atol=AFFINE_TOLERANCE_MM):
-        apart_mm = corner_distance_mm(volume, reference)
+    grids = volume.affine, reference.affine, volume.data.shape
+    if voxels_apart(*grids) >= MOST_VOXELS_APART:
+        apart_mm = distance_mm(*grids)
         raise VolumeError(
             f"{volume.path}: its affine differs from that of {reference.path}; voxels "
             f"lie up to {apart_mm:.2f} mm apart."
         )
-
-
-def corner_distance_mm(volume: Volume, reference: Volume) -> float:
-    """Return the largest distance between equal voxels of two grids of one shape."""
-    last = np.array(reference.data.shape) - 1
-    corners = np.array([[*(last * np.array(c)), 1] for c in np.ndindex(2, 2, 2)])
-    shift = (volume.affine - reference.affine) @ corners.T
-    return float(np.linalg.norm(shift[:3], axis=0).max())

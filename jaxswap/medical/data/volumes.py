@@ -25,6 +25,7 @@ from nibabel.orientations import (
 )
 from nibabel.spatialimages import SpatialImage
 
+from jaxswap.medical.data.geometry import MOST_VOXELS_APART, voxels_apart
 from jaxswap.medical.data.writing import whole_file
 
 SUFFIXES = (".nii", ".nii.gz", ".mgz")
@@ -192,7 +193,8 @@ def load_labels(
             f"{path}: the labels have shape {volume.data.shape}, the image "
             f"{like.data.shape} (both turned to RAS+)."
         )
-    if not np.allclose(volume.affine, like.affine, atol=1e-2):
+    apart = voxels_apart(volume.affine, like.affine, like.data.shape)
+    if apart >= MOST_VOXELS_APART:
         raise VolumeError(f"{path}: the labels' affine differs from the image's.")
     known = range(classes + 1) if isinstance(classes, int) else sorted(classes)
     found = np.unique(volume.data)
