@@ -7,6 +7,7 @@ is needed to write a result in the orientation, grid and header of the file.
 
 from __future__ import annotations
 
+import gzip
 import math
 import os
 from collections.abc import Collection, Sequence
@@ -46,6 +47,7 @@ _CONVERSIONS = {
     ".dcm": "dcm2niix FOLDER",
 }
 _MOST_COMPRESSION = 1100  # Deflate reaches 1032.
+_CHUNK_BYTES = 2**20
 _RAS = np.array([[0, 1], [1, 1], [2, 1]])
 
 
@@ -98,7 +100,8 @@ def load_volume(path: str | os.PathLike[str], *, channel: int | None = None) -> 
 
     Raises:
         FileNotFoundError: If there is no such file.
-        VolumeError: If it is not a readable three-dimensional volume of finite numbers.
+        VolumeError: If it is not a readable three-dimensional volume of finite numbers,
+            or if the checksum of a compressed file is wrong.
     """
     return load_channels(path, [channel])[0]
 
@@ -258,7 +261,7 @@ def _read(path: Path) -> tuple[Any, np.ndarray, nib.Nifti1Header]:
             if not isinstance(image, SpatialImage):
                 raise VolumeError(f"it holds a {type(image).__name__}, not voxels")
             _check_promise(path, image)
-            data = np.asarray(image.dataobj)
+            data = _voxels(path, image)
             header: Any = nib.Nifti1Header.from_header(image.header, check=False)
     except Exception as error:  # With damaged files nibabel raises almost anything.
         what = str(error) or type(error).__name__
@@ -267,6 +270,17 @@ def _read(path: Path) -> tuple[Any, np.ndarray, nib.Nifti1Header]:
         raise VolumeError(f"{path}: expected plain numbers, found {data.dtype}.")
     with np.errstate(over="ignore"):  # Infinite values are refused later, by name.
         return image, data.astype(np.float32), header
+
+
+def _voxels(path: Path, image: Any) -> np.ndarray:
+    """Read the voxels, and a compressed file to its end, where its checksum is."""
+    if not path.name.lower().endswith((".gz", ".mgz")):
+        return np.asarray(image.dataobj)
+    with gzip.open(path) as stream:
+        data = np.asarray(type(image).from_stream(stream).dataobj)
+        while stream.read(_CHUNK_BYTES):  # The end raises if the checksum is wrong.
+            pass
+    return data
 
 
 def _check_promise(path: Path, image: SpatialImage) -> None:

@@ -333,3 +333,18 @@ def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch):
         save_labels(path, np.zeros((3, 4, 5), int), volume)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a.nii.gz", nib.Nifti1Image), ("a.mgz", nib.MGHImage)]
+)
+def test_a_wrong_checksum_of_a_compressed_file_is_found(tmp_path, name, kind):
+    data = np.random.default_rng(0).random((32, 32, 32), np.float32)
+    path = tmp_path / name
+    nib.save(kind(data, np.eye(4)), path)
+    np.testing.assert_array_equal(load_volume(path).data, data)
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1  # The last eight bytes are checksum and length.
+    path.write_bytes(content)
+    with pytest.raises(VolumeError, match=rf"{name}: cannot be read \(CRC"):
+        load_volume(path)
