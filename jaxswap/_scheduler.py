@@ -129,6 +129,10 @@ def _if_it_saves_memory(policy: SwapHeavy, source: Source) -> Machine:
     """
     machine = _by_policy(policy, source)
     kept = _laid_out(as_policy(Action.KEEP), machine.traced)
+    values = machine.graph.values
+    residual_bytes = sum(values[v].nbytes for v in machine.graph.residuals())
+    if residual_bytes < policy.min_bytes:
+        return kept
     simulator = Simulator(machine.graph, rates_of(built_in_target("h100")))
     needed = simulator.play(machine.schedule).device_bytes
     saved_bytes = simulator.play(kept.schedule).device_bytes - needed

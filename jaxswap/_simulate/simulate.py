@@ -38,7 +38,7 @@ class Simulator:
         self.graph = graph
         self.rates = rates
         self.fusion = Fusion(graph)
-        self.nbytes = np.array([v.nbytes for v in graph.values], np.int64)
+        self.nbytes = [v.nbytes for v in graph.values]
         self.base_seconds = [self._product_seconds(eqn) for eqn in graph.equations]
         self.iterations = {
             eqn.index: iteration_of(eqn.body, rates)
@@ -73,14 +73,14 @@ class Simulator:
         measured = self.rates.operation_seconds.get(eqn.operation)
         if measured is not None:
             return measured
-        made = sum(int(self.nbytes[values[b]]) for b in kernel.makes)
+        made = sum(self.nbytes[values[b]] for b in kernel.makes)
         rate = self.rates.memory_bytes_per_second
         if eqn.is_reduction:
             rate = self.rates.reduction_bytes_per_second
         if kernel.is_shared:
             return made / rate
-        read = sum(int(self.nbytes[values[b]]) for b in kernel.reads)
-        read += sum(int(self.nbytes[v]) for v in kernel.arguments)
+        read = sum(self.nbytes[values[b]] for b in kernel.reads)
+        read += sum(map(self.nbytes.__getitem__, kernel.arguments))
         moved = max(read + made, eqn.inner_bytes)
         return self.rates.launch_seconds + max(
             moved / rate, self.base_seconds[kernel.equation]
@@ -93,7 +93,7 @@ class Simulator:
             if is_inward
             else self.rates.swap_out_bytes_per_second
         )
-        return self.rates.copy_latency_seconds + int(self.nbytes[value]) / rate
+        return self.rates.copy_latency_seconds + self.nbytes[value] / rate
 
     def both_ways_share(self, is_inward: bool) -> float:
         """Share of its rate that a copy keeps while another one goes the other way."""
@@ -142,7 +142,7 @@ class Simulator:
         cotangents = [v for v in graph.cotangents if self.nbytes[v] > 16]
         given = (*graph.arguments, *cotangents)
         made = (*graph.outputs, *graph.gradients)
-        return int(sum(self.nbytes[v] for v in (*given, *made)))
+        return sum(self.nbytes[v] for v in (*given, *made))
 
 
 @dataclasses.dataclass(frozen=True)
