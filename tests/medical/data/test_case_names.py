@@ -47,8 +47,9 @@ def test_every_command_knows_visits_by_patient_and_visit(tmp_path):
     dataset = find_dataset(tmp_path)
     assert [case.name for case in dataset.cases] == sorted(names)
     for case in dataset.cases:
-        assert case.labels == case.images[0].path.with_name("seg.nii.gz")
-        assert case.name == "_".join(case.labels.parent.parts[-2:])
+        folder = case.images[0].path.parent
+        assert case.labels == folder / "seg.nii.gz"
+        assert case.name == "_".join(folder.parts[-2:])
     predicted = tiny.write(tmp_path / "out/p2_pre.nii.gz", tiny.tumour((2, 1)))
     stray = tiny.write(tmp_path / "out/pre_t1.nii.gz", tiny.tumour((2, 1)))
     pairing = find_pairs(tmp_path / "out", dataset)
