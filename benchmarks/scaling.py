@@ -247,13 +247,14 @@ def planned(
     """Plan one GPU's loss and gradient of one volume."""
     network = PAPER.clone(dtype=jnp.dtype(volume.precision))
     options = {"host_budget": node.host_bytes_each(busy)} | options
+    if "policy" not in options:
+        options["search_seconds"] = SEARCH_SECONDS
     return jaxswap.plan(
         unet_loss(network),
         *sharded.described(volume.size, 1, {}, network),
         budget=budget,
         target=node.gpu_among(busy),
         compile=False,
-        search_seconds=SEARCH_SECONDS,
         progress=False,
         **options,
     )
