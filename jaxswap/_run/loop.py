@@ -31,7 +31,7 @@ from jaxswap._run.machine import Machine, Residuals
 from jaxswap._schedule.issue import schedule_body
 from jaxswap._trace.describe import Traced, graph_of
 from jaxswap._trace.jaxpr import Interpreter
-from jaxswap._trace.opening import Opened, insides_of
+from jaxswap._trace.opening import Opened, is_as_written
 from jaxswap._trace.symbolic import NO_SIZES, Sizes, sized, symbols_of
 from jaxswap._trace.tangents import differentiate, has_tangent, reached, with_zeros
 from jaxswap._trace.tracing import trace
@@ -123,8 +123,8 @@ class Loops:
         graph = graph_of(twin, carried, sliced, scan.length)
         actions = tuple(self.decide(graph))
         self.found.append(Loop(graph, actions))
-        is_as_written = self.inside not in insides_of(jaxpr)[1:] and not inner.found
-        if is_as_written and all(action is Action.KEEP for action in actions):
+        is_plain = is_as_written(jaxpr, self.inside) and not inner.found
+        if is_plain and all(action is Action.KEEP for action in actions):
             return None
         schedule, swapped = schedule_body(graph, actions)
         return _Body(scan, Machine(Traced(program, graph), schedule), swapped)

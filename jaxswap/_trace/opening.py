@@ -41,7 +41,7 @@ class Opened(Interpreter):
             with self.within(eqn):
                 return self.run_loop(eqn, inputs)
         stored = _STORED_BY_BRANCHES.get(self.inside)
-        if stored is not None and eqn.primitive.name == "cond":
+        if stored is not None and _is_branching(eqn):
             eqn = _storing(eqn, stored)
         return super().execute(eqn, inputs)
 
@@ -60,9 +60,17 @@ def insides_of(jaxpr: Any) -> tuple[Inside, ...]:
     eqns = list(_eqns(jaxpr))
     is_open = any(map(_is_checkpoint, eqns))
     found = [Inside.OPEN if is_open else Inside.AS_WRITTEN]
-    if any(eqn.primitive.name == "cond" for eqn in eqns):
+    if any(map(_is_branching, eqns)):
         found += _STORED_BY_BRANCHES
     return tuple(found)
+
+
+def is_as_written(jaxpr: Any, inside: Inside) -> bool:
+    """Whether `Opened` runs the checkpoints and branches of a jaxpr as JAX does."""
+    return inside is Inside.AS_WRITTEN or not any(
+        _is_checkpoint(eqn) or (inside in _STORED_BY_BRANCHES and _is_branching(eqn))
+        for eqn in _eqns(jaxpr)
+    )
 
 
 def _eqns(jaxpr: Any) -> Any:
@@ -80,9 +88,7 @@ def _may_differ(called: Any) -> bool:
     """Whether a called jaxpr holds anything that may run in another way."""
     jaxpr, _ = _compat.open_jaxpr(called)
     return any(
-        _compat.scan_of(eqn) is not None
-        or _is_checkpoint(eqn)
-        or eqn.primitive.name == "cond"
+        _compat.scan_of(eqn) is not None or _is_checkpoint(eqn) or _is_branching(eqn)
         for eqn in _eqns(jaxpr)
     )
 
@@ -90,6 +96,10 @@ def _may_differ(called: Any) -> bool:
 def _is_checkpoint(eqn: JaxprEqn) -> bool:
     """Whether this is a `jax.checkpoint` that was not differentiated yet."""
     return _compat.checkpointed(eqn) is not None and not eqn.params["differentiated"]
+
+
+def _is_branching(eqn: JaxprEqn) -> bool:
+    return eqn.primitive.name == "cond"
 
 
 def _storing(eqn: JaxprEqn, stored: Callable[..., bool]) -> JaxprEqn:

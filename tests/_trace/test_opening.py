@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.extend.core import jaxprs_in_params
 from zoo import normal
 
 from jaxswap import Action
@@ -130,6 +131,21 @@ def test_the_body_of_a_loop_is_opened_too() -> None:
     (open_,) = source.traced(keep_all, Inside.OPEN).graph.loops
     assert CALLS & {e.primitive for e in closed.graph.equations}
     assert not CALLS & {e.primitive for e in open_.graph.equations}
+
+
+@pytest.mark.parametrize("inside", [Inside.OPEN, *BRANCHES])
+def test_a_loop_that_keeps_all_values_of_an_open_checkpoint_stores_them(
+    inside: Inside,
+) -> None:
+    program = source_of(checkpointed_body).traced(keep_all, inside).program
+    executed = {
+        eqn.primitive.name
+        for operation in program.operations
+        for body in jaxprs_in_params(operation.eqn.params)
+        for eqn in getattr(body, "jaxpr", body).eqns
+    }
+    assert "tanh" in executed
+    assert not CALLS & executed
 
 
 def stored_bytes(loss: Loss, inside: Inside) -> int:
