@@ -14,7 +14,7 @@ import jax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxswap._run.machine import Machine, Residuals
-from jaxswap._trace.tangents import differentiate, with_zeros
+from jaxswap._trace.tangents import differentiate, of_some, with_zeros
 
 
 class Passes:
@@ -95,13 +95,11 @@ def pushed(
     given = structure.flatten_up_to(tangents)
     moving = [i for i, t in enumerate(given) if not is_zero(t)]
 
-    def of_moving(*arrays: Any) -> Any:
-        merged = list(leaves)
-        for i, array in zip(moving, arrays, strict=True):
-            merged[i] = array
-        return function(*jax.tree.unflatten(structure, merged))
+    def of_leaves(*leaves: Any) -> Any:
+        return function(*jax.tree.unflatten(structure, leaves))
 
     points = tuple(leaves[i] for i in moving)
+    of_moving = of_some(of_leaves, leaves, moving)
     return jax.jvp(of_moving, points, tuple(given[i] for i in moving))
 
 

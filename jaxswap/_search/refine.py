@@ -247,15 +247,27 @@ def refine(
     count = 1 + (best.compiled.compile_count if best.compiled else 0)
     if count > task.most_compiles or not _is_worth_trying(plain, best):
         return best
+    found = Found(plain, best.bound_seconds, predicted <= task.limits.device_bytes)
     if compile_ is None:
-        found = Found(plain, best.bound_seconds, predicted <= task.limits.device_bytes)
         return min((_believed(found, task), best), key=_rank)
     progress("compiling the function as JAX runs it")
-    measured = compile_(plain)
+    tried = _tried(found, compile_, predicted, count, task, progress)
+    return min((tried.refined, best), key=_rank)
+
+
+def _tried(
+    found: Found,
+    compile_: Compile,
+    predicted: int,
+    count: int,
+    task: Task,
+    progress: Progress,
+) -> Tried:
+    """Compile a draft, as the program of that number."""
+    measured = compile_(found.draft)
     progress(f"compiled: {format_bytes(measured.device_bytes)}")
-    found = Found(plain, best.bound_seconds, is_within(measured, task.limits))
     compiled = compiled_of(measured, predicted, count)
-    return min((Tried(found, compiled, found.fits).refined, best), key=_rank)
+    return Tried(found, compiled, is_within(measured, task.limits))
 
 
 def _with_one_left_for(plain: Draft, task: Task) -> Task:
@@ -293,10 +305,7 @@ def _refined(
         ):
             break
         progress(f"compiling a plan of {format_bytes(predicted)} predicted")
-        measured = compile_(draft)
-        progress(f"compiled: {format_bytes(measured.device_bytes)}")
-        compiled = compiled_of(measured, predicted, attempt.number)
-        tried = Tried(found, compiled, is_within(measured, task.limits))
+        tried = _tried(found, compile_, predicted, attempt.number, task, progress)
         last = draft
         best = min((tried.refined, best or tried.refined), key=_rank)
         attempt = attempt.after(tried, best, task)

@@ -24,14 +24,22 @@ def differentiate(
     wanted: Sequence[int],
 ) -> tuple[Sequence[Any], Callable[[Sequence[Any]], Sequence[Any]]]:
     """Call `jax.vjp` with respect to the operands at the positions `wanted`."""
-
-    def of_wanted(*primals: Any) -> Sequence[Any]:
-        merged = list(operands)
-        for i, primal in zip(wanted, primals, strict=True):
-            merged[i] = primal
-        return list(function(*merged))
-
+    of_wanted = of_some(function, operands, wanted)
     return jax.vjp(of_wanted, *(operands[i] for i in wanted))
+
+
+def of_some(
+    function: Callable[..., Any], operands: Sequence[Any], places: Sequence[int]
+) -> Callable[..., Any]:
+    """Return a function of the operands at some places. The others are fixed."""
+
+    def of_places(*given: Any) -> Any:
+        merged = list(operands)
+        for i, operand in zip(places, given, strict=True):
+            merged[i] = operand
+        return function(*merged)
+
+    return of_places
 
 
 def reached(
@@ -58,14 +66,12 @@ def reached(
     observed.defjvp(observe, symbolic_zeros=True)
 
     def joint(*operands: Any) -> Any:
-        def of_wanted(*primals: Any) -> Sequence[Any]:
-            merged = list(operands)
-            for i, primal in zip(wanted, primals, strict=True):
-                merged[i] = primal
-            results = function(*merged)
+        def of_all(*operands: Any) -> Sequence[Any]:
+            results = function(*operands)
             found[:] = [False] * len(results)
             return observed(*results)
 
+        of_wanted = of_some(of_all, operands, wanted)
         primals = tuple(operands[i] for i in wanted)
         return jax.jvp(of_wanted, primals, primals)
 
