@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,13 @@ from jaxswap._compiled.hlo import parse_module
 from jaxswap._compiled.labels import DUMPED_PASSES, trace_labels
 from jaxswap._compiled.workspace import missing_workspace_bytes
 from jaxswap._device.resolve import default_device, find_target
-from jaxswap._device.topology import is_array, memory_kind, place_on, target_mesh
+from jaxswap._device.topology import (
+    as_default,
+    is_array,
+    memory_kind,
+    place_on,
+    target_mesh,
+)
 from jaxswap._gpu.target import Target
 from jaxswap._jit import Jitted
 
@@ -142,6 +149,10 @@ def inspect(
 ) -> Evidence:
     """Compile a function and report what the compiled program does with memory.
 
+    Kernels in Pallas are written for `target`. Inside of `jax.shard_map` they take the
+    device of its mesh. So leave `mesh` out there, and call `inspect` with the mesh set
+    by `jax.set_mesh`, which is replaced by one of imitated GPUs.
+
     Args:
         fn: The function. If it is already jitted, its donated and static arguments are
             respected.
@@ -230,12 +241,20 @@ def _lower_for(
     if gpu is None:
         return _lower(fn, args, kwargs, is_for_gpu=default_device().platform == "gpu")
     args, kwargs = place_on(gpu, (args, kwargs))
-    arrays = [leaf for leaf in jax.tree.leaves((args, kwargs)) if is_array(leaf)]
-    if not arrays or not all(map(memory_kind, arrays)):
+    with _context_of(gpu, (args, kwargs)):
         return _lower(fn, args, kwargs, is_for_gpu=True)
-    # The types of host arrays name no devices.
-    with jax.set_mesh(target_mesh(gpu, like=arrays[0].sharding.mesh)):
-        return _lower(fn, args, kwargs, is_for_gpu=True)
+
+
+def _context_of(gpu: Target, placed: Any) -> AbstractContextManager[Any]:
+    """Return the mesh in which a program of arguments on a GPU is lowered."""
+    around = jax.sharding.get_mesh()
+    if not around.empty:
+        return jax.set_mesh(target_mesh(gpu, like=around))
+    arrays = [leaf for leaf in jax.tree.leaves(placed) if is_array(leaf)]
+    if arrays and all(map(memory_kind, arrays)):
+        # The types of host arrays name no devices.
+        return jax.set_mesh(target_mesh(gpu, like=arrays[0].sharding.mesh))
+    return as_default(gpu)
 
 
 def _lower(

@@ -4,6 +4,7 @@ The devices belong to a compile-only client of JAX's CUDA plugin. They hold no d
 program that is lowered for arguments on them compiles as it would on the real GPU.
 """
 
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
@@ -42,6 +43,25 @@ def target_mesh(target: Target, like: Mesh | AbstractMesh | None = None) -> Mesh
         return Mesh(np.array(_devices(target, 1)), ("device",))
     devices = np.array(_devices(target, like.size)).reshape(like.axis_sizes)
     return Mesh(devices, like.axis_names, axis_types=like.axis_types)
+
+
+def as_default(target: Target) -> AbstractContextManager[None]:
+    """Have kernels that are traced now written for a GPU, though it is not here.
+
+    A kernel in Pallas looks for the device that it is written for. It takes that of
+    the mesh around it, if there is one, before JAX's default device. The mesh around
+    what is traced now keeps its axes, most often none.
+
+    Args:
+        target: The GPU.
+
+    Raises:
+        ImportError: If JAX's CUDA plugin is not installed.
+        ValueError: If the plugin cannot compile for this GPU.
+    """
+    device = target_mesh(target).abstract_mesh.abstract_device
+    around = jax.sharding.get_abstract_mesh()
+    return jax.sharding.use_abstract_mesh(around.update(abstract_device=device))
 
 
 def place_on(target: Target, arguments: Any) -> Any:
