@@ -13,6 +13,7 @@ from jaxswap._cli.command import Commands, ExitCode, bad_input, tell, write
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from jaxswap.medical.data.label_maps import LabelMap
     from jaxswap.medical.scoring.evaluation import Evaluation
 
 _MOST_WORKERS = 4  # Each needs some hundred MB.
@@ -48,6 +49,12 @@ def add_evaluate(commands: Commands) -> None:
         "--edition", help="what labels mean: brats2021, brats2023, ... (the data set's)"
     )
     parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="what labels mean: a JSON file with `labels`, such as dataset.json",
+    )
+    parser.add_argument(
         "--out", type=Path, metavar="DIR", help="results (PREDICTIONS/evaluation)"
     )
     parser.add_argument(
@@ -58,26 +65,30 @@ def add_evaluate(commands: Commands) -> None:
         action="store_true",
         help="leave out references without a prediction",
     )
-    parser.add_argument(
+    parser.add_argument("--workers", type=int, help="processes that score")
+    parser.add_argument("--json", action="store_true", help="write JSON to stdout")
+    _add_rules(parser.add_argument_group("what the scores depend on"))
+    parser.set_defaults(run=run_evaluate, extra="medical")
+
+
+def _add_rules(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--tolerance", type=float, default=1.0, help="of the surface Dice in mm (1)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--lesion-dilation",
         type=int,
         default=3,
         metavar="VOXELS",
         help="of the reference, to merge pieces of a lesion (%(default)s)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--smallest-lesion",
         type=float,
         default=50.0,
         metavar="MM3",
         help="lesions of this volume or less are not counted (50)",
     )
-    parser.add_argument("--workers", type=int, help="processes that score")
-    parser.add_argument("--json", action="store_true", help="write JSON to stdout")
-    parser.set_defaults(run=run_evaluate, extra="medical")
 
 
 def run_evaluate(parsed: argparse.Namespace) -> int:
@@ -106,7 +117,7 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
         evaluation = evaluate(
             parsed.predictions,
             parsed.references,
-            parsed.edition,
+            _meaning(parsed),
             images=parsed.images,
             rules=ScoringRules(
                 parsed.tolerance,
@@ -128,6 +139,16 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
         console.print(tabulate(evaluation))
         console.print(f"Written: {', '.join(str(path) for path in written)}")
     return ExitCode.FAILED if evaluation.faults else ExitCode.DONE
+
+
+def _meaning(parsed: argparse.Namespace) -> LabelMap | str | None:
+    from jaxswap.medical.data.labels_json import read_meaning
+
+    if parsed.labels is None:
+        return parsed.edition
+    if parsed.edition is not None:
+        raise ValueError("`--labels` and `--edition` say the same thing; give one.")
+    return read_meaning(parsed.labels)
 
 
 def tabulate(evaluation: Evaluation) -> Table:

@@ -68,6 +68,8 @@ def test_cases_that_cannot_be_scored_are_named_and_change_the_exit_code(
     [
         (["--workers", "0"], "`workers` is 0"),
         (["--edition", "brats1999"], "`edition` is 'brats1999'; choose one of"),
+        (["--labels", "gone.json"], "gone.json: no such file"),
+        (["--labels", "x", "--edition", "brats2023"], "say the same thing; give one"),
         (["--tolerance", "-1"], r"`tolerance_mm` is -1\.0"),
         (["--tolerance", "nan"], "`tolerance_mm` is nan"),
         (["--lesion-dilation", "-1"], "`dilation_voxels` is -1"),

@@ -10,6 +10,9 @@ from pathlib import Path
 from jaxswap.medical.data.case_files import Dataset
 from jaxswap.medical.data.editions import editions_of
 
+PROBABILITIES_ENDING = "_probabilities"
+"""What the file of a case's probabilities has after the case's name."""
+
 
 def unique_names(names: Sequence[str], files: Sequence[Path], root: Path) -> list[str]:
     """Put folders before names that repeat: as many as it takes.

@@ -14,12 +14,9 @@ from jaxswap.medical.data.dataset_json import (
     name_without_ending,
     read_channels,
     read_description,
-    read_label_map,
-    read_values,
 )
-from jaxswap.medical.data.label_maps import LABEL_MAPS, LabelMap, find_label_map
-
-_TUMOUR_LABELS = {"edema": 1, "nonenhancingtumor": 2, "enhancingtumor": 3}
+from jaxswap.medical.data.label_maps import LabelMap, find_label_map
+from jaxswap.medical.data.labels_json import decathlon_labels
 
 
 def find_decathlon(root: Path, edition: str | None = None) -> Dataset | None:
@@ -89,15 +86,7 @@ def _case(
 def _label_map(path: Path, content: dict[str, Any], edition: str | None) -> LabelMap:
     if edition is not None:
         return find_label_map(edition)
-    values = read_values(path, content.get("labels"))
-    plain = {
-        "".join(filter(str.isalpha, name.lower())).replace("tumour", "tumor"): value
-        for name, value in values.items()
-        if value != 0
-    }
-    if plain == _TUMOUR_LABELS:
-        return LABEL_MAPS["msd-task01"]
-    return read_label_map(path, str(content.get("name", path.parent.name)), values)
+    return decathlon_labels(path, content)
 
 
 def _count_notes(

@@ -15,9 +15,9 @@ from jaxswap.medical.data.dataset_json import (
     read_channels,
     read_description,
     read_json,
-    read_label_map,
 )
-from jaxswap.medical.data.label_maps import LabelMap, find_label_map, make_region_map
+from jaxswap.medical.data.label_maps import LabelMap, find_label_map
+from jaxswap.medical.data.labels_json import nnunet_labels
 from jaxswap.medical.data.volumes import SUFFIXES
 
 
@@ -146,37 +146,7 @@ def _sources(
 
 
 def _label_map(path: Path, content: dict[str, Any], edition: str | None) -> LabelMap:
-    if edition is not None:
-        return find_label_map(edition)
-    labels = content.get("labels")
-    if isinstance(labels, Mapping) and "ignore" in labels:
-        raise ValueError(
-            f"{path}: `labels` has an ignore label, which is not supported; every "
-            "voxel needs a label."
-        )
-    name = str(content.get("name", path.parent.name))
-    lists = isinstance(labels, Mapping) and any(
-        isinstance(values, list) for values in labels.values()
-    )
-    if not isinstance(labels, Mapping) or not lists:
-        return read_label_map(path, name, labels)
-    order = content.get("regions_class_order")
-    if not isinstance(order, list) or not _are_ints(order):
-        raise ValueError(
-            f"{path}: `labels` has regions of several values; so give "
-            "`regions_class_order`, the value to write for each of them."
-        )
-    for region, values in labels.items():
-        if not _are_ints(values if isinstance(values, list) else [values]):
-            raise ValueError(f"{path}: `labels` has {region!r}: {values!r}.")
-    try:
-        return make_region_map(name, labels, order)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def _are_ints(values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) is int for value in values)
+    return nnunet_labels(path, content) if edition is None else find_label_map(edition)
 
 
 def _folds(path: Path) -> dict[str, int]:

@@ -11,7 +11,10 @@ import nibabel as nib
 import numpy as np
 
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
-from jaxswap.medical.data.case_names import require_unique_names
+from jaxswap.medical.data.case_names import (
+    PROBABILITIES_ENDING,
+    require_unique_names,
+)
 from jaxswap.medical.data.datasets import find_dataset
 from jaxswap.medical.data.label_maps import LABEL_MAPS
 from jaxswap.medical.data.writing import whole_file
@@ -21,8 +24,6 @@ from jaxswap.medical.prediction.prediction import MIRROR_AXES, Predictor
 from jaxswap.medical.preparing.preparing import prepare
 from jaxswap.medical.runs.checkpoints import restore_parameters
 from jaxswap.medical.runs.run_folder import RunFolder, Trained
-
-_PROBABILITIES = "_probabilities"  # After the name of a case.
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def predict_case(
         grid = prepared.grid
         channels = [grid.restore(found[..., i]) for i in range(found.shape[-1])]
         image = nib.Nifti1Image(np.stack(channels, -1), grid.like.affine)
-        with whole_file(out / f"{case.name}{_PROBABILITIES}.nii.gz") as temporary:
+        with whole_file(out / f"{case.name}{PROBABILITIES_ENDING}.nii.gz") as temporary:
             nib.save(image, temporary)
     prepared.grid.save_labels(path, labels)
     return True
@@ -162,10 +163,11 @@ def _refuse_taken_outputs(dataset: Dataset) -> None:
     """Refuse a case whose labels would lie where another's probabilities do."""
     names = {case.name for case in dataset.cases}
     for name in sorted(names):
-        if f"{name}{_PROBABILITIES}" in names:
+        taken = f"{name}{PROBABILITIES_ENDING}"
+        if taken in names:
             raise ValueError(
-                f"{dataset.root}: labels of {name}{_PROBABILITIES} would have the name "
-                f"of the probabilities of {name}; rename one of them."
+                f"{dataset.root}: labels of {taken} would have the name of the "
+                f"probabilities of {name}; rename one of them."
             )
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jaxswap
 from jaxswap.extend import user_folder
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
+from jaxswap.medical.data.labels_json import from_plain, to_plain
 from jaxswap.medical.data.writing import whole_file
 from jaxswap.medical.runs.run_config import (
     RunConfig,
@@ -105,16 +105,10 @@ class RunFolder:
             trained: What `read` will return.
             plan: Plan of the training step. None if nothing was planned.
         """
-        label_map = trained.label_map
         description = {
             "channels": trained.channels,
             "shape": trained.shape,
-            "label_map": {
-                "name": label_map.name,
-                "labels": dict(label_map.labels),
-                "regions": {k: list(v) for k, v in label_map.regions.items()},
-                "is_exclusive": label_map.is_exclusive,
-            },
+            "label_map": to_plain(trained.label_map),
         }
         with whole_file(self.path / "data.json") as temporary:
             temporary.write_text(json.dumps(description, indent=2) + "\n")
@@ -136,14 +130,7 @@ class RunFolder:
             raise ValueError(f"{self.path} holds no training run (no config.yaml).")
         try:
             content = json.loads((self.path / "data.json").read_text())
-            described: dict[str, Any] = content["label_map"]
-            regions = {k: tuple(v) for k, v in described["regions"].items()}
-            label_map = LabelMap(
-                described["name"],
-                described["labels"],
-                regions,
-                described["is_exclusive"],
-            )
+            label_map = from_plain(content["label_map"])
             x, y, z = content["shape"]
             channels = tuple(content["channels"])
         except (OSError, ValueError, KeyError, TypeError) as error:

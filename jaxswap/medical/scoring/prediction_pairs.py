@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxswap.medical.data.case_files import Dataset, Source
-from jaxswap.medical.data.case_names import require_unique_names
+from jaxswap.medical.data.case_names import PROBABILITIES_ENDING, require_unique_names
 from jaxswap.medical.data.datasets import find_dataset
 from jaxswap.medical.data.label_maps import LABEL_MAPS, LabelMap, find_label_map
+from jaxswap.medical.data.labels_json import meaning_near
 from jaxswap.medical.data.volumes import SUFFIXES
 
 _LABEL_ENDINGS = ("-seg", "_seg")
-_PROBABILITY_ENDINGS = ("_probs", "-probs")
+_PROBABILITY_ENDINGS = (PROBABILITIES_ENDING, "_probs", "-probs", "_softmax")
 _BEST_CHANNELS = ("t2f", "t2w", "t1c")  # A whole tumour shows best in these.
-_LABELS_ALONE = (
-    "If these are labels alone, give `label_map` (on the command line, --edition), "
-    "such as brats2023."
+_SAY_MEANING = (
+    "give `label_map` (on the command line, --edition NAME such as brats2023, or "
+    "--labels FILE with the `labels` of a dataset.json), or put a dataset.json beside "
+    "them."
 )
 
 
@@ -64,14 +66,15 @@ def find_pairs(
 
     A prediction of the case `C` has the name `C`, `C-seg` or `C_seg`, ends in `.nii`,
     `.nii.gz` or `.mgz`, and is in the folder or in a folder `C` inside it. Files that
-    end in `_probs` are not labels.
+    end in `_probabilities`, `_probs` or `_softmax` are not labels.
 
     Args:
         predictions: Folder of predicted labels.
         references: A data set, its folder, or a folder of label files named like
             predictions.
         label_map: What labels mean, or the name of an edition such as "brats2023". None
-            takes it from the data set.
+            takes it from the data set, or from the `dataset.json` beside the references
+            or the predictions, or one folder above.
         images: Data set or folder with images to draw on. None takes those of the
             references, if these are a data set.
 
@@ -85,18 +88,18 @@ def find_pairs(
             labels mean.
     """
     predicted = _index(_folder("predictions", predictions))
+    folders = [Path(predictions)]
     if isinstance(label_map, str):
         label_map = find_label_map(label_map)
     if isinstance(references, Dataset):
         dataset = references
     else:
         dataset = _dataset(_folder("references", references), label_map)
+        folders.insert(0, Path(references))
     known = label_map or (None if dataset is None else dataset.label_map)
+    known = known or _meaning_near(folders)
     if known is None:
-        raise ValueError(
-            "what the labels mean is not known: give `label_map` (on the command line, "
-            "--edition), such as brats2023."
-        )
+        raise ValueError(f"what the labels mean is not known: {_SAY_MEANING}")
     if dataset is not None:
         require_unique_names(dataset)
         labeled = {case.name: [case.labels] for case in dataset.labeled if case.labels}
@@ -133,13 +136,21 @@ def _dataset(root: Path, label_map: LabelMap | None) -> Dataset | None:
     """Return the data set at `root`. None if the folder holds nothing but labels."""
     name = None if label_map is None else label_map.name
     try:
-        return find_dataset(root, edition=name if name in LABEL_MAPS else None)
-    except ValueError as error:
+        dataset = find_dataset(root, edition=name if name in LABEL_MAPS else None)
+    except ValueError:
         if not (root.is_dir() and _index(root)):
             raise
-        if label_map is None:
-            raise ValueError(f"{error} {_LABELS_ALONE}") from error
         return None
+    # A list of a data set's files that was copied beside its labels leads nowhere.
+    listed = [case.labels for case in dataset.labeled if case.labels]
+    is_there = any(path.exists() for path in listed)
+    return dataset if is_there or not (root.is_dir() and _index(root)) else None
+
+
+def _meaning_near(folders: Iterable[Path]) -> LabelMap | None:
+    """Return what the first `dataset.json` beside the files says of the labels."""
+    found = (meaning_near(folder) for folder in folders)
+    return next((label_map for label_map in found if label_map), None)
 
 
 def _index(folder: Path) -> dict[str, list[Path]]:

@@ -1,9 +1,12 @@
 """Finding the prediction of each reference."""
 
+import json
+
 import numpy as np
 import pytest
 from evaluation_folders import case_name, tumour, write, write_case
 
+from jaxswap.medical.data.case_names import PROBABILITIES_ENDING
 from jaxswap.medical.data.datasets import find_dataset
 from jaxswap.medical.data.label_maps import LABEL_MAPS, make_label_map
 from jaxswap.medical.scoring.prediction_pairs import find_pairs
@@ -32,6 +35,7 @@ def test_other_files_are_no_predictions(tmp_path):
     out = tmp_path / "predictions"
     for name in (
         f"{case_name(1)}_probs.nii.gz",
+        f"{case_name(1)}{PROBABILITIES_ENDING}.nii.gz",
         f"{case_name(1)}.json",
         f".{case_name(1)}.nii.gz",
         f"elsewhere/{case_name(1)}.nii.gz",
@@ -65,6 +69,30 @@ def test_folders_of_labels_alone_need_a_label_map(tmp_path):
     assert find_pairs(*arguments, own).label_map is own
     with pytest.raises(ValueError, match=r"give `label_map` .*--edition"):
         find_pairs(*arguments)
+
+
+_DESCRIPTION = {"labels": {"background": 0, "one": 1, "two": 2}}
+
+
+@pytest.mark.parametrize("place", ["labelsTr", "predictions", "."])
+def test_a_description_beside_the_labels_says_what_they_mean(tmp_path, place):
+    for folder in ("labelsTr", "predictions"):
+        write(tmp_path / folder / "a.nii.gz", tumour())
+    text = json.dumps(_DESCRIPTION)
+    (tmp_path / place / "dataset.json").write_text(text)
+    pairing = find_pairs(tmp_path / "predictions", tmp_path / "labelsTr")
+    assert dict(pairing.label_map.regions) == {"one": (1,), "two": (2,)}
+
+
+def test_a_copied_list_of_files_does_not_hide_the_labels_beside_it(tmp_path):
+    for folder in ("labels", "predictions"):
+        write(tmp_path / folder / "a.nii.gz", tumour())
+    elsewhere = [{"image": "imagesTr/a.nii.gz", "label": "labelsTr/a.nii.gz"}]
+    listed = {"modality": {"0": "MRI"}, "training": elsewhere}
+    text = json.dumps(_DESCRIPTION | listed)
+    (tmp_path / "labels" / "dataset.json").write_text(text)
+    (pair,) = find_pairs(tmp_path / "predictions", tmp_path / "labels").pairs
+    assert pair.reference == tmp_path / "labels" / "a.nii.gz"
 
 
 def test_case_folders_without_images_are_references_too(tmp_path):
