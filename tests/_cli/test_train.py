@@ -21,6 +21,7 @@ from jaxswap._cli.main import main
 from jaxswap.medical.prediction.case_prediction import open_run
 from jaxswap.medical.runs.run_folder import RunFolder
 from jaxswap.medical.training import training_run
+from jaxswap.medical.training.run_progress import RunProgress
 
 NAMES = [f"BraTS2021_{number:05d}" for number in range(4)]
 SETTINGS = {
@@ -87,35 +88,39 @@ def test_a_run_leaves_settings_logs_and_checkpoints(trained: pathlib.Path) -> No
     assert found.channels == ("t1n", "t1c", "t2w", "t2f")
 
 
+def signal_after(step: int, number: signal.Signals, patch: Any) -> None:
+    """Send a signal to this process when the loss of a step is shown."""
+    advance = RunProgress.advance
+
+    def signalled(self: RunProgress, done: int, *rest: Any) -> None:
+        advance(self, done, *rest)
+        if done == step:
+            signal.raise_signal(number)
+
+    patch.setattr(RunProgress, "advance", signalled)
+
+
+# The second signal comes while the first validation is about to begin.
+@pytest.mark.parametrize(("number", "step"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
 def test_a_resumed_run_has_the_same_losses_bit_for_bit(
-    data: pathlib.Path, trained: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: Any
+    number: signal.Signals,
+    step: int,
+    data: pathlib.Path,
+    trained: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: Any,
 ) -> None:
     run = tmp_path / "run"
-    note = training_run._Loop._note
-
-    def interrupted(self: Any, step: int, *rest: Any) -> None:
-        note(self, step, *rest)
-        if step == 3:
-            raise KeyboardInterrupt
-
+    words = ["train", str(data), "--out", str(run), "--config", config_file(tmp_path)]
     with monkeypatch.context() as patch:
-        patch.setattr(training_run._Loop, "_note", interrupted)
-        assert (
-            main(
-                [
-                    "train",
-                    str(data),
-                    "--out",
-                    str(run),
-                    "--config",
-                    config_file(tmp_path),
-                ]
-            )
-            == 130
-        )
-    assert len(losses(run)) == 3
+        signal_after(step, number, patch)
+        assert main(words) == 130
+    assert len(losses(run)) == 2
+    assert not (run / "validation.csv").exists()
     assert main(["train", "--out", str(run), "--resume"]) == 0
     assert losses(run) == losses(trained)
+    tables = [(r / "validation.csv").read_text() for r in (run, trained)]
+    assert tables[0] == tables[1]
 
 
 @pytest.mark.slow

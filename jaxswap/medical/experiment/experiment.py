@@ -143,7 +143,8 @@ class Result:
         learning_rate: The rate that was best on the validation cases.
         steps: Training steps.
         voxels: Voxels that the network saw in training.
-        seconds: Wall time of training, compilation included.
+        seconds: Wall time of training, with compilation and validation, without
+            preparing cases and planning.
         dice: For each test case, the mean Dice over its regions.
         regions: For each region, the mean Dice over the cases.
         false_ml: Mean volume of the first region in heads that do not have it.
@@ -277,10 +278,11 @@ def _trained(training: _Training, console: Console) -> dict[str, Any]:
     if done.exists():
         return json.loads(done.read_text())
     config = training.experiment.config(arm, method, rate, seed)
-    started = perf_counter()
     with RunProgress(console) as progress:
         progress.line(f"{arm}: {method}, learning rate {rate}, seed {seed}")
+        # Only the first method prepares the cases, so that is no part of its training.
         run = load_run(config, folder, cache_folder(), progress)
+        started = perf_counter()
         scores = train(run, progress)
     sides = np.prod([float(side) for side in run.shape])
     content = {

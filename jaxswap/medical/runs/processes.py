@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -210,16 +211,21 @@ def made_by_first(make: Callable[[], bytes]) -> bytes:
 
 
 @contextmanager
-def interruption() -> Iterator[list[int]]:
-    """Collect the signals SIGINT and SIGTERM, so that all processes stop together.
+def interruption(told: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM, so that a run stops when its state can be saved.
 
-    With one process they have their usual effect. A second signal acts at once.
+    Slurm and Kubernetes send SIGTERM before they end a process. A second signal raises
+    KeyboardInterrupt at once. Outside of the main thread, Python receives no signals:
+    there, nothing is collected.
+
+    Args:
+        told: Is called when the first signal comes.
 
     Yields:
         A list. After a signal it holds the signal's number.
     """
     received: list[int] = []
-    if jax.process_count() == 1:
+    if threading.current_thread() is not threading.main_thread():
         yield received
         return
 
@@ -228,6 +234,7 @@ def interruption() -> Iterator[list[int]]:
         if received:
             raise KeyboardInterrupt("a second signal came")
         received.append(number)
+        told()
 
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, receive) for number in signals]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from rich.console import Console
@@ -65,8 +66,13 @@ class RunProgress:
         self._bar.update(self._task, status=what)
 
     def line(self, text: str) -> None:
-        """Print a line above the bar."""
-        self._bar.console.print(text, highlight=False)
+        """Print a line above the bar. A long word, such as a path, is not broken."""
+        width = self._bar.console.width
+        lines = [
+            textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+            for line in text.splitlines()
+        ]
+        self._bar.console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
     def show_memory(self, analysis: Any) -> None:
         """Show the memory of the compiled step.

@@ -4,6 +4,7 @@ That processes find one another is tested in `test_command_train_distributed`.
 """
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,23 @@ def test_one_process_agrees_with_itself() -> None:
     np.testing.assert_array_equal(known_to_any(values), values)
 
 
-def test_one_process_is_interrupted_as_ever() -> None:
-    handler = signal.getsignal(signal.SIGINT)
-    with interruption() as received:
-        assert signal.getsignal(signal.SIGINT) is handler
-        assert not received
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_kept_and_told_and_a_second_one_acts_at_once(number: Any) -> None:
+    handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    told: list[str] = []
+    with interruption(lambda: told.append("once")) as received:
+        signal.raise_signal(number)
+        assert received == [number]
+        with pytest.raises(KeyboardInterrupt, match="second"):
+            signal.raise_signal(signal.SIGTERM)
+    assert told == ["once"]
+    assert handlers == [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_a_thread_beside_the_main_one_collects_no_signals() -> None:
+    def collect() -> list[int]:
+        with interruption() as received:
+            return received
+
+    with ThreadPoolExecutor(1) as beside:
+        assert beside.submit(collect).result() == []

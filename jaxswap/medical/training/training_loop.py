@@ -1,0 +1,176 @@
+"""The steps of a run, one after the other, with validations and checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+import jaxswap
+from jaxswap.medical.preparing.loading import Batch
+from jaxswap.medical.runs.checkpoints import Checkpoints
+from jaxswap.medical.runs.processes import any_process, interruption
+from jaxswap.medical.runs.run_log import RunLog
+from jaxswap.medical.runs.state import State
+from jaxswap.medical.training.prepared_run import TrainingRun
+from jaxswap.medical.training.run_devices import BatchInputs
+from jaxswap.medical.training.run_progress import RunProgress
+from jaxswap.medical.training.run_validation import Validator
+from jaxswap.medical.training.step_reader import StepReader, StepRecord
+
+_STOPPING = "stopping after this step; a second signal stops at once"
+
+
+class _Interrupted(Exception):
+    """A process was told to stop while validation cases were predicted."""
+
+
+class TrainingLoop:
+    """The steps of a run.
+
+    Args:
+        run: The run.
+        step: Its step, from `make_step`.
+        checkpoints: Where the state is saved.
+        log: Where measures go. None in all processes but the first.
+        progress: What the user sees.
+        extra: What a checkpoint holds besides the state.
+
+    Attributes:
+        extra: The same, as of now.
+    """
+
+    def __init__(
+        self,
+        run: TrainingRun,
+        step: jax.stages.Wrapped,
+        checkpoints: Checkpoints,
+        log: RunLog | None,
+        progress: RunProgress,
+        extra: dict[str, Any],
+    ) -> None:
+        self._run, self._config, self._step = run, run.config, step
+        self._checkpoints, self._log, self._progress = checkpoints, log, progress
+        self.extra = extra
+        self._validator = Validator(run.config, run.cases, run.network, run.mesh)
+        self._inputs = BatchInputs(run.config, run.batch_shape, run.mesh)
+        self._reader = StepReader(self._note)
+        self._compiled: jax.stages.Compiled | None = None
+        self._received: list[int] = []
+
+    def run(self, state: State, stop_after: Callable[[int], bool]) -> None:
+        """Do the steps that are left.
+
+        Args:
+            state: The state to start from. Its memory is reused.
+            stop_after: Is asked after each step whether to stop early.
+
+        Raises:
+            FloatingPointError: If the loss is not finite. The last checkpoint is kept.
+            KeyboardInterrupt: After a signal. The state was saved, unless a second
+                signal came.
+        """
+        first, last = int(state.step), self._config.steps
+        self._progress.start(first, last)
+        batches = self._run.cases.batches(self._config, first, self._run.part)
+        told = lambda: self._progress.say(_STOPPING)  # noqa: E731
+        with closing(batches), interruption(told) as self._received:
+            if self._is_validation_missing(first):
+                self._after(first, state, is_stopped=False)
+            for done in range(first + 1, last + 1):
+                state = self._do(done, state, next(batches))
+                is_stopped = stop_after(done)
+                self._after(done, state, is_stopped=is_stopped)
+                if is_stopped:
+                    return
+
+    def _do(self, done: int, state: State, batch: Batch) -> State:
+        images, labels = self._inputs.of(batch, done)
+        if self._compiled is None:
+            self._compiled = self._compile(state, images, labels)
+            self._reader.restart()
+        state, measures = self._compiled(state, images, labels)
+        self._reader.add(done, measures)
+        return state
+
+    def _after(self, done: int, state: State, *, is_stopped: bool) -> None:
+        """Validate and save what is due after a step. Stop if a signal has come."""
+        is_interrupted = any_process(bool(self._received))
+        is_validated = self._is_due(done, self._config.validate_every)
+        is_saved = self._is_due(done, self._config.checkpoint_every) or is_stopped
+        if not (is_validated or is_saved or is_interrupted):
+            return
+        # No state is saved whose loss was not looked at.
+        self._reader.flush()
+        if is_validated and not is_interrupted:
+            try:
+                self._validate(done, state)
+            except _Interrupted:
+                is_interrupted = True
+        if is_saved or is_interrupted:
+            self._checkpoints.save_latest(state, self.extra)
+        if is_interrupted:
+            raise KeyboardInterrupt("a process was told to stop")
+        self._reader.restart()
+
+    def _is_due(self, done: int, every: int) -> bool:
+        return done % every == 0 or done == self._config.steps
+
+    def _is_validation_missing(self, first: int) -> bool:
+        """Whether the run was interrupted before the validation after this step."""
+        is_due = first > 0 and self._is_due(first, self._config.validate_every)
+        return is_due and self.extra.get("validated_step", first) != first
+
+    def _compile(
+        self, state: State, images: Array, labels: Array
+    ) -> jax.stages.Compiled:
+        """Compile the step and pin its host memory, so that the first one is quick."""
+        self._progress.say("compiling")
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            pinned = beside.submit(self._pin)
+            compiled = self._step.lower(state, images, labels).compile()
+            pinned.result()
+        self._progress.show_memory(compiled.memory_analysis())
+        return compiled
+
+    def _pin(self) -> None:
+        plan, mesh = self._run.planned.plan, self._run.mesh
+        if plan is not None:
+            devices = None if mesh is None else mesh.mesh.local_devices
+            jaxswap.pin_host_memory(plan, devices=devices)
+
+    def _note(self, record: StepRecord) -> None:
+        step, loss = record.step, record.loss
+        if not np.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} at step {step}; the last checkpoint is kept. Try "
+                "a smaller `learning_rate` or `precision: float32`."
+            )
+        voxels = math.prod(self._run.batch_shape[:-1]) / record.seconds
+        self._progress.advance(step, loss, voxels)
+        if self._log is not None:
+            measured = {"loss": loss, "gradient_norm": record.gradient_norm}
+            self._log.write(step, measured | {"voxels_per_second": voxels})
+
+    def _validate(self, step: int, state: State) -> None:
+        means = self._validator.scores(state.evaluated, self._say)
+        mean = float(np.mean(list(means.values())))
+        self.extra = {**self.extra, "scores": means, "validated_step": step}
+        self._progress.validated(step, means)
+        if self._log is not None:
+            self._log.write_validation(step, means)
+        if mean > self.extra["best"]:
+            self.extra = {**self.extra, "best": mean, "best_step": step}
+            self._checkpoints.save_best(state, self.extra)
+
+    def _say(self, what: str) -> None:
+        """Tell what is done, and stop it if a signal has come."""
+        self._progress.say(what)
+        if any_process(bool(self._received)):
+            raise _Interrupted
