@@ -105,6 +105,7 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
+    from jaxswap.medical.data.writing import require_writable
     from jaxswap.medical.scoring.case_scoring import ScoringRules
     from jaxswap.medical.scoring.evaluation import evaluate
     from jaxswap.medical.scoring.evaluation_files import to_summary, write_evaluation
@@ -112,8 +113,7 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
 
     with bad_input():
         out = parsed.predictions / "evaluation" if parsed.out is None else parsed.out
-        if out.exists() and not out.is_dir():
-            raise ValueError(f"`--out` is {out}, a file; results need a folder.")
+        require_writable(out)
         evaluation = evaluate(
             parsed.predictions,
             parsed.references,

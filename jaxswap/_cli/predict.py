@@ -57,9 +57,11 @@ def run_predict(parsed: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
+    from jaxswap.medical.data.writing import require_writable
     from jaxswap.medical.prediction.case_prediction import open_run, predict_case
 
     with bad_input():
+        require_writable(parsed.out)
         opened = open_run(
             parsed.run_folder,
             parsed.data,
@@ -68,8 +70,6 @@ def run_predict(parsed: argparse.Namespace) -> int:
             window=parsed.window,
             is_mirrored=not parsed.no_mirror,
         )
-        if parsed.out.exists() and not parsed.out.is_dir():
-            raise ValueError(f"`--out` is {parsed.out}, a file; it needs a folder.")
         console = Console(stderr=True)
         written = 0
         for case in track(opened.cases, "predicting", console=console):

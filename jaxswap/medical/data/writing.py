@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryFile, mkdtemp
 
 
 @contextmanager
@@ -29,3 +29,31 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
         folder.rmdir()
+
+
+def require_writable(folder: Path) -> None:
+    """Raise ValueError if no file can be written into a folder.
+
+    Long work would be lost if that came out at its end. A folder that does not exist is
+    not made: the nearest one above it is tried.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        ValueError: If it or one above it is a file, or cannot be written to.
+    """
+    place = folder.absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        raise ValueError(f"{folder}: {place} is a file; a folder is needed.")
+    try:
+        with TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ValueError(
+            f"{folder}: nothing can be written in {place}: {reason}. Give another "
+            "folder."
+        ) from error

@@ -28,7 +28,7 @@ from jaxswap.medical.data.anatomy import (
 from jaxswap.medical.data.label_maps import make_label_map
 from jaxswap.medical.data.reading import CaseVolumes
 from jaxswap.medical.data.volumes import Volume, load_labels, load_volume, save_labels
-from jaxswap.medical.data.writing import whole_file
+from jaxswap.medical.data.writing import require_writable, whole_file
 from jaxswap.medical.networks.unet import check_volume_shape
 from jaxswap.medical.prediction.prediction import Predictor
 from jaxswap.medical.preparing.augment_config import AugmentConfig
@@ -143,8 +143,7 @@ def prepare_demo(config: DemoConfig) -> Demo:
     """
     settings = config.run_config()
     check_volume_shape((1, config.size, config.size, config.size, 1), _DEPTH)
-    if config.out.exists() and not config.out.is_dir():
-        raise ValueError(f"`out` is {config.out}, a file; results need a folder.")
+    require_writable(config.out)
     head = _load_head(config)
     return Demo(config, settings, head, fit_to_cube(head, config.size))
 

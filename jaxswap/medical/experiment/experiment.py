@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from jaxswap.medical.data.writing import whole_file
+from jaxswap.medical.data.writing import require_writable, whole_file
 from jaxswap.medical.prediction.case_prediction import open_run, predict_case
 from jaxswap.medical.preparing.augmentation import AugmentConfig
 from jaxswap.medical.runs.run_config import RunConfig
@@ -166,7 +166,7 @@ def register(experiment: Experiment) -> None:
     """Write down what will be done and what is expected, before it is done.
 
     Raises:
-        ValueError: If the folder holds another experiment.
+        ValueError: If the folder holds another experiment, or cannot be written to.
     """
     settings = dataclasses.asdict(experiment)
     for name in ("out", "workers"):
@@ -177,6 +177,7 @@ def register(experiment: Experiment) -> None:
         "methods": [SWAPPED, PATCHES, PLAIN],
         "experiment": json.loads(json.dumps(settings, default=str)),
     }
+    require_writable(experiment.out)
     path = experiment.out / "registration.json"
     if path.exists():
         if json.loads(path.read_text()) != content:

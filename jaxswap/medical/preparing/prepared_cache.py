@@ -25,6 +25,7 @@ from nibabel.wrapstruct import WrapStructError
 
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
 from jaxswap.medical.data.grid import Grid
+from jaxswap.medical.data.writing import require_writable
 from jaxswap.medical.preparing.preparing import PrepareConfig, Prepared, prepare_as
 
 _FORMAT = 1  # Raise this if the same settings give other arrays.
@@ -53,7 +54,7 @@ class CacheConfig:
             normalized intensities to about three digits.
 
     Raises:
-        ValueError: If `folder` is a file, or if `dtype` is another format.
+        ValueError: If `folder` cannot be written to, or if `dtype` is another format.
     """
 
     folder: Path
@@ -63,8 +64,7 @@ class CacheConfig:
     def __post_init__(self) -> None:
         if self.dtype not in ("float16", "float32"):
             raise ValueError(f"`dtype` is {self.dtype!r}, not float16 or float32.")
-        if self.folder.exists() and not self.folder.is_dir():
-            raise ValueError(f"{self.folder} is a file; the cache needs a folder.")
+        require_writable(self.folder)
 
 
 def prepare_cached(case: CaseFiles, dataset: Dataset, config: CacheConfig) -> Prepared:

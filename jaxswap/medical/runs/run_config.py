@@ -196,7 +196,7 @@ def make_config(values: Mapping[str, Any]) -> RunConfig:
         values: Values by name of the attribute. Missing ones get their default.
 
     Returns:
-        The configuration.
+        The configuration. Paths in it are absolute.
 
     Raises:
         ValueError: If a name is unknown, or a value has the wrong type or does not fit.
@@ -209,7 +209,10 @@ def make_config(values: Mapping[str, Any]) -> RunConfig:
     _check_names(values, {f.name for f in dataclasses.fields(RunConfig)})
     if not values.get("data"):
         raise ValueError("`data` is missing: give the data set's folder.")
-    values["data"] = Path(values["data"])
+    # The command that reads the settings again may start in another folder.
+    values["data"] = Path(values["data"]).expanduser().absolute()
+    if str(values.get("target") or "").endswith(".json"):
+        values["target"] = str(Path(values["target"]).expanduser().absolute())
     if "augment" in values:
         values["augment"] = _augment(values["augment"])
     if values.get("mesh") is not None:

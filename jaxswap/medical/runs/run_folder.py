@@ -11,7 +11,7 @@ from jaxswap.extend import user_folder
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
 from jaxswap.medical.data.labels_json import from_plain, to_plain
-from jaxswap.medical.data.writing import whole_file
+from jaxswap.medical.data.writing import require_writable, whole_file
 from jaxswap.medical.runs.run_config import (
     RunConfig,
     make_config,
@@ -75,8 +75,7 @@ class RunFolder:
             config: The run.
             is_resumed: Whether the run must already be there.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"{self.path} is a file; a run needs a folder.")
+        require_writable(self.path)
         if not is_resumed:
             if self.is_run:
                 raise ValueError(

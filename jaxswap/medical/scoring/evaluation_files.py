@@ -22,7 +22,7 @@ import numpy as np
 from jaxswap.medical.data.case_files import Source
 from jaxswap.medical.data.reading import check_grid
 from jaxswap.medical.data.volumes import Volume, load_channels
-from jaxswap.medical.data.writing import whole_file
+from jaxswap.medical.data.writing import require_writable, whole_file
 from jaxswap.medical.scoring.case_scoring import CaseScores, LabelPair, read_labels
 from jaxswap.medical.scoring.evaluation import Evaluation
 from jaxswap.medical.scoring.evaluation_page import evaluation_page
@@ -60,11 +60,10 @@ def write_evaluation(
         Paths of `metrics.csv`, `summary.json` and `report.html`.
 
     Raises:
-        ValueError: If `out` is a file.
+        ValueError: If `out` cannot be written to.
     """
     out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"`out`: {out} is a file; results need a folder.")
+    require_writable(out)
     contents = {
         "metrics.csv": to_csv(evaluation),
         "summary.json": json.dumps(to_summary(evaluation), indent=2) + "\n",

@@ -20,7 +20,7 @@ from threading import Thread
 from typing import Any
 
 from jaxswap.extend import user_folder
-from jaxswap.medical.data.writing import whole_file
+from jaxswap.medical.data.writing import require_writable, whole_file
 from jaxswap.medical.synthesis.half_millimetre import fetch_templates
 from jaxswap.medical.synthesis.parcellation import draw_parcellation, load_atlas
 from jaxswap.medical.synthesis.synthetic_case import draw_case
@@ -91,13 +91,13 @@ def prepare_synthesis(synthesis: Synthesis) -> list[int]:
         Numbers of the missing cases, in ascending order.
 
     Raises:
-        ValueError: If the folder is a file, or holds cases of another recipe or seed.
+        ValueError: If the folder cannot be written to, or holds cases of another recipe
+            or seed.
         ModuleNotFoundError: If nilearn is not installed.
         ConnectionError: If labels are needed and cannot be downloaded.
     """
     out, arm = synthesis.out, synthesis.recipe.arm
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file; cases need a folder.")
+    require_writable(out)
     path = out / SUMMARY
     if path.exists():
         _check_same(path, synthesis)

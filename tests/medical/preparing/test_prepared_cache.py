@@ -212,7 +212,7 @@ def test_settings_that_make_no_sense_are_refused(tmp_path, dataset, config):
     with pytest.raises(ValueError, match="`dtype` is 'int8'"):
         CacheConfig(tmp_path, dtype=cast(Any, "int8"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="file is a file; the cache needs a folder"):
+    with pytest.raises(ValueError, match="file is a file; a folder is needed"):
         CacheConfig(tmp_path / "file")
     with pytest.raises(ValueError, match="`workers` is 0"):
         prepare_all(dataset.cases, dataset, config, workers=0)

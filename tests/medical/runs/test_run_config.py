@@ -18,7 +18,7 @@ from jaxswap.medical.runs.run_config import (
 
 def test_every_value_is_written_and_read_back() -> None:
     config = RunConfig(
-        pathlib.Path("cases"),
+        pathlib.Path("/cases"),
         shape=(96, 96, 64),
         network_options={"base_filters": 4},
         augment=AugmentConfig(),
@@ -29,8 +29,18 @@ def test_every_value_is_written_and_read_back() -> None:
 
 
 def test_no_augmentation_is_written_and_read_back() -> None:
-    config = RunConfig(pathlib.Path("cases"), augment=None)
+    config = RunConfig(pathlib.Path("/cases"), augment=None)
     assert make_config(yaml.safe_load(config.to_yaml())) == config
+
+
+def test_paths_are_saved_as_absolute_ones(
+    tmp_path: pathlib.Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = make_config({"data": "cases", "target": "gpus/mine.json"})
+    assert config.data == tmp_path / "cases"
+    assert config.target == str(tmp_path / "gpus" / "mine.json")
+    assert make_config({"data": "cases", "target": "h100"}).target == "h100"
 
 
 def test_settings_of_the_command_line_are_yaml() -> None:

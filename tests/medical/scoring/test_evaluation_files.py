@@ -136,5 +136,5 @@ def test_nothing_is_written_unless_all_can_be(evaluation, tmp_path, monkeypatch)
         write_evaluation(evaluation, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="is a file; results need a folder"):
+    with pytest.raises(ValueError, match="is a file; a folder is needed"):
         write_evaluation(evaluation, tmp_path / "file")
