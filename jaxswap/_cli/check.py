@@ -7,7 +7,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxswap._cli.command import Commands, ExitCode, bad_input, write
+from jaxswap._cli.command import (
+    Commands,
+    ExitCode,
+    add_meaning,
+    bad_input,
+    meaning_of,
+    write,
+)
 
 if TYPE_CHECKING:
     from jaxswap.medical.data.audit import Survey
@@ -31,12 +38,7 @@ def add_check(commands: Commands) -> None:
         metavar="NAME",
         help="brats, decathlon, nnunet or datalist; found by itself if left out",
     )
-    check.add_argument(
-        "--edition",
-        metavar="NAME",
-        help="what labels mean: brats2021, brats2023, brats2024-gli, ...; found by "
-        "the names of files if left out",
-    )
+    add_meaning(check)
     check.add_argument(
         "--workers", type=int, default=4, help="cases read side by side (%(default)s)"
     )
@@ -64,7 +66,7 @@ def run_check(parsed: argparse.Namespace) -> int:
 
     with bad_input():
         dataset = find_dataset(
-            parsed.data, layout=parsed.layout, edition=parsed.edition
+            parsed.data, layout=parsed.layout, edition=meaning_of(parsed)
         )
         found = _survey(dataset, parsed.workers)
     if parsed.json:

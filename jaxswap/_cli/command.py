@@ -7,14 +7,18 @@ traceback.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import enum
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxswap._base.errors import JaxswapError
 from jaxswap._base.extras import extras_of
+
+if TYPE_CHECKING:
+    from jaxswap.medical.data.label_maps import LabelMap
 
 Commands = Any
 """What `add_subparsers` returns."""
@@ -61,6 +65,48 @@ def bad_input(*more: type[Exception]) -> Iterator[None]:
         if extras_of(error):
             raise
         raise BadInputError(str(error)) from error
+
+
+def add_meaning(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what labels mean.
+
+    Args:
+        parser: The parser of a command that reads labels.
+    """
+    parser.add_argument(
+        "--edition",
+        metavar="NAME",
+        help="what labels mean: brats2021, brats2023, brats2024-gli, ...; found by the "
+        "data set if left out",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="what labels mean: a JSON file with `labels`, such as dataset.json, or "
+        "names and their values, such as '{left: 17, right: [53, 1053]}'",
+    )
+
+
+def meaning_of(parsed: argparse.Namespace) -> str | LabelMap | None:
+    """Return what labels mean, by `--edition` or `--labels`. None if neither is given.
+
+    Args:
+        parsed: Options with `edition` and `labels`.
+
+    Raises:
+        ValueError: If both are given, or if `--labels` cannot be read.
+        FileNotFoundError: If `--labels` is a file that does not exist.
+    """
+    from jaxswap.medical.data.labels_json import read_meaning
+    from jaxswap.medical.data.named_labels import make_named_map, parse_labels
+
+    if parsed.labels is None:
+        return parsed.edition
+    if parsed.edition is not None:
+        raise ValueError("`--labels` and `--edition` say the same thing; give one.")
+    if parsed.labels.lstrip().startswith("{"):
+        return make_named_map(parse_labels(parsed.labels))
+    return read_meaning(parsed.labels)
 
 
 def write(text: str) -> None:

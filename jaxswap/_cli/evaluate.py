@@ -8,12 +8,19 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxswap._cli.command import Commands, ExitCode, bad_input, tell, write
+from jaxswap._cli.command import (
+    Commands,
+    ExitCode,
+    add_meaning,
+    bad_input,
+    meaning_of,
+    tell,
+    write,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from jaxswap.medical.data.label_maps import LabelMap
     from jaxswap.medical.scoring.evaluation import Evaluation
 
 _MOST_WORKERS = 4  # Each needs some hundred MB.
@@ -45,15 +52,7 @@ def add_evaluate(commands: Commands) -> None:
         metavar="REFERENCES",
         help="a data set, or a folder of label files named like the predictions",
     )
-    parser.add_argument(
-        "--edition", help="what labels mean: brats2021, brats2023, ... (the data set's)"
-    )
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        metavar="FILE",
-        help="what labels mean: a JSON file with `labels`, such as dataset.json",
-    )
+    add_meaning(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="results (PREDICTIONS/evaluation)"
     )
@@ -105,6 +104,7 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
+    from jaxswap.medical.data.faults import group_notes
     from jaxswap.medical.data.writing import require_writable
     from jaxswap.medical.scoring.case_scoring import ScoringRules
     from jaxswap.medical.scoring.evaluation import evaluate
@@ -117,7 +117,7 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
         evaluation = evaluate(
             parsed.predictions,
             parsed.references,
-            _meaning(parsed),
+            meaning_of(parsed),
             images=parsed.images,
             rules=ScoringRules(
                 parsed.tolerance,
@@ -128,6 +128,8 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
             console=Console(stderr=True),
         )
     written = write_evaluation(evaluation, out)
+    for line in group_notes({case.case: case.notes for case in evaluation.scores}):
+        tell(f"jaxswap: {line}")
     for fault in evaluation.faults:
         tell(f"jaxswap: {fault.case}: {' '.join(fault.reasons)}")
     for path in evaluation.unmatched:
@@ -139,16 +141,6 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
         console.print(tabulate(evaluation))
         console.print(f"Written: {', '.join(str(path) for path in written)}")
     return ExitCode.FAILED if evaluation.faults else ExitCode.DONE
-
-
-def _meaning(parsed: argparse.Namespace) -> LabelMap | str | None:
-    from jaxswap.medical.data.labels_json import read_meaning
-
-    if parsed.labels is None:
-        return parsed.edition
-    if parsed.edition is not None:
-        raise ValueError("`--labels` and `--edition` say the same thing; give one.")
-    return read_meaning(parsed.labels)
 
 
 def tabulate(evaluation: Evaluation) -> Table:

@@ -112,3 +112,33 @@ def test_an_ambiguous_edition_is_refused(tmp_path):
     tiny.brats(tmp_path, ["BraTS-PED-00002-000"], tiny.NEW, (4, 2, 1))
     with pytest.raises(BadInputError, match="brats2023 or brats2024-ped"):
         _run(tmp_path)
+
+
+def test_labels_above_a_byte_are_named_on_the_command_line(tmp_path, capsys):
+    tiny.write(tmp_path / "a.nii", tiny.head())
+    labels = tiny.tumour().astype("int16") * 500
+    tiny.write(tmp_path / "l.nii", labels)
+    content = {"training": [{"image": "a.nii", "label": "l.nii"}]}
+    listed = tiny.write_json(tmp_path / "list.json", content)
+    names = "{rim: 1000, core: [500, 2000]}"
+    assert _run(listed, "--labels", names, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    count = {k: int((labels == k).sum()) for k in (0, 500, 1000, 2000)}
+    assert found["voxels_by_label"] == {
+        "0 background": count[0],
+        "1 rim": count[1000],
+        "2 core": count[500] + count[2000],
+    }
+    assert _run(listed, "--labels", "{rim: 1000}", "--json") == 1
+    assert "holds 500, 2000, but labels" in capsys.readouterr().out
+    with pytest.raises(BadInputError, match="say the same thing"):
+        _run(listed, "--labels", names, "--edition", "brats2021")
+
+
+def test_voxels_of_an_impossible_size_are_a_warning(tmp_path, capsys):
+    tiny.write(tmp_path / "a.nii", tiny.head(), tiny.AFFINE * 0.01)
+    content = {"test": ["a.nii"]}
+    assert _run(tiny.write_json(tmp_path / "list.json", content), "--json") == 0
+    (fault,) = json.loads(capsys.readouterr().out)["faults"]
+    assert fault["kind"] == "voxel size"
+    assert "0.01 x 0.01 x 0.01 mm, not in 0.1..20 mm" in fault["message"]

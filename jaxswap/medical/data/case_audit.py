@@ -18,10 +18,12 @@ from jaxswap.medical.data.faults import Fault, Severity
 from jaxswap.medical.data.geometry import (
     NOTED_VOXELS_APART,
     distance_mm,
+    odd_spacing,
     voxels_apart,
 )
 from jaxswap.medical.data.grid import Shape
-from jaxswap.medical.data.label_maps import LabelMap, describe_unknown
+from jaxswap.medical.data.label_maps import LabelMap
+from jaxswap.medical.data.label_values import describe_fault, read_values
 from jaxswap.medical.data.masks import bounding_box
 from jaxswap.medical.data.reading import check_grid
 from jaxswap.medical.data.volumes import (
@@ -239,6 +241,9 @@ def _check_spacing(volume: Volume, faults: _Faults) -> None:
             volume.path,
             f"voxels are {sizes} mm. They are kept; `spacing_mm` resamples them.",
         )
+    odd = odd_spacing(volume.spacing)
+    if odd:
+        faults.warning("voxel size", volume.path, odd)
 
 
 def _find_brain(
@@ -262,21 +267,15 @@ def _find_brain(
 def _check_labels(
     labels: Volume, label_map: LabelMap | None, faults: _Faults
 ) -> dict[int, int]:
-    values, counts = np.unique(labels.data, return_counts=True)
-    broken = values[values != np.round(values)]
-    if broken.size:
-        faults.error(
-            "label values",
-            labels.path,
-            f"labels need to be integers, but it holds {broken[0]:g}.",
-        )
-    elif label_map is not None and label_map.unknown(values.tolist()):
-        message = describe_unknown(label_map, values.tolist())
-        faults.error("label values", labels.path, message)
-    if not labels.data.any():
+    found = read_values(labels.data)
+    fault = describe_fault(found, label_map)
+    if fault:
+        faults.error("label values", labels.path, fault)
+    if found.note:
+        faults.warning("labels not whole", labels.path, f"{found.note}.")
+    if not found.data.any():
         faults.warning("empty labels", labels.path, "every voxel is background.")
-    pairs = zip(values.tolist(), counts.tolist(), strict=True)
-    return {int(value): count for value, count in pairs if value == round(value)}
+    return found.count_in(label_map)
 
 
 def _check_place(labels: Volume, mask: np.ndarray, faults: _Faults) -> None:

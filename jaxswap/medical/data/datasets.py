@@ -14,7 +14,7 @@ from jaxswap.medical.data.case_files import CaseFiles as CaseFiles
 from jaxswap.medical.data.case_files import Dataset as Dataset
 from jaxswap.medical.data.case_files import Source as Source
 from jaxswap.medical.data.case_names import name_uniquely
-from jaxswap.medical.data.label_maps import find_label_map
+from jaxswap.medical.data.label_maps import LabelMap, find_label_map
 from jaxswap.medical.data.layout_brats import find_brats
 from jaxswap.medical.data.layout_datalist import find_datalist
 from jaxswap.medical.data.layout_decathlon import find_decathlon
@@ -25,7 +25,7 @@ def find_dataset(
     root: str | os.PathLike[str],
     *,
     layout: str | None = None,
-    edition: str | None = None,
+    edition: str | LabelMap | None = None,
 ) -> Dataset:
     """Find the cases of a data set and what its labels mean. No volume is read.
 
@@ -33,8 +33,8 @@ def find_dataset(
         root: The data set's folder, or a JSON datalist.
         layout: "brats", "decathlon", "nnunet" or "datalist". None tries each.
         edition: Key of `jaxswap.medical.data.label_maps.LABEL_MAPS`, such as
-            "brats2021". None reads it from the names of files, or from the data set's
-            JSON.
+            "brats2021", or a label map, such as one of `make_named_map`. None reads it
+            from the names of files, or from the data set's JSON.
 
     Returns:
         The data set, with cases sorted by name. Names that repeat have as many folders
@@ -62,19 +62,19 @@ def find_dataset(
     raise ValueError(f"{root}: no {what} is here. {_EXPECTED}")
 
 
-def _brats(root: Path, edition: str | None) -> Dataset | None:
+def _brats(root: Path, edition: str | LabelMap | None) -> Dataset | None:
     return find_brats(root, edition) if root.is_dir() else None
 
 
-def _decathlon(root: Path, edition: str | None) -> Dataset | None:
+def _decathlon(root: Path, edition: str | LabelMap | None) -> Dataset | None:
     return find_decathlon(_folder(root), edition)
 
 
-def _nnunet(root: Path, edition: str | None) -> Dataset | None:
+def _nnunet(root: Path, edition: str | LabelMap | None) -> Dataset | None:
     return find_nnunet(_folder(root), edition)
 
 
-def _datalist(root: Path, edition: str | None) -> Dataset | None:
+def _datalist(root: Path, edition: str | LabelMap | None) -> Dataset | None:
     if root.is_file():
         return find_datalist(root, edition) if root.suffix == ".json" else None
     files = sorted(root.glob("*.json"))
@@ -91,7 +91,7 @@ def _folder(root: Path) -> Path:
     return root.parent if root.name == "dataset.json" else root
 
 
-LAYOUTS: dict[str, Callable[[Path, str | None], Dataset | None]] = {
+LAYOUTS: dict[str, Callable[[Path, str | LabelMap | None], Dataset | None]] = {
     "decathlon": _decathlon,
     "nnunet": _nnunet,
     "brats": _brats,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+_MOST_NAMES = 3
 
 Severity = Literal["error", "warning"]
 
@@ -30,3 +33,28 @@ class Fault:
     def __str__(self) -> str:
         where = str(self.file) if self.file is not None else self.case
         return f"{self.severity}: {where}: {self.message}"
+
+
+def group_notes(notes: Mapping[str, Sequence[str]]) -> list[str]:
+    """Write notes on cases, each text once, with the cases that it is about.
+
+    Args:
+        notes: Notes by the name of their case.
+
+    Returns:
+        One line for each text.
+
+    Example:
+        >>> group_notes({"a": ["too large."], "b": ["too large."], "c": []})
+        ['a, b: too large.']
+    """
+    cases: dict[str, list[str]] = {}
+    for case, texts in notes.items():
+        for text in texts:
+            cases.setdefault(text, []).append(case)
+    lines = []
+    for text, names in cases.items():
+        more = len(names) - _MOST_NAMES
+        listed = ", ".join(names[:_MOST_NAMES])
+        lines.append(f"{listed}{f' and {more} more' if more > 0 else ''}: {text}")
+    return lines

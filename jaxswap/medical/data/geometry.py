@@ -14,6 +14,31 @@ NOTED_VOXELS_APART = 0.05
 """Grids that are closer differ by rounding."""
 
 
+LEAST_MM, MOST_MM = 0.1, 20.0
+"""Voxels of medical images have sides in this range."""
+
+
+def odd_spacing(spacing_mm: Sequence[float]) -> str:
+    """Say what is odd about the size of voxels. Empty if nothing is.
+
+    Args:
+        spacing_mm: Sides of a voxel.
+
+    Example:
+        >>> odd_spacing((1, 1, 25))
+        'voxels are 1 x 1 x 25 mm, not in 0.1..20 mm; is the header right?'
+        >>> odd_spacing((1, 1, 5))
+        ''
+    """
+    if min(spacing_mm) >= LEAST_MM and max(spacing_mm) <= MOST_MM:
+        return ""
+    sides = " x ".join(f"{size:.3g}" for size in spacing_mm)
+    return (
+        f"voxels are {sides} mm, not in {LEAST_MM:g}..{MOST_MM:g} mm; is the header "
+        "right?"
+    )
+
+
 def distance_mm(
     affine: np.ndarray, reference: np.ndarray, shape: Sequence[int]
 ) -> float:

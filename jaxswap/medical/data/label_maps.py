@@ -8,8 +8,10 @@ the paediatric set of 2024. So a map belongs to an edition, and regions have nam
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 WHOLE_TUMOUR = "whole tumour"
 TUMOUR_CORE = "tumour core"
@@ -18,6 +20,7 @@ RESECTION_CAVITY = "resection cavity"
 CYSTIC_COMPONENT = "cystic component"
 
 _MOST = 255  # Labels are stored as uint8.
+_MOST_EXACT = 2**24  # Up to here, float32 holds every integer.
 _NECROSIS = "necrosis and non-enhancing tumour"
 
 
@@ -32,10 +35,13 @@ class LabelMap:
             Regions that contain others come before them.
         is_exclusive: Whether no voxel belongs to two regions (softmax). If not, each
             region has its own sigmoid.
+        aliases: Other values that files may hold, and for each the value of this map
+            that it is read as.
 
     Raises:
         ValueError: If a value is not in 1..255 or occurs twice, if a region is empty or
-            contains unknown values, or if `is_exclusive` contradicts the regions.
+            contains unknown values, if `is_exclusive` contradicts the regions, or if an
+            alias is a value of the map or stands for none.
 
     Example:
         >>> import numpy as np
@@ -53,10 +59,14 @@ class LabelMap:
     labels: Mapping[str, int]
     regions: Mapping[str, tuple[int, ...]]
     is_exclusive: bool
+    aliases: Mapping[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_labels(self.name, self.labels)
         _check_regions(self)
+        for alias, value in self.aliases.items():
+            if alias in self.values or value not in self.values:
+                raise ValueError(f"{self.name}: {alias} cannot be read as {value}.")
 
     @property
     def values(self) -> tuple[int, ...]:
@@ -119,8 +129,9 @@ class LabelMap:
         return labels
 
     def unknown(self, values: Iterable[float]) -> tuple[float, ...]:
-        """Pick those of `values` that are neither background nor a label."""
-        return tuple(value for value in values if value not in self.values)
+        """Pick those of `values` that are no background, label or alias."""
+        known = {*self.values, *self.aliases}
+        return tuple(value for value in values if value not in known)
 
 
 def make_label_map(name: str, labels: Mapping[str, int]) -> LabelMap:
@@ -186,11 +197,11 @@ def make_region_map(
     return label_map
 
 
-def find_label_map(edition: str) -> LabelMap:
+def find_label_map(edition: str | LabelMap) -> LabelMap:
     """Find a map of `LABEL_MAPS` by name.
 
     Args:
-        edition: The name, in any case.
+        edition: The name, in any case. A map is returned as it is.
 
     Returns:
         The map.
@@ -202,6 +213,8 @@ def find_label_map(edition: str) -> LabelMap:
         >>> find_label_map("BraTS2023").name
         'brats2023'
     """
+    if isinstance(edition, LabelMap):
+        return edition
     label_map = LABEL_MAPS.get(edition.lower())
     if label_map is None:
         raise ValueError(
@@ -220,15 +233,26 @@ def describe_unknown(label_map: LabelMap, values: Sequence[float]) -> str:
     Returns:
         The rest of a sentence that starts with the file's name.
     """
-    unknown = label_map.unknown(values)
-    some = ", ".join(f"{value:g}" for value in unknown[:5])
+    unknown = sorted(label_map.unknown(values))
+    some = ", ".join(map(number_text, unknown[:5]))
     more = " and more" if len(unknown) > 5 else ""
-    known = ", ".join(map(str, label_map.values))
+    known = ", ".join(map(str, (*label_map.values, *label_map.aliases)))
     text = f"holds {some}{more}, but labels of {label_map.name} are {known}."
     others = [m.name for m in LABEL_MAPS.values() if not m.unknown(values)]
-    return (
-        f"{text} If it is of {' or '.join(others)}, give `edition`." if others else text
-    )
+    if others:
+        return f"{text} If it is of {' or '.join(others)}, give `edition`."
+    return f"{text} Other values can be given names by `labels`."
+
+
+def number_text(value: float) -> str:
+    """Write a number of a label file with all digits that it needs.
+
+    Example:
+        >>> number_text(2.0), number_text(np.float32(0.999985))
+        ('2', '0.999985')
+    """
+    whole = round(value) if abs(value) < _MOST_EXACT else None
+    return str(whole) if whole == value else str(np.float32(value))
 
 
 def _check_labels(name: str, labels: Mapping[str, int]) -> None:
@@ -240,7 +264,7 @@ def _check_labels(name: str, labels: Mapping[str, int]) -> None:
         if not 1 <= value <= _MOST:
             raise ValueError(
                 f"{name}: label {label!r} is {value}, but labels are 1..{_MOST}. "
-                "Number them consecutively."
+                f"Give `labels`, such as {{{label}: {value}}}: it reads other values."
             )
     twice = {v for v in labels.values() if list(labels.values()).count(v) > 1}
     if twice:

@@ -138,6 +138,7 @@ def to_plain(label_map: LabelMap) -> dict[str, Any]:
         "labels": dict(label_map.labels),
         "regions": {name: list(v) for name, v in label_map.regions.items()},
         "is_exclusive": label_map.is_exclusive,
+        "aliases": {str(k): v for k, v in label_map.aliases.items()},
     }
 
 
@@ -149,7 +150,9 @@ def from_plain(plain: Any) -> LabelMap:
     """
     try:
         regions = {name: tuple(v) for name, v in plain["regions"].items()}
-        return LabelMap(plain["name"], plain["labels"], regions, plain["is_exclusive"])
+        aliases = {int(k): v for k, v in plain.get("aliases", {}).items()}
+        exclusive = plain["is_exclusive"]
+        return LabelMap(plain["name"], plain["labels"], regions, exclusive, aliases)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"is no label map ({error!r}).") from error
 

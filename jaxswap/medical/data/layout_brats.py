@@ -42,12 +42,13 @@ class _Found:
     notes: list[str] = field(default_factory=list)
 
 
-def find_brats(root: Path, edition: str | None = None) -> Dataset | None:
+def find_brats(root: Path, edition: str | LabelMap | None = None) -> Dataset | None:
     """Find the cases of a BraTS folder.
 
     Args:
         root: Folder with case folders, at most three levels down.
-        edition: Key of `LABEL_MAPS`. None reads it from the names of the cases.
+        edition: Key of `LABEL_MAPS`, or a label map. None reads it from the names of
+            the cases.
 
     Returns:
         The data set. None if there are no such files.
@@ -89,7 +90,9 @@ def has_old_suffix(path: Path) -> bool:
     return match is not None and match["suffix"].lower() in _OLD_SUFFIXES
 
 
-def _label_map(root: Path, found: list[_Found], edition: str | None) -> LabelMap | None:
+def _label_map(
+    root: Path, found: list[_Found], edition: str | LabelMap | None
+) -> LabelMap | None:
     if edition is not None:
         return find_label_map(edition)
     if not any(case.labels for case in found):

@@ -39,7 +39,7 @@ class _Entry:
     fold: int | None
 
 
-def find_datalist(path: Path, edition: str | None = None) -> Dataset | None:
+def find_datalist(path: Path, edition: str | LabelMap | None = None) -> Dataset | None:
     """Read a datalist.
 
     Channels are named by `channel_names` in the file, or by file names such as
@@ -47,7 +47,8 @@ def find_datalist(path: Path, edition: str | None = None) -> Dataset | None:
 
     Args:
         path: The JSON file. Paths in it are relative to its folder.
-        edition: Key of `LABEL_MAPS`. It replaces the labels that the file names.
+        edition: Key of `LABEL_MAPS`, or a label map. It replaces the labels that the
+            file names.
 
     Returns:
         The data set. None if the file lists no cases.
@@ -194,7 +195,10 @@ def _are_words(values: list[Any]) -> bool:
 
 
 def _label_map(
-    path: Path, content: dict[str, Any], entries: Sequence[_Entry], edition: str | None
+    path: Path,
+    content: dict[str, Any],
+    entries: Sequence[_Entry],
+    edition: str | LabelMap | None,
 ) -> LabelMap | None:
     if edition is not None:
         return find_label_map(edition)

@@ -19,12 +19,13 @@ from jaxswap.medical.data.label_maps import LabelMap, find_label_map
 from jaxswap.medical.data.labels_json import decathlon_labels
 
 
-def find_decathlon(root: Path, edition: str | None = None) -> Dataset | None:
+def find_decathlon(root: Path, edition: str | LabelMap | None = None) -> Dataset | None:
     """Find the cases of a task of the decathlon.
 
     Args:
         root: Folder with `dataset.json`.
-        edition: Key of `LABEL_MAPS`. It replaces the labels in `dataset.json`.
+        edition: Key of `LABEL_MAPS`, or a label map. It replaces the labels in
+            `dataset.json`.
 
     Returns:
         The data set. None if `dataset.json` is missing or of another layout.
@@ -83,7 +84,9 @@ def _case(
     )
 
 
-def _label_map(path: Path, content: dict[str, Any], edition: str | None) -> LabelMap:
+def _label_map(
+    path: Path, content: dict[str, Any], edition: str | LabelMap | None
+) -> LabelMap:
     if edition is not None:
         return find_label_map(edition)
     return decathlon_labels(path, content)

@@ -21,7 +21,7 @@ from jaxswap.medical.data.labels_json import nnunet_labels
 from jaxswap.medical.data.volumes import SUFFIXES
 
 
-def find_nnunet(root: Path, edition: str | None = None) -> Dataset | None:
+def find_nnunet(root: Path, edition: str | LabelMap | None = None) -> Dataset | None:
     """Find the cases of a raw data set of nnU-Net v2.
 
     Cases of `imagesTs` have no labels. If there is a `splits_final.json`, its folds are
@@ -145,7 +145,9 @@ def _sources(
     return tuple(Source(folder / f"{name}_{index:04d}{ending}") for index in order)
 
 
-def _label_map(path: Path, content: dict[str, Any], edition: str | None) -> LabelMap:
+def _label_map(
+    path: Path, content: dict[str, Any], edition: str | LabelMap | None
+) -> LabelMap:
     return nnunet_labels(path, content) if edition is None else find_label_map(edition)
 
 

@@ -103,5 +103,5 @@ def check_grid(volume: Volume, reference: Volume) -> None:
         apart_mm = distance_mm(*grids)
         raise VolumeError(
             f"{volume.path}: its affine differs from that of {reference.path}; voxels "
-            f"lie up to {apart_mm:.2f} mm apart."
+            f"lie up to {apart_mm:.3g} mm apart."
         )

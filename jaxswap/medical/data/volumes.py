@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import math
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from nibabel.orientations import (
 )
 from nibabel.spatialimages import SpatialImage
 
-from jaxswap.medical.data.geometry import MOST_VOXELS_APART, voxels_apart
 from jaxswap.medical.data.writing import whole_file
 
 SUFFIXES = (".nii", ".nii.gz", ".mgz")
@@ -170,46 +169,6 @@ def check_suffix(path: Path) -> None:
                 f"{path}: {suffix} files are not read. Convert it first: {how}"
             )
     raise VolumeError(f"{path}: expected a file ending in {', '.join(SUFFIXES)}.")
-
-
-def load_labels(
-    path: str | os.PathLike[str], like: Volume, classes: int | Collection[int]
-) -> np.ndarray:
-    """Read the labels of a volume, on the grid of `like.data`.
-
-    Args:
-        path: Label file, see `load_volume`.
-        like: The image that the labels belong to.
-        classes: Number of labels besides background 0, or all values that may occur.
-
-    Returns:
-        The labels, uint8, in RAS+ orientation.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        VolumeError: If it cannot be read, has another grid than `like`, or holds other
-            values.
-    """
-    volume = load_volume(path)
-    if volume.data.shape != like.data.shape:
-        raise VolumeError(
-            f"{path}: the labels have shape {volume.data.shape}, the image "
-            f"{like.data.shape} (both turned to RAS+)."
-        )
-    apart = voxels_apart(volume.affine, like.affine, like.data.shape)
-    if apart >= MOST_VOXELS_APART:
-        raise VolumeError(f"{path}: the labels' affine differs from the image's.")
-    known = range(classes + 1) if isinstance(classes, int) else sorted(classes)
-    found = np.unique(volume.data)
-    unknown = found[~np.isin(found, list(known))]
-    if unknown.size:
-        some = ", ".join(f"{value:g}" for value in unknown[:5])
-        wanted = f"0..{classes}" if isinstance(classes, int) else list(known)
-        raise VolumeError(
-            f"{path}: labels need to be {wanted}, but it also holds {some}"
-            f"{' and more' if unknown.size > 5 else ''}."
-        )
-    return volume.data.astype(np.uint8)
 
 
 def save_labels(path: str | os.PathLike[str], labels: np.ndarray, like: Volume) -> Path:

@@ -26,8 +26,9 @@ from jaxswap.medical.data.anatomy import (
     resample_scores,
 )
 from jaxswap.medical.data.label_maps import make_label_map
+from jaxswap.medical.data.label_values import load_labels
 from jaxswap.medical.data.reading import CaseVolumes
-from jaxswap.medical.data.volumes import Volume, load_labels, load_volume, save_labels
+from jaxswap.medical.data.volumes import Volume, load_volume, save_labels
 from jaxswap.medical.data.writing import require_writable, whole_file
 from jaxswap.medical.networks.unet import check_volume_shape
 from jaxswap.medical.prediction.prediction import Predictor

@@ -28,7 +28,7 @@ from jaxswap.medical.data.grid import Grid
 from jaxswap.medical.data.writing import require_writable
 from jaxswap.medical.preparing.preparing import PrepareConfig, Prepared, prepare_as
 
-_FORMAT = 1  # Raise this if the same settings give other arrays.
+_FORMAT = 2  # Raise this if the same settings give other arrays.
 _ENTRY, _IMAGE, _LABELS = "entry.json", "image.npy", "labels.npy"
 # Errors that reading a damaged file may raise.
 _DAMAGE = (
@@ -156,6 +156,7 @@ def _fingerprint(case: CaseFiles, dataset: Dataset, config: CacheConfig) -> str:
             "files": [_state_of(path) for path in case.files],
             "channels": dataset.channels,
             "values": None if label_map is None else label_map.values,
+            "aliases": None if label_map is None else dict(label_map.aliases),
             "prepare": asdict(config.prepare),
             "dtype": config.dtype,
         }
@@ -192,6 +193,7 @@ def _keep(
                 file.name: file.stat().st_size for file in sorted(fresh.iterdir())
             },
             "grid": _grid_to_json(prepared.grid),
+            "notes": prepared.notes,
         }
         (fresh / _ENTRY).write_text(json.dumps(entry, indent=1))
         _put_in_place(fresh, folder)
@@ -233,7 +235,7 @@ def _open(folder: Path, fingerprint: str) -> Prepared | None:
         labels = None
         if entry["has_labels"]:
             labels = np.load(folder / _LABELS, mmap_mode="r")
-        return Prepared(entry["name"], image, labels, grid)
+        return Prepared(entry["name"], image, labels, grid, tuple(entry["notes"]))
     except _DAMAGE:
         return None
 

@@ -13,11 +13,13 @@ import numpy as np
 
 from jaxswap.medical.data.brain import brain_mask
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
+from jaxswap.medical.data.geometry import odd_spacing
 from jaxswap.medical.data.grid import Grid, Shape, resize
-from jaxswap.medical.data.label_maps import LabelMap, describe_unknown
+from jaxswap.medical.data.label_maps import LabelMap
+from jaxswap.medical.data.label_values import to_map
 from jaxswap.medical.data.masks import bounding_box
 from jaxswap.medical.data.reading import CaseVolumes, read_case
-from jaxswap.medical.data.volumes import VolumeError
+from jaxswap.medical.data.volumes import Volume, VolumeError
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +32,14 @@ class Prepared:
             or in the number format of the cache for cases of `prepared_cache`.
         labels: Values of the data set's label map, uint8, (x, y, z), if there are any.
         grid: The position of this grid in the files.
+        notes: What was odd in the files, and how it was read, one sentence each.
     """
 
     name: str
     image: np.ndarray
     labels: np.ndarray | None
     grid: Grid
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,9 +133,10 @@ def prepare_volumes(
         config: How to prepare.
         name: Name of the case, for messages.
     """
-    labels = None
+    labels, rounded = None, ""
     if volumes.labels is not None:
-        labels = _check_labels(volumes, label_map)
+        labels, rounded = _numbered(volumes.labels, label_map)
+        rounded = rounded and f"in its labels, {rounded}."
     brain = brain_mask(volumes.image, name)
     grid = plan_grid(volumes, brain.mask, config, name)
     box = tuple(slice(a, a + n) for a, n in zip(grid.start, grid.cropped, strict=True))
@@ -141,6 +146,7 @@ def prepare_volumes(
         _pad(_resized(image, brain.mask[box], grid), grid),
         None if labels is None else grid.apply(labels),
         grid,
+        tuple(filter(None, (odd_spacing(volumes.reference.spacing), rounded))),
     )
 
 
@@ -254,18 +260,13 @@ def _pad(image: np.ndarray, grid: Grid) -> np.ndarray:
     return padded
 
 
-def _check_labels(volumes: CaseVolumes, label_map: LabelMap | None) -> np.ndarray:
-    labels = volumes.labels
-    assert labels is not None
+def _numbered(labels: Volume, label_map: LabelMap | None) -> tuple[np.ndarray, str]:
     if label_map is None:
         raise ValueError(
             f"{labels.path}: what its values mean is not known; give `edition`, or "
             "name the labels in the data set's JSON file."
         )
-    values = np.unique(labels.data).tolist()
-    if label_map.unknown(values):
-        raise VolumeError(f"{labels.path}: {describe_unknown(label_map, values)}")
-    return labels.data.astype(np.uint8)
+    return to_map(labels, label_map)
 
 
 def _check_shape(shape: Sequence[int], multiple: int) -> None:

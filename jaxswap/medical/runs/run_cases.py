@@ -89,11 +89,12 @@ def load_cases(
             few cases, two cases of one name, a brain that does not fit `shape`.
         FileNotFoundError: If the data set, or a file of a case, is missing.
     """
-    dataset = find_dataset(config.data, layout=config.layout, edition=config.edition)
+    dataset = find_dataset(config.data, layout=config.layout, edition=config.meaning)
     require_unique_names(dataset)
     if dataset.label_map is None:
         raise ValueError(
-            f"{dataset.root}: nothing says what its labels mean; give `edition`."
+            f"{dataset.root}: nothing says what its labels mean; give `edition` or "
+            "`labels`."
         )
     if config.patch is not None and config.patch % multiple:
         raise ValueError(

@@ -16,6 +16,8 @@ from typing import Any
 import yaml
 
 from jaxswap.medical.data.grid import Shape
+from jaxswap.medical.data.label_maps import LabelMap
+from jaxswap.medical.data.named_labels import make_named_map
 from jaxswap.medical.networks.objective import LOSSES
 from jaxswap.medical.preparing.augment_config import AugmentConfig
 from jaxswap.medical.preparing.mesh_shape import MeshShape, parse_mesh
@@ -38,6 +40,9 @@ class RunConfig:
         data: Folder of the data set, or a datalist.
         layout: Its layout. None tries each.
         edition: What its labels mean. None reads it from the data set.
+        labels: Names of the labels, each with its value in files or several, such as
+            `{left: 17, right: [53, 1053]}`. Values may be above 255. Replaces what the
+            data set says. None for that.
         fold: Which fold validates.
         folds: Number of folds.
         network: "isensee2017", "residual", or `package.module:Class` of a Flax module.
@@ -80,6 +85,7 @@ class RunConfig:
     data: Path
     layout: str | None = None
     edition: str | None = None
+    labels: Mapping[str, Any] | None = None
     fold: int = 0
     folds: int = 5
     network: str = "isensee2017"
@@ -129,11 +135,19 @@ class RunConfig:
             self.mesh_shape.check_batch(self.batch)
 
     @property
+    def meaning(self) -> str | LabelMap | None:
+        """What the labels mean, for `find_dataset`."""
+        return self.edition if self.labels is None else make_named_map(self.labels)
+
+    @property
     def mesh_shape(self) -> MeshShape | None:
         """The mesh that `mesh` describes."""
         return parse_mesh(self.mesh)
 
     def _check_numbers(self) -> None:
+        if self.edition is not None and self.labels is not None:
+            raise ValueError("`edition` and `labels` exclude one another; give one.")
+        _ = self.meaning  # Raises if the labels cannot be used.
         if not self.learning_rate > 0:
             raise ValueError(f"`learning_rate` is {self.learning_rate}, not positive.")
         if not 0 <= self.average_decay < 1:
@@ -302,7 +316,8 @@ def _check_type(name: str, value: Any) -> None:
     kinds = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
     wanted = kinds.get(annotation.split(" | ")[0])
     if wanted is None:
-        if name == "network_options" and not isinstance(value, Mapping):
+        is_mapping = name in ("network_options", "labels")
+        if is_mapping and not isinstance(value, Mapping):
             raise ValueError(f"`{name}` is {value!r}; it needs names and values.")
         return
     is_flag = isinstance(value, bool) and bool not in wanted

@@ -10,14 +10,14 @@ import numpy as np
 
 from jaxswap.medical.data.case_files import Source
 from jaxswap.medical.data.label_maps import LabelMap
+from jaxswap.medical.data.label_values import to_map
 from jaxswap.medical.data.reading import check_grid
-from jaxswap.medical.data.volumes import Volume, load_volume
+from jaxswap.medical.data.volumes import Volume, VolumeError, load_volume
 from jaxswap.medical.scoring.lesion_scores import LesionRules
 from jaxswap.medical.scoring.metrics import RegionMetrics, region_metrics
 from jaxswap.medical.scoring.prediction_pairs import Pair
 
 _FAULTS = (ValueError, OSError, MemoryError)
-_MOST_VALUES = 5
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class CaseScores:
         prediction: File of the prediction.
         image: The image to draw the outlines on, if it is known.
         regions: Scores of each region, in the order of the label map.
+        notes: What was odd in the files, and how it was read, one sentence each.
     """
 
     case: str
@@ -54,6 +55,7 @@ class CaseScores:
     prediction: Path
     image: Source | None
     regions: Mapping[str, RegionMetrics]
+    notes: tuple[str, ...] = ()
 
     @property
     def mean_dice(self) -> float:
@@ -113,7 +115,9 @@ def score_case(
         }
     except MemoryError as error:
         return CaseFault(pair.case, False, (f"not enough memory ({error}).",))
-    return CaseScores(pair.case, pair.reference, prediction, pair.image, regions)
+    return CaseScores(
+        pair.case, pair.reference, prediction, pair.image, regions, read.notes
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,11 +128,13 @@ class LabelPair:
         reference: Labels, uint8, (x, y, z).
         prediction: Labels, uint8, (x, y, z).
         grid: The volume of the reference, for its geometry.
+        notes: What was rounded in them, one sentence for each file.
     """
 
     reference: np.ndarray
     prediction: np.ndarray
     grid: Volume
+    notes: tuple[str, ...] = ()
 
 
 def read_labels(
@@ -155,30 +161,17 @@ def read_labels(
             check_grid(volumes[1], volumes[0])
         except ValueError as error:
             reasons.append(str(error))
-    labels = []
+    labels, notes = [], []
     for volume in volumes:
-        values = np.clip(volume.data, 0, 255).astype(np.uint8)
-        unknown = _unknown(volume.data, values, label_map)
-        labels.append(values)
-        if unknown:
-            reasons.append(f"{volume.path}: {unknown}")
+        try:
+            found, note = to_map(volume, label_map)
+            labels.append(found)
+            notes += [f"{volume.path}: {note}."] if note else []
+        except VolumeError as error:
+            reasons.append(str(error))
     if reasons:
         return tuple(reasons)
-    return LabelPair(labels[0], labels[1], volumes[0])
-
-
-def _unknown(data: np.ndarray, labels: np.ndarray, label_map: LabelMap) -> str:
-    """Say which values are not in the map. Empty if all are."""
-    is_kept = data == labels
-    kept = labels.ravel() if is_kept.all() else labels[is_kept]
-    unknown = list(label_map.unknown(np.flatnonzero(np.bincount(kept)).tolist()))
-    unknown += np.unique(data[~is_kept]).tolist()
-    if not unknown:
-        return ""
-    some = ", ".join(f"{value:g}" for value in sorted(unknown)[:_MOST_VALUES])
-    more = " and more" if len(unknown) > _MOST_VALUES else ""
-    known = ", ".join(str(value) for value in label_map.values)
-    return f"holds {some}{more}, which {label_map.name} does not have ({known})."
+    return LabelPair(labels[0], labels[1], volumes[0], tuple(notes))
 
 
 def _named(path: Path, error: BaseException) -> str:

@@ -98,7 +98,7 @@ def to_csv(evaluation: Evaluation) -> str:
 
 
 def to_summary(evaluation: Evaluation) -> dict[str, Any]:
-    """Return statistics, faults and rules as plain values, for JSON."""
+    """Return statistics, faults, notes and rules as plain values, for JSON."""
     faults = evaluation.faults
     missing = sum(fault.is_missing for fault in faults)
     regions = {}
@@ -125,6 +125,7 @@ def to_summary(evaluation: Evaluation) -> dict[str, Any]:
         "mean_dice_over_regions": asdict(evaluation.mean_dice()),
         "regions": regions,
         "faults": {fault.case: list(fault.reasons) for fault in faults},
+        "notes": {s.case: list(s.notes) for s in evaluation.scores if s.notes},
         "predictions_without_reference": [str(p) for p in evaluation.unmatched],
     }
 

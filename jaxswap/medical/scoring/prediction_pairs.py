@@ -10,7 +10,7 @@ from pathlib import Path
 from jaxswap.medical.data.case_files import Dataset, Source
 from jaxswap.medical.data.case_names import PROBABILITIES_ENDING, require_unique_names
 from jaxswap.medical.data.datasets import find_dataset
-from jaxswap.medical.data.label_maps import LABEL_MAPS, LabelMap, find_label_map
+from jaxswap.medical.data.label_maps import LabelMap, find_label_map
 from jaxswap.medical.data.labels_json import meaning_near
 from jaxswap.medical.data.volumes import SUFFIXES
 
@@ -134,9 +134,8 @@ def _folder(name: str, path: str | os.PathLike[str]) -> Path:
 
 def _dataset(root: Path, label_map: LabelMap | None) -> Dataset | None:
     """Return the data set at `root`. None if the folder holds nothing but labels."""
-    name = None if label_map is None else label_map.name
     try:
-        dataset = find_dataset(root, edition=name if name in LABEL_MAPS else None)
+        dataset = find_dataset(root, edition=label_map)
     except ValueError:
         if not (root.is_dir() and _index(root)):
             raise

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxswap.medical.data.faults import group_notes
 from jaxswap.medical.networks.networks import make_network, multiple_of
 from jaxswap.medical.networks.objective import class_count
 from jaxswap.medical.preparing.mesh import RunMesh, make_run_mesh
@@ -175,6 +176,8 @@ def describe(run: TrainingRun) -> str:
         f"{seen} of {sides} voxels, channels {', '.join(cases.channels)}; "
         f"{cases.label_map.name}: {', '.join(cases.label_map.regions)}."
     ]
+    notes = {case.name: case.notes for case in (*cases.training, *cases.validation)}
+    lines += group_notes(notes)
     if run.mesh is not None:
         images = jax.ShapeDtypeStruct(run.batch_shape, jnp.dtype(config.precision))
         state_bytes = count_state_bytes(config, run.network, images)

@@ -6,7 +6,7 @@ import tiny_datasets as tiny
 
 from jaxswap.medical.data.audit import audit
 from jaxswap.medical.data.case_files import CaseFiles, Dataset, Source
-from jaxswap.medical.data.geometry import distance_mm, voxels_apart
+from jaxswap.medical.data.geometry import distance_mm, odd_spacing, voxels_apart
 from jaxswap.medical.data.reading import read_case
 from jaxswap.medical.data.volumes import VolumeError
 
@@ -59,3 +59,9 @@ def test_files_are_compared_by_the_place_of_their_voxels(tmp_path, affine, sever
             read_case(case, ("t1n", "t2w"))
     else:
         assert read_case(case, ("t1n", "t2w")).image.shape == (*tiny.SHAPE, 2)
+
+
+def test_sizes_that_no_scanner_makes_are_told():
+    assert odd_spacing((0.1, 1.0, 20.0)) == ""
+    assert "0.0005 x 1 x 1 mm" in odd_spacing((0.0005, 1, 1))
+    assert "not in 0.1..20 mm" in odd_spacing((1, 1, 21))

@@ -8,11 +8,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from jaxswap.medical.data.label_values import load_labels
 from jaxswap.medical.data.volumes import (
     Volume,
     VolumeError,
     load_channels,
-    load_labels,
     load_volume,
     save_labels,
 )

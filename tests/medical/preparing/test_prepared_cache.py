@@ -216,3 +216,19 @@ def test_settings_that_make_no_sense_are_refused(tmp_path, dataset, config):
         CacheConfig(tmp_path / "file")
     with pytest.raises(ValueError, match="`workers` is 0"):
         prepare_all(dataset.cases, dataset, config, workers=0)
+
+
+def test_what_was_odd_is_kept(tmp_path, config):
+    tiny.write(tmp_path / "a.nii", tiny.head(), tiny.AFFINE * 0.01)
+    tiny.write(tmp_path / "l.nii", tiny.tumour((1,)) * 0.9999, tiny.AFFINE * 0.01)
+    content = {
+        "labels": {"lesion": 1},
+        "training": [{"image": "a.nii", "label": "l.nii"}],
+    }
+    dataset = find_dataset(tiny.write_json(tmp_path / "list.json", content))
+    size, rounded = prepare_as(dataset.cases[0], dataset, SETTINGS).notes
+    assert "0.01 x 0.01 x 0.01 mm" in size
+    assert rounded == "in its labels, 0.9999 is read as 1."
+    for _ in range(2):
+        kept = prepare_cached(dataset.cases[0], dataset, config)
+        assert kept.notes == (size, rounded)

@@ -22,6 +22,7 @@ def test_every_value_is_written_and_read_back() -> None:
         shape=(96, 96, 64),
         network_options={"base_filters": 4},
         augment=AugmentConfig(),
+        labels={"left": 17, "right": [53, 1053]},
     )
     values = yaml.safe_load(config.to_yaml())
     assert set(values) == {field.name for field in dataclasses.fields(RunConfig)}
@@ -100,6 +101,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"augment": "yes"}, "`augment` is 'yes'; it is true, false"),
     ({"augment": {"rotate": 1}}, "`augment.rotate` is no setting"),
     ({"network_options": [1]}, "`network_options` is [1]; it needs names and values"),
+    ({"labels": ["left"]}, "`labels` is ['left']; it needs names and values"),
+    ({"labels": {"left": "a"}}, '`labels` has left: "a"; each name needs'),
+    ({"labels": {"left": 1}, "edition": "brats2021"}, "exclude one another"),
     ({"deep_supervision": "on"}, "`deep_supervision` is 'on'"),
     ({"mesh": "width=2"}, "`mesh` has the axis 'width'"),
     ({"mesh": {"data": 2}, "batch": 3}, "`batch` is 3, which data=2"),

@@ -84,7 +84,7 @@ def test_the_page_shows_everything_and_loads_nothing(evaluation, tmp_path):
     assert parsed.tags.count("circle") == 5 * 3 * 4
     for index in range(6):
         assert case_name(index) in text
-    assert "holds 9, which brats2023 does not have" in text
+    assert "holds 9, but labels of brats2023 are" in text
     for title, index in (("worst", 3), ("median", 2), ("best", 0)):
         assert f"{title} case: {case_name(index)} (Dice: whole tumour" in text
 
