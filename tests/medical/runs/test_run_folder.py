@@ -20,7 +20,7 @@ def test_prepared_cases_are_kept_where_jaxswap_keeps_its_files(
 
 
 def test_what_a_prediction_needs_is_read_back(tmp_path: Path) -> None:
-    config = RunConfig(Path("cases"), labels={"left": 1017, "right": [3, 53]})
+    config = RunConfig(tmp_path, labels={"left": 1017, "right": [3, 53]})
     labels = make_named_map({"left": 1017, "right": [3, 53]})
     trained = Trained(config, ("t1n", "t2f"), (16, 16, 32), labels)
     RunFolder(tmp_path).write(trained, None)
