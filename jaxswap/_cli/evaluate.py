@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from jaxswap.medical.scoring.evaluation import Evaluation
+    from jaxswap.medical.scoring.lesion_scores import LesionRules
 
 _MOST_WORKERS = 4  # Each needs some hundred MB.
 
@@ -75,18 +77,28 @@ def _add_rules(group: argparse._ArgumentGroup) -> None:
         "--tolerance", type=float, default=1.0, help="of the surface Dice in mm (1)"
     )
     group.add_argument(
+        "--challenge",
+        metavar="NAME",
+        help="lesions and penalties as brats2023-gli, -ssa, -ped, -men or -met scores "
+        "them; the options below change one of its rules",
+    )
+    group.add_argument(
         "--lesion-dilation",
         type=int,
-        default=3,
         metavar="VOXELS",
-        help="of the reference, to merge pieces of a lesion (%(default)s)",
+        help="of the reference, to merge pieces of a lesion (3)",
     )
     group.add_argument(
         "--smallest-lesion",
         type=float,
-        default=50.0,
         metavar="MM3",
         help="lesions of this volume or less are not counted (50)",
+    )
+    group.add_argument(
+        "--penalty",
+        type=float,
+        metavar="MM",
+        help="HD95 of what only one of both has (the diagonal of the image)",
     )
 
 
@@ -109,7 +121,6 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
     from jaxswap.medical.scoring.case_scoring import ScoringRules
     from jaxswap.medical.scoring.evaluation import evaluate
     from jaxswap.medical.scoring.evaluation_files import to_summary, write_evaluation
-    from jaxswap.medical.scoring.lesion_scores import LesionRules
 
     with bad_input():
         out = parsed.predictions / "evaluation" if parsed.out is None else parsed.out
@@ -119,10 +130,7 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
             parsed.references,
             meaning_of(parsed),
             images=parsed.images,
-            rules=ScoringRules(
-                parsed.tolerance,
-                LesionRules(parsed.lesion_dilation, parsed.smallest_lesion),
-            ),
+            rules=ScoringRules(parsed.tolerance, _lesion_rules(parsed)),
             only_predicted=parsed.only_predicted,
             workers=_processors() if parsed.workers is None else parsed.workers,
             console=Console(stderr=True),
@@ -143,6 +151,23 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
     return ExitCode.FAILED if evaluation.faults else ExitCode.DONE
 
 
+def _lesion_rules(parsed: argparse.Namespace) -> LesionRules:
+    from jaxswap.medical.scoring.lesion_scores import CHALLENGES, LesionRules
+
+    if parsed.challenge is not None and parsed.challenge not in CHALLENGES:
+        raise ValueError(
+            f"`--challenge` is {parsed.challenge!r}; choose one of "
+            f"{', '.join(CHALLENGES)}."
+        )
+    given = {
+        "dilation_voxels": parsed.lesion_dilation,
+        "smallest_mm3": parsed.smallest_lesion,
+        "penalty_mm": parsed.penalty,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    return replace(CHALLENGES.get(parsed.challenge, LesionRules()), **changes)
+
+
 def tabulate(evaluation: Evaluation) -> Table:
     """Make a table of the mean scores of each region.
 
@@ -156,8 +181,10 @@ def tabulate(evaluation: Evaluation) -> Table:
     table = Table(title=f"Mean over {cases} cases, {faults} not scored", box=SIMPLE)
     table.padding, table.pad_edge = (0, 1, 0, 0), False
     table.add_column("region", no_wrap=True)
-    for head in ("Dice", "95 % CI", "HD95\nmm", "surface\nDice", "lesion\nDice"):
+    for head in ("Dice", "95 % CI", "HD95\nmm", "surface\nDice"):
         table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("lesion\nDice", justify="right", no_wrap=True)
+    table.add_column("lesion\nHD95\nmm", justify="right", no_wrap=True)
     table.add_column("found/\nmissed/\nmade up", justify="right", no_wrap=True)
     for region in evaluation.label_map.regions:
         metrics = evaluation.summaries(region)
@@ -171,6 +198,7 @@ def tabulate(evaluation: Evaluation) -> Table:
             f"{metrics['hd95_mm'].mean:.2f}",
             f"{metrics['surface_dice'].mean:.3f}",
             f"{metrics['lesion_dice'].mean:.3f}",
+            f"{metrics['lesion_hd95_mm'].mean:.2f}",
             f"{sum(s.lesions.found for s in scores)}"
             f"/{sum(s.lesions.missed for s in scores)}"
             f"/{sum(s.lesions.made_up for s in scores)}",

@@ -47,8 +47,16 @@ def test_json_is_all_there_is_on_stdout(folders, tmp_path, capsys):
     assert _run(*folders, *words, "--lesion-dilation", 1, "--smallest-lesion", 9) == 0
     summary = json.loads(capsys.readouterr().out)
     assert summary == json.loads((tmp_path / "out" / "summary.json").read_text())
-    rules = {"tolerance_mm": 2, "lesions": {"dilation_voxels": 1, "smallest_mm3": 9}}
-    assert summary["rules"] == rules
+    lesions = {"dilation_voxels": 1, "smallest_mm3": 9, "penalty_mm": None}
+    assert summary["rules"] == {"tolerance_mm": 2, "lesions": lesions}
+
+
+def test_the_rules_of_a_challenge_can_be_asked_for_and_changed(folders, capsys):
+    words = ("--json", "--workers", 1, "--challenge", "brats2023-men")
+    assert _run(*folders, *words, "--smallest-lesion", 9) == 0
+    lesions = json.loads(capsys.readouterr().out)["rules"]["lesions"]
+    expected = {"dilation_voxels": 1, "smallest_mm3": 9, "penalty_mm": 374}
+    assert lesions == expected
 
 
 def test_cases_that_cannot_be_scored_are_named_and_change_the_exit_code(
@@ -72,6 +80,8 @@ def test_cases_that_cannot_be_scored_are_named_and_change_the_exit_code(
         (["--labels", "x", "--edition", "brats2023"], "say the same thing; give one"),
         (["--tolerance", "-1"], r"`tolerance_mm` is -1\.0"),
         (["--tolerance", "nan"], "`tolerance_mm` is nan"),
+        (["--challenge", "isles"], "`--challenge` is 'isles'; choose one of brats2023"),
+        (["--penalty", "-1"], r"`penalty_mm` is -1\.0"),
         (["--lesion-dilation", "-1"], "`dilation_voxels` is -1"),
         (["--smallest-lesion", "-1"], r"`smallest_mm3` is -1\.0"),
         (["--images", "gone"], "`images`: gone: no such folder"),

@@ -75,6 +75,7 @@ METRICS: Mapping[str, str] = {
     "hd95_mm": "HD95 (mm)",
     "surface_dice": "surface Dice",
     "lesion_dice": "lesion-wise Dice",
+    "lesion_hd95_mm": "lesion-wise HD95 (mm)",
     "difference_ml": "volume difference (mL)",
 }
 """The metrics that are summarized, and their names in reports."""
@@ -94,6 +95,7 @@ def metric_values(metrics: RegionMetrics) -> dict[str, float]:
         "hd95_mm": metrics.hd95_mm,
         "surface_dice": metrics.surface_dice,
         "lesion_dice": metrics.lesions.dice,
+        "lesion_hd95_mm": metrics.lesions.hd95_mm,
         "difference_ml": metrics.difference_ml,
     }
 

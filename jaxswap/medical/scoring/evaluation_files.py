@@ -35,6 +35,7 @@ _COLUMNS: tuple[str, ...] = (
     "hd95_mm",
     "surface_dice",
     "lesion_dice",
+    "lesion_hd95_mm",
     "reference_ml",
     "prediction_ml",
     "difference_ml",
@@ -88,7 +89,8 @@ def to_csv(evaluation: Evaluation) -> str:
         for region, scores in case.regions.items():
             row = asdict(scores)
             lesions = row.pop("lesions")
-            row["lesion_dice"] = lesions.pop("dice")
+            for name in ("dice", "hd95_mm"):
+                row[f"lesion_{name}"] = lesions.pop(name)
             row |= {f"lesions_{name}": count for name, count in lesions.items()}
             row["difference_ml"] = scores.difference_ml
             writer.writerow({"case": case.case, "region": region, **row})

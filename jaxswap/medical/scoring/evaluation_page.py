@@ -17,8 +17,12 @@ from jaxswap.medical.scoring.strip_plots import strip_plot
 from jaxswap.medical.scoring.summaries import Summary
 
 _FEW = 6  # Up to this many regions are shown one by one.
-_DIGITS = {"hd95_mm": 1, "difference_ml": 1}
-_BOUNDS = {"hd95_mm": "positive", "difference_ml": "signed"}
+_DIGITS = {"hd95_mm": 1, "lesion_hd95_mm": 1, "difference_ml": 1}
+_BOUNDS = {
+    "hd95_mm": "positive",
+    "lesion_hd95_mm": "positive",
+    "difference_ml": "signed",
+}
 
 
 def evaluation_page(
@@ -261,18 +265,23 @@ def _text(value: float, digits: int) -> str:
 
 def _definitions(evaluation: Evaluation) -> str:
     rules = evaluation.rules
+    penalty_mm = rules.lesions.penalty_mm
+    penalty = (
+        "the diagonal of the image" if penalty_mm is None else f"{penalty_mm:g} mm"
+    )
     items = (
         "Dice: twice the overlap over the sum of both volumes. Both empty: 1.",
         "HD95: the larger of the two directed 95th percentiles of the distances "
-        "between both surfaces, by area. Both empty: 0 mm; one empty: the diagonal of "
-        "the image.",
+        f"between both surfaces, by area. Both empty: 0 mm; one empty: {penalty}.",
         f"Surface Dice: share of both surfaces, by area, within {rules.tolerance_mm:g} "
         "mm of the other one. Both empty: 1; one empty: 0.",
         f"Lesions, as in BraTS 2023: the reference is dilated by "
         f"{rules.lesions.dilation_voxels} voxels, and pieces that touch then are one "
         f"lesion (26 neighbours); those of {rules.lesions.smallest_mm3:g} mm³ or less "
         "are not counted. Lesion-wise Dice: the sum over reference lesions, divided by "
-        "the number of lesions found, missed and made up; 1 if there are none.",
+        "the number of lesions found, missed and made up; 1 if there are none. "
+        "Lesion-wise HD95: the mean over the same lesions, where one that is missed or "
+        f"made up counts as {penalty}; 0 mm if there are none.",
         "Volume difference: prediction minus reference.",
         "95 % CI: percentiles of the mean under 10,000 resamplings of the cases.",
     )

@@ -8,7 +8,8 @@ What to report for an empty mask is a convention. Ours is that of the BraTS chal
 | empty     | not empty  | 0    | diagonal of the image in mm | 0            |
 | not empty | empty      | 0    | diagonal of the image in mm | 0            |
 
-The diagonal of BraTS's 240 x 240 x 155 voxels of 1 mm is 373.13 mm.
+The diagonal of BraTS's 240 x 240 x 155 voxels of 1 mm is 373.13 mm. From 2023 on BraTS
+takes 374 mm for all images. `LesionRules.penalty_mm` sets such a number.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ def region_metrics(
         >>> scores.dice, scores.hd95_mm, scores.reference_ml, scores.lesions.found
         (0.8, 2.0, 1.0, 1)
     """
+    rules = rules or LesionRules()
     check_masks(reference, prediction, spacing)
     if not 0 <= tolerance_mm < np.inf:
         raise ValueError(f"`tolerance_mm` is {tolerance_mm}, not 0 or more.")
@@ -101,8 +103,8 @@ def region_metrics(
         hd95_mm = hausdorff_95_mm(distances)
         surface = surface_dice(distances, tolerance_mm)
     elif any(sizes):
-        diagonal_mm = float(np.linalg.norm(np.multiply(reference.shape, spacing)))
-        dice, hd95_mm, surface = 0.0, diagonal_mm, 0.0
+        dice, surface = 0.0, 0.0
+        hd95_mm = rules.penalty_of(reference.shape, spacing)
     else:
         dice, hd95_mm, surface = 1.0, 0.0, 1.0
     return RegionMetrics(

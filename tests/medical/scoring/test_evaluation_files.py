@@ -10,7 +10,7 @@ import pytest
 from evaluation_folders import SHAPE, case_name, tumour, write, write_case
 
 from jaxswap.medical.scoring import evaluation_files
-from jaxswap.medical.scoring.evaluation import evaluate
+from jaxswap.medical.scoring.evaluation import METRICS, evaluate
 from jaxswap.medical.scoring.evaluation_files import (
     to_csv,
     to_summary,
@@ -81,7 +81,7 @@ def test_the_page_shows_everything_and_loads_nothing(evaluation, tmp_path):
     assert len(parsed.loaded) == parsed.tags.count("img") == 3
     assert all(link.startswith("data:image/png;base64,") for link in parsed.loaded)
     assert "url(" not in text
-    assert parsed.tags.count("circle") == 5 * 3 * 4
+    assert parsed.tags.count("circle") == len(METRICS) * 3 * 4
     for index in range(6):
         assert case_name(index) in text
     assert "holds 9, but labels of brats2023 are" in text

@@ -11,9 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from jaxswap.medical.scoring.lesion_scores import (
+    CHALLENGES,
     LesionRules,
     LesionScores,
     lesion_scores,
+)
+from jaxswap.medical.scoring.surface_distances import (
+    hausdorff_95_mm,
+    surface_distances,
 )
 
 _UNIT = (1.0, 1.0, 1.0)
@@ -51,14 +56,22 @@ def _pieces(points, shape):
     return pieces
 
 
-def _by_hand(reference, prediction, voxel_mm3, rules):
+def _mask(points, shape):
+    mask = np.zeros(shape, bool)
+    mask[tuple(zip(*points, strict=True))] = True
+    return mask
+
+
+def _by_hand(reference, prediction, spacing, rules):
     """The rules of BraTS 2023 with sets of voxels."""
     shape, times = reference.shape, rules.dilation_voxels
+    voxel_mm3 = np.prod(spacing)
+    penalty_mm = rules.penalty_mm or np.linalg.norm(np.multiply(shape, spacing))
     inside = {tuple(point) for point in np.argwhere(reference).tolist()}
     grown = _pieces(_grow(inside, shape, times), shape)
     lesions = [piece & inside for piece in grown]
     predicted = _pieces({tuple(p) for p in np.argwhere(prediction).tolist()}, shape)
-    touched, scores, found = set(), [], 0
+    touched, scores, apart_mm, found = set(), [], [], 0
     for lesion in lesions:
         near = _grow(lesion, shape, times)
         mine = [i for i, piece in enumerate(predicted) if piece & near]
@@ -67,10 +80,16 @@ def _by_hand(reference, prediction, voxel_mm3, rules):
             union = set().union(*(predicted[i] for i in mine))
             scores.append(2 * len(union & lesion) / (len(union) + len(lesion)))
             found += bool(mine)
+            apart_mm.append(penalty_mm)
+            if mine:
+                pair = _mask(lesion, shape), _mask(union, shape)
+                distances = surface_distances(*pair, spacing)
+                apart_mm[-1] = hausdorff_95_mm(distances)
     made_up = len(predicted) - len(touched)
     count = len(scores) + made_up
     dice = sum(scores) / count if count else 1.0
-    return LesionScores(found, len(scores) - found, made_up, dice)
+    hd95_mm = (sum(apart_mm) + made_up * penalty_mm) / count if count else 0.0
+    return LesionScores(found, len(scores) - found, made_up, dice, hd95_mm)
 
 
 @settings(deadline=None)
@@ -81,14 +100,20 @@ def _by_hand(reference, prediction, voxel_mm3, rules):
         )
     ),
     st.sampled_from([_UNIT, (0.5, 1.0, 3.0)]),
-    st.builds(LesionRules, st.integers(0, 2), st.sampled_from([0.0, 1.0, 3.0])),
+    st.builds(
+        LesionRules,
+        st.integers(0, 2),
+        st.sampled_from([0.0, 1.0, 3.0]),
+        st.sampled_from([None, 374.0]),
+    ),
 )
 def test_counts_follow_the_rules_voxel_by_voxel(masks, spacing, rules):
     reference, prediction = masks
-    expected = _by_hand(reference, prediction, np.prod(spacing), rules)
+    expected = _by_hand(reference, prediction, spacing, rules)
     found = lesion_scores(reference, prediction, spacing, rules)
-    assert found == replace(expected, dice=found.dice)
+    assert found == replace(expected, dice=found.dice, hd95_mm=found.hd95_mm)
     assert found.dice == pytest.approx(expected.dice)
+    assert found.hd95_mm == pytest.approx(expected.hd95_mm)
 
 
 def _boxes(*corners, side=4, shape=(60, 16, 16)):
@@ -136,12 +161,14 @@ def test_a_prediction_across_two_lesions_counts_for_both():
 
 def test_small_lesions_count_neither_as_missed_nor_as_made_up():
     small = _boxes((2, 2, 2), side=3)
-    assert lesion_scores(small, small, _UNIT) == LesionScores(0, 0, 0, 1.0)
+    assert lesion_scores(small, small, _UNIT) == LesionScores(0, 0, 0, 1.0, 0.0)
     nothing = np.zeros_like(small)
-    assert lesion_scores(small, nothing, _UNIT) == LesionScores(0, 0, 0, 1.0)
-    assert lesion_scores(nothing, small, _UNIT) == LesionScores(0, 0, 1, 0.0)
+    assert lesion_scores(small, nothing, _UNIT) == LesionScores(0, 0, 0, 1.0, 0.0)
+    brats = CHALLENGES["brats2023-gli"]
+    made_up = lesion_scores(nothing, small, _UNIT, brats)
+    assert made_up == LesionScores(0, 0, 1, 0.0, 374.0)
     found = lesion_scores(small, small, (2.0, 1.0, 1.0))
-    assert found == LesionScores(1, 0, 0, 1.0)
+    assert found == LesionScores(1, 0, 0, 1.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +177,7 @@ def test_small_lesions_count_neither_as_missed_nor_as_made_up():
         (lambda: LesionRules(-1), "`dilation_voxels` is -1"),
         (lambda: LesionRules(1, -2.0), "`smallest_mm3` is -2.0"),
         (lambda: LesionRules(1, float("nan")), "`smallest_mm3` is nan"),
+        (lambda: LesionRules(penalty_mm=float("inf")), "`penalty_mm` is inf"),
         (lambda: lesion_scores(_boxes(), _boxes(shape=(2, 2, 2)), _UNIT), "differ"),
     ],
 )

@@ -8,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from jaxswap.medical.scoring.lesion_scores import LesionRules, LesionScores
+from jaxswap.medical.scoring.lesion_scores import (
+    CHALLENGES,
+    LesionRules,
+    LesionScores,
+)
 from jaxswap.medical.scoring.metrics import region_metrics
 
 _UNIT = (1.0, 1.0, 1.0)
@@ -37,15 +41,16 @@ def test_dice_and_volumes_are_counts_of_voxels(masks, spacing):
 _EMPTY = np.zeros((24, 24, 15), bool)
 _FOCUS = _EMPTY.copy()
 _FOCUS[4:9, 4:9, 4:9] = True
+_DIAGONAL = float(np.linalg.norm([24, 24, 30]))
 
 
 @pytest.mark.parametrize(
     ("reference", "prediction", "dice", "hd95_mm", "lesions"),
     [
-        (_EMPTY, _EMPTY, 1, 0, LesionScores(0, 0, 0, 1.0)),
-        (_EMPTY, _FOCUS, 0, math.hypot(24, 24, 30), LesionScores(0, 0, 1, 0.0)),
-        (_FOCUS, _EMPTY, 0, math.hypot(24, 24, 30), LesionScores(0, 1, 0, 0.0)),
-        (_FOCUS, _FOCUS, 1, 0, LesionScores(1, 0, 0, 1.0)),
+        (_EMPTY, _EMPTY, 1, 0, LesionScores(0, 0, 0, 1.0, 0.0)),
+        (_EMPTY, _FOCUS, 0, _DIAGONAL, LesionScores(0, 0, 1, 0.0, _DIAGONAL)),
+        (_FOCUS, _EMPTY, 0, _DIAGONAL, LesionScores(0, 1, 0, 0.0, _DIAGONAL)),
+        (_FOCUS, _FOCUS, 1, 0, LesionScores(1, 0, 0, 1.0, 0.0)),
     ],
 )
 def test_empty_masks_are_scored_by_the_convention(
@@ -62,6 +67,14 @@ def test_the_diagonal_of_brats_is_373_mm():
     something = nothing.copy()
     something[0, 0, 0] = True
     assert round(region_metrics(nothing, something, _UNIT).hd95_mm, 2) == 373.13
+
+
+def test_a_challenge_has_a_penalty_of_its_own():
+    rules = CHALLENGES["brats2023-met"]
+    for pair in ((_EMPTY, _FOCUS), (_FOCUS, _EMPTY)):
+        scores = region_metrics(*pair, _UNIT, rules=rules)
+        assert scores.hd95_mm == scores.lesions.hd95_mm == 374
+    assert region_metrics(_EMPTY, _EMPTY, _UNIT, rules=rules).hd95_mm == 0
 
 
 def test_tolerance_and_rules_reach_the_scores():
