@@ -89,7 +89,8 @@ def scores(
         files = _write(pathlib.Path(folder), reference, prediction, spacing)
         yield "Dice nnU-Net", _nnunet_dice(*files)
         if options.brats is not None:
-            yield from _brats(*options.brats, *files)
+            code, python = options.brats
+            yield from _brats(code, python, *files)
 
 
 def _surface_distance(
@@ -155,8 +156,8 @@ def _brats(
     command = [python, "-c", program, str(prediction), str(reference)]
     printed = subprocess.check_output([*command, "BraTS-GLI"], cwd=code)
     row = json.loads(printed.splitlines()[-1])[0]
-    yield "Dice BraTS 2023", row["LegacyDice"]
-    yield "HD95 BraTS 2023", row["LegacyHD95"]
+    yield "Dice BraTS 2023", row["Legacy_Dice"]
+    yield "HD95 BraTS 2023", row["Legacy_HD95"]
     yield "lesion Dice BraTS 2023", row["LesionWise_Score_Dice"]
     yield "lesion HD95 BraTS 2023", row["LesionWise_Score_HD95"]
 

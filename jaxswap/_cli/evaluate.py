@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,6 @@ from jaxswap._cli.command import (
 )
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from jaxswap.medical.scoring.evaluation import Evaluation
     from jaxswap.medical.scoring.lesion_scores import LesionRules
 
 _MOST_WORKERS = 4  # Each needs some hundred MB.
@@ -39,8 +37,8 @@ def add_evaluate(commands: Commands) -> None:
         help="score predicted labels against references",
         description="Score predicted labels against references: Dice, HD95, surface "
         "Dice, lesions and volumes of each region. Writes metrics.csv, summary.json "
-        "and report.html. The exit code is 1 if some cases could not be scored, and 2 "
-        "with nothing written if none could.",
+        "and report.html, and comparison.csv with --against. The exit code is 1 if "
+        "some cases could not be scored, and 2 with nothing written if none could.",
     )
     parser.add_argument(
         "predictions",
@@ -65,6 +63,12 @@ def add_evaluate(commands: Commands) -> None:
         "--only-predicted",
         action="store_true",
         help="leave out references without a prediction",
+    )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="DIR",
+        help="predictions of another model, to compare case by case",
     )
     parser.add_argument("--workers", type=int, help="processes that score")
     parser.add_argument("--json", action="store_true", help="write JSON to stdout")
@@ -116,37 +120,47 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
+    from jaxswap._cli.score_tables import compared, tabulate
     from jaxswap.medical.data.faults import group_notes
     from jaxswap.medical.data.writing import require_writable
     from jaxswap.medical.scoring.case_scoring import ScoringRules
     from jaxswap.medical.scoring.evaluation import evaluate
     from jaxswap.medical.scoring.evaluation_files import to_summary, write_evaluation
+    from jaxswap.medical.scoring.paired_comparison import compare
 
     with bad_input():
         out = parsed.predictions / "evaluation" if parsed.out is None else parsed.out
         require_writable(out)
-        evaluation = evaluate(
-            parsed.predictions,
-            parsed.references,
-            meaning_of(parsed),
+        score = partial(
+            evaluate,
+            references=parsed.references,
+            label_map=meaning_of(parsed),
             images=parsed.images,
             rules=ScoringRules(parsed.tolerance, _lesion_rules(parsed)),
             only_predicted=parsed.only_predicted,
             workers=_processors() if parsed.workers is None else parsed.workers,
             console=Console(stderr=True),
         )
-    written = write_evaluation(evaluation, out)
+        evaluation, comparison = score(parsed.predictions), None
+        if parsed.against is not None:
+            comparison = compare(evaluation, score(parsed.against))
+    written = write_evaluation(evaluation, out, comparison)
     for line in group_notes({case.case: case.notes for case in evaluation.scores}):
         tell(f"jaxswap: {line}")
+    if comparison is not None and comparison.left_out:
+        left_out = ", ".join(comparison.left_out)
+        tell(f"jaxswap: not compared, because only one model has a score: {left_out}.")
     for fault in evaluation.faults:
         tell(f"jaxswap: {fault.case}: {' '.join(fault.reasons)}")
     for path in evaluation.unmatched:
         tell(f"jaxswap: {path}: belongs to no reference.")
     if parsed.json:
-        write(json.dumps(to_summary(evaluation), indent=2))
+        write(json.dumps(to_summary(evaluation, comparison), indent=2))
     else:
         console = Console()
         console.print(tabulate(evaluation))
+        if comparison is not None:
+            console.print(compared(comparison))
         console.print(f"Written: {', '.join(str(path) for path in written)}")
     return ExitCode.FAILED if evaluation.faults else ExitCode.DONE
 
@@ -154,7 +168,10 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
 def _lesion_rules(parsed: argparse.Namespace) -> LesionRules:
     from jaxswap.medical.scoring.lesion_scores import CHALLENGES, LesionRules
 
-    if parsed.challenge is not None and parsed.challenge not in CHALLENGES:
+    rules = LesionRules()
+    if parsed.challenge is not None:
+        rules = CHALLENGES.get(parsed.challenge)
+    if rules is None:
         raise ValueError(
             f"`--challenge` is {parsed.challenge!r}; choose one of "
             f"{', '.join(CHALLENGES)}."
@@ -165,45 +182,7 @@ def _lesion_rules(parsed: argparse.Namespace) -> LesionRules:
         "penalty_mm": parsed.penalty,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    return replace(CHALLENGES.get(parsed.challenge, LesionRules()), **changes)
-
-
-def tabulate(evaluation: Evaluation) -> Table:
-    """Make a table of the mean scores of each region.
-
-    Args:
-        evaluation: The scores.
-    """
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    cases, faults = len(evaluation.scores), len(evaluation.faults)
-    table = Table(title=f"Mean over {cases} cases, {faults} not scored", box=SIMPLE)
-    table.padding, table.pad_edge = (0, 1, 0, 0), False
-    table.add_column("region", no_wrap=True)
-    for head in ("Dice", "95 % CI", "HD95\nmm", "surface\nDice"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("lesion\nDice", justify="right", no_wrap=True)
-    table.add_column("lesion\nHD95\nmm", justify="right", no_wrap=True)
-    table.add_column("found/\nmissed/\nmade up", justify="right", no_wrap=True)
-    for region in evaluation.label_map.regions:
-        metrics = evaluation.summaries(region)
-        scores = evaluation.of_region(region)
-        dice = metrics["dice"]
-        interval = dice.confidence_95
-        table.add_row(
-            region,
-            f"{dice.mean:.3f}",
-            "–" if interval is None else "{:.3f}–{:.3f}".format(*interval),
-            f"{metrics['hd95_mm'].mean:.2f}",
-            f"{metrics['surface_dice'].mean:.3f}",
-            f"{metrics['lesion_dice'].mean:.3f}",
-            f"{metrics['lesion_hd95_mm'].mean:.2f}",
-            f"{sum(s.lesions.found for s in scores)}"
-            f"/{sum(s.lesions.missed for s in scores)}"
-            f"/{sum(s.lesions.made_up for s in scores)}",
-        )
-    return table
+    return replace(rules, **changes)
 
 
 def _processors() -> int:

@@ -59,6 +59,24 @@ def test_the_rules_of_a_challenge_can_be_asked_for_and_changed(folders, capsys):
     assert lesions == expected
 
 
+def test_two_models_are_compared_case_by_case(folders, tmp_path, capsys):
+    other = tmp_path / "other"
+    for index in range(2):
+        write(other / f"{case_name(index)}.nii.gz", tumour(2 * index + 1))
+    words = ("--workers", 1, "--against", other)
+    assert _run(*folders, *words) == 0
+    shown = capsys.readouterr().out
+    assert "Minus --against, mean over 2 cases" in shown
+    out = folders[0] / "evaluation"
+    assert _left(out) == sorted([*_FILES, "comparison.csv"])
+    assert "Compared with other predictions" in (out / "report.html").read_text()
+    comparison = json.loads((out / "summary.json").read_text())["comparison"]
+    assert comparison["differences"][0]["better"] == 2
+    (other / f"{case_name(1)}.nii.gz").unlink()
+    assert _run(*folders, *words) == 0
+    assert f"only one model has a score: {case_name(1)}." in capsys.readouterr().err
+
+
 def test_cases_that_cannot_be_scored_are_named_and_change_the_exit_code(
     folders, capsys
 ):

@@ -5,6 +5,9 @@
 | `metrics.csv`  | one row for each case and region, and one for each case not scored  |
 | `summary.json` | statistics of each region, faults, and the rules of the scores      |
 | `report.html`  | both to look at, with plots and pictures                            |
+
+If two models are compared, there is a `comparison.csv`, too, with a row for each region
+and metric, and the other files hold the comparison as well.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from jaxswap.medical.scoring.case_scoring import CaseScores, LabelPair, read_lab
 from jaxswap.medical.scoring.evaluation import Evaluation
 from jaxswap.medical.scoring.evaluation_page import evaluation_page
 from jaxswap.medical.scoring.outlines import outlines_png
+from jaxswap.medical.scoring.paired_comparison import Comparison
+from jaxswap.medical.scoring.paired_comparison import to_csv as comparison_csv
 
 _COLUMNS: tuple[str, ...] = (
     "case",
@@ -47,8 +52,10 @@ _COLUMNS: tuple[str, ...] = (
 
 
 def write_evaluation(
-    evaluation: Evaluation, out: str | os.PathLike[str]
-) -> tuple[Path, Path, Path]:
+    evaluation: Evaluation,
+    out: str | os.PathLike[str],
+    comparison: Comparison | None = None,
+) -> tuple[Path, ...]:
     """Write table, summary and page of an evaluation.
 
     Each file is complete or absent, and none is written before all could be made.
@@ -56,9 +63,11 @@ def write_evaluation(
     Args:
         evaluation: From `evaluate`.
         out: Folder to write to. It is made if it is missing.
+        comparison: With other predictions of the same cases. None for none.
 
     Returns:
-        Paths of `metrics.csv`, `summary.json` and `report.html`.
+        Paths of `metrics.csv`, `summary.json`, `report.html` and, if there is a
+        comparison, `comparison.csv`.
 
     Raises:
         ValueError: If `out` cannot be written to.
@@ -67,14 +76,15 @@ def write_evaluation(
     require_writable(out)
     contents = {
         "metrics.csv": to_csv(evaluation),
-        "summary.json": json.dumps(to_summary(evaluation), indent=2) + "\n",
-        "report.html": evaluation_page(evaluation, _pictures(evaluation)),
+        "summary.json": json.dumps(to_summary(evaluation, comparison), indent=2) + "\n",
+        "report.html": evaluation_page(evaluation, _pictures(evaluation), comparison),
     }
+    if comparison is not None:
+        contents["comparison.csv"] = comparison_csv(comparison)
     for name, text in contents.items():
         with whole_file(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")
-    table, summary, page = (out / name for name in contents)
-    return table, summary, page
+    return tuple(out / name for name in contents)
 
 
 def to_csv(evaluation: Evaluation) -> str:
@@ -99,8 +109,10 @@ def to_csv(evaluation: Evaluation) -> str:
     return text.getvalue()
 
 
-def to_summary(evaluation: Evaluation) -> dict[str, Any]:
-    """Return statistics, faults, notes and rules as plain values, for JSON."""
+def to_summary(
+    evaluation: Evaluation, comparison: Comparison | None = None
+) -> dict[str, Any]:
+    """Return statistics, faults, notes, rules and comparison as plain values."""
     faults = evaluation.faults
     missing = sum(fault.is_missing for fault in faults)
     regions = {}
@@ -129,6 +141,7 @@ def to_summary(evaluation: Evaluation) -> dict[str, Any]:
         "faults": {fault.case: list(fault.reasons) for fault in faults},
         "notes": {s.case: list(s.notes) for s in evaluation.scores if s.notes},
         "predictions_without_reference": [str(p) for p in evaluation.unmatched],
+        "comparison": None if comparison is None else asdict(comparison),
     }
 
 

@@ -89,7 +89,7 @@ def _by_hand(reference, prediction, spacing, rules):
     count = len(scores) + made_up
     dice = sum(scores) / count if count else 1.0
     hd95_mm = (sum(apart_mm) + made_up * penalty_mm) / count if count else 0.0
-    return LesionScores(found, len(scores) - found, made_up, dice, hd95_mm)
+    return LesionScores(found, len(scores) - found, made_up, dice, float(hd95_mm))
 
 
 @settings(deadline=None)
