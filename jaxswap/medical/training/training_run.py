@@ -90,6 +90,8 @@ def prepare_run(
         config.network_options,
         classes=class_count(cases.label_map),
         precision=config.precision,
+        # A plan for a GPU is made of the program that the GPU runs.
+        platform=None if config.target is None else "gpu",
         is_partitioned=mesh is not None and mesh.shape.parts > 1,
     )
     seen = cases.seen(config)
