@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _SETTINGS = {
     "edition": ("NAME", str, "what labels mean: brats2021, brats2023, ..."),
     "network": ("NAME", str, "isensee2017, residual or package.module:Class"),
-    "steps": ("N", int, "training steps"),
+    "init_from": ("RUN", str, "start from the parameters of this run"),
+    "steps": ("N", int, "training steps; more on --resume to train longer"),
     "patch": ("N", int, "train on patches of this side instead of whole volumes"),
     "device_memory": ("SIZE", str, "plan for this much GPU memory, such as 16GiB"),
     "target": ("GPU", str, "GPU to plan for; without it, the one at hand"),

@@ -3,6 +3,7 @@
 import csv
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,6 +122,37 @@ def test_a_resumed_run_has_the_same_losses_bit_for_bit(
     assert losses(run) == losses(trained)
     tables = [(r / "validation.csv").read_text() for r in (run, trained)]
     assert tables[0] == tables[1]
+
+
+def test_a_run_is_trained_longer(
+    trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    assert main(["train", "--out", str(run), "--resume", "--steps", "3"]) == 2
+    assert "has done 4 steps; give that number or more" in capsys.readouterr().err
+    assert main(["train", "--out", str(run), "--resume", "--steps", "5"]) == 0
+    assert losses(run)[:4] == losses(trained)
+    assert len(losses(run)) == 5
+    assert yaml.safe_load((run / "config.yaml").read_text())["steps"] == 5
+
+
+def test_a_run_on_all_cases_starts_from_another(
+    data: pathlib.Path,
+    trained: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = tmp_path / "run"
+    options = {"base_filters": 2, "depth": 3, "segmentation_levels": 2}
+    file = config_file(tmp_path, steps=1, fold="all", network_options=options)
+    words = ["train", str(data), "--out", str(run), "--config", file]
+    words += ["--set", f"exclude=[{NAMES[3]}]", "--init-from", str(trained)]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "3 training and 0 validation cases" in told
+    assert "params/decoder1/head/conv/kernel: missing there" in told
+    assert open_run(run, data).trained.config.fold == "all"
 
 
 @pytest.mark.slow
@@ -253,6 +285,8 @@ BAD_TRAINING: list[tuple[list[str], str]] = [
     (["--set", "layout=dicom"], "dicom"),
     (["--set", "folds=99"], "too few for 99 folds"),
     (["--set", "fold=7"], "`fold` is 7"),
+    (["--set", "exclude=[BraTS2021_0000]"], "did you mean BraTS2021_0000"),
+    (["--init-from", "nowhere"], "nowhere, which holds no training run"),
     (["--patch", "9"], "`patch` is 9; the network needs a multiple of 4"),
     (["--set", "shape=[6, 8, 8]"], "multiple"),
     (["--set", "shape=[4, 4, 4]"], "4"),

@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
 
 
+def leave_out(dataset: Dataset, names: Collection[str]) -> Dataset:
+    """Return a data set without some of its cases.
+
+    Args:
+        dataset: The data set.
+        names: Names of the cases to leave out.
+
+    Raises:
+        ValueError: If it has no case of one of the names.
+    """
+    known = {case.name for case in dataset.cases}
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"{len(known)} others are."
+            raise ValueError(
+                f"`exclude` has {name!r}, which is no case of {dataset.root}; {hint}"
+            )
+    kept = tuple(case for case in dataset.cases if case.name not in names)
+    return replace(dataset, cases=kept)
+
+
 def split(
-    dataset: Dataset, fold: int = 0, folds: int = 5, seed: int = 0
+    dataset: Dataset, fold: int | Literal["all"] = 0, folds: int = 5, seed: int = 0
 ) -> tuple[tuple[CaseFiles, ...], tuple[CaseFiles, ...]]:
     """Split the labeled cases of a data set.
 
@@ -19,7 +46,7 @@ def split(
 
     Args:
         dataset: The data set.
-        fold: The fold that validates, from 0.
+        fold: The fold that validates, from 0. With "all", all cases are for training.
         folds: Number of folds.
         seed: Seed of the order.
 
@@ -31,6 +58,10 @@ def split(
         ValueError: If there is no such fold, or a part would be empty.
     """
     cases = sorted(dataset.labeled, key=lambda case: case.name)
+    if fold == "all":
+        if not cases:
+            raise ValueError(f"{dataset.root}: has no labeled case.")
+        return tuple(cases), ()
     given = sorted({case.fold for case in cases if case.fold is not None})
     if given:
         if fold not in given:

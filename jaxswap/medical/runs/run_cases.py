@@ -15,7 +15,7 @@ from jaxswap.medical.data.case_names import require_unique_names
 from jaxswap.medical.data.datasets import find_dataset
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
-from jaxswap.medical.data.splitting import split
+from jaxswap.medical.data.splitting import leave_out, split
 from jaxswap.medical.preparing.loading import Batch, batches
 from jaxswap.medical.preparing.patches import Part
 from jaxswap.medical.preparing.prepared_cache import CacheConfig, prepare_all
@@ -30,7 +30,7 @@ class RunCases:
 
     Attributes:
         training: Prepared cases with labels.
-        validation: The cases of the fold that is left out.
+        validation: The cases of the fold that is left out. None with fold "all".
         channels: Names of the images' channels.
         label_map: What labels mean.
         shape: Voxels of a whole volume in the network. Cases are padded to this shape.
@@ -91,6 +91,7 @@ def load_cases(
     """
     dataset = find_dataset(config.data, layout=config.layout, edition=config.meaning)
     require_unique_names(dataset)
+    dataset = leave_out(dataset, config.exclude)
     if dataset.label_map is None:
         raise ValueError(
             f"{dataset.root}: nothing says what its labels mean; give `edition` or "

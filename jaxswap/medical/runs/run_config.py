@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -21,9 +21,11 @@ from jaxswap.medical.data.named_labels import make_named_map
 from jaxswap.medical.networks.objective import LOSSES
 from jaxswap.medical.preparing.augment_config import AugmentConfig
 from jaxswap.medical.preparing.mesh_shape import MeshShape, parse_mesh
+from jaxswap.medical.runs.config_yaml import parse_setting as parse_setting
+from jaxswap.medical.runs.config_yaml import read_config as read_config
 
 _POSITIVE = "steps batch accumulate validate_every checkpoint_every folds".split()
-_NOT_NEGATIVE = "weight_decay seed workers fold".split()
+_NOT_NEGATIVE = "weight_decay seed workers".split()
 _CHOICES = {
     "loss": LOSSES,
     "optimizer": ("adam", "sgd"),
@@ -43,8 +45,12 @@ class RunConfig:
         labels: Names of the labels, each with its value in files or several, such as
             `{left: 17, right: [53, 1053]}`. Values may be above 255. Replaces what the
             data set says. None for that.
-        fold: Which fold validates.
+        fold: Which fold validates, from 0. "all" trains on all cases and validates
+            none. Then the newest checkpoint counts as the best.
         folds: Number of folds.
+        exclude: Names of cases that are left out.
+        init_from: Folder of a run whose parameters are those at the start. Those whose
+            shape differs are drawn anew, and listed.
         network: "isensee2017", "residual", or `package.module:Class` of a Flax module.
         network_options: Arguments of the network, such as `base_filters`.
         shape: Voxels of a whole volume in the network. None takes the smallest shape
@@ -54,7 +60,8 @@ class RunConfig:
         foreground_share: Share of patches that must contain a label.
         batch: Volumes or patches in each step.
         accumulate: Steps whose gradients are summed for one update.
-        steps: Training steps.
+        steps: Training steps. A larger number on `--resume` trains longer. The learning
+            rate is then that of the longer schedule.
         loss: "dice", "dice_ce" or "dice_focal".
         deep_supervision: Whether each level of the decoder is scored.
         optimizer: "adam" or "sgd" (Nesterov momentum 0.99).
@@ -86,8 +93,10 @@ class RunConfig:
     layout: str | None = None
     edition: str | None = None
     labels: Mapping[str, Any] | None = None
-    fold: int = 0
+    fold: int | Literal["all"] = 0
     folds: int = 5
+    exclude: tuple[str, ...] = ()
+    init_from: Path | None = None
     network: str = "isensee2017"
     network_options: Mapping[str, Any] = field(default_factory=dict)
     shape: Shape | None = None
@@ -124,6 +133,8 @@ class RunConfig:
         for name in _NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}, not 0 or more.")
+        if self.fold != "all" and not (isinstance(self.fold, int) and self.fold >= 0):
+            raise ValueError(f"`fold` is {self.fold!r}; give 0, 1, ... or all.")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(
@@ -175,34 +186,6 @@ class RunConfig:
         return yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False)
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Read the values of a YAML file.
-
-    Args:
-        path: The file, a mapping from names of `RunConfig` to values.
-
-    Returns:
-        The values, not checked yet. See `make_config`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a YAML mapping.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such configuration file.")
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: is not YAML: {reason}.") from error
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"{path}: holds {type(content).__name__}, but needs names and values such "
-            "as `steps: 1000`."
-        )
-    return content
-
-
 def make_config(values: Mapping[str, Any]) -> RunConfig:
     """Check names and types of values, and make a configuration from them.
 
@@ -224,44 +207,23 @@ def make_config(values: Mapping[str, Any]) -> RunConfig:
     if not values.get("data"):
         raise ValueError("`data` is missing: give the data set's folder.")
     # The command that reads the settings again may start in another folder.
-    values["data"] = Path(values["data"]).expanduser().absolute()
+    for name in ("data", "init_from"):
+        if values.get(name) is not None:
+            values[name] = Path(values[name]).expanduser().absolute()
     if str(values.get("target") or "").endswith(".json"):
         values["target"] = str(Path(values["target"]).expanduser().absolute())
     if "augment" in values:
         values["augment"] = _augment(values["augment"])
     if values.get("mesh") is not None:
         values["mesh"] = str(parse_mesh(values["mesh"]))
+    if "exclude" in values:
+        values["exclude"] = _names("exclude", values["exclude"])
     for name in ("shape", "spacing_mm"):
         if values.get(name) is not None:
             values[name] = _three(name, values[name])
     for name, value in values.items():
-        _check_type(name, value)
+        values[name] = _typed(name, value)
     return RunConfig(**values)
-
-
-def parse_setting(text: str) -> tuple[str, Any]:
-    """Read `name=value`. The value is YAML, as in a configuration file.
-
-    Args:
-        text: What the user wrote after `--set`.
-
-    Returns:
-        Name and value.
-
-    Raises:
-        ValueError: If the text does not have this form.
-
-    Example:
-        >>> parse_setting("shape=[96, 96, 64]")
-        ('shape', [96, 96, 64])
-    """
-    name, separator, value = text.partition("=")
-    if not separator or not name.strip():
-        raise ValueError(f"`--set {text}` is not `--set name=value`.")
-    try:
-        return name.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ValueError(f"`--set {text}`: the value is not YAML.") from error
 
 
 def _augment(value: Any) -> AugmentConfig | None:
@@ -282,6 +244,13 @@ def _augment(value: Any) -> AugmentConfig | None:
         k: tuple(v) if isinstance(v, list) else v for k, v in value.items()
     }
     return AugmentConfig(**made)
+
+
+def _names(name: str, value: Any) -> tuple[str, ...]:
+    """Read names. YAML takes those of digits alone for numbers."""
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"`{name}` is {value!r}; it needs a list such as [case_1].")
+    return tuple(map(str, value))
 
 
 def _three(name: str, value: Any) -> Any:
@@ -308,24 +277,28 @@ def _check_names(values: Mapping[str, Any], known: set[str], prefix: str = "") -
         raise ValueError(f"`{prefix}{name}` is no setting; {hint}")
 
 
-def _check_type(name: str, value: Any) -> None:
-    """Check a type against the default's. YAML makes integers of round numbers."""
+def _typed(name: str, value: Any) -> Any:
+    """Check a type against the default's. 1e4 is an integer, too."""
     annotation = str(RunConfig.__annotations__[name])
-    if value is None and "None" in annotation:
-        return
+    is_free = value is None and "None" in annotation
+    if is_free or (name == "fold" and value == "all"):
+        return value
     kinds = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
     wanted = kinds.get(annotation.split(" | ")[0])
     if wanted is None:
         is_mapping = name in ("network_options", "labels")
         if is_mapping and not isinstance(value, Mapping):
             raise ValueError(f"`{name}` is {value!r}; it needs names and values.")
-        return
+        return value
+    if wanted == (int,) and isinstance(value, float) and value.is_integer():
+        return int(value)
     is_flag = isinstance(value, bool) and bool not in wanted
     if is_flag or not isinstance(value, wanted):
         raise ValueError(
             f"`{name}` is {value!r}, of type {type(value).__name__}; it needs "
             f"{annotation}."
         )
+    return value
 
 
 def _plain(value: Any) -> Any:

@@ -17,11 +17,12 @@ from jaxswap.medical.runs.run_config import (
     make_config,
     read_config,
 )
+from jaxswap.medical.runs.run_log import read_history
 
-# These may change when a run is resumed: where things are, how the run is watched, and
-# on which devices it computes.
+# These may change when a run is resumed: where things are, how the run is watched, for
+# how long it trains, and on which devices it computes.
 _FREE = frozenset(
-    "data workers validate_every checkpoint_every mesh device_memory host_memory "
+    "data workers steps validate_every checkpoint_every mesh device_memory host_memory "
     "target".split()
 )
 
@@ -91,6 +92,12 @@ class RunFolder:
             for name in RunConfig.__annotations__
             if name not in _FREE and getattr(old, name) != getattr(config, name)
         ]
+        done = [row.step for row in read_history(self.path).metrics]
+        if done and config.steps < done[-1]:
+            raise ValueError(
+                f"`steps` is {config.steps}, but {self.path} has done {done[-1]} "
+                "steps; give that number or more."
+            )
         if changed:
             raise ValueError(
                 f"{self.path} cannot be resumed with other settings: "

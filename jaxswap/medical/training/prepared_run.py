@@ -12,6 +12,7 @@ from jaxswap.medical.preparing.patches import Part
 from jaxswap.medical.runs.run_cases import RunCases
 from jaxswap.medical.runs.run_config import RunConfig
 from jaxswap.medical.runs.run_folder import RunFolder
+from jaxswap.medical.training.given_parameters import GivenParameters
 from jaxswap.medical.training.run_plan import PlannedLoss
 
 
@@ -26,6 +27,7 @@ class TrainingRun:
         network: The network.
         planned: Its loss, offloaded.
         mesh: Its devices. None for one device.
+        given: Parameters of another run to start from. None draws all of them.
     """
 
     config: RunConfig
@@ -34,6 +36,7 @@ class TrainingRun:
     network: nn.Module
     planned: PlannedLoss
     mesh: RunMesh | None = None
+    given: GivenParameters | None = None
 
     @property
     def shape(self) -> Shape:

@@ -159,6 +159,10 @@ class TrainingLoop:
             self._log.write(step, measured | {"voxels_per_second": voxels})
 
     def _validate(self, step: int, state: State) -> None:
+        if not self._run.cases.validation:  # Then the newest state counts as the best.
+            self.extra = {**self.extra, "best_step": step, "validated_step": step}
+            self._checkpoints.save_best(state, self.extra)
+            return
         means = self._validator.scores(state.evaluated, self._say)
         mean = float(np.mean(list(means.values())))
         self.extra = {**self.extra, "scores": means, "validated_step": step}

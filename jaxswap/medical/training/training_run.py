@@ -25,6 +25,7 @@ from jaxswap.medical.runs.run_cases import RunCases, load_cases
 from jaxswap.medical.runs.run_config import RunConfig
 from jaxswap.medical.runs.run_folder import RunFolder, Trained
 from jaxswap.medical.runs.run_log import RunLog
+from jaxswap.medical.training.given_parameters import read_parameters
 from jaxswap.medical.training.prepared_run import TrainingRun as TrainingRun
 from jaxswap.medical.training.run_devices import out_shardings, place_state
 from jaxswap.medical.training.run_plan import (
@@ -101,9 +102,12 @@ def prepare_run(
         mesh.shape.check_volume(seen, multiple_of(network), setting)
     shape = (config.batch, *seen, len(cases.channels))
     images = jax.ShapeDtypeStruct(shape, jnp.dtype(config.precision))
-    jax.eval_shape(network.init, jax.random.key(0), images)
+    parameters = jax.eval_shape(network.init, jax.random.key(0), images)
+    given = None
+    if config.init_from is not None:
+        given = read_parameters(config.init_from, parameters)
     planned = plan_loss(config, network, cases.label_map, images, mesh)
-    return TrainingRun(config, folder, cases, network, planned, mesh)
+    return TrainingRun(config, folder, cases, network, planned, mesh, given)
 
 
 def train(
@@ -135,6 +139,7 @@ def train(
         run.batch_shape,
         seed=config.seed,
         average_decay=config.average_decay,
+        given=run.given,
     )
     state = place_state(state, run.mesh)
     step = make_step(
@@ -184,6 +189,13 @@ def describe(run: TrainingRun) -> str:
         images = jax.ShapeDtypeStruct(run.batch_shape, jnp.dtype(config.precision))
         state_bytes = count_state_bytes(config, run.network, images)
         lines.append(run.mesh.describe(images, state_bytes))
+    if config.target is not None and jax.default_backend() == "cpu":
+        lines.append(
+            "The layers are those of a GPU, as in the plan. They are slow on this "
+            "processor; without `target`, others run here."
+        )
+    if run.given is not None:
+        lines.append(run.given.describe())
     if run.planned.plan is not None:
         lines.append(str(run.planned.plan).partition("\n\n")[0])
     elif config.offload:

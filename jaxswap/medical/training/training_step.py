@@ -21,6 +21,7 @@ from jaxswap.medical.data.label_maps import LabelMap
 from jaxswap.medical.networks.objective import deeply_supervised_loss, segmentation_loss
 from jaxswap.medical.runs.state import Parameters
 from jaxswap.medical.runs.state import State as State
+from jaxswap.medical.training.given_parameters import GivenParameters
 
 Loss = Callable[[Parameters, Array, Array, Array], Array]
 """A function of parameters, images, labels and a random key."""
@@ -123,6 +124,7 @@ def initialize(
     *,
     seed: int = 0,
     average_decay: float = 0.0,
+    given: GivenParameters | None = None,
 ) -> State:
     """Draw the initial state.
 
@@ -132,6 +134,7 @@ def initialize(
         shape: Shape of images, (batch, x, y, z, channel).
         seed: Seed of the parameters.
         average_decay: As for `make_step`.
+        given: Parameters that replace drawn ones. None draws all of them.
 
     Returns:
         The state, committed to the first device of this process. So the second step of
@@ -140,6 +143,8 @@ def initialize(
     # In `jit` the volume is never made, because no parameter depends on it.
     draw = jax.jit(lambda key: network.init(key, jnp.zeros(shape, jnp.float32)))
     parameters = draw(jax.random.key(seed))
+    if given is not None:
+        parameters = given.put_into(parameters)
     average = jax.tree.map(jnp.copy, parameters) if average_decay else ()
     state = State(parameters, optimizer.init(parameters), average, jnp.int32(0))
     return jax.tree.map(_committed, state)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
-from jaxswap.medical.data.splitting import split
+from jaxswap.medical.data.splitting import leave_out, split
 
 LABELS = Path("l.nii")
 
@@ -64,6 +64,23 @@ def test_cases_without_labels_take_no_part():
     dataset = replace(dataset, cases=(without, *dataset.cases[1:]))
     training, validation = split(dataset, 0, folds=2)
     assert sorted(_names(training) + _names(validation)) == ["b", "c"]
+
+
+def test_all_cases_train_and_none_validates_with_all_folds():
+    dataset = _dataset(["b", "a"], [0, 1])
+    training, validation = split(dataset, "all")
+    assert (_names(training), _names(validation)) == (["a", "b"], [])
+    with pytest.raises(ValueError, match="data: has no labeled case"):
+        split(replace(dataset, cases=()), "all")
+
+
+def test_cases_are_left_out_by_name():
+    dataset = _dataset(["head_01", "head_02", "c"])
+    assert _names(leave_out(dataset, ("c", "head_01")).cases) == ["head_02"]
+    with pytest.raises(ValueError, match=r"`exclude` has 'haed_02'.*mean head_02\?"):
+        leave_out(dataset, ("haed_02",))
+    with pytest.raises(ValueError, match="'zzz', which is no case of data; 3 others"):
+        leave_out(dataset, ("zzz",))
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,26 @@ def test_settings_of_the_command_line_are_yaml() -> None:
     assert parse_setting("shape=[96, 96, 64]") == ("shape", [96, 96, 64])
     assert parse_setting("augment=false") == ("augment", False)
     assert parse_setting("learning_rate=0.01") == ("learning_rate", 0.01)
+    assert parse_setting("learning_rate=1e-3") == ("learning_rate", 1e-3)
+    assert parse_setting("x=[-2E+3, .5e1, 3, e1, 1e, '1e3']") == (
+        "x",
+        [-2e3, 5.0, 3, "e1", "1e", "1e3"],
+    )
+
+
+def test_numbers_in_a_file_may_have_an_exponent(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(
+        "data: d\nlearning_rate: 1e-4\nsteps: 2e3\naugment: {scaling: [8e-1, 1]}\n"
+    )
+    config = make_config(read_config(path))
+    assert (config.learning_rate, config.steps) == (1e-4, 2000)
+    assert config.augment is not None
+    assert config.augment.scaling == (0.8, 1)
+
+
+def test_names_of_cases_may_look_like_numbers() -> None:
+    assert make_config({"data": "d", "exclude": [7, "b"]}).exclude == ("7", "b")
 
 
 def test_one_number_stands_for_three() -> None:
@@ -76,7 +96,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"validate_every": 0}, "`validate_every` is 0"),
     ({"checkpoint_every": -1}, "`checkpoint_every` is -1"),
     ({"folds": 0}, "`folds` is 0"),
-    ({"fold": -1}, "`fold` is -1, not 0 or more"),
+    ({"fold": -1}, "`fold` is -1; give 0, 1, ... or all"),
+    ({"fold": "most"}, "`fold` is 'most', of type str"),
+    ({"exclude": "a"}, "`exclude` is 'a'; it needs a list"),
     ({"seed": -1}, "`seed` is -1, not 0 or more"),
     ({"workers": -2}, "`workers` is -2"),
     ({"weight_decay": -0.1}, "`weight_decay` is -0.1"),
