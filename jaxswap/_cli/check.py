@@ -26,8 +26,9 @@ def add_check(commands: Commands) -> None:
     check = commands.add_parser(
         "check",
         help="list everything that is wrong with a data set",
-        description="Read every file of a data set, list all faults at once, and sum "
-        "up channels, shapes, voxel sizes, labels and volumes. Exit code 0: cases can "
+        description="Read every file of a data set, find all faults at once, and sum "
+        "up channels, shapes, voxel sizes, labels and volumes. Faults of one kind are "
+        "shown together. Exit code 0: cases can "
         "be used, with warnings perhaps; 1: some cannot; 2: this is no data set.",
     )
     check.add_argument(
@@ -42,7 +43,16 @@ def add_check(commands: Commands) -> None:
     check.add_argument(
         "--workers", type=int, default=4, help="cases read side by side (%(default)s)"
     )
-    check.add_argument("--json", action="store_true", help="write JSON to stdout")
+    shown = check.add_mutually_exclusive_group()
+    shown.add_argument(
+        "--all",
+        action="store_true",
+        help="show each fault, not only the worst of each kind",
+    )
+    shown.add_argument(
+        "--csv", action="store_true", help="write each fault as CSV to stdout"
+    )
+    shown.add_argument("--json", action="store_true", help="write JSON to stdout")
     check.set_defaults(run=run_check, extra="medical")
 
 
@@ -62,6 +72,7 @@ def run_check(parsed: argparse.Namespace) -> int:
     from rich.console import Console
 
     from jaxswap.medical.data.datasets import find_dataset
+    from jaxswap.medical.data.fault_groups import to_csv
     from jaxswap.medical.preparing.audit_summary import show, summarize_survey
 
     with bad_input():
@@ -71,8 +82,10 @@ def run_check(parsed: argparse.Namespace) -> int:
         found = _survey(dataset, parsed.workers)
     if parsed.json:
         write(json.dumps(summarize_survey(found), indent=2))
+    elif parsed.csv:
+        write(to_csv(found.faults, found.dataset.root).rstrip("\n"))
     else:
-        show(found, Console())
+        show(found, Console(), is_each_shown=parsed.all)
     return ExitCode.FAILED if found.errors else ExitCode.DONE
 
 

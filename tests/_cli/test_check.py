@@ -1,6 +1,8 @@
 """The command `jaxswap check`: exit codes, tables and JSON."""
 
 import argparse
+import csv
+import io
 import json
 
 import pytest
@@ -64,13 +66,49 @@ def test_warnings_alone_are_no_failure(tmp_path, capsys):
     assert "0 errors in 0 cases, 1 warning." in capsys.readouterr().out
 
 
-def test_many_faults_of_a_kind_are_cut_in_the_table_alone(tmp_path, capsys):
-    content = {"labels": {"a": 1}, "test": [f"{n}.nii" for n in range(25)]}
-    path = tiny.write_json(tmp_path / "list.json", content)
-    assert _run(path) == 1
-    assert "and 5 more" in capsys.readouterr().out
-    assert _run(path, "--json") == 1
-    assert len(json.loads(capsys.readouterr().out)["faults"]) == 25
+@pytest.fixture
+def many_faults(tmp_path):
+    """Two cases whose labels lie outside of the brain, and 25 without a file."""
+    folder = tmp_path / "a folder with a rather long name - of a study"
+    tests = [f"missing-{n:02d}-with-quite-a-long-file-name.nii.gz" for n in range(25)]
+    for name, count in (("few", 1), ("most", 9), ("some", 4)):
+        labels = tiny.tumour()
+        labels[0, 0, :count] = 1
+        tiny.write(folder / f"{name}.nii.gz", tiny.head())
+        tiny.write(folder / f"{name}-labels.nii.gz", labels)
+    cases = ("few", "most", "some")
+    listed = [{"image": f"{n}.nii.gz", "label": f"{n}-labels.nii.gz"} for n in cases]
+    content = {"labels": {"a": 1, "b": 2, "c": 4}, "training": listed, "test": tests}
+    return tiny.write_json(folder / "list.json", content)
+
+
+def test_of_each_kind_of_fault_the_worst_is_shown(many_faults, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert _run(many_faults) == 1
+    out = capsys.readouterr().out
+    assert "error: missing modality, 25 times in 25 cases; for example:" in out
+    assert "labels outside of the brain, 3 times in 3 cases; the worst:" in out
+    lines = out.splitlines()
+    assert "  most-labels.nii.gz" in lines  # Whole, on a line of its own.
+    assert "  missing-00-with-quite-a-long-file-name.nii.gz" in lines
+    assert str(many_faults) in lines  # Longer than the line is wide.
+    assert "few-labels.nii.gz" not in out
+    assert "--all, --csv and --json list each" in out
+    assert _run(many_faults, "--all") == 1
+    out = capsys.readouterr().out
+    assert all(f"  missing-{n:02d}-" in out for n in range(25))
+    places = [out.index(f"{name}-labels") for name in ("most", "some", "few")]
+    assert places == sorted(places)
+
+
+def test_each_fault_is_a_row_or_an_object_for_programs(many_faults, capsys):
+    assert _run(many_faults, "--csv") == 1
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 28
+    assert rows[25]["file"] == "most-labels.nii.gz"
+    assert (rows[0]["severity"], rows[-1]["severity"]) == ("error", "warning")
+    assert _run(many_faults, "--json") == 1
+    assert len(json.loads(capsys.readouterr().out)["faults"]) == 28
 
 
 def test_json_holds_everything(tmp_path, capsys):

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from jaxswap.medical.data.case_audit import CaseReport as CaseReport
 from jaxswap.medical.data.case_audit import inspect_case
@@ -166,22 +165,3 @@ def _spacings(reports: Sequence[CaseReport]) -> list[Fault]:
         "`spacing_mm` resamples them."
     )
     return [Fault("", None, "voxel sizes differ", message, "warning")]
-
-
-def file_of(fault: Fault, root: Path) -> str:
-    """Return the file of a fault. If it is in the data set, as a relative path.
-
-    Args:
-        fault: The fault.
-        root: Folder or file of the data set.
-
-    Returns:
-        The path as text. Empty if the fault is not about a single file.
-    """
-    if fault.file is None:
-        return ""
-    folder = root if root.is_dir() else root.parent
-    try:
-        return str(fault.file.relative_to(folder))
-    except ValueError:
-        return str(fault.file)

@@ -69,18 +69,27 @@ class _Faults:
         self.case = case
         self.found: list[Fault] = []
 
-    def error(self, kind: str, file: Path | None, message: str) -> None:
-        self._add(kind, file, message, "error")
+    def error(
+        self, kind: str, file: Path | None, message: str, extent: float = 0.0
+    ) -> None:
+        self._add(kind, file, message, "error", extent)
 
-    def warning(self, kind: str, file: Path | None, message: str) -> None:
-        self._add(kind, file, message, "warning")
+    def warning(
+        self, kind: str, file: Path | None, message: str, extent: float = 0.0
+    ) -> None:
+        self._add(kind, file, message, "warning", extent)
 
     def _add(
-        self, kind: str, file: Path | None, message: str, severity: Severity
+        self,
+        kind: str,
+        file: Path | None,
+        message: str,
+        severity: Severity,
+        extent: float,
     ) -> None:
         # Messages of errors begin with the file, which here has its own column.
         message = message.removeprefix(f"{file}: ")
-        fault = Fault(self.case, file, kind, message, severity)
+        fault = Fault(self.case, file, kind, message, severity, extent)
         if fault not in self.found:
             self.found.append(fault)
 
@@ -178,6 +187,7 @@ def _check_image(channel: str, volume: Volume, faults: _Faults) -> None:
             volume.path,
             f"{volume.nan_voxels} voxels ({share:.1%}) of {channel} are NaN; they are "
             "read as 0, the background.",
+            extent=share,
         )
     if volume.data.min() == volume.data.max():
         faults.error(
@@ -215,13 +225,15 @@ def _most_common_grid(volumes: Sequence[Volume]) -> Volume:
 
 
 def _is_on_grid(volume: Volume, reference: Volume, faults: _Faults) -> bool:
+    grids = volume.affine, reference.affine, volume.data.shape
     try:
         check_grid(volume, reference)
     except VolumeError as error:
         is_shape = volume.data.shape != reference.data.shape
-        faults.error("shape" if is_shape else "affine", volume.path, str(error))
+        extent = 0.0 if is_shape else voxels_apart(*grids)
+        kind = "shape" if is_shape else "affine"
+        faults.error(kind, volume.path, str(error), extent)
         return False
-    grids = volume.affine, reference.affine, volume.data.shape
     apart = voxels_apart(*grids)
     if apart >= NOTED_VOXELS_APART:
         faults.warning(
@@ -229,6 +241,7 @@ def _is_on_grid(volume: Volume, reference: Volume, faults: _Faults) -> bool:
             volume.path,
             f"voxels lie up to {distance_mm(*grids):.3g} mm ({apart:.2g} voxels) "
             "from those of the other files; they are used as if they did not.",
+            extent=apart,
         )
     return True
 
@@ -240,6 +253,7 @@ def _check_spacing(volume: Volume, faults: _Faults) -> None:
             "anisotropic voxels",
             volume.path,
             f"voxels are {sizes} mm. They are kept; `spacing_mm` resamples them.",
+            extent=max(volume.spacing) / min(volume.spacing),
         )
     odd = odd_spacing(volume.spacing)
     if odd:
@@ -286,6 +300,7 @@ def _check_place(labels: Volume, mask: np.ndarray, faults: _Faults) -> None:
             "labels outside of the brain",
             labels.path,
             f"{outside} labeled voxels ({share:.2%}) lie where no image has a brain.",
+            extent=share,
         )
 
 

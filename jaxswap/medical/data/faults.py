@@ -22,6 +22,8 @@ class Fault:
         kind: The kind of fault in a few words, equal for all faults of this kind.
         message: What was found, and what would work.
         severity: "error" if the case cannot be used as it is, "warning" if it can.
+        extent: How bad it is among faults of its kind. Larger is worse, and 0 where
+            all are alike.
     """
 
     case: str
@@ -29,6 +31,7 @@ class Fault:
     kind: str
     message: str
     severity: Severity
+    extent: float = 0.0
 
     def __str__(self) -> str:
         where = str(self.file) if self.file is not None else self.case

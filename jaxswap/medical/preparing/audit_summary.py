@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jaxswap.medical.data.audit import Survey, file_of
-from jaxswap.medical.data.faults import Fault
+from jaxswap.medical.data.audit import Survey
+from jaxswap.medical.data.fault_groups import file_of, group_faults
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.preparing.preparing import fit_shape
 
 _MULTIPLE = 16
 _STYLES = {"error": "red", "warning": "yellow"}
-_MOST_ROWS_OF_A_KIND = 20
 
 
 def suggest_shape(survey: Survey, multiple: int = _MULTIPLE) -> Shape | None:
@@ -83,24 +83,28 @@ def summarize_survey(survey: Survey) -> dict[str, Any]:
     }
 
 
-def show(survey: Survey, console: Console) -> None:
-    """Write tables of the results, the faults last.
+def show(survey: Survey, console: Console, *, is_each_shown: bool = False) -> None:
+    """Write tables of the results, then the faults by kind.
 
     Args:
         survey: The results of the audit.
         console: Where to write.
+        is_each_shown: Whether each fault is shown. Otherwise the worst of each kind is,
+            with the number of the others.
     """
     found = summarize_survey(survey)
+    console.print(escape(found["root"]), soft_wrap=True, highlight=False)
     console.print(_overview(found))
     if found["regions"]:
         console.print(_region_table(found["regions"]))
-    if survey.faults:
-        console.print(_fault_table(survey))
+    _show_faults(survey, console, is_each_shown)
     console.print(_verdict(survey))
+    if not is_each_shown and len(group_faults(survey.faults)) < len(survey.faults):
+        console.print("--all, --csv and --json list each of them.")
 
 
 def _overview(found: dict[str, Any]) -> Table:
-    table = Table(title=escape(found["root"]), show_header=False, title_justify="left")
+    table = Table(show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     voxels = found["voxels_by_label"]
@@ -136,29 +140,37 @@ def _region_table(regions: dict[str, dict[str, float]]) -> Table:
     return table
 
 
-def _fault_table(survey: Survey) -> Table:
-    table = Table(title="faults", title_justify="left", show_lines=False)
-    table.add_column("severity")
-    table.add_column("kind")
-    table.add_column("where", overflow="fold")
-    table.add_column("what", overflow="fold", ratio=1)
-    shown: Counter[str] = Counter()
-    for fault in _worst_first(survey.faults):
-        shown[fault.kind] += 1
-        if shown[fault.kind] > _MOST_ROWS_OF_A_KIND:
-            continue
-        where = file_of(fault, survey.dataset.root) or fault.case or "data set"
-        severity = f"[{_STYLES[fault.severity]}]{fault.severity}[/]"
-        table.add_row(severity, fault.kind, escape(where), escape(fault.message))
-    for kind, count in shown.items():
-        if count > _MOST_ROWS_OF_A_KIND:
-            more = count - _MOST_ROWS_OF_A_KIND
-            table.add_row("", kind, "", f"and {more} more; --json lists all")
-    return table
+def _show_faults(survey: Survey, console: Console, is_each_shown: bool) -> None:
+    """Write one paragraph for each kind of fault.
+
+    A file has a line of its own, which is never cut, so that its name can be copied.
+    """
+    for group in group_faults(survey.faults):
+        color, count = _STYLES[group.severity], len(group.faults)
+        shown = group.faults if is_each_shown else group.faults[:1]
+        about = ""
+        if count > 1:
+            about = f", {count} times"
+            if group.case_count:
+                about += f" in {_plural(group.case_count, 'case')}"
+        if len(shown) < count:
+            about += "; the worst:" if group.is_ranked else "; for example:"
+        console.print(f"[{color}]{group.severity}[/]: {escape(group.kind)}{about}")
+        for fault in shown:
+            where = file_of(fault, survey.dataset.root) or fault.case or "data set"
+            text = f"  {where}\n{_indented(fault.message, console.width)}"
+            console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
-def _worst_first(faults: Sequence[Fault]) -> list[Fault]:
-    return sorted(faults, key=lambda fault: (fault.severity != "error", fault.kind))
+def _indented(message: str, width: int) -> str:
+    return textwrap.fill(
+        message,
+        width,
+        initial_indent="    ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _verdict(survey: Survey) -> str:

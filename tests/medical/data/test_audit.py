@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tiny_datasets as tiny
 
-from jaxswap.medical.data.audit import audit, file_of, survey
+from jaxswap.medical.data.audit import audit, survey
 from jaxswap.medical.data.datasets import find_dataset
+from jaxswap.medical.data.fault_groups import file_of
 from jaxswap.medical.preparing.audit_summary import suggest_shape, summarize_survey
 
 NAMES = [f"BraTS2021_{number:05d}" for number in range(4)]
