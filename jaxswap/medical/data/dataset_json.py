@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,52 @@ def read_object(path: Path) -> dict[str, Any]:
             f"{path}: expected a JSON object, found {type(content).__name__}."
         )
     return content
+
+
+def refuse_near_misses(
+    path: Path, content: Mapping[str, Any], known: Collection[str], where: str = ""
+) -> None:
+    """Refuse a key that is nearly one that is missing. Other unknown keys are no fault.
+
+    Args:
+        path: The JSON file, for messages.
+        content: The object.
+        known: Keys that have a meaning.
+        where: Which object of the file it is. Empty for the whole.
+
+    Raises:
+        ValueError: If there is such a key.
+
+    Example:
+        >>> entry = {"image": "a.nii", "labels": "b.nii"}
+        >>> refuse_near_misses(Path("d.json"), entry, ("image", "label"), "an entry")
+        Traceback (most recent call last):
+        ValueError: d.json: an entry has the key `labels`; did you mean `label`?
+    """
+    missing = {key.lower(): key for key in known if key not in content}
+    for key in content:
+        if key in known:
+            continue
+        near = difflib.get_close_matches(str(key).lower(), missing, 1, 0.75)
+        if near:
+            raise ValueError(
+                f"{path}: {where}{' ' * bool(where)}has the key `{key}`; did you mean "
+                f"`{missing[near[0]]}`?"
+            )
+
+
+def read_fold(path: Path, key: str, entry: Mapping[str, Any]) -> int | None:
+    """Read the fold in which a listed case validates, as MONAI's lists name it.
+
+    Raises:
+        ValueError: If it is none of 0, 1, ...
+    """
+    fold = entry.get("fold")
+    if isinstance(fold, str) and fold.isdecimal():
+        return int(fold)
+    if fold is not None and (type(fold) is not int or fold < 0):
+        raise ValueError(f"{path}: `{key}` has `fold` {fold!r}; expected 0, 1, ...")
+    return fold
 
 
 def read_names(path: Path, key: str, names: Any) -> list[str]:

@@ -1,7 +1,7 @@
 """Finding the cases of a data set in its folder, without conversion.
 
 Known layouts are BraTS from 2017 on, the Medical Segmentation Decathlon, raw folders of
-nnU-Net v2, and JSON datalists. Each layout has a module of its own.
+nnU-Net v1 and v2, and JSON datalists. Each layout has a module of its own.
 """
 
 from __future__ import annotations
@@ -59,7 +59,20 @@ def find_dataset(
         if dataset is not None and dataset.cases:
             return name_uniquely(dataset)
     what = "data set" if layout is None else f"data set of layout {layout}"
-    raise ValueError(f"{root}: no {what} is here. {_EXPECTED}")
+    raise ValueError(f"{root}: no {what} is here. {_seen(root)}{_EXPECTED}")
+
+
+def _seen(root: Path) -> str:
+    """Say what is here of a layout, and what it lacks."""
+    folder = _folder(root)
+    if (folder / "dataset.json").is_file():
+        return (
+            "dataset.json has neither `channel_names` (nnU-Net v2) nor `modality` and "
+            "`training` (Decathlon, nnU-Net v1). "
+        )
+    if (folder / "imagesTr").is_dir():
+        return "imagesTr is there, but no dataset.json beside it. "
+    return ""
 
 
 def _brats(root: Path, edition: str | LabelMap | None) -> Dataset | None:

@@ -17,15 +17,19 @@ from jaxswap.medical.data.case_names import unique_names
 from jaxswap.medical.data.channels import BRAIN_CHANNELS, order_channels
 from jaxswap.medical.data.dataset_json import (
     name_without_ending,
+    read_fold,
     read_label_map,
     read_names,
     read_object,
+    refuse_near_misses,
 )
 from jaxswap.medical.data.editions import editions_of, label_map_of
 from jaxswap.medical.data.label_maps import LabelMap, find_label_map
 from jaxswap.medical.data.layout_brats import has_old_suffix, sequence_of
 
 _TEST_KEYS = ("test", "testing")
+_ENTRY_KEYS = ("image", "label", "fold")
+_KEYS = ("training", "validation", *_TEST_KEYS, "labels")
 _NAME_KEYS = ("channel_names", "channels", "modality")
 
 
@@ -58,6 +62,7 @@ def find_datalist(path: Path, edition: str | LabelMap | None = None) -> Dataset 
             or if it is missing and the names fit several editions.
     """
     content = read_object(path)
+    refuse_near_misses(path, content, _KEYS)
     keys = [k for k in ("training", "validation", *_TEST_KEYS) if k in content]
     if not keys:
         return None
@@ -93,6 +98,7 @@ def _entries(path: Path, content: dict[str, Any], key: str) -> list[_Entry]:
 
 def _entry(path: Path, key: str, entry: Any) -> _Entry:
     fields = entry if isinstance(entry, dict) else {"image": entry}
+    refuse_near_misses(path, fields, _ENTRY_KEYS, f"an entry of `{key}`")
     images, label = fields.get("image"), fields.get("label")
     images = [images] if isinstance(images, str) else images
     if not isinstance(images, list) or not _are_words(images):
@@ -101,9 +107,9 @@ def _entry(path: Path, key: str, entry: Any) -> _Entry:
         )
     if label is not None and not isinstance(label, str):
         raise ValueError(f"{path}: `{key}` holds {entry!r}; `label` needs one file.")
-    fold = fields.get("fold", 0 if key == "validation" else None)
-    if fold is not None and (type(fold) is not int or fold < 0):
-        raise ValueError(f"{path}: `{key}` has `fold` {fold!r}; expected 0, 1, ...")
+    fold = read_fold(path, key, fields)
+    if fold is None and key == "validation":
+        fold = 0
     is_test = key in _TEST_KEYS
     return _Entry(
         name="",  # Until all names are known.
