@@ -95,5 +95,5 @@ def test_a_folder_without_a_description_says_what_it_lacks(tmp_path: Path) -> No
     with pytest.raises(ValueError, match=r"neither `channel_names` .* nor `modality`"):
         find_dataset(root)
     (root / "dataset.json").unlink()
-    with pytest.raises(ValueError, match="imagesTr is there, but no dataset.json"):
+    with pytest.raises(ValueError, match="imagesTr is there, but no"):
         find_dataset(root)
