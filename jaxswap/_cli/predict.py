@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jaxswap._cli.command import Commands, ExitCode, bad_input, write
+from jaxswap._cli.command import Commands, ExitCode, bad_input, tell, write
 from jaxswap._cli.start import start_jax
 
 
@@ -14,15 +14,29 @@ def add_predict(commands: Commands) -> None:
     predict = commands.add_parser(
         "predict",
         help="label images with a trained network",
-        description="Label every case of a data set. Labels are written on the grid "
-        "of the input, in its orientation, with the numbers of its edition.",
+        description="Label images. Labels are written on the grid of the image, in "
+        "its orientation, with the numbers of the data that the network was trained "
+        "on. Exit code 0: all cases are labeled; 1: some are not, and are listed; 2: "
+        "nothing was begun.",
     )
     predict.add_argument(
-        "run_folder", type=Path, metavar="RUN", help="of jaxswap train"
+        "runs",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="of jaxswap train; the probabilities of several are averaged",
     )
-    predict.add_argument("data", type=Path, metavar="DATA", help="cases to label")
+    predict.add_argument(
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="a data set, a folder of images such as CASE_0000.nii.gz, or one image",
+    )
     predict.add_argument("--out", type=Path, required=True, help="folder of the labels")
     predict.add_argument("--layout", help="of DATA; found by itself if left out")
+    predict.add_argument(
+        "--edition", metavar="NAME", help="write its numbers: brats2021, brats2023, ..."
+    )
     predict.add_argument(
         "--checkpoint", choices=("best", "latest"), default="best", help="(%(default)s)"
     )
@@ -33,7 +47,7 @@ def add_predict(commands: Commands) -> None:
         help="windows of this side, not whole volumes",
     )
     predict.add_argument(
-        "--no-mirror", action="store_true", help="see each window once, not mirrored"
+        "--no-mirror", action="store_true", help="see each image once, not mirrored"
     )
     predict.add_argument(
         "--probabilities",
@@ -57,30 +71,49 @@ def run_predict(parsed: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
+    from jaxswap.medical.data.faults import group_notes
     from jaxswap.medical.data.writing import require_writable
-    from jaxswap.medical.prediction.case_prediction import open_run, predict_case
+    from jaxswap.medical.prediction.case_prediction import (
+        FAILURES,
+        open_run,
+        predict_case,
+    )
 
     with bad_input():
         require_writable(parsed.out)
         opened = open_run(
-            parsed.run_folder,
+            parsed.runs,
             parsed.data,
             layout=parsed.layout,
+            edition=parsed.edition,
             checkpoint=parsed.checkpoint,
             window=parsed.window,
             is_mirrored=not parsed.no_mirror,
         )
-        console = Console(stderr=True)
-        written = 0
-        for case in track(opened.cases, "predicting", console=console):
-            written += predict_case(
+    tell(opened.describe())
+    written, notes, failures = 0, {}, {}
+    for case in track(opened.cases, "predicting", console=Console(stderr=True)):
+        try:
+            outcome = predict_case(
                 opened,
                 case,
                 parsed.out,
                 with_probabilities=parsed.probabilities,
                 is_overwriting=parsed.overwrite,
             )
-    kept = len(opened.cases) - written
+        except FAILURES as error:
+            failures[case.name] = str(error)
+            continue
+        written += outcome.is_written
+        notes[case.name] = outcome.notes
+    for line in group_notes(notes):
+        tell(f"jaxswap: {line}")
+    kept = len(opened.cases) - written - len(failures)
     told = f", {kept} were there already (--overwrite)" if kept else ""
     write(f"{written} cases labeled in {parsed.out}{told}.")
-    return ExitCode.DONE
+    if not failures:
+        return ExitCode.DONE
+    tell(f"jaxswap: {len(failures)} of {len(opened.cases)} cases are not labeled:")
+    for name, reason in failures.items():
+        tell(f"  {name}: {reason}")
+    return ExitCode.FAILED

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import nibabel as nib
-import numpy as np
 import pytest
 import tiny_datasets
 import yaml
@@ -191,41 +189,6 @@ def test_a_killed_run_goes_on(
     assert after[: len(before) - 2] == before[:-2]
 
 
-def test_labels_lie_on_the_grid_of_the_input(
-    trained: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
-    flipped = np.diag([-1.0, 1.0, 1.0, 1.0])
-    other = tmp_path / "other"
-    for index, suffix in enumerate(tiny_datasets.OLD):
-        name = f"{NAMES[0]}{suffix}.nii.gz"
-        image = tiny_datasets.head(index)[::-1]
-        tiny_datasets.write(other / NAMES[0] / name, image, flipped)
-    out = tmp_path / "labels"
-    words = ["predict", str(trained), str(other), "--out", str(out), "--probabilities"]
-    assert main(words) == 0
-    labels: Any = nib.load(out / f"{NAMES[0]}.nii.gz")
-    np.testing.assert_array_equal(labels.affine, flipped)
-    assert labels.shape == tiny_datasets.SHAPE
-    assert set(np.unique(labels.get_fdata())) <= {0, 1, 2, 4}
-    probabilities: Any = nib.load(out / f"{NAMES[0]}_probabilities.nii.gz")
-    assert probabilities.shape == (*tiny_datasets.SHAPE, 3)
-
-
-def test_labels_that_are_there_are_kept(
-    data: pathlib.Path,
-    trained: pathlib.Path,
-    tmp_path: pathlib.Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    words = ["predict", str(trained), str(data), "--out", str(tmp_path / "labels")]
-    assert main(words) == 0
-    assert "4 cases labeled" in capsys.readouterr().out
-    assert main(words) == 0
-    assert "0 cases labeled" in capsys.readouterr().out
-    assert main([*words, "--overwrite", "--window", "8", "--no-mirror"]) == 0
-    assert "4 cases labeled" in capsys.readouterr().out
-
-
 def test_patches_are_predicted_in_windows(
     data: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
@@ -234,9 +197,10 @@ def test_patches_are_predicted_in_windows(
     words = ["train", str(data), "--out", str(run), "--config", file, "--patch", "8"]
     assert main(words) == 0
     opened = open_run(run, data)
-    assert opened.predictor.shape == (8, 8, 8)
-    assert not opened.predictor.is_whole
-    assert opened.predictor.mirror_axes == (0, 1, 2)
+    predictor = opened.models[0].predictor
+    assert predictor.shape == (8, 8, 8)
+    assert not predictor.is_whole
+    assert predictor.mirror_axes == (0, 1, 2)
 
 
 def test_a_budget_is_planned_and_told(
@@ -370,34 +334,3 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(
     file.touch()
     assert main(["train", str(data), "--out", str(file)]) == 2
     assert "is a file" in capsys.readouterr().err
-
-
-def test_bad_prediction_input_is_named_and_nothing_written(
-    data: pathlib.Path,
-    trained: pathlib.Path,
-    tmp_path: pathlib.Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    out = tmp_path / "labels"
-    lacking = tmp_path / "lacking"
-    tiny_datasets.decathlon(lacking, modality=("FLAIR", "T1w"))
-    copies = tiny_datasets.brats(tmp_path / "copies", NAMES[:1])
-    tiny_datasets.brats_case(copies / "copy", NAMES[0])
-    taken = tiny_datasets.brats(tmp_path / "taken", ["a", "a_probabilities"])
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "config.yaml").write_text("data: d\n")
-    cases = [
-        ([str(tmp_path / "no"), str(data)], "holds no training run"),
-        ([str(broken), str(data)], "data.json: is damaged"),
-        ([str(trained), str(tmp_path / "no")], "no such file or folder"),
-        ([str(trained), str(lacking)], "has no channel t1c, t2w"),
-        ([str(trained), str(copies)], f"2 cases have the name {NAMES[0]}"),
-        ([str(trained), str(taken)], "labels of a_probabilities would have"),
-        ([str(trained), str(data), "--window", "9"], "multiple of 4"),
-    ]
-    for words, message in cases:
-        assert main(["predict", *words, "--out", str(out)]) == 2
-        error = capsys.readouterr().err.strip().splitlines()[-1]
-        assert message in error
-        assert not out.exists()

@@ -57,6 +57,9 @@ class Dataset:
         label_map: What labels mean. None if neither files nor caller say it.
         cases: The cases, by name.
         notes: Faults of the data set as a whole, one sentence each.
+        positions: Where each channel is in the data set's own order, if its files are
+            numbered: the 2 of `CASE_0002.nii.gz`, or of a 4-D file. Empty if they are
+            found by name.
     """
 
     root: Path
@@ -65,6 +68,7 @@ class Dataset:
     label_map: LabelMap | None
     cases: tuple[CaseFiles, ...]
     notes: tuple[str, ...] = ()
+    positions: tuple[int, ...] = ()
 
     @property
     def labeled(self) -> tuple[CaseFiles, ...]:

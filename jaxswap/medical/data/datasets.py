@@ -21,6 +21,10 @@ from jaxswap.medical.data.layout_decathlon import find_decathlon
 from jaxswap.medical.data.layout_nnunet import find_nnunet
 
 
+class NoDatasetError(ValueError):
+    """A folder holds nothing of a known layout."""
+
+
 def find_dataset(
     root: str | os.PathLike[str],
     *,
@@ -43,7 +47,8 @@ def find_dataset(
 
     Raises:
         FileNotFoundError: If `root` does not exist.
-        ValueError: If there is no data set, if a JSON file does not hold what it
+        NoDatasetError: If there is no data set. It is a ValueError, too.
+        ValueError: If a JSON file does not hold what it
             should, if an argument is unknown, or if names fit several editions whose
             labels differ.
     """
@@ -59,7 +64,7 @@ def find_dataset(
         if dataset is not None and dataset.cases:
             return name_uniquely(dataset)
     what = "data set" if layout is None else f"data set of layout {layout}"
-    raise ValueError(f"{root}: no {what} is here. {_seen(root)}{_EXPECTED}")
+    raise NoDatasetError(f"{root}: no {what} is here. {_seen(root)}{_EXPECTED}")
 
 
 def _seen(root: Path) -> str:

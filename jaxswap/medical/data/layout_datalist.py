@@ -72,20 +72,22 @@ def find_datalist(path: Path, edition: str | LabelMap | None = None) -> Dataset 
     names = zip(unnamed, _names(unnamed, path.parent), strict=True)
     entries = [replace(entry, name=name) for entry, name in names]
     named = _channel_names(path, content, entries)
+    positions: tuple[int, ...] = ()
     if named:
-        channels, cases = _by_position(path, entries, named)
+        channels, cases, positions = _by_position(path, entries, named)
     elif all(sequence_of(image) for entry in entries for image in entry.images):
         channels, cases = _by_file_names(path, entries)
     else:
         count = len(entries[0].images)
         numbered = ["image"] if count == 1 else [f"image {i}" for i in range(count)]
-        channels, cases = _by_position(path, entries, numbered)
+        channels, cases, positions = _by_position(path, entries, numbered)
     return Dataset(
         root=path,
         layout="datalist",
         channels=channels,
         label_map=_label_map(path, content, entries, edition),
         cases=tuple(sorted(cases, key=lambda case: case.name)),
+        positions=positions,
     )
 
 
@@ -133,7 +135,7 @@ def _channel_names(
 
 def _by_position(
     path: Path, entries: Sequence[_Entry], names: Sequence[str]
-) -> tuple[tuple[str, ...], list[CaseFiles]]:
+) -> tuple[tuple[str, ...], list[CaseFiles], tuple[int, ...]]:
     try:
         channels, order = order_channels(names)
     except ValueError as error:
@@ -151,7 +153,7 @@ def _by_position(
                 f"{len(names)}: {', '.join(names)}."
             )
         cases.append(CaseFiles(entry.name, sources, entry.label, entry.fold))
-    return channels, cases
+    return channels, cases, order
 
 
 def _by_file_names(

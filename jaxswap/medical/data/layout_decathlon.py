@@ -68,6 +68,7 @@ def find_decathlon(root: Path, edition: str | LabelMap | None = None) -> Dataset
         label_map=_label_map(path, content, edition),
         cases=tuple(sorted(cases, key=lambda case: case.name)),
         notes=_count_notes(path, content, len(training), len(test)),
+        positions=order,
     )
 
 

@@ -63,6 +63,7 @@ def find_nnunet(root: Path, edition: str | LabelMap | None = None) -> Dataset | 
         label_map=_label_map(path, content, edition),
         cases=tuple(sorted(cases, key=lambda case: case.name)),
         notes=tuple(notes),
+        positions=order,
     )
 
 

@@ -8,9 +8,11 @@ softmax over them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
@@ -30,6 +32,8 @@ OVERLAPPING: dict[str, Callable[[Array, Array], Array]] = {
 """Losses of logits and targets (..., region), by the name they have in a config."""
 
 LOSSES = tuple(OVERLAPPING)
+
+_SLAB = 8  # Slices of a volume that are decided at a time.
 
 
 def class_count(label_map: LabelMap) -> int:
@@ -57,24 +61,46 @@ def probabilities_of(logits: Array, label_map: LabelMap) -> Array:
     return jax.nn.sigmoid(logits)
 
 
-def labels_of(probabilities: Array, label_map: LabelMap) -> Array:
+def labels_of(probabilities: Any, label_map: LabelMap) -> Any:
     """Decide which label each voxel has.
 
     Args:
-        probabilities: From `probabilities_of`, or a mean of several, (..., region).
+        probabilities: From `probabilities_of`, or a mean of several, (..., region); a
+            NumPy or JAX array.
         label_map: The regions.
 
     Returns:
-        Labels in the numbers of the map, uint8, (...). Overlapping regions are those
-        of probability above one half, the later overwriting the earlier; of exclusive
-        ones the most probable wins, background included.
+        Labels in the numbers of the map, uint8, (...), of the same library. Overlapping
+        regions are those of probability above one half, the later overwriting the
+        earlier; of exclusive ones the most probable wins, background included.
     """
     if not label_map.is_exclusive:
         return label_map.to_labels(probabilities > 0.5)
-    background = 1 - probabilities.sum(-1, keepdims=True)
-    best = jnp.argmax(jnp.concatenate([background, probabilities], -1), -1)
-    values = jnp.asarray((0, *label_map.painted), jnp.uint8)
-    return values[best]
+    xp = probabilities.__array_namespace__()
+    values = xp.asarray(label_map.painted, dtype=xp.uint8)
+    best = values[xp.argmax(probabilities, axis=-1)]
+    background = 1 - xp.sum(probabilities, axis=-1)
+    is_background = background >= xp.max(probabilities, axis=-1)
+    return xp.where(is_background, xp.asarray(0, dtype=xp.uint8), best)
+
+
+def labels_in_slabs(probabilities: np.ndarray, label_map: LabelMap) -> np.ndarray:
+    """Decide which label each voxel has, on the host, a slab at a time.
+
+    A device would need the probabilities of all regions a second time.
+
+    Args:
+        probabilities: (x, y, z, region).
+        label_map: The regions.
+
+    Returns:
+        Labels in the numbers of the map, uint8, (x, y, z).
+    """
+    labels = np.empty(probabilities.shape[:-1], np.uint8)
+    for first in range(0, len(labels), _SLAB):
+        slab = slice(first, first + _SLAB)
+        labels[slab] = labels_of(probabilities[slab], label_map)
+    return labels
 
 
 def segmentation_loss(

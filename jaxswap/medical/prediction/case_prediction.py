@@ -1,12 +1,12 @@
-"""A run's folder and a data set -> label files on the grids of the inputs."""
+"""Folders of runs and images -> label files on the grids of the images."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import jax.numpy as jnp
 import nibabel as nib
 import numpy as np
 
@@ -15,99 +15,126 @@ from jaxswap.medical.data.case_names import (
     PROBABILITIES_ENDING,
     require_unique_names,
 )
-from jaxswap.medical.data.datasets import find_dataset
-from jaxswap.medical.data.label_maps import LABEL_MAPS
+from jaxswap.medical.data.grid import Grid
+from jaxswap.medical.data.label_maps import LabelMap, find_label_map
+from jaxswap.medical.data.renumbering import renumber, require_regions
+from jaxswap.medical.data.volumes import save_labels
 from jaxswap.medical.data.writing import whole_file
-from jaxswap.medical.networks.networks import make_network, multiple_of
-from jaxswap.medical.networks.objective import class_count, labels_of
-from jaxswap.medical.prediction.prediction import MIRROR_AXES, Predictor
-from jaxswap.medical.preparing.preparing import prepare
-from jaxswap.medical.runs.checkpoints import restore_parameters
-from jaxswap.medical.runs.run_folder import RunFolder, Trained
+from jaxswap.medical.networks.objective import labels_in_slabs
+from jaxswap.medical.prediction.model import CaseProbabilities, Model, open_model
+from jaxswap.medical.runs.trained import Trained
+
+FAILURES = (ValueError, OSError, MemoryError, RuntimeError)
+"""What one case may raise. The others can be labeled all the same."""
 
 
 @dataclass(frozen=True)
 class OpenedRun:
-    """A trained network and the cases that it is to label.
+    """Trained networks and the cases that they are to label.
 
     Attributes:
-        trained: What is known of the run.
-        parameters: Parameters of the network.
-        predictor: Predicts prepared volumes.
-        dataset: The data set, with channels in the order of the network's.
-        multiple: Each side that the network sees is divisible by this.
+        models: The networks. Their probabilities are averaged.
+        datasets: For each, the cases with the channels that it needs.
+        written: The map whose numbers are written.
     """
 
-    trained: Trained
-    parameters: Any
-    predictor: Predictor
-    dataset: Dataset
-    multiple: int
+    models: tuple[Model, ...]
+    datasets: tuple[Dataset, ...]
+    written: LabelMap
+
+    @property
+    def trained(self) -> Trained:
+        """What is known of the first run."""
+        return self.models[0].trained
 
     @property
     def cases(self) -> tuple[CaseFiles, ...]:
         """The cases to label."""
-        return self.dataset.cases
+        return self.datasets[0].cases
+
+    def describe(self) -> str:
+        """Say which channels are read from where, and what is written."""
+        first, data = self.trained, self.datasets[0]
+        channels = ", ".join(first.channels)
+        is_numbered = data.layout in ("folder", "file")
+        if is_numbered and len(first.channels) > 1:
+            numbers = first.positions or range(len(first.channels))
+            pairs = zip(numbers, first.channels, strict=True)
+            channels = ", ".join(f"{number:04d} is {name}" for number, name in pairs)
+        values = ", ".join(
+            f"{value} {name}" for name, value in self.written.labels.items()
+        )
+        mean = f"the mean of {len(self.models)} networks, " if self.models[1:] else ""
+        return (
+            f"{len(self.cases)} cases, channels {channels}; {mean}written as "
+            f"{self.written.name}: {values}."
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case.
+
+    Attributes:
+        is_written: Whether it was labeled. If not, its file was there already.
+        notes: What was odd, one sentence each.
+    """
+
+    is_written: bool
+    notes: tuple[str, ...] = ()
 
 
 def open_run(
-    run: Path,
+    run: Path | Sequence[Path],
     data: Path,
     *,
     layout: str | None = None,
+    edition: str | None = None,
     checkpoint: Literal["best", "latest"] = "best",
     window: int | None = None,
     is_mirrored: bool = True,
 ) -> OpenedRun:
-    """Read a trained network and find the cases. Compute nothing.
+    """Read trained networks and find the cases. Compute nothing.
 
     Args:
-        run: Folder of the run.
-        data: Folder of the data set. Labels are not needed.
+        run: Folder of the run, or folders of several, whose probabilities are averaged.
+        data: A data set, a folder of images, or one image. Labels are not read.
         layout: Its layout. None tries each.
+        edition: The numbers to write: a key of `LABEL_MAPS`. None writes those of the
+            data that the network was trained on.
         checkpoint: "best" or "latest".
         window: Side of a window. None predicts as the run was trained: whole volumes,
             or windows of the size of its patches.
-        is_mirrored: Whether predictions of mirrored windows are averaged.
+        is_mirrored: Whether predictions of mirrored images are averaged, along the axes
+            that training mirrored.
 
     Returns:
-        The run.
+        The networks and the cases.
 
     Raises:
-        ValueError: If the run has no checkpoint, if the data lacks a channel, or if two
-            outputs would have one name.
-        FileNotFoundError: If the data set is missing.
+        ValueError: If a run has no checkpoint, if runs know different labels, if the
+            data lacks a channel, if `edition` lacks a region, or if two outputs would
+            have one name.
+        FileNotFoundError: If there are no such data.
     """
-    trained = RunFolder(run).read()
-    config = trained.config
-    name = trained.label_map.name
-    edition = name if name in LABEL_MAPS else config.edition
-    dataset = _in_channel_order(
-        find_dataset(data, layout=layout, edition=edition), trained
-    )
-    require_unique_names(dataset)
-    _refuse_taken_outputs(dataset)
-    network = make_network(
-        config.network,
-        config.network_options,
-        classes=class_count(trained.label_map),
-        precision=config.precision,
-    )
-    multiple = multiple_of(network)
-    side = config.patch if window is None else window
-    if side is not None and (side < 1 or side % multiple):
-        raise ValueError(
-            f"`--window` is {side}; the network needs a multiple of {multiple}."
-        )
-    parameters, _ = restore_parameters(RunFolder(run).checkpoints, checkpoint)
-    predictor = Predictor(
-        network,
-        trained.label_map,
-        trained.shape if side is None else (side, side, side),
-        is_whole=side is None,
-        mirror_axes=MIRROR_AXES if is_mirrored else (),
-    )
-    return OpenedRun(trained, parameters, predictor, dataset, multiple)
+    runs = [run] if isinstance(run, Path) else list(run)
+    models = [
+        open_model(one, checkpoint=checkpoint, window=window, is_mirrored=is_mirrored)
+        for one in runs
+    ]
+    label_map = models[0].trained.label_map
+    for one, model in zip(runs, models, strict=True):
+        if dict(model.trained.label_map.regions) != dict(label_map.regions):
+            raise ValueError(
+                f"{one} was trained on {', '.join(model.trained.label_map.regions)}, "
+                f"{runs[0]} on {', '.join(label_map.regions)}; they have no mean."
+            )
+    written = label_map if edition is None else find_label_map(edition)
+    require_regions(label_map, written)
+    datasets = tuple(model.find(data, layout) for model in models)
+    require_unique_names(datasets[0])
+    _refuse_taken_outputs(datasets[0])
+    return OpenedRun(tuple(models), datasets, written)
 
 
 def predict_case(
@@ -117,7 +144,7 @@ def predict_case(
     *,
     with_probabilities: bool = False,
     is_overwriting: bool = False,
-) -> bool:
+) -> Outcome:
     """Label one case and write `CASE.nii.gz`, complete or not at all.
 
     Args:
@@ -129,34 +156,43 @@ def predict_case(
         is_overwriting: Whether to label a case that already has its file.
 
     Returns:
-        Whether it was labeled.
+        Whether it was labeled, and what was odd.
 
     Raises:
-        ValueError: If the case cannot be read or does not fit the network.
+        FileNotFoundError, ValueError: If the case cannot be read.
     """
     path = out / f"{case.name}.nii.gz"
     if path.exists() and not is_overwriting:
-        return False
-    prepared = prepare(
-        case,
-        opened.dataset,
-        multiple=opened.multiple,
-        spacing_mm=opened.trained.config.spacing_mm,
-    )
-    try:
-        found = opened.predictor.probabilities(opened.parameters, prepared.image)
-    except ValueError as error:
-        raise ValueError(f"{case.name}: {error}") from error
-    label_map = opened.trained.label_map
-    labels = np.asarray(labels_of(jnp.asarray(found), label_map))
-    if with_probabilities:
-        grid = prepared.grid
-        channels = [grid.restore(found[..., i]) for i in range(found.shape[-1])]
-        image = nib.Nifti1Image(np.stack(channels, -1), grid.like.affine)
-        with whole_file(out / f"{case.name}{PROBABILITIES_ENDING}.nii.gz") as temporary:
-            nib.save(image, temporary)
-    prepared.grid.save_labels(path, labels)
-    return True
+        return Outcome(False)
+    place = opened.cases.index(case)
+    found = [
+        model.predict(dataset.cases[place], dataset)
+        for model, dataset in zip(opened.models, opened.datasets, strict=True)
+    ]
+    label_map, grid = opened.trained.label_map, found[0].grid
+    if len(found) == 1 and not with_probabilities:
+        labels = grid.restore(labels_in_slabs(found[0].values, label_map))
+    else:
+        mean = _mean(found)
+        labels = labels_in_slabs(mean, label_map)
+        if with_probabilities:
+            _save_probabilities(out / f"{case.name}{PROBABILITIES_ENDING}", mean, grid)
+    save_labels(path, renumber(labels, label_map, opened.written), grid.like)
+    notes = dict.fromkeys(note for one in found for note in one.notes)
+    return Outcome(True, tuple(notes))
+
+
+def _mean(found: Sequence[CaseProbabilities]) -> np.ndarray:
+    """Return the mean of several networks on the grid of the file, in RAS+."""
+    mean = found[0].grid.restore(found[0].values)
+    for count, one in enumerate(found[1:], 2):
+        mean += (one.grid.restore(one.values) - mean) * np.float32(1 / count)
+    return mean
+
+
+def _save_probabilities(stem: Path, values: np.ndarray, grid: Grid) -> None:
+    with whole_file(stem.with_name(f"{stem.name}.nii.gz")) as temporary:
+        nib.save(nib.Nifti1Image(values, grid.like.affine), temporary)
 
 
 def _refuse_taken_outputs(dataset: Dataset) -> None:
@@ -169,22 +205,3 @@ def _refuse_taken_outputs(dataset: Dataset) -> None:
                 f"{dataset.root}: labels of {taken} would have the name of the "
                 f"probabilities of {name}; rename one of them."
             )
-
-
-def _in_channel_order(dataset: Dataset, trained: Trained) -> Dataset:
-    """Return the data set with its channels in the order that the network knows."""
-    missing = [name for name in trained.channels if name not in dataset.channels]
-    if missing:
-        raise ValueError(
-            f"{dataset.root}: has no channel {', '.join(missing)}; the network was "
-            f"trained on {', '.join(trained.channels)}, the data has "
-            f"{', '.join(dataset.channels)}."
-        )
-    order = [dataset.channels.index(name) for name in trained.channels]
-    cases = tuple(
-        CaseFiles(c.name, tuple(c.images[i] for i in order), c.labels, c.fold)
-        for c in dataset.cases
-    )
-    return Dataset(
-        dataset.root, dataset.layout, trained.channels, dataset.label_map, cases
-    )

@@ -11,12 +11,15 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
-from jaxswap.medical.networks.objective import labels_of, probabilities_of
+from jaxswap.medical.networks.objective import (
+    labels_in_slabs,
+    labels_of,
+    probabilities_of,
+)
 from jaxswap.medical.prediction.sliding_window import predict_windows
 from jaxswap.medical.preparing.mesh import RunMesh
 from jaxswap.medical.preparing.patches import choose_start, cut
@@ -123,7 +126,7 @@ class MeshPredictor:
         found = predict_windows(
             apply, image, self.shape, 0.5, (), batch=self.mesh.shape.data
         )
-        return np.asarray(labels_of(jnp.asarray(found), self.label_map))
+        return labels_in_slabs(found, self.label_map)
 
     def _labels_of(self, parameters: Any, images: jax.Array) -> jax.Array:
         return labels_of(self._probabilities_of(parameters, images), self.label_map)

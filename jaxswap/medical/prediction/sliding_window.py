@@ -72,7 +72,7 @@ def predict_windows(
     padded, inside = _pad(np.asarray(image, np.float32), window)
     means = _Means(padded.shape[:3], gaussian_importance(window))
     starts = window_starts(padded.shape[:3], window, overlap)
-    flips = _subsets(mirror_axes)
+    flips = mirrorings(mirror_axes)
     windows = (
         (start, flip, np.flip(padded[_at(start, window)], flip))
         for start in starts
@@ -134,6 +134,17 @@ def gaussian_importance(window: Sequence[int]) -> np.ndarray:
         along = np.exp(-0.5 * np.square(offset / (size * _SIGMA_SHARE)))
         weights = weights[..., None] * along
     return np.maximum(weights, _LEAST_WEIGHT).astype(np.float32)
+
+
+def mirrorings(axes: Sequence[int]) -> list[tuple[int, ...]]:
+    """List the axes to mirror along in each prediction of a mean, none first.
+
+    Example:
+        >>> mirrorings((0, 2))
+        [(), (0,), (2,), (0, 2)]
+    """
+    counts = range(len(axes) + 1)
+    return [subset for count in counts for subset in combinations(axes, count)]
 
 
 class _Means:
@@ -232,8 +243,3 @@ def _pad(
 
 def _at(start: Start, window: Sequence[int]) -> tuple[slice, ...]:
     return tuple(slice(a, a + n) for a, n in zip(start, window, strict=True))
-
-
-def _subsets(axes: Sequence[int]) -> list[tuple[int, ...]]:
-    counts = range(len(axes) + 1)
-    return [subset for count in counts for subset in combinations(axes, count)]

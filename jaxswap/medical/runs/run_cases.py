@@ -22,6 +22,7 @@ from jaxswap.medical.preparing.prepared_cache import CacheConfig, prepare_all
 from jaxswap.medical.preparing.preparing import PrepareConfig, Prepared
 from jaxswap.medical.runs.processes import wait_for_all
 from jaxswap.medical.runs.run_config import RunConfig
+from jaxswap.medical.runs.trained import Trained
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,7 @@ class RunCases:
         channels: Names of the images' channels.
         label_map: What labels mean.
         shape: Voxels of a whole volume in the network. Cases are padded to this shape.
+        positions: The number of each channel in numbered files, see `Dataset`.
     """
 
     training: tuple[Prepared, ...]
@@ -41,6 +43,20 @@ class RunCases:
     channels: tuple[str, ...]
     label_map: LabelMap
     shape: Shape
+    positions: tuple[int, ...] = ()
+
+    def trained(self, config: RunConfig) -> Trained:
+        """Return what a prediction needs to know of the run."""
+        sizes = np.array([case.grid.spacing_mm for case in self.training])
+        low, high = (tuple(map(float, f(sizes, axis=0))) for f in (np.min, np.max))
+        return Trained(
+            config,
+            self.channels,
+            self.shape,
+            self.label_map,
+            self.positions,
+            ((low[0], low[1], low[2]), (high[0], high[1], high[2])),
+        )
 
     def seen(self, config: RunConfig) -> Shape:
         """Return the voxels that the network sees: a whole volume's, or a patch's."""
@@ -116,6 +132,7 @@ def load_cases(
         dataset.channels,
         dataset.label_map,
         config.shape or common_shape([*training, *validation]),
+        dataset.positions,
     )
 
 

@@ -8,9 +8,6 @@ from pathlib import Path
 
 import jaxswap
 from jaxswap.extend import user_folder
-from jaxswap.medical.data.grid import Shape
-from jaxswap.medical.data.label_maps import LabelMap
-from jaxswap.medical.data.labels_json import from_plain, to_plain
 from jaxswap.medical.data.writing import require_writable, whole_file
 from jaxswap.medical.runs.run_config import (
     RunConfig,
@@ -18,6 +15,7 @@ from jaxswap.medical.runs.run_config import (
     read_config,
 )
 from jaxswap.medical.runs.run_log import read_history
+from jaxswap.medical.runs.trained import Trained
 
 # These may change when a run is resumed: where things are, how the run is watched, for
 # how long it trains, and on which devices it computes.
@@ -30,23 +28,6 @@ _FREE = frozenset(
 def cache_folder() -> Path:
     """Return the folder of prepared cases for all runs, see `user_folder`."""
     return user_folder("prepared")
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a prediction needs to know of a run.
-
-    Attributes:
-        config: The settings of the run.
-        channels: Names of the channels, in order.
-        shape: Voxels of a whole volume in the network.
-        label_map: What labels mean.
-    """
-
-    config: RunConfig
-    channels: tuple[str, ...]
-    shape: Shape
-    label_map: LabelMap
 
 
 @dataclass(frozen=True)
@@ -111,11 +92,7 @@ class RunFolder:
             trained: What `read` will return.
             plan: Plan of the training step. None if nothing was planned.
         """
-        description = {
-            "channels": trained.channels,
-            "shape": trained.shape,
-            "label_map": to_plain(trained.label_map),
-        }
+        description = trained.to_plain()
         with whole_file(self.path / "data.json") as temporary:
             temporary.write_text(json.dumps(description, indent=2) + "\n")
         if plan is not None:
@@ -136,11 +113,8 @@ class RunFolder:
             raise ValueError(f"{self.path} holds no training run (no config.yaml).")
         try:
             content = json.loads((self.path / "data.json").read_text())
-            label_map = from_plain(content["label_map"])
-            x, y, z = content["shape"]
-            channels = tuple(content["channels"])
+            return Trained.from_plain(content, make_config(read_config(config)))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{self.path / 'data.json'}: is damaged: {error}."
             ) from error
-        return Trained(make_config(read_config(config)), channels, (x, y, z), label_map)

@@ -23,7 +23,7 @@ from jaxswap.medical.runs.checkpoints import Checkpoints
 from jaxswap.medical.runs.processes import is_first, wait_for_all
 from jaxswap.medical.runs.run_cases import RunCases, load_cases
 from jaxswap.medical.runs.run_config import RunConfig
-from jaxswap.medical.runs.run_folder import RunFolder, Trained
+from jaxswap.medical.runs.run_folder import RunFolder
 from jaxswap.medical.runs.run_log import RunLog
 from jaxswap.medical.training.given_parameters import read_parameters
 from jaxswap.medical.training.prepared_run import TrainingRun as TrainingRun
@@ -160,8 +160,7 @@ def train(
     with ExitStack() as stack:
         log = None
         if is_first():
-            trained = Trained(config, cases.channels, cases.shape, cases.label_map)
-            run.folder.write(trained, run.planned.plan)
+            run.folder.write(cases.trained(config), run.planned.plan)
             resumed_step = int(state.step) if is_resumed else None
             log = stack.enter_context(RunLog(run.folder.path, resumed_step))
         loop = TrainingLoop(run, step, checkpoints, log, progress, extra)
