@@ -105,7 +105,7 @@ def _draw_losses(axes: Axes, losses: Sequence[tuple[int, float]]) -> None:
         margin = 0.06 * max(high - low, 1e-6)
         axes.set_ylim(low - margin, high + margin)
     axes.set_ylabel("loss")
-    axes.legend(loc="upper right", frameon=False, ncols=2)
+    _add_legend(axes)
     _tidy(axes)
 
 
@@ -138,9 +138,19 @@ def _draw_dice(
         label = f"mean of {len(names)}  {_last(mean)}"
         axes.plot(steps, mean, color="black", lw=1.6, ls="--", label=label)
     axes.set(ylabel="Dice", ylim=(0, 1.02))
-    # Dice rises, so this corner is free.
-    axes.legend(loc="lower right", framealpha=0.85, edgecolor="none", ncols=2)
+    _add_legend(axes)
     _tidy(axes)
+
+
+def _add_legend(axes: Axes) -> None:
+    """Write the legend above the axes, where it covers no curve."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        borderaxespad=0.2,
+        frameon=False,
+        ncols=3,
+    )
 
 
 def _mean_of_regions(table: np.ndarray) -> np.ndarray:

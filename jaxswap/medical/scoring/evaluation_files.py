@@ -171,6 +171,7 @@ def _picture(case: CaseScores, evaluation: Evaluation) -> bytes:
         evaluation.label_map,
         read.grid.spacing,
         _image(case.image, read.grid),
+        case.case,
     )
 
 

@@ -20,6 +20,12 @@ from jaxswap.medical.scoring.summaries import Summary
 
 _FEW = 6  # Up to this many regions are shown one by one.
 _DIGITS = {"hd95_mm": 1, "lesion_hd95_mm": 1, "difference_ml": 1}
+_ABOUT_PICTURES = (
+    "Planes through the largest piece of the reference. The upper row is the image. In "
+    "the lower row the reference is a wide band, the prediction a dashed line; a band "
+    "without dashes is missed, dashes without a band are made up. R is the patient's "
+    "right. Slices are counted from 1, from left, back and below."
+)
 _BOUNDS = {
     "hd95_mm": "positive",
     "lesion_hd95_mm": "positive",
@@ -63,6 +69,7 @@ def evaluation_page(
 <h2>Every case</h2>
 <div class="plots">{"".join(_plots(evaluation))}</div>
 <h2>Pictures</h2>
+<p class="quiet">{escape(_ABOUT_PICTURES)}</p>
 {"".join(_pictures(pictures))}
 <h2>All cases</h2>
 {_cases(evaluation)}

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from scipy import ndimage
 
 from jaxswap.medical.data.label_maps import LabelMap
 from jaxswap.medical.data.masks import bounding_box
-from jaxswap.medical.scoring.overlay import BACKGROUND, PLANES, plane_aspect
+from jaxswap.medical.scoring.panels import (
+    add_legend,
+    brightness,
+    panel_figure,
+    planes_through,
+    show_plane,
+    to_png,
+)
 from jaxswap.medical.scoring.surface_distances import Spacing
 
 # Thin lines need brighter colours than areas do.
@@ -27,40 +32,11 @@ _COLORS = ("#4ea8de", "#5fe08d", "#ff4d6d", "#ffd23f", "#b98cff", "#ff9f40")
 _NESTED_WIDTHS = (1.8, 2.8, 1.0, 1.4, 1.4, 1.4)
 _MARGIN_MM = 12.0  # Shown around reference and prediction.
 _LEAST_MM = 90.0  # Shown along each axis, if the image is that large.
-_DPI = 110
 _LEGEND_MOST = 12  # Regions that a legend can name.
-_WIDTH, _LEGEND_HEIGHT = 11.0, 0.7  # Inches.
+_BAND = 3.5  # The reference's line is so much wider, in points.
+_DASHED = (0, (2, 1.2))
 
-Style = Literal["solid"] | tuple[int, tuple[float, float]]
 Pen = tuple[str, float]
-_DASHED: Style = (0, (2, 1.2))
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """A plane through a volume, and the part of it that is shown."""
-
-    name: str
-    axis: int
-    index: int
-    view: tuple[slice, ...]
-    spacing: Spacing
-
-    @property
-    def size_mm(self) -> tuple[float, float]:
-        """Width and height."""
-        sides = [axis for axis in range(3) if axis != self.axis]
-        width, height = (
-            (self.view[axis].stop - self.view[axis].start) * self.spacing[axis]
-            for axis in sides
-        )
-        return width, height
-
-    def plane(self, data: np.ndarray) -> np.ndarray:
-        """Return the shown part of a volume, with the axes of a picture."""
-        cut: list[slice | int] = list(self.view)
-        cut[self.axis] = self.index
-        return data[tuple(cut)].T
 
 
 def outlines_png(
@@ -69,12 +45,14 @@ def outlines_png(
     label_map: LabelMap,
     spacing: Spacing,
     image: np.ndarray | None = None,
+    title: str = "",
 ) -> bytes:
     """Draw the outlines of all regions through the centre of the largest lesion.
 
     The upper row shows the image alone. The lower row shows the outlines on it: the
-    reference solid, the prediction dashed, with a colour for each region. Planes are
-    cut to what is labeled, with a margin. The patient's right is on the right.
+    reference as a wide band, the prediction as dashes, with a colour for each region.
+    Where both agree, dashes lie on a band. Planes are cut to what is labeled, with a
+    margin. The patient's right is on the right.
 
     Args:
         reference: Labels in RAS+ orientation, uint8, (x, y, z).
@@ -82,6 +60,7 @@ def outlines_png(
         label_map: What labels mean.
         spacing: Voxel size along each axis, in millimetres.
         image: The image to draw on, the same shape. None draws on black, in one row.
+        title: Line above the picture, such as the name of the case.
 
     Returns:
         The bytes of a PNG.
@@ -97,28 +76,21 @@ def outlines_png(
         )
     center = central_voxel(reference if reference.any() else prediction)
     view = _view((reference > 0) | (prediction > 0), center, spacing)
-    both: list[tuple[np.ndarray, Style]]
-    both = [(reference, "solid"), (prediction, _DASHED)]
-    cuts = [_Cut(name, axis, center[axis], view, spacing) for name, axis in PLANES]
+    planes = planes_through(center, spacing, shape, view)
     pens = _pens(len(label_map.regions), label_map.is_exclusive)
     rows = 1 if image is None else 2
-    widths_mm, heights_mm = zip(*(cut.size_mm for cut in cuts), strict=True)
-    height = rows * _WIDTH * max(heights_mm) / sum(widths_mm) + _LEGEND_HEIGHT
-    figure = Figure((_WIDTH, height), facecolor=BACKGROUND, layout="constrained")
-    axes = figure.subplots(rows, len(cuts), squeeze=False, width_ratios=widths_mm)
-    for column, cut in enumerate(cuts):
-        for ax in axes[:, column]:
-            _show(ax, image, cut, reference.shape)
-        for labels, style in both:
-            plane = cut.plane(labels)
+    figure, axes = panel_figure([planes] * rows, title)
+    limits = brightness(image)
+    for row in axes:
+        for ax, plane in zip(row, planes, strict=True):
+            show_plane(ax, plane, image, limits)
+    for ax, plane in zip(axes[-1], planes, strict=True):
+        for labels, draw in ((reference, _draw_band), (prediction, _draw_dashes)):
+            shown = plane.cut(labels)
             for values, pen in zip(label_map.regions.values(), pens, strict=True):
-                _outline(axes[-1, column], np.isin(plane, values), pen, style)
-        axes[0, column].set_title(cut.name, color="white", fontsize=10)
-    _legend(figure, list(label_map.regions), pens)
-    FigureCanvasAgg(figure)
-    file = io.BytesIO()
-    figure.savefig(file, dpi=_DPI, facecolor=BACKGROUND, format="png")
-    return file.getvalue()
+                draw(ax, np.isin(shown, values), pen)
+    _add_legend(figure, list(label_map.regions), pens)
+    return to_png(figure)
 
 
 def central_voxel(labels: np.ndarray) -> tuple[int, int, int]:
@@ -168,27 +140,22 @@ def _view(
     return tuple(view)
 
 
-def _show(
-    ax: Axes, image: np.ndarray | None, cut: _Cut, shape: tuple[int, ...]
+def _draw_band(ax: Axes, inside: np.ndarray, pen: Pen) -> None:
+    """Draw the reference: a wide band."""
+    color, width = pen
+    _outline(ax, inside, color, width + _BAND, alpha=0.5)
+
+
+def _draw_dashes(ax: Axes, inside: np.ndarray, pen: Pen) -> None:
+    """Draw the prediction: colour and black by turns, to be seen on a band, too."""
+    color, width = pen
+    _outline(ax, inside, "black", width)
+    _outline(ax, inside, color, width, linestyles=[_DASHED])
+
+
+def _outline(
+    ax: Axes, inside: np.ndarray, color: str, width: float, **options: Any
 ) -> None:
-    low, high = 0.0, 1.0
-    if image is None:
-        plane = cut.plane(np.broadcast_to(np.uint8(0), shape))
-    else:
-        plane = cut.plane(image)
-        occupied = image[image != 0]
-        if occupied.size:
-            darkest, brightest = np.percentile(occupied, [1, 99.7])
-            low, high = min(0.0, float(darkest)), float(brightest)
-    aspect = plane_aspect(cut.spacing, cut.axis)
-    ax.imshow(plane, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=aspect)
-    ax.set(xticks=[], yticks=[], facecolor=BACKGROUND)
-    if cut.axis != 0:
-        ax.text(0.98, 0.5, "R", color="white", ha="right", transform=ax.transAxes)
-    ax.spines[:].set_visible(False)
-
-
-def _outline(ax: Axes, inside: np.ndarray, pen: Pen, style: Style) -> None:
     if not inside.any():
         return
     rows, columns = (np.arange(-1, length + 1) for length in inside.shape)
@@ -197,27 +164,31 @@ def _outline(ax: Axes, inside: np.ndarray, pen: Pen, style: Style) -> None:
         rows,
         np.pad(inside, 1).astype(np.float32),
         levels=[0.5],
-        colors=[pen[0]],
-        linewidths=pen[1],
-        linestyles=[style],
+        colors=[color],
+        linewidths=width,
+        **options,
     )
 
 
-def _legend(figure: Figure, regions: Sequence[str], pens: Sequence[Pen]) -> None:
-    lines = [
-        Line2D([], [], color=color, linewidth=width, label=region)
+def _add_legend(figure: Figure, regions: Sequence[str], pens: Sequence[Pen]) -> None:
+    band = Line2D([], [], color="white", linewidth=1.4 + _BAND, alpha=0.5)
+    black = Line2D([], [], color="black", linewidth=1.4)
+    dashes = Line2D([], [], color="white", linewidth=1.4, linestyle=_DASHED)
+    lines = {
+        region: Line2D([], [], color=color, linewidth=width)
         for region, (color, width) in zip(regions, pens, strict=True)
-    ]
-    lines = lines if len(lines) <= _LEGEND_MOST else []
-    lines.append(Line2D([], [], color="white", label="reference"))
-    lines.append(Line2D([], [], color="white", linestyle=_DASHED, label="prediction"))
-    figure.legend(
-        handles=lines,
-        loc="outside lower center",
-        ncols=min(len(lines), 7),
-        frameon=False,
-        labelcolor="white",
-        fontsize=9,
+    }
+    shown: dict[str, Any] = dict(lines) if len(lines) <= _LEGEND_MOST else {}
+    shown["reference alone"] = band
+    shown["prediction alone"] = (black, dashes)
+    shown["both"] = (band, black, dashes)
+    add_legend(
+        figure,
+        list(shown.values()),
+        labels=list(shown),
+        ncols=min(len(shown), 7),
+        handler_map={tuple: HandlerTuple(ndivide=1)},
+        handlelength=3,
     )
 
 

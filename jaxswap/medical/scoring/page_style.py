@@ -17,9 +17,9 @@ margin-top:1rem}
 .faults h2{margin-top:0}.faults li{overflow-wrap:anywhere}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(520px,100%),1fr));
 gap:1rem}
-figure{margin:0 0 1rem}figcaption{font-weight:600;margin-bottom:.2rem}
-img{max-width:100%;border-radius:6px}
-svg{width:100%;display:block}svg text{font-size:13px;fill:currentColor}
+figure{margin:0 0 1rem;overflow-x:auto}figcaption{font-weight:600;margin-bottom:.2rem}
+img{width:100%;min-width:700px;max-width:1210px;border-radius:6px}
+svg{width:100%;min-width:520px;display:block}svg text{font-size:13px;fill:currentColor}
 .end{text-anchor:end}.middle{text-anchor:middle}.grid{stroke:var(--line)}
 .box{fill:var(--blue);fill-opacity:.16}.median{stroke:var(--blue);stroke-width:2.5}
 circle{fill:var(--blue);fill-opacity:.65}circle:hover{fill:var(--warn);fill-opacity:1}

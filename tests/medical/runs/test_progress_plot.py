@@ -41,6 +41,22 @@ def test_loss_and_dice_have_a_panel_each(tmp_path: Path, drawn: list[Figure]) ->
     np.testing.assert_allclose(mean, [0.1, 0.9])
 
 
+@pytest.mark.parametrize("regions", [1, 8])
+def test_legends_cover_no_curve_whichever_way_it_goes(
+    tmp_path: Path, drawn: list[Figure], regions: int
+) -> None:
+    rising = [(step, float(step)) for step in range(100)]
+    low = {f"structure {k}": 0.02 * k for k in range(regions)}
+    save_progress(tmp_path / "progress.png", rising, [(1, low), (99, low)])
+    panels = [axes.get_window_extent() for axes in drawn[0].axes]
+    for axes in drawn[0].axes:
+        legend = axes.get_legend()
+        assert legend is not None
+        covered = legend.get_window_extent()
+        assert not any(covered.overlaps(panel) for panel in panels)
+        assert covered.x1 < drawn[0].bbox.x1
+
+
 def test_without_validation_there_is_no_empty_panel(
     tmp_path: Path, drawn: list[Figure]
 ) -> None:

@@ -19,9 +19,9 @@ def _picture(*arguments, **named):
     return imread(io.BytesIO(outlines_png(*arguments, **named)))[..., :3]
 
 
-def _blue(picture):
-    """Where the whole tumour's outline is, the legend aside."""
-    close = np.abs(picture - _BLUE).max(-1) < 0.1
+def _blue(picture, share=1.0):
+    """Where a share of the whole tumour's colour is, the legend aside."""
+    close = np.abs(picture - share * _BLUE).max(-1) < 0.1
     return close[:-40]
 
 
@@ -50,11 +50,33 @@ def test_outlines_are_drawn_on_the_image_and_not_above_it():
 
 def test_a_prediction_elsewhere_adds_its_own_outline():
     nothing = np.zeros_like(tumour())
-    one = _blue(_picture(tumour(), nothing, _MAP, _UNIT)).sum()
-    both = _blue(_picture(tumour(), tumour(4), _MAP, _UNIT)).sum()
-    dashed = _blue(_picture(nothing, tumour(), _MAP, _UNIT)).sum()
-    assert 0.3 * one < dashed < 0.9 * one
-    assert both > 1.2 * one
+    missed = _picture(tumour(), nothing, _MAP, _UNIT)
+    made_up = _picture(nothing, tumour(), _MAP, _UNIT)
+    both = _picture(tumour(), tumour(4), _MAP, _UNIT)
+    band, dashes = _blue(missed, 0.5).sum(), _blue(made_up).sum()
+    assert min(band, dashes) > 500
+    assert _blue(missed).sum() == 0
+    assert _blue(made_up, 0.5).sum() < 0.3 * band
+    assert _blue(both, 0.5).sum() > 0.8 * band
+    assert _blue(both).sum() > 0.8 * dashes
+
+
+def test_what_is_missed_does_not_look_like_what_is_found():
+    nothing = np.zeros_like(tumour())
+    missed = _picture(tumour(), nothing, _MAP, _UNIT)[:-60]
+    found = _picture(tumour(), tumour(), _MAP, _UNIT)[:-60]
+    band = missed.max(-1) > 0.2
+    change = np.abs(found - missed).max(-1) > 0.25
+    assert change[band].mean() > 0.2
+    assert change[~band].mean() < 0.01
+
+
+def test_the_case_stands_above_its_picture():
+    plain = _picture(tumour(), tumour(), _MAP, _UNIT)
+    titled = _picture(tumour(), tumour(), _MAP, _UNIT, title="BraTS-GLI-00000-000")
+    more = len(titled) - len(plain)
+    assert titled[:more].max() > 0.9
+    np.testing.assert_array_equal(titled[more:], plain)
 
 
 def test_thick_slices_are_drawn_in_millimetres():
