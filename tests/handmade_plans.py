@@ -39,21 +39,6 @@ def busy(graph: Graph) -> Graph:
     return dataclasses.replace(graph, equations=tuple(equations))
 
 
-EQUATION_SECONDS = 1e-4
-"""What laying out one equation counts for, where steps are counted and not timed."""
-
-
-def counted(search: Search) -> Search:
-    """Have a search count its drafts, so that its end is the same on any machine.
-
-    The solver of the model has time enough to come to its own end.
-    """
-    search.model_seconds = 60.0
-    draft_seconds = EQUATION_SECONDS * len(search.arranger.graph.equations)
-    search.clock = lambda: draft_seconds * search.arranger.draft_count
-    return search
-
-
 def plan_of(
     graph: Graph,
     actions: Mapping[int, Action] | None = None,

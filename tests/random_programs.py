@@ -12,7 +12,6 @@ import random
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from handmade_plans import counted
 
 from jaxswap._gpu.rates import Rates
 from jaxswap._gpu.target import Target, built_in_target
@@ -280,7 +279,7 @@ class Case:
 
     def search(self) -> Search:
         """A search that knows nothing yet."""
-        return counted(search_of(self.graph, self.target))
+        return search_of(self.graph, self.target)
 
     def limit(self, share: float) -> int:
         """A share of what the program needs if everything is kept."""

@@ -16,7 +16,7 @@ instead of its stages. HiGHS (Huangfu and Hall 2018) solves it through SciPy.
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,10 +102,10 @@ def solve(
     *,
     host_limit_bytes: int | None = None,
     depth: int | None = None,
-    time_limit_seconds: float = 2.0,
+    until: Mapping[str, float] | None = None,
     relative_gap: float = 0.005,
 ) -> Answer | None:
-    """Solve the model. Return `None` if the time was too short.
+    """Solve the model. Return `None` if its end came before any solution.
 
     If nothing fits, the answer exceeds the limit by as little as possible.
 
@@ -115,7 +115,8 @@ def solve(
         host_limit_bytes: Pinned host memory. `None`: any amount.
         depth: How many recomputations may depend on one another in a row. The model
             underestimates the memory that a long chain of them needs at once.
-        time_limit_seconds: The best solution after this time is returned.
+        until: When to return the best solution so far, as an option of SciPy's `milp`:
+            `time_limit`, in seconds, or `node_limit`. `None`: not before the end.
         relative_gap: A solution this close to the bound is good enough.
     """
     rows = _Rows(model, limit_bytes, host_limit_bytes, depth)
@@ -125,7 +126,7 @@ def solve(
         np.array(rows.bounds),
         rows.upper,
         integrality=rows.integrality,
-        options={"time_limit": time_limit_seconds, "mip_rel_gap": relative_gap},
+        options={"mip_rel_gap": relative_gap, **(until or {})},
     )
     if result.x is None:
         return None

@@ -17,7 +17,7 @@ from jaxswap._graph.graph import Action, Graph
 from jaxswap._schedule.decision import Decision
 from jaxswap._search.best import PATIENCES, Best, LayOut
 from jaxswap._search.candidates import Candidates
-from jaxswap._search.clock import Clock, Deadline, Instant
+from jaxswap._search.clock import Deadline, Instant
 from jaxswap._search.descent import descend
 from jaxswap._search.exact import Exact
 from jaxswap._search.front import Front, swaps_any
@@ -38,7 +38,7 @@ in a row."""
 GOOD = 1.15
 """A draft is a good start if it is at most this many times as slow as keeping all."""
 MODEL_SECONDS = 1.0
-"""Time for one solution of the model."""
+"""The most time for one solution of the model."""
 SEARCH_SECONDS = 6.0
 """Processor time for the search below one limit."""
 SHARES = (0.5, 0.2, 0.3)
@@ -87,9 +87,6 @@ class Search:
     Attributes:
         kept: The draft in which every candidate stays on the device.
         front: The drafts so far of which none is better in all respects.
-        clock: Tells how long a search has taken.
-        model_seconds: Wall time for one solution of the model. `None`: at most
-            `MODEL_SECONDS`, and no more than is left of the search.
     """
 
     def __init__(
@@ -106,8 +103,6 @@ class Search:
         )
         self.exact = Exact(arranger, candidates)
         self.front = Front()
-        self.clock: Clock = time.thread_time
-        self.model_seconds: float | None = None
         self._laid_out_eager: frozenset[int] = frozenset()
         self._persisted_bytes = 0
         self.started: dict[int, Draft] = {}
@@ -115,6 +110,24 @@ class Search:
             *swaps_of_products(arranger.graph, candidates),
             *checkpoints(arranger.graph, candidates),
         )
+
+    def clock(self) -> float:
+        """Return the seconds of work so far: the processor time of this thread.
+
+        So other load on the machine does not make plans worse.
+        """
+        return time.thread_time()
+
+    def model_limit(self, left_seconds: float, slowdown: float) -> dict[str, float]:
+        """Return the end of one solution of the model, as an option of SciPy's `milp`.
+
+        HiGHS can only limit wall time. If the machine has other load, it gets more.
+
+        Args:
+            left_seconds: Processor time that is left of the search.
+            slowdown: How many times its processor time the search has taken so far.
+        """
+        return {"time_limit": min(MODEL_SECONDS, left_seconds) * slowdown}
 
     def find(
         self,
@@ -285,10 +298,7 @@ class Search:
         deadline: Deadline,
         slowdown: float,
     ) -> float:
-        """Let the model propose drafts. Return its bound on the seconds to be added.
-
-        HiGHS can only limit wall time. If the machine has other load, it gets more.
-        """
+        """Let the model propose drafts. Return its bound on the seconds to be added."""
         if not self.values:
             return 0.0
         limit_bytes = best.limits.device_bytes
@@ -313,9 +323,7 @@ class Search:
                     limit_bytes - int(room * largest),
                     host_limit_bytes=best.limits.host_bytes,
                     depth=depth,
-                    time_limit_seconds=(
-                        self.model_seconds or min(MODEL_SECONDS, left) * slowdown
-                    ),
+                    until=self.model_limit(left, slowdown),
                 )
                 if answer is None:
                     break

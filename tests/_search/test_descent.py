@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 from handmade import chain
-from handmade_plans import H100, busy, counted
+from handmade_plans import H100, busy
 
 from jaxswap._graph.graph import Action
 from jaxswap._planner import search_of
@@ -18,7 +18,7 @@ from jaxswap._search.limits import Limits
 from jaxswap._search.moves import swaps_of_products
 from jaxswap._simulate.draft import Draft
 
-SEARCH = counted(search_of(busy(chain(6)), H100))
+SEARCH = search_of(busy(chain(6)), H100)
 KEPT = SEARCH.kept
 PLENTY = 3.0
 

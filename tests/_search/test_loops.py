@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from handmade import MIB, chain
-from handmade_plans import H100, SLOW_LINK, busy, counted
+from handmade_plans import H100, SLOW_LINK, busy
 
 import jaxswap
 from jaxswap._base.units import parse_bytes
@@ -79,7 +79,7 @@ LEAST = Limits.smallest(None)
 def programs() -> tuple[Programs, list[Search]]:
     """Programs of three sizes; the smaller, the slower."""
     graphs = [busy(chain(4, nbytes)) for nbytes in (128 * MIB, 64 * MIB, 16 * MIB)]
-    searches = [counted(search_of(graph, H100)) for graph in graphs]
+    searches = [search_of(graph, H100) for graph in graphs]
     for factor, search in enumerate(searches):
         timeline = search.kept.timeline
         slower = dataclasses.replace(timeline, seconds=timeline.seconds * 3**factor)
@@ -126,7 +126,7 @@ def test_lessons_reach_the_program_that_taught_them() -> None:
 
 def test_the_bound_is_that_of_the_programs_that_were_searched() -> None:
     """Not the seconds of keeping everything, which no plan below a limit reaches."""
-    search = counted(search_of(busy(chain(8)), SLOW_LINK))
+    search = search_of(busy(chain(8)), SLOW_LINK)
     kept = search.kept.timeline
     room = kept.device_bytes - kept.caller_bytes
     limits = Limits(kept.caller_bytes + room // 3)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from handmade import MIB, chain, rates, results_of
-from handmade_plans import H100, busy, counted
+from handmade_plans import H100, busy
 from scripted_search import (
     GRAPH,
     LABEL,
@@ -353,7 +353,7 @@ def test_a_real_search_leaves_room_for_what_the_compiler_adds() -> None:
     graph = chain(3)
     arranger = Arranger(graph, rates(link=1e12), MIB)
     fusion = arranger.simulator.fusion
-    search = counted(Search(arranger, find_candidates(graph, fusion, MIB)))
+    search = Search(arranger, find_candidates(graph, fusion, MIB))
     kept = search.kept.timeline.device_bytes
     limit = int(0.9 * kept)
     added = int(0.08 * kept)

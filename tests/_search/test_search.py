@@ -3,11 +3,13 @@
 import dataclasses
 import functools
 import gc
+import time
 from typing import Any
 
+import counted
 import pytest
 from handmade import chain
-from handmade_plans import H100, SLOW_LINK, busy, counted
+from handmade_plans import H100, SLOW_LINK, busy
 from random_programs import LIMITS, Case, brute_force, random_case
 
 from jaxswap._graph.graph import Action
@@ -16,7 +18,7 @@ from jaxswap._search import exact
 from jaxswap._search.best import Best
 from jaxswap._search.lessons import Lessons
 from jaxswap._search.limits import Limits
-from jaxswap._search.search import DEAR, Found, Search
+from jaxswap._search.search import DEAR, MODEL_SECONDS, Found, Search
 
 CASES = [(seed, 3 + seed % 3) for seed in range(12)]
 
@@ -146,7 +148,7 @@ def test_host_memory_is_limited_too() -> None:
 def test_where_a_plan_is_slow_drafts_that_swap_nothing_are_searched_for_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    search = counted(search_of(busy(chain(13)), SLOW_LINK))
+    search = search_of(busy(chain(13)), SLOW_LINK)
     assert not search.exact.is_small
     kept = search.kept.timeline
     limit = kept.caller_bytes + (kept.device_bytes - kept.caller_bytes) // 2
@@ -161,14 +163,14 @@ def test_where_a_plan_is_slow_drafts_that_swap_nothing_are_searched_for_too(
         return original(self, limits, **more)
 
     monkeypatch.setattr(Search, "_search", noted)
-    again = counted(search_of(busy(chain(13)), SLOW_LINK))
+    again = search_of(busy(chain(13)), SLOW_LINK)
     found = again.find(Limits(limit), seconds=1.0)
     assert asked == [None, 0, 0, 0]
     assert found.draft.timeline.seconds <= 1.01 * swapless.draft.timeline.seconds
 
 
 def test_more_memory_never_makes_a_plan_slower() -> None:
-    search = counted(search_of(busy(chain(16)), H100))
+    search = search_of(busy(chain(16)), H100)
     kept = search.kept.timeline
     room = kept.device_bytes - kept.caller_bytes
     small = search.find(Limits(kept.caller_bytes + int(0.4 * room)), seconds=0.3)
@@ -204,16 +206,26 @@ def test_a_search_leaves_garbage_collection_alone(
     assert all(seen)
 
 
-def test_a_search_that_counts_finds_the_same_under_any_load() -> None:
+def test_a_search_that_counts_its_work_finds_the_same_under_any_load() -> None:
     def find() -> Found:
-        search = counted(search_of(busy(chain(8)), SLOW_LINK))
+        search = search_of(busy(chain(8)), SLOW_LINK)
         return search.find(
-            Limits(search.kept.timeline.device_bytes * 3 // 4), seconds=0.5
+            Limits(search.kept.timeline.device_bytes * 3 // 4), seconds=0.1
         )
 
     first, again = find(), find()
     assert first.draft.actions == again.draft.actions
     assert first.draft.swaps == again.draft.swaps
+
+
+def test_the_time_of_a_user_is_that_of_the_thread_and_of_the_wall_for_the_solver() -> (
+    None
+):
+    search = search_of(busy(chain(2)), H100)
+    clock, model_limit = counted.TIMED
+    assert clock(search) <= time.thread_time() <= clock(search) + 1.0
+    assert model_limit(search, 0.25, 2.0) == {"time_limit": 0.5}
+    assert model_limit(search, 9.0, 2.0) == {"time_limit": 2.0 * MODEL_SECONDS}
 
 
 def test_a_dear_plan_is_searched_for_longer_once_near_a_limit() -> None:
@@ -245,13 +257,15 @@ def test_a_draft_can_be_laid_out_again_without_a_search() -> None:
     assert search.arranger.draft_count <= count + 2
 
 
-@pytest.mark.parametrize(("layers", "model_seconds"), [(13, 60.0), (40, 0.1)])
+@pytest.mark.parametrize(
+    ("layers", "until"), [(13, {"mip_rel_gap": 0.02}), (40, {"time_limit": 0.0})]
+)
 def test_half_the_memory_costs_half_of_what_it_costs_to_recompute_all(
-    layers: int, model_seconds: float
+    layers: int, until: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Few layers are solved to the end. With many, few solutions are enough."""
-    search = counted(search_of(busy(chain(layers)), SLOW_LINK))
-    search.model_seconds = model_seconds
+    """Few layers are solved to the end. With many, no solution is needed."""
+    monkeypatch.setattr(counted, "SOON", until)
+    search = search_of(busy(chain(layers)), SLOW_LINK)
     assert not search.exact.is_small
     kept = search.kept.timeline
     room = kept.device_bytes - kept.caller_bytes
