@@ -108,10 +108,10 @@ def calibrate(
     target = dataclasses.replace(base, rates=rates)
     if fn is not None:
         source = loss_source(fn, args, kwargs, argnums, has_aux)
-        program = source.traced(keep_all).program
+        eqns = source.traced(keep_all).program.eqns
         with jax.default_device(device):
             target = measured_target(
-                target, program, free_bytes(device), progress=progress
+                target, eqns, free_bytes(device), progress=progress
             )
     if save:
         path = save_target(target)

@@ -199,7 +199,7 @@ class Request:
         placement = plain.program.placement
         target, host_bytes = self._gpu(placement)
         if self.target is None and placement is None:
-            target = measured_here(target, plain.program, self.progress)
+            target = measured_here(target, plain.program.eqns, self.progress)
         is_named = plan_cache.can_name(self.policy)
         key = self._key(plain.graph, target, host_bytes, placement)
 
@@ -245,7 +245,7 @@ class Request:
         if budget_bytes is None:
             budget_bytes = target.memory_bytes
         limits = Limits(budget_bytes - self.reserve_bytes, host_bytes)
-        options = options_of(operation.eqn for operation in plain.program.operations)
+        options = options_of(plain.program.eqns)
         compile_ = None
         if self.compile:
             compile_ = self._compiler([plain, *programs], target, options)

@@ -7,7 +7,7 @@ the program has it.
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -21,7 +21,6 @@ from jaxswap._gpu.saved import save_target
 from jaxswap._gpu.target import Target, rates_of
 from jaxswap._trace.cost import equations_within
 from jaxswap._trace.operations import operation_name
-from jaxswap._trace.program import Program
 
 _LENGTHS = (1, 9)
 _LARGEST_SHARE = 0.4
@@ -30,7 +29,7 @@ _LARGEST_SHARE = 0.4
 
 def measured_target(
     target: Target,
-    program: Program,
+    eqns: Iterable[Any],
     free_bytes: int,
     stopwatch: Stopwatch | None = None,
     progress: Callable[[str], None] | None = None,
@@ -39,7 +38,7 @@ def measured_target(
 
     Args:
         target: The GPU of this machine, which is JAX's default device.
-        program: The traced program.
+        eqns: Of a traced program.
         free_bytes: Device memory that the timed operations may take.
         stopwatch: Times them.
         progress: Is told each result, one line of text each.
@@ -47,25 +46,25 @@ def measured_target(
     Returns:
         The target with what was measured; the same one if nothing was.
     """
-    unknown = _unknown(target, program)
+    unknown = _unknown(target, eqns)
     return _measured(target, unknown, free_bytes, stopwatch, progress)
 
 
 def measured_here(
-    target: Target, program: Program, progress: Callable[[str], None]
+    target: Target, eqns: Iterable[Any], progress: Callable[[str], None]
 ) -> Target:
     """Time what the GPU of this machine does not know yet, and remember it.
 
     Args:
         target: The GPU, which is JAX's default device.
-        program: The traced program.
+        eqns: Of a traced program.
         progress: Is told what happens, one line of text each.
 
     Returns:
         The target with what was measured. It is saved, so that other programs and other
         machines find it; if that fails, it is used all the same.
     """
-    unknown = _unknown(target, program)
+    unknown = _unknown(target, eqns)
     if not unknown:
         return target
     progress(f"timing {len(unknown)} operations on {target.device_name}")
@@ -79,16 +78,16 @@ def measured_here(
     return found
 
 
-def distinct_operations(program: Program) -> dict[str, Any]:
+def distinct_operations(eqns: Iterable[Any]) -> dict[str, Any]:
     """Return one equation for each heavy operation by name, those in loops included."""
-    eqns = equations_within(op.eqn for op in program.operations)
-    return {name: eqn for eqn in eqns if (name := operation_name(eqn))}
+    found = equations_within(eqns)
+    return {name: eqn for eqn in found if (name := operation_name(eqn))}
 
 
-def _unknown(target: Target, program: Program) -> dict[str, Any]:
+def _unknown(target: Target, eqns: Iterable[Any]) -> dict[str, Any]:
     """Heavy operations of a program whose times the target does not know."""
     known = rates_of(target).operation_seconds
-    found = distinct_operations(program)
+    found = distinct_operations(eqns)
     return {name: eqn for name, eqn in found.items() if name not in known}
 
 

@@ -88,3 +88,8 @@ class Program:
     placement: Placement | None = None
     specs: tuple[Spec, ...] = ()
     deferred: frozenset[int] = frozenset()
+
+    @property
+    def eqns(self) -> tuple[JaxprEqn, ...]:
+        """What JAX executes, in order."""
+        return tuple(operation.eqn for operation in self.operations)

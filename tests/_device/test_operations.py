@@ -51,7 +51,7 @@ def watch() -> Stopwatch:
 
 
 def test_equal_operations_are_one() -> None:
-    found = distinct_operations(PROGRAM.program)
+    found = distinct_operations(PROGRAM.program.eqns)
     assert len(found) == 3  # forward and two gradients, each three times
     assert {eqn.primitive.name for eqn in found.values()} == {"dot_general"}
 
@@ -61,22 +61,22 @@ def test_operations_in_loops_are_found() -> None:
         x, _ = lax.scan(lambda x, _: (jnp.tanh(x @ w), None), x, length=4)
         return jnp.sum(x)
 
-    found = distinct_operations(traced(scanned, W, jnp.ones((8, 16))).program)
+    found = distinct_operations(traced(scanned, W, jnp.ones((8, 16))).program.eqns)
     assert len(found) == 3
 
 
 def test_what_is_known_is_not_timed_again() -> None:
     lines: list[str] = []
-    target = measured_target(A100, PROGRAM.program, GIB, watch(), lines.append)
+    target = measured_target(A100, PROGRAM.program.eqns, GIB, watch(), lines.append)
     assert len(lines) == len(rates_of(target).operations) == 3
-    again = measured_target(target, PROGRAM.program, GIB, watch(), lines.append)
+    again = measured_target(target, PROGRAM.program.eqns, GIB, watch(), lines.append)
     assert again is target
     assert len(lines) == 3
     assert dataclasses.replace(target, operations=()) == A100
 
 
 def test_other_numbers_stay_published() -> None:
-    target = measured_target(A100, PROGRAM.program, GIB, watch())
+    target = measured_target(A100, PROGRAM.program.eqns, GIB, watch())
     assert target.rates is None  # A file of it does not pin what is published today.
     rates = rates_of(target)
     assert not rates.is_measured
@@ -84,11 +84,11 @@ def test_other_numbers_stay_published() -> None:
 
 
 def test_what_does_not_fit_is_not_timed() -> None:
-    assert measured_target(A100, PROGRAM.program, 100, watch()) is A100
+    assert measured_target(A100, PROGRAM.program.eqns, 100, watch()) is A100
 
 
 def test_the_simulator_uses_what_was_measured() -> None:
-    (name, *_) = distinct_operations(PROGRAM.program)
+    (name, *_) = distinct_operations(PROGRAM.program.eqns)
     rates = rates_of(dataclasses.replace(A100, operations=((name, 0.25),)))
     graph = PROGRAM.graph
     timeline = Simulator(graph, rates).play_once()
@@ -131,10 +131,10 @@ def test_times_are_saved_with_the_target(
     monkeypatch.setenv("JAXSWAP_HOME", str(tmp_path))
     monkeypatch.setattr(operations, "free_bytes", lambda device: GIB)
     lines: list[str] = []
-    found = measured_here(A100, PROGRAM.program, lines.append)
+    found = measured_here(A100, PROGRAM.program.eqns, lines.append)
     assert lines == [f"timing 3 operations on {A100.device_name}"]
     assert saved_target("a100-80") == found
-    assert measured_here(found, PROGRAM.program, lines.append) is found
+    assert measured_here(found, PROGRAM.program.eqns, lines.append) is found
     assert len(lines) == 1
 
 
@@ -145,6 +145,6 @@ def test_times_that_cannot_be_saved_are_used_all_the_same(
     monkeypatch.setenv("JAXSWAP_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(operations, "free_bytes", lambda device: GIB)
     lines: list[str] = []
-    found = measured_here(A100, PROGRAM.program, lines.append)
+    found = measured_here(A100, PROGRAM.program.eqns, lines.append)
     assert len(rates_of(found).operations) == 3
     assert lines[-1].startswith("their times could not be saved: ")

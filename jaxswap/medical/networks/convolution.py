@@ -18,11 +18,18 @@ same kernel. The textbook form builds a large temporary; the lean form does not:
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
-from jax import Array, lax
+from collections.abc import Callable
 
-_DIMENSIONS = ("NDHWC", "DHWIO", "NDHWC")
+import jax.numpy as jnp
+from jax import Array
+
+from jaxswap.medical.networks.convolution_forms import (
+    PLAIN,
+    Kind,
+    Passes,
+    convolve_by,
+    forms_of,
+)
 
 
 def convolve(x: Array, kernel: Array) -> Array:
@@ -35,7 +42,7 @@ def convolve(x: Array, kernel: Array) -> Array:
     Returns:
         Features, (batch, depth, height, width, out).
     """
-    return _convolve(x, kernel.astype(x.dtype), stride=1, pad=kernel.shape[0] // 2)
+    return _plain("convolve", x, kernel)
 
 
 def convolve_strided(x: Array, kernel: Array) -> Array:
@@ -51,15 +58,20 @@ def convolve_strided(x: Array, kernel: Array) -> Array:
     Returns:
         Features, (batch, depth / 2, height / 2, width / 2, out).
     """
-    return _convolve(x, kernel.astype(x.dtype), stride=2, pad=kernel.shape[0] // 2)
+    return _plain("convolve_strided", x, kernel)
 
 
-def convolve_concatenation(parts: tuple[Array, ...], kernel: Array) -> Array:
+def convolve_concatenation(
+    parts: tuple[Array, ...],
+    kernel: Array,
+    convolve: Callable[[Array, Array], Array] = convolve,
+) -> Array:
     """Convolve the concatenation of `parts` along channels without building it.
 
     Args:
         parts: Features of equal spatial shape, (batch, depth, height, width, in_i).
         kernel: Kernel of the concatenation, (size, size, size, sum of in_i, out).
+        convolve: The convolution of one part.
 
     Returns:
         Features, (batch, depth, height, width, out).
@@ -98,14 +110,7 @@ def convolve_upsampled(x: Array, kernel: Array) -> Array:
     """
     if kernel.shape[:3] != (3, 3, 3):
         raise ValueError(f"`kernel` must be 3x3x3, not {kernel.shape[:3]}.")
-    # As the gradient of a strided convolution this is a form that cuDNN has; the
-    # kernel of that convolution is mirrored and maps out to in.
-    mirrored = jnp.swapaxes(lax.rev(kernel.astype(x.dtype), (0, 1, 2)), 3, 4)
-    for axis in range(3):
-        before, after = [(0, 0)] * 5, [(0, 0)] * 5
-        before[axis], after[axis] = (1, 0), (0, 1)
-        mirrored = jnp.pad(mirrored, before) + jnp.pad(mirrored, after)
-    return _transposed_convolution(x, mirrored)
+    return _plain("convolve_upsampled", x, kernel)
 
 
 def convolve_transposed(x: Array, kernel: Array) -> Array:
@@ -123,7 +128,7 @@ def convolve_transposed(x: Array, kernel: Array) -> Array:
     """
     if kernel.shape[:3] != (2, 2, 2):
         raise ValueError(f"`kernel` must be 2x2x2, not {kernel.shape[:3]}.")
-    return _transposed_convolution(x, jnp.swapaxes(kernel.astype(x.dtype), 3, 4))
+    return _plain("convolve_transposed", x, kernel)
 
 
 def convolve_upsampled_textbook(x: Array, kernel: Array) -> Array:
@@ -131,47 +136,6 @@ def convolve_upsampled_textbook(x: Array, kernel: Array) -> Array:
     return convolve(upsample(x), kernel)
 
 
-def _convolve(x: Array, kernel: Array, stride: int, pad: int) -> Array:
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(stride,) * 3,
-        padding=[(pad, pad)] * 3,
-        dimension_numbers=_DIMENSIONS,
-    )
-
-
-def _downsampling_convolution(x: Array, kernel: Array) -> Array:
-    return _convolve(x, kernel, stride=2, pad=kernel.shape[0] // 2 - 1)
-
-
-@jax.custom_vjp
-def _transposed_convolution(x: Array, kernel: Array) -> Array:
-    """The gradient of `_downsampling_convolution`, for its cotangent `x`."""
-    batch, *coarse, _ = x.shape
-    fine = (batch, *(2 * size for size in coarse), kernel.shape[3])
-    transpose = jax.linear_transpose(
-        lambda y: _downsampling_convolution(y, kernel),
-        jax.ShapeDtypeStruct(fine, x.dtype),
-    )
-    return transpose(x)[0]
-
-
-def _transposed_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _transposed_convolution(x, kernel), (x, kernel)
-
-
-def _transposed_backward(
-    residuals: tuple[Array, Array], cotangent: Array
-) -> tuple[Array, Array]:
-    # Autodiff of the forward pass would dilate `x` to the fine grid and store it.
-    x, kernel = residuals
-    dx = _downsampling_convolution(cotangent, kernel)
-    gradient = jax.linear_transpose(
-        lambda k: _downsampling_convolution(cotangent, k),
-        jax.ShapeDtypeStruct(kernel.shape, kernel.dtype),
-    )
-    return dx, gradient(x)[0]
-
-
-_transposed_convolution.defvjp(_transposed_forward, _transposed_backward)
+def _plain(kind: Kind, x: Array, kernel: Array) -> Array:
+    form = forms_of(kind, x.shape, kernel.shape)[PLAIN]
+    return convolve_by(Passes(form, form, form), x, kernel)

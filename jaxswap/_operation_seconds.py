@@ -1,0 +1,61 @@
+"""A function -> how long its heavy operations take on a GPU, as far as it is known."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jaxswap._base.progress import progress_of
+from jaxswap._compat import open_jaxpr
+from jaxswap._device.operations import measured_here
+from jaxswap._device.resolve import find_target
+from jaxswap._gpu.target import Target, rates_of
+from jaxswap._trace.cost import equations_within
+from jaxswap._trace.operations import operation_name
+
+
+def operation_seconds(
+    fn: Callable[..., Any],
+    *args: Any,
+    target: str | os.PathLike[str] | Target | None = None,
+    progress: bool | Callable[[str], None] = False,
+) -> float | None:
+    """Return how long the matrix products and convolutions of a function take.
+
+    They are what was timed one by one on a GPU, in the types and shapes that they have
+    here. Nothing is estimated. With this, a library chooses among forms of one
+    function. Operations in loops count once.
+
+    Args:
+        fn: A function of arrays.
+        *args: Its arguments: arrays, `jax.ShapeDtypeStruct` or pytrees of them.
+            Nothing but single operations is executed.
+        target: The GPU. `None`: that of this machine. Then operations that it does not
+            know yet are timed now, on arrays of their own. Their times are saved with
+            the target.
+        progress: Whether to write to stderr what is timed. Or a function that is given
+            each line.
+
+    Returns:
+        Seconds. `None` if the target does not know one of the operations.
+
+    Raises:
+        ValueError: If `target` is unknown, or if it is `None` on a machine without a
+            GPU.
+
+    Example:
+        >>> import jax, jaxswap
+        >>> x = jax.ShapeDtypeStruct((4096, 4096), "bfloat16")
+        >>> print(jaxswap.extend.operation_seconds(lambda x: x @ x, x, target="l4"))
+        None
+    """
+    gpu = find_target(target)
+    eqns = open_jaxpr(jax.make_jaxpr(fn)(*args))[0].eqns
+    if target is None:
+        gpu = measured_here(gpu, eqns, progress_of(progress))
+    known = rates_of(gpu).operation_seconds
+    names = filter(None, map(operation_name, equations_within(eqns)))
+    seconds = [known.get(name) for name in names]
+    found = [s for s in seconds if s is not None]
+    return sum(found) if len(found) == len(seconds) else None

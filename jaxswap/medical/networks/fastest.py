@@ -1,0 +1,216 @@
+"""The layers of the U-Net in those forms that were timed to be the fastest on a GPU.
+
+No form is believed to be fast. Each of the three passes of a convolution takes the form
+whose products took the least time on that GPU, at that shape and type, among those
+whose time is known. Where the time of the plain form is not known, it is the plain one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jax import Array, ShapeDtypeStruct
+
+from jaxswap import Target, find_target
+from jaxswap.extend import operation_seconds
+from jaxswap.medical.networks.convolution import convolve_concatenation
+from jaxswap.medical.networks.convolution_forms import (
+    KINDS,
+    PLAIN,
+    Form,
+    Kind,
+    Passes,
+    convolve_by,
+    forms_of,
+)
+from jaxswap.medical.networks.layers import LEAN, Layers
+
+MOST_CHANNELS = 128
+"""Of packed features. With as many a plain convolution keeps tensor cores busy."""
+
+_Convolve = Callable[[Array, Array], Array]
+_PASSES = tuple(field.name for field in dataclasses.fields(Passes))
+
+
+def fastest_layers(target: Target) -> Layers:
+    """Return the layers that take for each convolution what was fastest on a GPU.
+
+    Args:
+        target: The GPU, with the times of its operations. `time_forms` takes them.
+
+    Example:
+        >>> import jaxswap
+        >>> from jaxswap.medical.networks.unet import UNet3D
+        >>> network = UNet3D(layers=fastest_layers(jaxswap.find_target("h200")))
+    """
+    return _layers(lambda kind: _Fastest(kind, target))
+
+
+def layers_in_forms(forms: Mapping[str, str]) -> Layers:
+    """Return the layers in forms of one's choice, the same for all three passes.
+
+    Args:
+        forms: Name of the form by kind of convolution. Those left out are plain.
+
+    Returns:
+        The layers. They raise ValueError for features that a form cannot take.
+
+    Raises:
+        ValueError: If there is no such kind.
+
+    Example:
+        >>> from jaxswap.medical.networks.unet import UNet3D
+        >>> network = UNet3D(layers=layers_in_forms({"convolve": "reshaped2"}))
+    """
+    for kind in forms:
+        if kind not in KINDS:
+            raise ValueError(
+                f"`forms` names the convolution {kind!r}; choose {', '.join(KINDS)}."
+            )
+    return _layers(lambda kind: _InForm(kind, forms.get(kind, PLAIN)))
+
+
+def time_forms(
+    network: nn.Module, x: Any, progress: bool | Callable[[str], None] = False
+) -> Target:
+    """Time the forms of a network's convolutions on the GPU of this machine.
+
+    What was timed before is not timed again. The times are saved with the target.
+
+    Args:
+        network: A network with a field `layers`.
+        x: What it is called with, (batch, x, y, z, channel), or its
+            `jax.ShapeDtypeStruct`. Only single convolutions are executed.
+        progress: Is told each result. Or whether to write them to stderr.
+
+    Returns:
+        The GPU with all that is known, for `fastest_layers`.
+
+    Raises:
+        ValueError: If there is no GPU in this machine.
+    """
+    for kind, *types in convolutions_of(network, x):
+        for form in candidates(kind, *types).values():
+            for name in _PASSES:
+                _seconds(name, *types, form, progress=progress)
+    return find_target()
+
+
+def convolutions_of(
+    network: nn.Module, x: Any
+) -> list[tuple[Kind, ShapeDtypeStruct, ShapeDtypeStruct]]:
+    """List the different convolutions of a network: kind, features and kernel."""
+    seen: dict[tuple[Kind, ShapeDtypeStruct, ShapeDtypeStruct], None] = {}
+
+    def recorded(kind: Kind) -> _Convolve:
+        def convolve(x: Array, kernel: Array) -> Array:
+            of_kernel = ShapeDtypeStruct(kernel.shape, x.dtype)
+            seen[kind, ShapeDtypeStruct(x.shape, x.dtype), of_kernel] = None
+            return getattr(LEAN, kind)(x, kernel)
+
+        return convolve
+
+    jax.eval_shape(network.clone(layers=_layers(recorded)).init, jax.random.key(0), x)
+    return list(seen)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fastest:
+    """A convolution in the forms that were the fastest on a GPU."""
+
+    kind: Kind
+    target: Target
+
+    def __call__(self, x: Array, kernel: Array) -> Array:
+        types = (
+            ShapeDtypeStruct(x.shape, x.dtype),
+            ShapeDtypeStruct(kernel.shape, x.dtype),
+        )
+        return convolve_by(passes_of(self.kind, *types, self.target), x, kernel)
+
+
+@dataclasses.dataclass(frozen=True)
+class _InForm:
+    """A convolution in one form."""
+
+    kind: Kind
+    name: str
+
+    def __call__(self, x: Array, kernel: Array) -> Array:
+        forms = forms_of(self.kind, x.shape, kernel.shape)
+        if self.name not in forms:
+            raise ValueError(
+                f"`forms` wants {self.kind!r} as {self.name!r}, which features of "
+                f"{x.shape} and a kernel of {kernel.shape} cannot have; choose "
+                f"{', '.join(forms)}."
+            )
+        form = forms[self.name]
+        return convolve_by(Passes(form, form, form), x, kernel)
+
+
+def _layers(convolution_of: Callable[[Kind], _Convolve]) -> Layers:
+    convolve, strided, upsampled, transposed = map(convolution_of, KINDS)
+    return dataclasses.replace(
+        LEAN,
+        convolve=convolve,
+        convolve_strided=strided,
+        convolve_upsampled=upsampled,
+        convolve_transposed=transposed,
+        convolve_concatenation=_Concatenation(convolve),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Concatenation:
+    """The convolution of a concatenation as a sum of convolutions."""
+
+    convolve: _Convolve
+
+    def __call__(self, parts: tuple[Array, ...], kernel: Array) -> Array:
+        return convolve_concatenation(parts, kernel, self.convolve)
+
+
+@functools.lru_cache(maxsize=1024)
+def passes_of(
+    kind: Kind, x: ShapeDtypeStruct, kernel: ShapeDtypeStruct, target: Target
+) -> Passes:
+    """Return the fastest form of each pass of a convolution on a GPU."""
+    forms = candidates(kind, x, kernel)
+
+    plain = forms[PLAIN]
+
+    def fastest(name: str) -> Form:
+        seconds = functools.partial(_seconds, name, x, kernel, target=target)
+        if seconds(plain) is None:
+            return plain
+        timed = {form: s for form in forms.values() if (s := seconds(form)) is not None}
+        return min(timed, key=timed.__getitem__)
+
+    return Passes(*map(fastest, _PASSES))
+
+
+def candidates(
+    kind: Kind, x: ShapeDtypeStruct, kernel: ShapeDtypeStruct
+) -> dict[str, Form]:
+    """Return the plain form, and by name those that a GPU may be faster at."""
+    most = max(kernel.shape[3:])
+    return {
+        name: form
+        for name, form in forms_of(kind, x.shape, kernel.shape).items()
+        if name == PLAIN or most * max(form.packed, form.unpacked) <= MOST_CHANNELS
+    }
+
+
+def _seconds(
+    name: str, x: ShapeDtypeStruct, kernel: ShapeDtypeStruct, form: Form, **options: Any
+) -> float | None:
+    """Return the seconds of one pass of a form, if its operations were timed."""
+    types = [x, kernel]
+    if name != "forward":
+        types.append(jax.eval_shape(form.forward, x, kernel))
+    return operation_seconds(getattr(form, name), *types, **options)

@@ -1,0 +1,141 @@
+"""The forms of a network's convolutions are chosen by what was timed."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxswap
+from jaxswap.medical.networks import fastest
+from jaxswap.medical.networks.convolution_forms import PLAIN, Form
+from jaxswap.medical.networks.fastest import (
+    convolutions_of,
+    fastest_layers,
+    layers_in_forms,
+    time_forms,
+)
+from jaxswap.medical.networks.unet import UNet3D
+
+H200 = jaxswap.find_target("h200")
+NETWORK = UNet3D(
+    base_filters=4, depth=2, segmentation_levels=1, classes=2, dtype=jnp.float32
+)
+X = jax.ShapeDtypeStruct((1, 8, 8, 8, 3), jnp.float32)
+
+
+@functools.cache
+def parameters() -> Any:
+    return NETWORK.init(jax.random.key(0), jnp.ones(X.shape))
+
+
+def timed(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]) -> list[str]:
+    """Let forms take so long. What is left out was not timed. Return what is asked."""
+    asked: list[str] = []
+
+    def operation_seconds(run: Any, *types: Any, **_: Any) -> float | None:
+        form: Form = run.__self__
+        asked.append(f"{form.name} {run.__name__}")
+        return seconds.get(form.name, seconds.get(f"{form.name} {run.__name__}"))
+
+    monkeypatch.setattr(fastest, "operation_seconds", operation_seconds)
+    fastest.passes_of.cache_clear()
+    return asked
+
+
+def chosen() -> Any:
+    x = jax.ShapeDtypeStruct((1, 8, 8, 8, 16), jnp.bfloat16)
+    kernel = jax.ShapeDtypeStruct((3, 3, 3, 16, 16), jnp.bfloat16)
+    return fastest.passes_of("convolve", x, kernel, H200)
+
+
+def test_each_pass_takes_the_form_that_was_fastest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times = {"plain": 2.0, "reshaped2 forward": 1.0, "strided4 kernel_gradient": 1.5}
+    timed(monkeypatch, {**times, "reshaped2 kernel_gradient": 1.8})
+    passes = chosen()
+    assert passes.forward.name == "reshaped2"
+    assert passes.input_gradient.name == PLAIN
+    assert passes.kernel_gradient.name == "strided4"
+
+
+def test_nothing_is_chosen_where_the_plain_form_was_not_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = timed(monkeypatch, {"reshaped2": 1.0})
+    assert chosen().forward.name == PLAIN
+    assert {line.split()[0] for line in asked} == {PLAIN}
+
+
+def test_the_network_stays_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed(monkeypatch, {"plain": 2.0, "reshaped2": 1.0, "paired": 1.0})
+    x = jnp.asarray(np.random.default_rng(0).standard_normal(X.shape), X.dtype)
+
+    def loss(network: UNet3D, parameters: Any) -> jax.Array:
+        return jnp.sum(network.apply(parameters, x) ** 2)
+
+    packed = NETWORK.clone(layers=fastest_layers(H200))
+    plain = jax.jit(jax.grad(functools.partial(loss, NETWORK)))(parameters())
+    step = jax.jit(jax.grad(functools.partial(loss, packed)))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+        step(parameters()),
+        plain,
+    )
+    text = step.lower(parameters()).as_text()
+    assert "tensor<1x8x8x4x8xf32>" in text  # two neighbours of four channels each
+
+
+def test_every_convolution_of_a_network_is_found_once() -> None:
+    found = [(kind, x.shape, k.shape) for kind, x, k in convolutions_of(NETWORK, X)]
+    assert len(set(found)) == len(found)
+    assert ("convolve", (1, 8, 8, 8, 3), (3, 3, 3, 3, 4)) in found
+    assert ("convolve_strided", (1, 8, 8, 8, 4), (3, 3, 3, 4, 8)) in found
+    assert ("convolve_upsampled", (1, 4, 4, 4, 8), (3, 3, 3, 8, 4)) in found
+
+
+def test_all_candidates_of_all_passes_are_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = timed(monkeypatch, {})
+    monkeypatch.setattr(fastest, "find_target", lambda: H200)
+    assert time_forms(NETWORK, X) is H200
+    for pass_name in ("forward", "input_gradient", "kernel_gradient"):
+        for form in ("plain", "reshaped4", "strided2", "paired"):
+            assert f"{form} {pass_name}" in asked
+
+
+def test_many_channels_need_no_other_form() -> None:
+    x = jax.ShapeDtypeStruct((1, 8, 8, 8, 128), jnp.bfloat16)
+    kernel = jax.ShapeDtypeStruct((3, 3, 3, 128, 128), jnp.bfloat16)
+    assert list(fastest.candidates("convolve", x, kernel)) == [PLAIN]
+
+
+def test_timing_needs_a_gpu() -> None:
+    with pytest.raises(ValueError, match="target="):
+        time_forms(NETWORK, X)
+
+
+def test_a_form_can_be_named() -> None:
+    named = NETWORK.clone(layers=layers_in_forms({"convolve": "reshaped4"}))
+    text = jax.jit(named.apply).lower(parameters(), X).as_text()
+    assert "tensor<1x8x8x2x16xf32>" in text
+
+
+def test_a_form_that_cannot_be_had_is_an_error() -> None:
+    named = NETWORK.clone(layers=layers_in_forms({"convolve": "reshaped3"}))
+    with pytest.raises(ValueError, match=r"'reshaped3'.*choose plain, reshaped2"):
+        jax.eval_shape(named.apply, parameters(), X)
+
+
+def test_an_unknown_convolution_is_an_error() -> None:
+    with pytest.raises(ValueError, match="'dilated'; choose convolve, "):
+        layers_in_forms({"dilated": "plain"})
+
+
+def test_layers_of_one_gpu_are_equal() -> None:
+    assert fastest_layers(H200) == fastest_layers(H200)
+    assert hash(fastest_layers(H200)) == hash(fastest_layers(H200))

@@ -1,0 +1,67 @@
+"""What is known about the time of a function's heavy operations."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxswap
+from jaxswap import _operation_seconds
+from jaxswap._gpu.target import Target, built_in_target
+from jaxswap._trace.operations import operation_name
+from jaxswap.extend import operation_seconds
+
+L4 = built_in_target("l4")
+X = jax.ShapeDtypeStruct((8, 8), jnp.float32)
+PRODUCT = operation_name(jax.make_jaxpr(lambda x: x @ x)(X).eqns[0])
+
+
+def knowing(seconds: float) -> Target:
+    """Return a GPU that knows one product."""
+    return dataclasses.replace(L4, operations=((PRODUCT, seconds),))
+
+
+def test_known_operations_are_summed() -> None:
+    found = operation_seconds(lambda x: jnp.sin(x @ x) @ x, X, target=knowing(2.0))
+    assert found == 4.0
+
+
+def test_operations_within_calls_count() -> None:
+    found = operation_seconds(jax.jit(lambda x: x @ x), X, target=knowing(2.0))
+    assert found == 2.0
+
+
+def test_one_unknown_operation_makes_the_sum_unknown() -> None:
+    def both(x: jax.Array) -> jax.Array:
+        return (x @ x)[:4] @ x
+
+    assert operation_seconds(both, X, target=knowing(2.0)) is None
+
+
+def test_a_function_without_heavy_operations_takes_nothing() -> None:
+    assert operation_seconds(jnp.sin, X, target=L4) == 0
+
+
+def test_without_a_target_what_is_unknown_is_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def measured(target, eqns, progress):
+        progress(f"timing {len(eqns)} operations")
+        return knowing(3.0)
+
+    monkeypatch.setattr(_operation_seconds, "find_target", lambda target: L4)
+    monkeypatch.setattr(_operation_seconds, "measured_here", measured)
+    lines: list[str] = []
+    found = operation_seconds(lambda x: x @ x, X, progress=lines.append)
+    assert found == 3.0
+    assert lines == ["timing 1 operations"]
+
+
+def test_without_a_gpu_and_a_target_the_error_says_what_to_name() -> None:
+    with pytest.raises(ValueError, match="target="):
+        operation_seconds(lambda x: x @ x, X)
+
+
+def test_the_public_name_is_this_one() -> None:
+    assert jaxswap.extend.operation_seconds is operation_seconds
