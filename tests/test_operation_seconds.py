@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-import jaxswap
-from jaxswap import _operation_seconds
+from jaxswap import _operation_seconds, extend
 from jaxswap._gpu.target import Target, built_in_target
 from jaxswap._trace.operations import operation_name
 from jaxswap.extend import operation_seconds
@@ -64,4 +63,4 @@ def test_without_a_gpu_and_a_target_the_error_says_what_to_name() -> None:
 
 
 def test_the_public_name_is_this_one() -> None:
-    assert jaxswap.extend.operation_seconds is operation_seconds
+    assert extend.operation_seconds is operation_seconds

@@ -94,17 +94,56 @@ def time_forms(
     Raises:
         ValueError: If there is no GPU in this machine.
     """
-    for kind, *types in convolutions_of(network, x):
-        for form in candidates(kind, *types).values():
+    for kind, features, kernel in convolutions_of(network, x):
+        for form in candidates(kind, features, kernel).values():
             for name in _PASSES:
-                _seconds(name, *types, form, progress=progress)
+                _seconds(name, features, kernel, form, progress=progress)
     return find_target()
+
+
+def in_fastest_forms(
+    network: nn.Module,
+    x: Any,
+    target: str | None,
+    progress: bool | Callable[[str], None] = False,
+) -> nn.Module:
+    """Return a network in which each convolution has the form that is fastest there.
+
+    Args:
+        network: Any network. One without a field `layers`, or with other layers than
+            `LEAN`, stays as it is.
+        x: What it is called with, (batch, x, y, z, channel), or its
+            `jax.ShapeDtypeStruct`.
+        target: The name of the GPU to plan for. Nothing is timed for it. `None`: JAX's
+            default device. If that is a GPU, forms that it does not know are timed now.
+        progress: Is told each result. Or whether to write them to stderr.
+
+    Raises:
+        ValueError: If `target` is not known.
+    """
+    if getattr(network, "layers", None) != LEAN:
+        return network
+    if target is not None:
+        known = find_target(target)
+    elif jax.default_backend() == "gpu":
+        known = time_forms(network, x, progress)
+    else:
+        return network
+    return network.clone(layers=fastest_layers(known))
 
 
 def convolutions_of(
     network: nn.Module, x: Any
 ) -> list[tuple[Kind, ShapeDtypeStruct, ShapeDtypeStruct]]:
-    """List the different convolutions of a network: kind, features and kernel."""
+    """List the different convolutions of a network.
+
+    Args:
+        network: A network with a field `layers`.
+        x: What it is called with, or its `jax.ShapeDtypeStruct`.
+
+    Returns:
+        Kind, features and kernel of each.
+    """
     seen: dict[tuple[Kind, ShapeDtypeStruct, ShapeDtypeStruct], None] = {}
 
     def recorded(kind: Kind) -> _Convolve:
@@ -179,7 +218,14 @@ class _Concatenation:
 def passes_of(
     kind: Kind, x: ShapeDtypeStruct, kernel: ShapeDtypeStruct, target: Target
 ) -> Passes:
-    """Return the fastest form of each pass of a convolution on a GPU."""
+    """Return the fastest form of each pass of a convolution on a GPU.
+
+    Args:
+        kind: Which convolution.
+        x: The features, (batch, depth, height, width, in).
+        kernel: The kernel, (depth, height, width, in, out).
+        target: The GPU.
+    """
     forms = candidates(kind, x, kernel)
 
     plain = forms[PLAIN]
@@ -197,7 +243,13 @@ def passes_of(
 def candidates(
     kind: Kind, x: ShapeDtypeStruct, kernel: ShapeDtypeStruct
 ) -> dict[str, Form]:
-    """Return the plain form, and by name those that a GPU may be faster at."""
+    """Return by name the plain form and those that a GPU may be faster at.
+
+    Args:
+        kind: Which convolution.
+        x: The features, (batch, depth, height, width, in).
+        kernel: The kernel, (depth, height, width, in, out).
+    """
     most = max(kernel.shape[3:])
     return {
         name: form

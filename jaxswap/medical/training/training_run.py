@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxswap.medical.data.faults import group_notes
+from jaxswap.medical.networks.fastest import in_fastest_forms
 from jaxswap.medical.networks.networks import make_network, multiple_of
 from jaxswap.medical.networks.objective import class_count
 from jaxswap.medical.preparing.mesh import RunMesh, make_run_mesh
@@ -102,6 +103,8 @@ def prepare_run(
         mesh.shape.check_volume(seen, multiple_of(network), setting)
     shape = (config.batch, *seen, len(cases.channels))
     images = jax.ShapeDtypeStruct(shape, jnp.dtype(config.precision))
+    if mesh is None:  # All processes of a mesh run one program, whatever each timed.
+        network = in_fastest_forms(network, images, config.target)
     parameters = jax.eval_shape(network.init, jax.random.key(0), images)
     given = None
     if config.init_from is not None:

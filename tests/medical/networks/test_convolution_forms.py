@@ -63,8 +63,9 @@ def passes(form: Form, x: Array, kernel: Array, gradient: Array) -> list[Array]:
 
 def relative(found: Array, expected: Array) -> float:
     """Error of the vector, relative to its length."""
-    found, expected = (np.asarray(a, np.float64) for a in (found, expected))
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    right = np.asarray(expected, np.float64)
+    error = np.asarray(found, np.float64) - right
+    return float(np.linalg.norm(error) / np.linalg.norm(right))
 
 
 CASES = [(kind, SIDES[kind]) for kind in KINDS] + [

@@ -14,9 +14,11 @@ from jaxswap.medical.networks.convolution_forms import PLAIN, Form
 from jaxswap.medical.networks.fastest import (
     convolutions_of,
     fastest_layers,
+    in_fastest_forms,
     layers_in_forms,
     time_forms,
 )
+from jaxswap.medical.networks.layers import TEXTBOOK
 from jaxswap.medical.networks.unet import UNet3D
 
 H200 = jaxswap.find_target("h200")
@@ -75,7 +77,8 @@ def test_the_network_stays_the_same_function(monkeypatch: pytest.MonkeyPatch) ->
     x = jnp.asarray(np.random.default_rng(0).standard_normal(X.shape), X.dtype)
 
     def loss(network: UNet3D, parameters: Any) -> jax.Array:
-        return jnp.sum(network.apply(parameters, x) ** 2)
+        logits: Any = network.apply(parameters, x)
+        return jnp.sum(logits**2)
 
     packed = NETWORK.clone(layers=fastest_layers(H200))
     plain = jax.jit(jax.grad(functools.partial(loss, NETWORK)))(parameters())
@@ -117,6 +120,26 @@ def test_many_channels_need_no_other_form() -> None:
 def test_timing_needs_a_gpu() -> None:
     with pytest.raises(ValueError, match="target="):
         time_forms(NETWORK, X)
+
+
+def test_a_network_for_a_named_gpu_takes_what_is_known_of_it() -> None:
+    assert in_fastest_forms(NETWORK, X, "h200").layers == fastest_layers(H200)
+
+
+def test_a_network_for_the_gpu_at_hand_is_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = timed(monkeypatch, {})
+    monkeypatch.setattr(fastest, "find_target", lambda: H200)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert in_fastest_forms(NETWORK, X, None).layers == fastest_layers(H200)
+    assert asked
+
+
+def test_on_a_cpu_and_with_layers_of_its_own_a_network_stays_as_it_is() -> None:
+    assert in_fastest_forms(NETWORK, X, None) is NETWORK
+    textbook = NETWORK.clone(layers=TEXTBOOK)
+    assert in_fastest_forms(textbook, X, "h200") is textbook
 
 
 def test_a_form_can_be_named() -> None:

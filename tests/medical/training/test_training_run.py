@@ -13,7 +13,8 @@ import jaxswap
 from jaxswap.medical.data.label_maps import make_label_map
 from jaxswap.medical.data.reading import CaseVolumes
 from jaxswap.medical.data.volumes import Volume
-from jaxswap.medical.networks.layers import CPU, LEAN
+from jaxswap.medical.networks.fastest import fastest_layers
+from jaxswap.medical.networks.layers import CPU
 from jaxswap.medical.preparing.preparing import PrepareConfig, prepare_volumes
 from jaxswap.medical.runs.run_cases import RunCases
 from jaxswap.medical.runs.run_config import RunConfig
@@ -83,4 +84,4 @@ def test_a_plan_for_a_gpu_is_of_the_layers_that_run_on_a_gpu(tmp_path: Path) -> 
     here: Any = prepared(tmp_path, 1.0, steps=1).network
     there: Any = prepared(tmp_path, 1.0, steps=1, target="h100").network
     assert here.layers is CPU
-    assert there.layers is LEAN
+    assert there.layers == fastest_layers(jaxswap.find_target("h100"))
