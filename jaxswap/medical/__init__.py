@@ -8,7 +8,7 @@ is imported here, so that commands start fast. Import what you need from its mod
 * preparing: `preparing.preparing` (files to arrays), `preparing.prepared_cache`,
   `preparing.loading` (batches in the background), `preparing.augmentation`
 * networks: `networks.unet` (isensee2017), `networks.residual_unet` (nnU-Net's ResEnc),
-  `networks.layers`, `networks.fastest` (which form of a convolution), `networks.losses`,
+  `networks.layers`, `networks.fastest` (forms of convolutions), `networks.losses`,
   `networks.objective`, `networks.unet_program` (a training step to plan)
 * runs: `runs.run_config` (settings), `runs.checkpoints`, `runs.run_log`
 * training: `training.training_run`, `training.training_step`
