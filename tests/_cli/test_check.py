@@ -68,7 +68,7 @@ def test_warnings_alone_are_no_failure(tmp_path, capsys):
 
 @pytest.fixture
 def many_faults(tmp_path):
-    """Two cases whose labels lie outside of the brain, and 25 without a file."""
+    """Two cases whose labels lie on background, and 25 without a file."""
     folder = tmp_path / "a folder with a rather long name - of a study"
     tests = [f"missing-{n:02d}-with-quite-a-long-file-name.nii.gz" for n in range(25)]
     for name, count in (("few", 1), ("most", 9), ("some", 4)):
@@ -87,7 +87,7 @@ def test_of_each_kind_of_fault_the_worst_is_shown(many_faults, capsys, monkeypat
     assert _run(many_faults) == 1
     out = capsys.readouterr().out
     assert "error: missing modality, 25 times in 25 cases; for example:" in out
-    assert "labels outside of the brain, 3 times in 3 cases; the worst:" in out
+    assert "labels on background, 3 times in 3 cases; the worst:" in out
     lines = out.splitlines()
     assert "  most-labels.nii.gz" in lines  # Whole, on a line of its own.
     assert "  missing-00-with-quite-a-long-file-name.nii.gz" in lines

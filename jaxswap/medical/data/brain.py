@@ -1,8 +1,8 @@
-"""Where the brain is in an image.
+"""Which voxels of an image count.
 
-In most data sets the skull is removed, and the image is exactly 0 outside the brain.
-Images of a whole head have noise there. For these, Otsu's threshold separates the head
-from the air.
+In most data sets of brains the skull is removed, and the image is exactly 0 outside the
+brain. Where no value marks the background, all voxels count. Only if asked for, Otsu's
+threshold separates a bright head from the air: it would cut dark structures off.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from scipy import ndimage
 
 from jaxswap.medical.data.volumes import VolumeError
 
+MASKS = ("foreground", "brain", "none")
+"""Kinds of masks, by the name they have in a config."""
+
 _BINS = 256
 _MOST_OF_BORDER = 0.5
 _SMOOTHING_VOXELS = 1.0
@@ -21,32 +24,36 @@ _SMOOTHING_VOXELS = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Brain:
-    """The voxels of the brain.
+    """The voxels that count.
 
     Attributes:
         mask: Bool, (x, y, z), with at least one true voxel.
-        has_background: Whether one value marks the outside. If not, the mask is a guess
-            from the intensities.
+        has_background: Whether one value marks the outside. If not, the mask is the
+            whole image, or a guess from the intensities.
     """
 
     mask: np.ndarray
     has_background: bool
 
 
-def brain_mask(image: np.ndarray, name: str = "image") -> Brain:
-    """Find the brain, or the head if the skull has not been removed.
+def brain_mask(
+    image: np.ndarray, name: str = "image", kind: str = "foreground"
+) -> Brain:
+    """Find the voxels that count: the brain, if the skull has been removed.
 
     A voxel is outside if every channel has its background value there. The background
     value is 0, or the value of all eight corners, as in images that were normalized
     before. If the remaining voxels cover most of the border, there is no background
-    value. Then the brain is the largest bright region of the mean channel.
+    value. Then all voxels count.
 
     Args:
         image: Finite intensities, (x, y, z, channel).
         name: Name of the image, for messages.
+        kind: One of `MASKS`. "brain": where there is no background value, the largest
+            bright region of the mean channel. "none": all voxels, in any case.
 
     Returns:
-        The brain.
+        The mask.
 
     Raises:
         VolumeError: If the image has the same value everywhere.
@@ -54,6 +61,8 @@ def brain_mask(image: np.ndarray, name: str = "image") -> Brain:
     References:
         Otsu 1979, A threshold selection method from gray-level histograms.
     """
+    if kind == "none":
+        return Brain(np.ones(image.shape[:3], bool), False)
     mask = np.zeros(image.shape[:3], bool)
     for index in range(image.shape[-1]):
         channel = image[..., index]
@@ -62,7 +71,9 @@ def brain_mask(image: np.ndarray, name: str = "image") -> Brain:
         raise VolumeError(f"{name}: every voxel has the same value in every channel.")
     if _share_of_border(mask) <= _MOST_OF_BORDER:
         return Brain(mask, True)
-    return Brain(_bright_region(image, name), False)
+    if kind == "brain":
+        return Brain(_bright_region(image, name), False)
+    return Brain(np.ones(image.shape[:3], bool), False)
 
 
 def otsu_threshold(values: np.ndarray) -> float:

@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
-from jaxswap.medical.data.brain import brain_mask
+from jaxswap.medical.data.brain import Brain, brain_mask
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
 from jaxswap.medical.data.faults import Fault, Severity
 from jaxswap.medical.data.geometry import (
@@ -113,20 +113,21 @@ def inspect_case(case: CaseFiles, dataset: Dataset) -> CaseReport:
     reference = _most_common_grid(volumes)
     on_grid = [v for v in volumes if _is_on_grid(v, reference, faults)]
     _check_spacing(reference, faults)
-    mask = _find_brain(on_grid, case.name, faults)
-    counts = None
+    brain = _find_brain(on_grid, case.name, faults)
+    counts, kept = None, None if brain is None else brain.mask
     if labels is not None:
         is_on_grid = _is_on_grid(labels, reference, faults)
         counts = _check_labels(labels, dataset.label_map, faults)
-        if is_on_grid and mask is not None:
-            _check_place(labels, mask, faults)
+        if is_on_grid and brain is not None:
+            _check_place(labels, brain.mask, faults)
+            kept = brain.mask | (labels.data != 0)
     return CaseReport(
         name=case.name,
         faults=tuple(faults.found),
         shape=_shape(reference),
         spacing_mm=reference.spacing,
         axes="".join(nib.aff2axcodes(reference.source_affine)),
-        brain_shape=None if mask is None else mask[bounding_box(mask)].shape,
+        brain_shape=None if kept is None else kept[bounding_box(kept)].shape,
         label_counts=counts,
         volumes_ml=_volumes_ml(counts, labels, dataset.label_map),
     )
@@ -260,9 +261,7 @@ def _check_spacing(volume: Volume, faults: _Faults) -> None:
         faults.warning("voxel size", volume.path, odd)
 
 
-def _find_brain(
-    volumes: Sequence[Volume], name: str, faults: _Faults
-) -> np.ndarray | None:
+def _find_brain(volumes: Sequence[Volume], name: str, faults: _Faults) -> Brain | None:
     image = np.stack([volume.data for volume in volumes], axis=-1)
     try:
         brain = brain_mask(image, name)
@@ -272,10 +271,10 @@ def _find_brain(
         faults.warning(
             "no background",
             volumes[0].path,
-            "no value marks the outside of the brain, so the skull may not have "
-            "been removed; the brain or head is found by its brightness instead.",
+            "no value marks the background, so the whole image is used. `mask: brain` "
+            "takes a bright head alone.",
         )
-    return brain.mask
+    return brain
 
 
 def _check_labels(
@@ -297,9 +296,10 @@ def _check_place(labels: Volume, mask: np.ndarray, faults: _Faults) -> None:
     if outside:
         share = outside / int(np.count_nonzero(labels.data))
         faults.warning(
-            "labels outside of the brain",
+            "labels on background",
             labels.path,
-            f"{outside} labeled voxels ({share:.2%}) lie where no image has a brain.",
+            f"{outside} labeled voxels ({share:.2%}) lie where every channel is "
+            "background.",
             extent=share,
         )
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from jaxswap.medical.data.audit import Survey
 from jaxswap.medical.data.fault_groups import file_of, group_faults
 from jaxswap.medical.data.grid import Shape
+from jaxswap.medical.preparing.normalization import choose_schemes
 from jaxswap.medical.preparing.preparing import fit_shape
 
 _MULTIPLE = 16
@@ -48,13 +49,14 @@ def summarize_survey(survey: Survey) -> dict[str, Any]:
         Names, counts and statistics that JSON can hold. Volumes are in milliliters.
     """
     dataset, reports = survey.dataset, survey.reports
-    label_map = dataset.label_map
+    label_map, schemes = dataset.label_map, choose_schemes(dataset.channels)
     return {
         "root": str(dataset.root),
         "layout": dataset.layout,
         "labels": None if label_map is None else label_map.name,
         "label_values": None if label_map is None else dict(label_map.labels),
         "channels": list(dataset.channels),
+        "normalization": dict(zip(dataset.channels, schemes, strict=True)),
         "cases": len(dataset.cases),
         "labeled_cases": len(dataset.labeled),
         "shapes": _count("x".join(map(str, r.shape)) for r in reports if r.shape),
@@ -112,6 +114,9 @@ def _overview(found: dict[str, Any]) -> Table:
         "layout": found["layout"],
         "cases": f"{found['cases']}, {found['labeled_cases']} of them with labels",
         "channels": ", ".join(found["channels"]),
+        "normalization": ", ".join(
+            f"{scheme} of {name}" for name, scheme in found["normalization"].items()
+        ),
         "labels": found["labels"] or "not known",
         "voxels": _counts(found["shapes"]),
         "voxel size, mm": _counts(found["spacings_mm"]),

@@ -28,7 +28,7 @@ from jaxswap.medical.data.grid import Grid
 from jaxswap.medical.data.writing import require_writable
 from jaxswap.medical.preparing.preparing import PrepareConfig, Prepared, prepare_as
 
-_FORMAT = 2  # Raise this if the same settings give other arrays.
+_FORMAT = 3  # Raise this if the same settings give other arrays.
 _ENTRY, _IMAGE, _LABELS = "entry.json", "image.npy", "labels.npy"
 # Errors that reading a damaged file may raise.
 _DAMAGE = (

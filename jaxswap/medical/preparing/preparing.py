@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxswap.medical.data.brain import brain_mask
+from jaxswap.medical.data.brain import MASKS, Brain, brain_mask
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
 from jaxswap.medical.data.geometry import odd_spacing
 from jaxswap.medical.data.grid import Grid, Shape, resize
@@ -20,6 +20,7 @@ from jaxswap.medical.data.label_values import to_map
 from jaxswap.medical.data.masks import bounding_box
 from jaxswap.medical.data.reading import CaseVolumes, read_case
 from jaxswap.medical.data.volumes import Volume, VolumeError
+from jaxswap.medical.preparing.normalization import Normalization, normalize
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class Prepared:
 
     Attributes:
         name: Name of the case.
-        image: Normalized intensities, (x, y, z, channel), 0 outside the brain. float32,
+        image: Normalized intensities, (x, y, z, channel), 0 outside the mask. float32,
             or in the number format of the cache for cases of `prepared_cache`.
         labels: Values of the data set's label map, uint8, (x, y, z), if there are any.
         grid: The position of this grid in the files.
@@ -51,16 +52,25 @@ class PrepareConfig:
         shape: Prepared grid, the same for every case. None: as small as the brain and
             `multiple` allow.
         spacing_mm: Voxel size to resample to. None leaves voxels as they are.
+        mask: Which voxels count: one of `MASKS`, see `brain_mask`.
+        normalizations: How each channel is brought to scale. Empty for "zscore" in all.
 
     Raises:
-        ValueError: If a value is not positive, or if `shape` is not a multiple.
+        ValueError: If a value is not positive, if `shape` is not a multiple, or if
+            there is no such mask.
     """
 
     multiple: int = 16
     shape: Shape | None = None
     spacing_mm: tuple[float, float, float] | None = None
+    mask: str = "foreground"
+    normalizations: tuple[Normalization, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.mask not in MASKS:
+            raise ValueError(
+                f"`mask` is {self.mask!r}; choose one of {', '.join(MASKS)}."
+            )
         if self.multiple < 1:
             raise ValueError(f"`multiple` is {self.multiple}, not 1 or more.")
         if self.shape is not None:
@@ -80,6 +90,7 @@ def prepare(
     multiple: int = 16,
     shape: Sequence[int] | None = None,
     spacing_mm: Sequence[float] | None = None,
+    mask: str = "foreground",
 ) -> Prepared:
     """Read a case and turn it into what a network sees.
 
@@ -91,6 +102,7 @@ def prepare(
         shape: Prepared grid, so that all cases have one shape. None: as small as the
             brain and `multiple` allow.
         spacing_mm: Voxel size to resample to. None leaves voxels as they are.
+        mask: Which voxels count: "foreground", "brain" or "none", see `brain_mask`.
 
     Returns:
         The prepared case.
@@ -99,12 +111,13 @@ def prepare(
         FileNotFoundError: If a file is missing.
         ValueError: If a file cannot be used, if files of the case do not belong
             together, if labels are not in the map, or if the brain does not fit
-            `shape`. The message names file or case.
+            `shape`, or if labels would be blanked. The message names file or case.
     """
     config = PrepareConfig(
         multiple,
         None if shape is None else _three_ints(shape),
         None if spacing_mm is None else _three_floats(spacing_mm),
+        mask,
     )
     return prepare_as(case, dataset, config)
 
@@ -137,49 +150,29 @@ def prepare_volumes(
     if volumes.labels is not None:
         labels, rounded = _numbered(volumes.labels, label_map)
         rounded = rounded and f"in its labels, {rounded}."
-    brain = brain_mask(volumes.image, name)
-    grid = plan_grid(volumes, brain.mask, config, name)
+    brain = brain_mask(volumes.image, name, config.mask)
+    kept, stray = brain.mask, ""
+    if labels is not None:
+        stray = _outside(labels, brain, name)
+        kept = kept | (labels > 0)  # So that no label is cropped.
+    grid = plan_grid(volumes, kept, config, name)
     box = tuple(slice(a, a + n) for a, n in zip(grid.start, grid.cropped, strict=True))
-    image = normalize(volumes.image[box], brain.mask[box], volumes.channels, name)
+    image = normalize(
+        volumes.image[box],
+        brain.mask[box],
+        volumes.channels,
+        config.normalizations,
+        name,
+    )
+    outside_is_zero = not any(n.scheme != "zscore" for n in config.normalizations)
+    inside = brain.mask[box] if outside_is_zero else None
     return Prepared(
         name,
-        _pad(_resized(image, brain.mask[box], grid), grid),
+        _pad(_resized(image, inside, grid), grid),
         None if labels is None else grid.apply(labels),
         grid,
-        tuple(filter(None, (odd_spacing(volumes.reference.spacing), rounded))),
+        tuple(filter(None, (odd_spacing(volumes.reference.spacing), rounded, stray))),
     )
-
-
-def normalize(
-    image: np.ndarray, mask: np.ndarray, channels: Sequence[str], name: str = "image"
-) -> np.ndarray:
-    """Give every channel mean 0 and variance 1 inside the brain, and 0 outside.
-
-    Args:
-        image: Intensities, (x, y, z, channel).
-        mask: The brain, bool, (x, y, z).
-        channels: Names of the channels, for messages.
-        name: Name of the case, for messages.
-
-    Returns:
-        Normalized intensities, float32, same shape.
-
-    Raises:
-        VolumeError: If a channel has one value everywhere in the brain.
-    """
-    normalized = np.zeros(image.shape, np.float32)
-    for index, channel in enumerate(channels):
-        inside = image[..., index][mask]
-        mean = inside.mean(dtype=np.float64)
-        deviation = inside.std(dtype=np.float64)
-        if not deviation > 0:
-            raise VolumeError(
-                f"{name}: channel {channel} is {float(mean):g} everywhere in the "
-                "brain, so it cannot be normalized. Leave the case out or replace the "
-                "file."
-            )
-        normalized[mask, index] = (inside - mean) / deviation
-    return normalized
 
 
 def plan_grid(
@@ -246,11 +239,31 @@ def fit_shape(size: Sequence[int], multiple: int) -> Shape:
     return _three_ints([-(-n // multiple) * multiple for n in size])
 
 
-def _resized(image: np.ndarray, mask: np.ndarray, grid: Grid) -> np.ndarray:
+def _outside(labels: np.ndarray, brain: Brain, name: str) -> str:
+    """Say how many labels lie where the image is background.
+
+    Raises:
+        VolumeError: If the image would be blanked there.
+    """
+    count = int(np.count_nonzero(labels[~brain.mask]))
+    if not count:
+        return ""
+    share = f"{count} labeled voxels ({count / np.count_nonzero(labels):.2%})"
+    if brain.has_background:
+        return f"{share} lie where every channel is background."
+    raise VolumeError(
+        f"{name}: {share} lie outside of the mask by brightness, where images would be "
+        "set to 0. Give `mask: foreground`, which then takes the whole image."
+    )
+
+
+def _resized(image: np.ndarray, mask: np.ndarray | None, grid: Grid) -> np.ndarray:
     if not grid.is_resampled:
         return image
-    inside = resize(mask, grid.resampled)
-    return resize(image, grid.resampled) * inside[..., None]
+    resized = resize(image, grid.resampled)
+    return (
+        resized if mask is None else resized * resize(mask, grid.resampled)[..., None]
+    )
 
 
 def _pad(image: np.ndarray, grid: Grid) -> np.ndarray:

@@ -17,6 +17,11 @@ from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
 from jaxswap.medical.data.splitting import leave_out, split
 from jaxswap.medical.preparing.loading import Batch, batches
+from jaxswap.medical.preparing.normalization import (
+    Normalization,
+    choose_schemes,
+    measure,
+)
 from jaxswap.medical.preparing.patches import Part
 from jaxswap.medical.preparing.prepared_cache import CacheConfig, prepare_all
 from jaxswap.medical.preparing.preparing import PrepareConfig, Prepared
@@ -36,6 +41,7 @@ class RunCases:
         label_map: What labels mean.
         shape: Voxels of a whole volume in the network. Cases are padded to this shape.
         positions: The number of each channel in numbered files, see `Dataset`.
+        normalizations: How each channel was brought to scale.
     """
 
     training: tuple[Prepared, ...]
@@ -44,6 +50,7 @@ class RunCases:
     label_map: LabelMap
     shape: Shape
     positions: tuple[int, ...] = ()
+    normalizations: tuple[Normalization, ...] = ()
 
     def trained(self, config: RunConfig) -> Trained:
         """Return what a prediction needs to know of the run."""
@@ -56,7 +63,16 @@ class RunCases:
             self.label_map,
             self.positions,
             ((low[0], low[1], low[2]), (high[0], high[1], high[2])),
+            self.normalizations,
         )
+
+    def describe_channels(self) -> list[str]:
+        """Return the name of each channel, with its scale if that is unusual."""
+        hows = self.normalizations or [Normalization()] * len(self.channels)
+        return [
+            name if how == Normalization() else f"{name} ({how})"
+            for name, how in zip(self.channels, hows, strict=True)
+        ]
 
     def seen(self, config: RunConfig) -> Shape:
         """Return the voxels that the network sees: a whole volume's, or a patch's."""
@@ -85,6 +101,7 @@ def load_cases(
     multiple: int,
     cache: Path,
     *,
+    recorded: Trained | None = None,
     started: Callable[[int], None] = lambda count: None,
     advance: Callable[[], None] = lambda: None,
 ) -> RunCases:
@@ -94,6 +111,7 @@ def load_cases(
         config: The run.
         multiple: Each side that the network sees must be divisible by this.
         cache: Folder of prepared cases.
+        recorded: What the run recorded when it began, if it is resumed.
         started: Is called with the number of cases once it is known.
         advance: Is called after each case.
 
@@ -118,7 +136,14 @@ def load_cases(
             f"`patch` is {config.patch}; the network needs a multiple of {multiple}."
         )
     parts = split(dataset, config.fold, config.folds, config.seed)
-    prepare = PrepareConfig(multiple, config.shape, config.spacing_mm)
+    schemes = choose_schemes(dataset.channels, config.normalization)
+    normalizations = () if recorded is None else recorded.normalizations
+    if not normalizations:
+        started(len(dataset.labeled) if "ct" in schemes else 0)
+        normalizations = measure(dataset, schemes, advance=advance)
+    prepare = PrepareConfig(
+        multiple, config.shape, config.spacing_mm, config.mask, normalizations
+    )
     started(sum(map(len, parts)))
     if jax.process_count() > 1:
         _prepare_share([*parts[0], *parts[1]], dataset, CacheConfig(cache, prepare))
@@ -133,6 +158,7 @@ def load_cases(
         dataset.label_map,
         config.shape or common_shape([*training, *validation]),
         dataset.positions,
+        normalizations,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
+from jaxswap.medical.data.brain import MASKS
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
 from jaxswap.medical.data.named_labels import make_named_map
@@ -31,6 +32,7 @@ _CHOICES = {
     "optimizer": ("adam", "sgd"),
     "schedule": ("constant", "cosine", "polynomial"),
     "precision": ("bfloat16", "float32"),
+    "mask": MASKS,
 }
 
 
@@ -56,6 +58,12 @@ class RunConfig:
         shape: Voxels of a whole volume in the network. None takes the smallest shape
             that is large enough for every brain of the data set.
         spacing_mm: Voxel size to resample to. None leaves voxels as they are.
+        mask: Which voxels count. "foreground": those that are not background, or the
+            whole image where no value marks the background. "brain": there, the largest
+            bright region. "none": the whole image.
+        normalization: How channels are brought to scale: "zscore", "ct" or "none", or
+            one of these by the channel's name. None chooses by name, as nnU-Net: CT is
+            "ct", others "zscore".
         patch: Voxels along each side of a patch. None trains on whole volumes.
         foreground_share: Share of patches that must contain a label.
         batch: Volumes or patches in each step.
@@ -101,6 +109,8 @@ class RunConfig:
     network_options: Mapping[str, Any] = field(default_factory=dict)
     shape: Shape | None = None
     spacing_mm: tuple[float, float, float] | None = None
+    mask: str = "foreground"
+    normalization: str | Mapping[str, str] | None = None
     patch: int | None = None
     foreground_share: float = 0.33
     batch: int = 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
 from jaxswap.medical.data.labels_json import from_plain, to_plain
+from jaxswap.medical.preparing.normalization import Normalization
 from jaxswap.medical.preparing.preparing import PrepareConfig
 from jaxswap.medical.runs.run_config import RunConfig
 
@@ -30,6 +31,7 @@ class Trained:
         positions: The number of each channel in numbered files, see `Dataset`.
         spacings_mm: Smallest and largest voxel size along each axis, as the network saw
             them. None if it is not known.
+        normalizations: How each channel is brought to scale.
     """
 
     config: RunConfig
@@ -38,6 +40,7 @@ class Trained:
     label_map: LabelMap
     positions: tuple[int, ...] = ()
     spacings_mm: tuple[Spacing, Spacing] | None = None
+    normalizations: tuple[Normalization, ...] = ()
 
     def prepare_config(self, multiple: int) -> PrepareConfig:
         """Return how images are prepared as in training, each as small as it can be.
@@ -45,7 +48,13 @@ class Trained:
         Args:
             multiple: Each axis of the prepared grid is divisible by this.
         """
-        return PrepareConfig(multiple, None, self.config.spacing_mm)
+        return PrepareConfig(
+            multiple,
+            None,
+            self.config.spacing_mm,
+            self.config.mask,
+            self.normalizations,
+        )
 
     def odd_spacing(self, spacing_mm: Spacing) -> str:
         """Say how voxels differ from those of training. Empty if they do not.
@@ -76,6 +85,7 @@ class Trained:
             "label_map": to_plain(self.label_map),
             "positions": self.positions,
             "spacings_mm": self.spacings_mm,
+            "normalizations": [asdict(how) for how in self.normalizations],
         }
 
     @classmethod
@@ -101,6 +111,9 @@ class Trained:
             label_map=from_plain(plain["label_map"]),
             positions=tuple(plain.get("positions", ())),
             spacings_mm=spacings,
+            normalizations=tuple(
+                Normalization(**how) for how in plain.get("normalizations", ())
+            ),
         )
 
 

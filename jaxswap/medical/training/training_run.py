@@ -66,6 +66,7 @@ def load_run(
         config,
         multiple_of(network),
         cache,
+        recorded=folder.read() if folder.is_run else None,
         started=lambda count: progress.count("preparing cases", count),
         advance=progress.advance_one,
     )
@@ -180,9 +181,10 @@ def describe(run: TrainingRun) -> str:
     config, cases = run.config, run.cases
     seen = "patches" if config.patch is not None else "whole volumes"
     sides = " x ".join(map(str, run.shape))
+    channels = ", ".join(cases.describe_channels())
     lines = [
         f"{len(cases.training)} training and {len(cases.validation)} validation cases, "
-        f"{seen} of {sides} voxels, channels {', '.join(cases.channels)}; "
+        f"{seen} of {sides} voxels, channels {channels}; "
         f"{cases.label_map.name}: {', '.join(cases.label_map.regions)}."
     ]
     notes = {case.name: case.notes for case in (*cases.training, *cases.validation)}

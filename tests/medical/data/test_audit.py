@@ -111,7 +111,7 @@ FAULTS = [
     (
         "_seg",
         lambda p: _swap(p, _outside()),
-        "labels outside of the brain",
+        "labels on background",
         "3 labeled",
     ),
     ("_seg", lambda p: _swap(p, tiny.tumour() * 0.5), "label values", "holds 0.5"),

@@ -13,7 +13,8 @@ def test_a_head_in_noise_is_found_by_its_brightness():
     image[8:22, 9:21, 10:20] += 300
     image[12:15, 12:15, 12:15] -= 300  # a dark ventricle
     image[2:4, 2:4, 2:4] += 300  # and something bright elsewhere
-    brain = brain_mask(image[..., None])
+    assert brain_mask(image[..., None]).mask.all()
+    brain = brain_mask(image[..., None], kind="brain")
     assert not brain.has_background
     inside = np.zeros(image.shape, bool)
     inside[8:22, 9:21, 10:20] = True
@@ -28,9 +29,11 @@ def test_a_background_need_not_be_zero():
     image[..., 1] = 0
     image[2:4, 2:4, 2:4] = 0, 5
     image[4, 4, 4, 1] = 7
-    brain = brain_mask(image)
-    assert brain.has_background
-    assert brain.mask.sum() == 9
+    for kind in ("foreground", "brain"):
+        brain = brain_mask(image, kind=kind)
+        assert brain.has_background
+        assert brain.mask.sum() == 9
+    assert brain_mask(image, kind="none").mask.all()
 
 
 def test_a_brain_that_touches_the_border_keeps_zero_as_background():

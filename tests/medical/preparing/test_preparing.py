@@ -141,8 +141,8 @@ def test_nibabels_anatomical_image_is_prepared():
         pytest.skip("this nibabel comes without its test data")
     volume = load_volume(path)
     assert volume.data.min() < 0 < (volume.data != 0).mean()
-    prepared = prepare(*_single(path))
-    brain = brain_mask(volume.data[..., None])
+    prepared = prepare(*_single(path), mask="brain")
+    brain = brain_mask(volume.data[..., None], kind="brain")
     assert not brain.has_background
     assert 0.15 < brain.mask.mean() < 0.8
     inside = prepared.image[prepared.image != 0].astype(np.float64)
@@ -248,3 +248,38 @@ def test_arrays_of_another_grid_are_refused(tmp_path):
     assert isinstance(grid.like, Volume)
     assert grid.like.data.shape == tiny.SHAPE
     assert PrepareConfig().shape is None
+
+
+def _crop(folder, value):
+    """A crop without background, with a label in its darkest part."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(300, 5, (16, 16, 16)).astype(np.float32)
+    labels = np.zeros(image.shape, np.uint8)
+    labels[5:11, 5:11, 0:6] = 1
+    image[labels > 0] *= value
+    truth = tiny.write(folder / "labels.nii", labels)
+    return labels, _single(tiny.write(folder / "image.nii", image), truth)
+
+
+def test_without_background_no_labelled_voxel_is_blanked(tmp_path):
+    labels, (case, dataset) = _crop(tmp_path, 0.2)
+    for mask in ("foreground", "none"):
+        prepared = prepare(case, dataset, multiple=16, mask=mask)
+        assert (prepared.image[labels > 0] != 0).all()
+        assert prepared.notes == ()
+    with pytest.raises(VolumeError, match=r"case: 212 labeled voxels \(98.15%\) lie"):
+        prepare(case, dataset, mask="brain")
+    with pytest.raises(ValueError, match="`mask` is 'skull'; choose one of foreground"):
+        prepare(case, dataset, mask="skull")
+
+
+def test_labels_on_background_are_kept_and_told(tmp_path):
+    labels = tiny.tumour((1,))
+    labels[0, 0, 0] = 1
+    truth = tiny.write(tmp_path / "labels.nii", labels)
+    case, dataset = _single(tiny.write(tmp_path / "image.nii", tiny.head()), truth)
+    prepared = prepare(case, dataset, multiple=4)
+    assert np.count_nonzero(prepared.labels) == np.count_nonzero(labels)
+    (note,) = prepared.notes
+    assert note.startswith("1 labeled voxels (")
+    assert note.endswith("lie where every channel is background.")
