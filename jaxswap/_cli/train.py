@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxswap._cli.command import Commands, ExitCode, bad_input
+from jaxswap._cli.command import Commands, ExitCode, bad_input, write
 from jaxswap._cli.start import load_jax, start_jax
 
 if TYPE_CHECKING:
@@ -14,23 +15,19 @@ if TYPE_CHECKING:
     from jaxswap.medical.runs.run_config import RunConfig
     from jaxswap.medical.runs.run_folder import RunFolder
 
-# Options that set one setting each. `--set` reaches all the others.
+# Options that set one setting each, whose meaning is told with the settings. `--set`
+# reaches all the others.
 _SETTINGS = {
-    "edition": ("NAME", str, "what labels mean: brats2021, brats2023, ..."),
-    "network": ("NAME", str, "isensee2017, residual or package.module:Class"),
-    "init_from": ("RUN", str, "start from the parameters of this run"),
-    "steps": ("N", int, "training steps; more on --resume to train longer"),
-    "patch": ("N", int, "train on patches of this side instead of whole volumes"),
-    "device_memory": ("SIZE", str, "plan for this much GPU memory, such as 16GiB"),
-    "target": ("GPU", str, "GPU to plan for; without it, the one at hand"),
-    "precision": ("TYPE", str, "bfloat16 or float32"),
-    "seed": ("N", int, "seed of everything random"),
-    "mesh": (
-        "AXES",
-        str,
-        "devices that split the batch (data) and the x (depth) and y (height) axes of "
-        "volumes, such as data=2,depth=4",
-    ),
+    "edition": ("NAME", str),
+    "network": ("NAME", str),
+    "init_from": ("RUN", str),
+    "steps": ("N", int),
+    "patch": ("N", int),
+    "device_memory": ("SIZE", str),
+    "target": ("GPU", str),
+    "precision": ("TYPE", str),
+    "seed": ("N", int),
+    "mesh": ("AXES", str),
 }
 
 
@@ -42,9 +39,17 @@ def add_train(commands: Commands) -> None:
         description="Train a 3D segmentation network on whole volumes (or patches) "
         "of BraTS, Medical Segmentation Decathlon, nnU-Net or datalist data, within a "
         "budget of GPU memory. Interrupt it at any time and go on with --resume.",
+        add_help=False,
+    )
+    train.add_argument(
+        "-h",
+        "--help",
+        action=_HelpWithSettings,
+        nargs=0,
+        help="show this, and every setting with its meaning, and stop",
     )
     train.add_argument("data", type=Path, nargs="?", help="data set; see jaxswap check")
-    train.add_argument("--out", type=Path, required=True, help="folder of the run")
+    train.add_argument("--out", type=Path, help="folder of the run")
     train.add_argument("--config", type=Path, metavar="YAML", help="settings")
     train.add_argument(
         "--set",
@@ -53,15 +58,39 @@ def add_train(commands: Commands) -> None:
         metavar="NAME=VALUE",
         help="any setting of the configuration, e.g. learning_rate=0.01",
     )
-    for name, (metavar, kind, told) in _SETTINGS.items():
+    for name, (metavar, kind) in _SETTINGS.items():
         option = "--" + name.replace("_", "-")
+        told = f"the setting {name}, see below"
         train.add_argument(option, metavar=metavar, type=kind, help=told)
     train.add_argument(
         "--resume", action="store_true", help="go on with the run in --out"
     )
     train.add_argument("--cache", type=Path, help="folder of prepared cases")
+    train.add_argument(
+        "--print-config",
+        action="store_true",
+        help="write all settings as YAML, for --config, and stop",
+    )
+    train.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="prepare the cases, plan, compile, say what a run would take, and stop",
+    )
     _add_processes(train)
     train.set_defaults(run=run_train, extra="medical")
+
+
+class _HelpWithSettings(argparse.Action):
+    """Shows the help of the command, and all settings of a run below it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
+        del rest
+        # Imported here, because it is read from files, which only this help needs.
+        from jaxswap._cli.settings import settings_text
+
+        width = shutil.get_terminal_size().columns
+        write(f"{parser.format_help()}\n{settings_text(width)}")
+        parser.exit()
 
 
 def _add_processes(train: argparse.ArgumentParser) -> None:
@@ -106,13 +135,15 @@ def run_train(parsed: argparse.Namespace) -> int:
     load_jax()
     # Imported here, because the core needs neither flax nor orbax.
     from jaxswap.medical.runs.processes import joined
-    from jaxswap.medical.runs.run_folder import RunFolder
     from jaxswap.medical.training.sudden_end import told_at_sudden_end
 
     with bad_input():
         processes = _processes(parsed)
-        folder = RunFolder(parsed.out)
+        folder = _folder(parsed)
         config = _config(parsed, folder)
+        if parsed.print_config:
+            write(config.to_yaml().rstrip())
+            return ExitCode.DONE
         # Done before the others join, so none of them can have written anything yet.
         folder.check(config, is_resumed=parsed.resume)
     if processes is None:
@@ -127,11 +158,22 @@ def run_train(parsed: argparse.Namespace) -> int:
         return _train(parsed, config, folder)
 
 
+def _folder(parsed: argparse.Namespace) -> RunFolder:
+    from jaxswap.medical.runs.run_folder import RunFolder
+
+    is_only_told = parsed.print_config or (parsed.dry_run and not parsed.resume)
+    if parsed.out is None and not is_only_told:
+        raise ValueError("`--out` is missing: give the folder of the run.")
+    # Nothing is written to a folder that is not given.
+    return RunFolder(parsed.out or Path("run"))
+
+
 def _train(parsed: argparse.Namespace, config: RunConfig, folder: RunFolder) -> int:
     from rich.console import Console
 
     from jaxswap.medical.runs.processes import is_first
     from jaxswap.medical.runs.run_folder import cache_folder
+    from jaxswap.medical.training.dry_run import rehearse
     from jaxswap.medical.training.run_progress import RunProgress
     from jaxswap.medical.training.training_run import describe, load_run, train
 
@@ -140,6 +182,10 @@ def _train(parsed: argparse.Namespace, config: RunConfig, folder: RunFolder) -> 
         with bad_input():
             run = load_run(config, folder, parsed.cache or cache_folder(), progress)
         progress.line(describe(run))
+        if parsed.dry_run:
+            progress.say("compiling")
+            progress.line(rehearse(run))
+            return ExitCode.DONE
         try:
             scores = train(run, progress)
         except KeyboardInterrupt:

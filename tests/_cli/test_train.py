@@ -234,6 +234,34 @@ def test_a_mesh_is_planned_for_and_told(
     assert len(losses(run)) == 2
 
 
+def test_settings_are_written_for_a_file_of_settings(
+    data: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(data), "--print-config", "--set", "learning_rate=1e-4"]
+    assert main(words) == 0
+    written = capsys.readouterr().out
+    assert yaml.safe_load(written)["learning_rate"] == 1e-4
+    file = tmp_path / "settings.yaml"
+    file.write_text(written)
+    assert main(["train", "--config", str(file), "--print-config"]) == 0
+    assert capsys.readouterr().out == written
+    assert main(["train", str(data)]) == 2
+    assert "`--out` is missing" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_a_run_takes_and_writes_none(
+    data: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    words = ["train", str(data), "--out", str(run), "--dry-run"]
+    assert main([*words, "--config", config_file(tmp_path)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "2 training and 2 validation cases" in told
+    assert "The step, compiled for cpu, needs 1 MiB on the device" in told
+    assert "Nothing was trained." in told
+    assert not run.exists()
+
+
 TINY = ["--network", "tiny_networks:OneConvolution", "--set", "network_options={}"]
 BAD_TRAINING: list[tuple[list[str], str]] = [
     (["--set", "steps"], "`--set steps` is not"),

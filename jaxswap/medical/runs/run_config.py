@@ -43,7 +43,8 @@ class RunConfig:
     Attributes:
         data: Folder of the data set, or a datalist.
         layout: Its layout. None tries each.
-        edition: What its labels mean. None reads it from the data set.
+        edition: What its labels mean: "brats2021", "brats2023", ... None reads it from
+            the data set.
         labels: Names of the labels, each with its value in files or several, such as
             `{left: 17, right: [53, 1053]}`. Values may be above 255. Replaces what the
             data set says. None for that.
@@ -83,11 +84,12 @@ class RunConfig:
         device_memory: Bytes of the GPU that the step may use, such as "16GiB". None
             uses what is free on it, see `jaxswap.offload`.
         host_memory: Pinned host memory that may be used. None for all there is.
-        target: GPU to plan for. None is JAX's default device.
+        target: GPU to plan for, such as "h100", see `jaxswap targets`. None is JAX's
+            default device.
         host_optimizer: Whether the optimizer's state is in host memory.
-        mesh: Devices that split the batch and space, such as "data=2,depth=4". None: a
-            single process uses one device, several processes split the batch over all
-            of their devices.
+        mesh: Devices that split the batch (data) and the x (depth) and y (height) axes
+            of volumes, such as "data=2,depth=4". None: a single process uses one
+            device, several processes split the batch over all of their devices.
         workers: Processes that read batches ahead. 0 for threads.
         validate_every: Steps between validations.
         checkpoint_every: Steps between checkpoints.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.progress import (
 )
 
 _MIB, _GIB = 2**20, 2**30
+_COLUMN = re.compile(r" +(\S+( \S+)*  +)?")  # An indent, perhaps a title and a gap.
 
 
 class RunProgress:
@@ -68,10 +70,7 @@ class RunProgress:
     def line(self, text: str) -> None:
         """Print a line above the bar. A long word, such as a path, is not broken."""
         width = self._bar.console.width
-        lines = [
-            textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
-            for line in text.splitlines()
-        ]
+        lines = [_wrapped(line, width) for line in text.splitlines()]
         self._bar.console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
     def show_memory(self, analysis: Any) -> None:
@@ -89,7 +88,7 @@ class RunProgress:
             - analysis.alias_size_in_bytes
         )
         host = analysis.host_temp_size_in_bytes + analysis.host_argument_size_in_bytes
-        self._memory = f"device {_size(device)}, host {_size(host)}"
+        self._memory = f"device {bytes_text(device)}, host {bytes_text(host)}"
         self.line(f"The compiled step needs {self._memory}.")
 
     def advance(self, step: int, loss: float, voxels_per_second: float) -> None:
@@ -105,7 +104,20 @@ class RunProgress:
         self.line(f"step {step}: Dice {told}")
 
 
-def _size(count_bytes: int) -> str:
+def _wrapped(line: str, width: int) -> str:
+    """Break a line between words. It goes on in the column of its text."""
+    column = _COLUMN.match(line)
+    return textwrap.fill(
+        line,
+        width,
+        subsequent_indent=" " * (len(column[0]) if column else 0),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def bytes_text(count_bytes: int) -> str:
+    """Write bytes in MiB or GiB."""
     if count_bytes >= _GIB:
         return f"{count_bytes / _GIB:.2f} GiB"
     return f"{count_bytes / _MIB:.0f} MiB"

@@ -1,29 +1,17 @@
 """A run on cases in memory."""
 
-import io
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import pytest
-from rich.console import Console
+from tiny_runs import prepared, quiet
 
 import jaxswap
-from jaxswap.medical.data.label_maps import make_label_map
-from jaxswap.medical.data.reading import CaseVolumes
-from jaxswap.medical.data.volumes import Volume
 from jaxswap.medical.networks.fastest import fastest_layers
 from jaxswap.medical.networks.layers import CPU
-from jaxswap.medical.preparing.preparing import PrepareConfig, prepare_volumes
-from jaxswap.medical.runs.run_cases import RunCases
-from jaxswap.medical.runs.run_config import RunConfig
-from jaxswap.medical.runs.run_folder import RunFolder
 from jaxswap.medical.training.run_progress import RunProgress
-from jaxswap.medical.training.training_run import TrainingRun, prepare_run, train
-
-BLOB = make_label_map("blob", {"blob": 1})
-SHAPE = (8, 8, 8)
+from jaxswap.medical.training.training_run import train
 
 
 @pytest.fixture(autouse=True)
@@ -31,28 +19,6 @@ def _lenient_promotion():
     """Optax mixes integers and floats."""
     with jax.numpy_dtype_promotion("standard"):
         yield
-
-
-def cases(intensity: float) -> RunCases:
-    image = np.random.default_rng(0).normal(size=SHAPE) ** 2
-    volume = Volume.from_array(image, np.eye(4))
-    labels = Volume.from_array(image > 1, np.eye(4))
-    read = CaseVolumes(("T1",), volume.data[..., None], volume, labels)
-    case = prepare_volumes(read, BLOB, PrepareConfig(2, SHAPE), "case")
-    case.image[0, 0, 0] = intensity
-    return RunCases((case,), (case,), ("T1",), BLOB, SHAPE)
-
-
-def prepared(tmp_path: Path, intensity: float, **settings: Any) -> TrainingRun:
-    options = {"base_filters": 2, "depth": 2, "segmentation_levels": 1}
-    config = RunConfig(
-        tmp_path, network_options=options, augment=None, precision="float32", **settings
-    )
-    return prepare_run(config, RunFolder(tmp_path / "run"), cases(intensity))
-
-
-def quiet() -> RunProgress:
-    return RunProgress(Console(file=io.StringIO()))
 
 
 def test_a_loss_that_is_not_finite_stops_training(tmp_path: Path) -> None:
