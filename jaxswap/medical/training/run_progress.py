@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
@@ -11,30 +12,49 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
+from rich.text import Text
 
 _MIB, _GIB = 2**20, 2**30
+_SPEED_SECONDS = 600.0  # Steps so far apart still tell how long the rest takes.
+_LINES = 100
 _COLUMN = re.compile(r" +(\S+( \S+)*  +)?")  # An indent, perhaps a title and a gap.
+
+
+class _Status(ProgressColumn):
+    """What is cut off when the terminal is too narrow for all."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["status"], no_wrap=True, overflow="ellipsis")
 
 
 class RunProgress:
     """A bar with loss, speed, memory and time left, and lines for events.
+
+    Where the output is no terminal, such as the log of a job, there is no bar. There,
+    a line is written for about every hundredth part.
 
     Args:
         console: Where it is drawn.
     """
 
     def __init__(self, console: Console) -> None:
+        whole = Column(no_wrap=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=16),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[status]}"),
+            MofNCompleteColumn(table_column=whole),
+            TimeRemainingColumn(table_column=whole),
             TextColumn("left"),
-            TimeRemainingColumn(),
+            _Status(),
             console=console,
+            disable=not console.is_terminal,
+            speed_estimate_period=_SPEED_SECONDS,
         )
         self._task = self._bar.add_task("training", total=None, status="", start=False)
         self._memory = ""
@@ -55,6 +75,7 @@ class RunProgress:
     def advance_one(self) -> None:
         """Add one to what `count` counts."""
         self._bar.advance(self._task)
+        self._log()
 
     def start(self, done: int, steps: int) -> None:
         """Count steps from now on."""
@@ -97,11 +118,23 @@ class RunProgress:
         if self._memory:
             status += f"  {self._memory}"
         self._bar.update(self._task, completed=step, status=status)
+        self._log()
 
     def validated(self, step: int, scores: dict[str, float]) -> None:
         """Print the Dice of each region."""
         told = ", ".join(f"{region} {dice:.3f}" for region, dice in scores.items())
         self.line(f"step {step}: Dice {told}")
+
+    def _log(self) -> None:
+        """Write a line where no bar is drawn, if it is time for one."""
+        task = self._bar.tasks[0]
+        done, total = int(task.completed), int(task.total or 0)
+        is_due = done % max(1, total // _LINES) == 0 or done in (1, total)
+        if self._bar.console.is_terminal or not is_due:
+            return
+        left = task.time_remaining
+        told = "" if left is None else f"  {timedelta(seconds=int(left))} left"
+        self.line(f"{task.description} {done}/{total}{told}  {task.fields['status']}")
 
 
 def _wrapped(line: str, width: int) -> str:
