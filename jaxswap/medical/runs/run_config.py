@@ -26,7 +26,7 @@ from jaxswap.medical.runs.config_yaml import parse_setting as parse_setting
 from jaxswap.medical.runs.config_yaml import read_config as read_config
 
 _POSITIVE = "steps batch accumulate validate_every checkpoint_every folds".split()
-_NOT_NEGATIVE = "weight_decay seed workers".split()
+_NOT_NEGATIVE = "weight_decay seed workers warmup_steps gradient_clip".split()
 _CHOICES = {
     "loss": LOSSES,
     "optimizer": ("adam", "sgd"),
@@ -74,7 +74,10 @@ class RunConfig:
         loss: "dice", "dice_ce" or "dice_focal".
         deep_supervision: Whether each level of the decoder is scored.
         optimizer: "adam" or "sgd" (Nesterov momentum 0.99).
-        learning_rate: Rate at the start.
+        learning_rate: Rate at the start, or after the warm-up.
+        warmup_steps: Steps in which the rate rises to `learning_rate`.
+        gradient_clip: Largest norm of the gradient of all parameters. A longer gradient
+            is scaled to it. 0 for no limit. nnU-Net takes 12.
         weight_decay: Decoupled weight decay.
         schedule: How the rate falls: "constant", "cosine" or "polynomial" (power 0.9).
         average_decay: Decay of the moving average of the parameters. 0 for no average.
@@ -122,6 +125,8 @@ class RunConfig:
     deep_supervision: bool = False
     optimizer: str = "adam"
     learning_rate: float = 1e-3
+    warmup_steps: int = 0
+    gradient_clip: float = 0.0
     weight_decay: float = 0.0
     schedule: str = "cosine"
     average_decay: float = 0.0
@@ -173,6 +178,11 @@ class RunConfig:
         _ = self.meaning  # Raises if the labels cannot be used.
         if not self.learning_rate > 0:
             raise ValueError(f"`learning_rate` is {self.learning_rate}, not positive.")
+        if self.warmup_steps >= self.steps and self.warmup_steps:
+            raise ValueError(
+                f"`warmup_steps` is {self.warmup_steps}, not less than `steps`, "
+                f"{self.steps}."
+            )
         if not 0 <= self.average_decay < 1:
             raise ValueError(
                 f"`average_decay` is {self.average_decay}; it is 0 for none and below "

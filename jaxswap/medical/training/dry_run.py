@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 import jaxswap
 from jaxswap.medical.runs.run_log import read_history
+from jaxswap.medical.training.optimizer import make_optimizer
 from jaxswap.medical.training.prepared_run import TrainingRun
 from jaxswap.medical.training.run_devices import out_shardings, place_state
-from jaxswap.medical.training.run_plan import make_optimizer
 from jaxswap.medical.training.run_progress import bytes_text
 from jaxswap.medical.training.training_step import initialize, make_step
 

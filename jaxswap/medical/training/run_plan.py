@@ -11,7 +11,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 
 import jaxswap
 from jaxswap.medical.data.label_maps import LabelMap
@@ -19,6 +18,7 @@ from jaxswap.medical.networks.networks import check_deep_supervision
 from jaxswap.medical.preparing.mesh import RunMesh
 from jaxswap.medical.runs.processes import made_by_first
 from jaxswap.medical.runs.run_config import RunConfig
+from jaxswap.medical.training.optimizer import make_optimizer
 from jaxswap.medical.training.training_step import Loss, make_loss
 
 
@@ -33,26 +33,6 @@ class PlannedLoss:
 
     loss: Loss
     plan: jaxswap.Plan | None
-
-
-def make_optimizer(config: RunConfig) -> optax.GradientTransformation:
-    """Make the optimizer of a run, with its schedule and accumulation."""
-    updates = max(1, config.steps // config.accumulate)
-    rate: Any = config.learning_rate
-    if config.schedule == "cosine":
-        rate = optax.cosine_decay_schedule(rate, updates, 0.01)
-    elif config.schedule == "polynomial":
-        rate = optax.polynomial_schedule(rate, 0.0, 0.9, updates)
-    if config.optimizer == "adam":
-        made = optax.adamw(rate, weight_decay=config.weight_decay)
-    else:
-        made = optax.chain(
-            optax.add_decayed_weights(config.weight_decay),
-            optax.sgd(rate, momentum=0.99, nesterov=True),
-        )
-    if config.accumulate > 1:
-        made = optax.MultiSteps(made, config.accumulate).gradient_transformation()
-    return jaxswap.host_state(made) if config.host_optimizer else made
 
 
 def plan_loss(

@@ -18,6 +18,7 @@ from jaxswap.medical.runs.checkpoints import Checkpoints
 from jaxswap.medical.runs.processes import any_process, interruption
 from jaxswap.medical.runs.run_log import RunLog
 from jaxswap.medical.runs.state import State
+from jaxswap.medical.training.optimizer import learning_rates
 from jaxswap.medical.training.prepared_run import TrainingRun
 from jaxswap.medical.training.run_devices import BatchInputs
 from jaxswap.medical.training.run_progress import RunProgress
@@ -61,6 +62,7 @@ class TrainingLoop:
         self._validator = Validator(run.config, run.cases, run.network, run.mesh)
         self._inputs = BatchInputs(run.config, run.batch_shape, run.mesh)
         self._reader = StepReader(self._note)
+        self._rates = learning_rates(run.config)
         self._compiled: jax.stages.Compiled | None = None
         self._received: list[int] = []
 
@@ -156,6 +158,7 @@ class TrainingLoop:
         self._progress.advance(step, loss, voxels)
         if self._log is not None:
             measured = {"loss": loss, "gradient_norm": record.gradient_norm}
+            measured["learning_rate"] = self._rates(step)
             self._log.write(step, measured | {"voxels_per_second": voxels})
 
     def _validate(self, step: int, state: State) -> None:

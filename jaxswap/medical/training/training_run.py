@@ -27,11 +27,11 @@ from jaxswap.medical.runs.run_config import RunConfig
 from jaxswap.medical.runs.run_folder import RunFolder
 from jaxswap.medical.runs.run_log import RunLog
 from jaxswap.medical.training.given_parameters import read_parameters
+from jaxswap.medical.training.optimizer import make_optimizer
 from jaxswap.medical.training.prepared_run import TrainingRun as TrainingRun
 from jaxswap.medical.training.run_devices import out_shardings, place_state
 from jaxswap.medical.training.run_plan import (
     count_state_bytes,
-    make_optimizer,
     plan_loss,
 )
 from jaxswap.medical.training.run_progress import RunProgress
