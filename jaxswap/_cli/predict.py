@@ -38,6 +38,11 @@ def add_predict(commands: Commands) -> None:
         "--edition", metavar="NAME", help="write its numbers: brats2021, brats2023, ..."
     )
     predict.add_argument(
+        "--only-validation",
+        action="store_true",
+        help="label only the cases of DATA that the run validated",
+    )
+    predict.add_argument(
         "--checkpoint", choices=("best", "latest"), default="best", help="(%(default)s)"
     )
     predict.add_argument(
@@ -86,6 +91,7 @@ def run_predict(parsed: argparse.Namespace) -> int:
             parsed.data,
             layout=parsed.layout,
             edition=parsed.edition,
+            only_validation=parsed.only_validation,
             checkpoint=parsed.checkpoint,
             window=parsed.window,
             is_mirrored=not parsed.no_mirror,

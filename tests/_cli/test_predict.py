@@ -227,3 +227,22 @@ def test_runs_of_other_labels_are_not_averaged(
     (other / "checkpoints").symlink_to(trained / "checkpoints")
     assert _predict(trained, other, tmp_path, "--out", tmp_path / "out") == 2
     assert "they have no mean" in capsys.readouterr().err
+
+
+def test_only_the_cases_of_the_validation_are_labeled(
+    data: pathlib.Path,
+    trained: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    split = RunFolder(trained).read_split()
+    assert split is not None
+    out = tmp_path / "out"
+    assert _predict(trained, data, "--out", out, "--only-validation") == 0
+    names = {path.name.removesuffix(".nii.gz") for path in out.iterdir()}
+    assert names == set(split.validation)
+    assert len(names) == 2
+    capsys.readouterr()
+    other = tiny_datasets.brats(tmp_path / "other", ["BraTS2021_00077"])
+    assert _predict(trained, other, "--out", out, "--only-validation") == 2
+    assert "lacks cases that the run validated: " in capsys.readouterr().err

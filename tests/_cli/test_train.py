@@ -1,4 +1,4 @@
-"""`jaxswap train` and `jaxswap predict`, from a data set to labels on its grids."""
+"""`jaxswap train`, from a data set to a run that goes on where it was stopped."""
 
 import csv
 import os
@@ -151,6 +151,22 @@ def test_a_run_on_all_cases_starts_from_another(
     assert "3 training and 0 validation cases" in told
     assert "params/decoder1/head/conv/kernel: missing there" in told
     assert open_run(run, data).trained.config.fold == "all"
+
+
+def test_a_case_that_is_added_is_not_dealt_when_a_run_goes_on(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = tiny_datasets.brats(tmp_path / "data", NAMES), tmp_path / "run"
+    given = ["--config", config_file(tmp_path, steps=1, offload=False), *TINY]
+    assert main(["train", str(data), "--out", str(run), *given]) == 0
+    before = (run / "split.json").read_text()
+    for number in range(4, 9):
+        tiny_datasets.brats_case(data, f"BraTS2021_{number:05d}")
+    capsys.readouterr()
+    assert main(["train", "--out", str(run), "--resume", "--steps", "2"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "New since the run began, and not used: BraTS2021_00004" in told
+    assert (run / "split.json").read_text() == before
 
 
 @pytest.mark.slow

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
+from jaxswap.medical.data.patients import patient_of
 
 
 def leave_out(dataset: Dataset, names: Collection[str]) -> Dataset:
@@ -35,24 +36,29 @@ def leave_out(dataset: Dataset, names: Collection[str]) -> Dataset:
 
 
 def split(
-    dataset: Dataset, fold: int | Literal["all"] = 0, folds: int = 5, seed: int = 0
+    dataset: Dataset,
+    fold: int | Literal["all"] = 0,
+    folds: int = 5,
+    seed: int = 0,
+    patient: str | None = None,
 ) -> tuple[tuple[CaseFiles, ...], tuple[CaseFiles, ...]]:
     """Split the labeled cases of a data set.
 
     If the data set has folds, they are used: `folds` and `seed` have no effect, and
     cases without a fold are always for training. Otherwise cases are distributed over
-    folds. Their order depends only on their names and on `seed`. Time points of one
-    patient (`BraTS-GLI-00005-100`, `-101`) are in the same fold.
+    folds. Their order depends only on their names and on `seed`. Visits of one patient
+    (`BraTS-GLI-00005-100`, `-101`; `p1_pre`, `p1_post`) are in the same fold.
 
     Args:
         dataset: The data set.
         fold: The fold that validates, from 0. With "all", all cases are for training.
         folds: Number of folds.
         seed: Seed of the order.
+        patient: Pattern of the patient in names, see `patient_of`.
 
     Returns:
         Training cases and validation cases, each sorted by name. Together they are all
-        labeled cases. No patient is in both.
+        labeled cases. No patient is in both, unless folds of the data set say so.
 
     Raises:
         ValueError: If there is no such fold, or a part would be empty.
@@ -69,7 +75,7 @@ def split(
             raise ValueError(f"`fold` is {fold}; {dataset.root} has folds {known}.")
         chosen = {case.name for case in cases if case.fold == fold}
     else:
-        chosen = _deal(cases, fold, folds, seed, dataset)
+        chosen = _deal(cases, fold, folds, seed, dataset, patient)
     training = tuple(case for case in cases if case.name not in chosen)
     validation = tuple(case for case in cases if case.name in chosen)
     if not training:
@@ -80,24 +86,16 @@ def split(
     return training, validation
 
 
-def patient_of(name: str) -> str:
-    """Return the part of a case's name that all time points of its patient share.
-
-    Args:
-        name: Name of the case.
-
-    Example:
-        >>> patient_of("BraTS-GLI-00005-101"), patient_of("BraTS20_Training_001")
-        ('BraTS-GLI-00005', 'BraTS20_Training_001')
-    """
-    is_dashed = name.lower().startswith("brats-") and name.count("-") > 2
-    return name.rpartition("-")[0] if is_dashed else name
-
-
 def _deal(
-    cases: list[CaseFiles], fold: int, folds: int, seed: int, dataset: Dataset
+    cases: list[CaseFiles],
+    fold: int,
+    folds: int,
+    seed: int,
+    dataset: Dataset,
+    pattern: str | None,
 ) -> set[str]:
-    patients = sorted({patient_of(case.name) for case in cases})
+    patient = {case.name: patient_of(case.name, pattern) for case in cases}
+    patients = sorted(set(patient.values()))
     if folds < 2:
         raise ValueError(f"`folds` is {folds}, not 2 or more.")
     if not 0 <= fold < folds:
@@ -109,4 +107,17 @@ def _deal(
         )
     order = np.random.default_rng(seed).permutation(len(patients))
     chosen = {patients[index] for index in order[fold::folds]}
-    return {case.name for case in cases if patient_of(case.name) in chosen}
+    return {case.name for case in cases if patient[case.name] in chosen}
+
+
+def shared_patients(
+    parts: tuple[Sequence[CaseFiles], Sequence[CaseFiles]], patient: str | None = None
+) -> list[str]:
+    """List patients who have cases in both parts.
+
+    Args:
+        parts: From `split`.
+        patient: Pattern of the patient in names, see `patient_of`.
+    """
+    first, second = ({patient_of(c.name, patient) for c in part} for part in parts)
+    return sorted(first & second)

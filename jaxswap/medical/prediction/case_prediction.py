@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ from jaxswap.medical.data.volumes import save_labels
 from jaxswap.medical.data.writing import whole_file
 from jaxswap.medical.networks.objective import labels_in_slabs
 from jaxswap.medical.prediction.model import CaseProbabilities, Model, open_model
+from jaxswap.medical.runs.run_folder import RunFolder
 from jaxswap.medical.runs.trained import Trained
 
 FAILURES = (ValueError, OSError, MemoryError, RuntimeError)
@@ -90,6 +91,7 @@ def open_run(
     *,
     layout: str | None = None,
     edition: str | None = None,
+    only_validation: bool = False,
     checkpoint: Literal["best", "latest"] = "best",
     window: int | None = None,
     is_mirrored: bool = True,
@@ -102,6 +104,7 @@ def open_run(
         layout: Its layout. None tries each.
         edition: The numbers to write: a key of `LABEL_MAPS`. None writes those of the
             data that the network was trained on.
+        only_validation: Whether to label the cases alone that the run validated.
         checkpoint: "best" or "latest".
         window: Side of a window. None predicts as the run was trained: whole volumes,
             or windows of the size of its patches.
@@ -113,8 +116,8 @@ def open_run(
 
     Raises:
         ValueError: If a run has no checkpoint, if runs know different labels, if the
-            data lacks a channel, if `edition` lacks a region, or if two outputs would
-            have one name.
+            data lacks a channel, if `edition` lacks a region, if two outputs would
+            have one name, or if there is no case that the run validated.
         FileNotFoundError: If there are no such data.
     """
     runs = [run] if isinstance(run, Path) else list(run)
@@ -132,6 +135,9 @@ def open_run(
     written = label_map if edition is None else find_label_map(edition)
     require_regions(label_map, written)
     datasets = tuple(model.find(data, layout) for model in models)
+    if only_validation:
+        names = _validated(runs, data)
+        datasets = tuple(_only(dataset, names) for dataset in datasets)
     require_unique_names(datasets[0])
     _refuse_taken_outputs(datasets[0])
     return OpenedRun(tuple(models), datasets, written)
@@ -180,6 +186,30 @@ def predict_case(
     save_labels(path, renumber(labels, label_map, opened.written), grid.like)
     notes = dict.fromkeys(note for one in found for note in one.notes)
     return Outcome(True, tuple(notes))
+
+
+def _validated(runs: Sequence[Path], data: Path) -> set[str]:
+    """Return the names of the cases that all runs validated."""
+    names: set[str] | None = None
+    for run in runs:
+        split = RunFolder(run).read_split()
+        if split is None:
+            raise ValueError(f"{run}: did not record which cases it validated.")
+        names = {*split.validation} if names is None else names & {*split.validation}
+    if not names:
+        raise ValueError(f"{data}: no case was validated by all runs.")
+    return names
+
+
+def _only(dataset: Dataset, names: set[str]) -> Dataset:
+    kept = tuple(case for case in dataset.cases if case.name in names)
+    missing = sorted(names - {case.name for case in kept})
+    if missing:
+        raise ValueError(
+            f"{dataset.root}: lacks cases that the run validated: "
+            f"{', '.join(missing[:5])}."
+        )
+    return replace(dataset, cases=kept)
 
 
 def _mean(found: Sequence[CaseProbabilities]) -> np.ndarray:

@@ -15,7 +15,7 @@ from jaxswap.medical.data.case_names import require_unique_names
 from jaxswap.medical.data.datasets import find_dataset
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
-from jaxswap.medical.data.splitting import leave_out, split
+from jaxswap.medical.data.splitting import leave_out, shared_patients, split
 from jaxswap.medical.preparing.loading import Batch, batches
 from jaxswap.medical.preparing.normalization import (
     Normalization,
@@ -25,8 +25,10 @@ from jaxswap.medical.preparing.normalization import (
 from jaxswap.medical.preparing.patches import Part
 from jaxswap.medical.preparing.prepared_cache import CacheConfig, prepare_all
 from jaxswap.medical.preparing.preparing import PrepareConfig, Prepared
-from jaxswap.medical.runs.processes import wait_for_all
+from jaxswap.medical.runs.processes import is_first, wait_for_all
+from jaxswap.medical.runs.recorded_split import RecordedSplit, record_split
 from jaxswap.medical.runs.run_config import RunConfig
+from jaxswap.medical.runs.run_folder import RunFolder
 from jaxswap.medical.runs.trained import Trained
 
 
@@ -42,6 +44,8 @@ class RunCases:
         shape: Voxels of a whole volume in the network. Cases are padded to this shape.
         positions: The number of each channel in numbered files, see `Dataset`.
         normalizations: How each channel was brought to scale.
+        split: Who trains and who validates, with hashes of their files.
+        notes: What a user should know of the split, one sentence each.
     """
 
     training: tuple[Prepared, ...]
@@ -51,6 +55,8 @@ class RunCases:
     shape: Shape
     positions: tuple[int, ...] = ()
     normalizations: tuple[Normalization, ...] = ()
+    split: RecordedSplit | None = None
+    notes: tuple[str, ...] = ()
 
     def trained(self, config: RunConfig) -> Trained:
         """Return what a prediction needs to know of the run."""
@@ -101,7 +107,7 @@ def load_cases(
     multiple: int,
     cache: Path,
     *,
-    recorded: Trained | None = None,
+    folder: RunFolder | None = None,
     started: Callable[[int], None] = lambda count: None,
     advance: Callable[[], None] = lambda: None,
 ) -> RunCases:
@@ -111,7 +117,7 @@ def load_cases(
         config: The run.
         multiple: Each side that the network sees must be divisible by this.
         cache: Folder of prepared cases.
-        recorded: What the run recorded when it began, if it is resumed.
+        folder: Folder of the run. If it is resumed, what it recorded holds.
         started: Is called with the number of cases once it is known.
         advance: Is called after each case.
 
@@ -135,31 +141,57 @@ def load_cases(
         raise ValueError(
             f"`patch` is {config.patch}; the network needs a multiple of {multiple}."
         )
-    parts = split(dataset, config.fold, config.folds, config.seed)
+    before = None if folder is None else folder.read_split()
+    training, validation, notes = _divide(dataset, config, before)
     schemes = choose_schemes(dataset.channels, config.normalization)
-    normalizations = () if recorded is None else recorded.normalizations
+    is_resumed = folder is not None and folder.is_run
+    normalizations = folder.read().normalizations if folder and is_resumed else ()
     if not normalizations:
         started(len(dataset.labeled) if "ct" in schemes else 0)
         normalizations = measure(dataset, schemes, advance=advance)
     prepare = PrepareConfig(
         multiple, config.shape, config.spacing_mm, config.mask, normalizations
     )
-    started(sum(map(len, parts)))
+    started(len(training) + len(validation))
+    kept = CacheConfig(cache, prepare)
     if jax.process_count() > 1:
-        _prepare_share([*parts[0], *parts[1]], dataset, CacheConfig(cache, prepare))
-    training, validation = (
-        prepare_all(part, dataset, CacheConfig(cache, prepare), advance=advance)
-        for part in parts
+        _prepare_share([*training, *validation], dataset, kept)
+    prepared = [
+        prepare_all(part, dataset, kept, advance=advance)
+        for part in (training, validation)
+    ]
+    now = (
+        record_split(training, validation, dataset.root, before) if is_first() else None
     )
+    if before is not None and now is not None:
+        notes += before.changes(now)
     return RunCases(
-        training,
-        validation,
+        prepared[0],
+        prepared[1],
         dataset.channels,
         dataset.label_map,
-        config.shape or common_shape([*training, *validation]),
+        config.shape or common_shape([*prepared[0], *prepared[1]]),
         dataset.positions,
         normalizations,
+        now,
+        tuple(notes),
     )
+
+
+def _divide(
+    dataset: Dataset, config: RunConfig, before: RecordedSplit | None
+) -> tuple[Sequence[CaseFiles], Sequence[CaseFiles], list[str]]:
+    """Return who trains, who validates, and notes: as recorded, or dealt now."""
+    if before is not None:
+        return before.divide(dataset)
+    parts = split(dataset, config.fold, config.folds, config.seed, config.patient)
+    shared = shared_patients(parts, config.patient)
+    notes = [
+        f"Patient {patient} both trains and validates, because the data set's folds "
+        "say so."
+        for patient in shared
+    ]
+    return *parts, notes
 
 
 def _prepare_share(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,9 @@ class RunConfig:
         fold: Which fold validates, from 0. "all" trains on all cases and validates
             none. Then the newest checkpoint counts as the best.
         folds: Number of folds.
+        patient: Regular expression whose first group is the patient in a case's name,
+            such as "(.+)_[0-9]+": visits of a patient stay in one fold. None knows
+            names of BraTS and BIDS, and words such as pre, post and visit2.
         exclude: Names of cases that are left out.
         init_from: Folder of a run whose parameters are those at the start. Those whose
             shape differs are drawn anew, and listed.
@@ -108,6 +112,7 @@ class RunConfig:
     labels: Mapping[str, Any] | None = None
     fold: int | Literal["all"] = 0
     folds: int = 5
+    patient: str | None = None
     exclude: tuple[str, ...] = ()
     init_from: Path | None = None
     network: str = "isensee2017"
@@ -175,6 +180,8 @@ class RunConfig:
     def _check_numbers(self) -> None:
         if self.edition is not None and self.labels is not None:
             raise ValueError("`edition` and `labels` exclude one another; give one.")
+        if self.patient is not None:
+            _check_pattern(self.patient)
         _ = self.meaning  # Raises if the labels cannot be used.
         if not self.learning_rate > 0:
             raise ValueError(f"`learning_rate` is {self.learning_rate}, not positive.")
@@ -321,6 +328,17 @@ def _typed(name: str, value: Any) -> Any:
             f"{annotation}."
         )
     return value
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"`patient` is {pattern!r}, no pattern: {error}.") from error
+    if not groups:
+        raise ValueError(
+            f"`patient` is {pattern!r}; it needs a group, such as '(.+)_[0-9]+'."
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 import jaxswap
 from jaxswap.extend import user_folder
 from jaxswap.medical.data.writing import require_writable, whole_file
+from jaxswap.medical.runs.recorded_split import RecordedSplit, load_split
 from jaxswap.medical.runs.run_config import (
     RunConfig,
     make_config,
@@ -23,6 +24,9 @@ _FREE = frozenset(
     "data workers steps validate_every checkpoint_every mesh device_memory host_memory "
     "target".split()
 )
+
+
+_SPLIT = "split.json"
 
 
 def cache_folder() -> Path:
@@ -85,12 +89,18 @@ class RunFolder:
                 f"{'; '.join(changed)}."
             )
 
-    def write(self, trained: Trained, plan: jaxswap.Plan | None) -> None:
-        """Write what a prediction needs to know, and the plan.
+    def write(
+        self,
+        trained: Trained,
+        plan: jaxswap.Plan | None,
+        split: RecordedSplit | None = None,
+    ) -> None:
+        """Write what a prediction needs to know, the plan and the split.
 
         Args:
             trained: What `read` will return.
             plan: Plan of the training step. None if nothing was planned.
+            split: Who trains and who validates. None if they are no files.
         """
         description = trained.to_plain()
         with whole_file(self.path / "data.json") as temporary:
@@ -98,9 +108,19 @@ class RunFolder:
         if plan is not None:
             plan.save(self.path / "plan.json")
             plan.to_html(self.path / "plan.html")
+        if split is not None:
+            split.save(self.path / _SPLIT)
         # Written last, because this file makes the folder a run.
         with whole_file(self.path / "config.yaml") as temporary:
             temporary.write_text(trained.config.to_yaml())
+
+    def read_split(self) -> RecordedSplit | None:
+        """Read who trains and who validates. None if that was not recorded.
+
+        Raises:
+            ValueError: If the record is damaged.
+        """
+        return load_split(self.path / _SPLIT)
 
     def read(self) -> Trained:
         """Read what `write` wrote.

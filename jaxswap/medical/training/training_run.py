@@ -66,7 +66,7 @@ def load_run(
         config,
         multiple_of(network),
         cache,
-        recorded=folder.read() if folder.is_run else None,
+        folder=folder,
         started=lambda count: progress.count("preparing cases", count),
         advance=progress.advance_one,
     )
@@ -164,7 +164,7 @@ def train(
     with ExitStack() as stack:
         log = None
         if is_first():
-            run.folder.write(cases.trained(config), run.planned.plan)
+            run.folder.write(cases.trained(config), run.planned.plan, cases.split)
             resumed_step = int(state.step) if is_resumed else None
             log = stack.enter_context(RunLog(run.folder.path, resumed_step))
         loop = TrainingLoop(run, step, checkpoints, log, progress, extra)
@@ -188,7 +188,7 @@ def describe(run: TrainingRun) -> str:
         f"{cases.label_map.name}: {', '.join(cases.label_map.regions)}."
     ]
     notes = {case.name: case.notes for case in (*cases.training, *cases.validation)}
-    lines += group_notes(notes)
+    lines += [*cases.notes, *group_notes(notes)]
     if run.mesh is not None:
         images = jax.ShapeDtypeStruct(run.batch_shape, jnp.dtype(config.precision))
         state_bytes = count_state_bytes(config, run.network, images)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
-from jaxswap.medical.data.splitting import leave_out, split
+from jaxswap.medical.data.splitting import leave_out, shared_patients, split
 
 LABELS = Path("l.nii")
 
@@ -48,6 +48,19 @@ def test_time_points_of_a_patient_stay_together():
         _, validation = split(_dataset(names), fold, folds=3)
         patients = [name[:-4] for name in _names(validation)]
         assert len(patients) == 2 * len(set(patients)) == 4
+
+
+def test_visits_of_a_patient_stay_together():
+    names = [f"p{p}_{visit}" for p in range(6) for visit in ("pre", "post")]
+    for fold in range(3):
+        parts = split(_dataset(names), fold, folds=3)
+        assert len(parts[1]) == 4
+        assert shared_patients(parts) == []
+    numbered = [f"p{p}_{visit}" for p in range(6) for visit in (1, 2)]
+    parts = split(_dataset(numbered), 0, folds=3, patient="(.+)_[0-9]")
+    assert shared_patients(parts, "(.+)_[0-9]") == []
+    given = split(_dataset(["p1_pre", "p1_post"], [0, 1]), 0)
+    assert shared_patients(given) == ["p1"]
 
 
 def test_given_folds_are_respected():
