@@ -166,6 +166,21 @@ def bind_equation(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
     return results if eqn.primitive.multiple_results else [results]
 
 
+def without_source(eqn: core.JaxprEqn) -> core.JaxprEqn:
+    """Return an equation that says nothing of its place in the user's program."""
+    return eqn.replace(source_info=source_info_util.new_source_info())
+
+
+def inlined(call: core.JaxprEqn) -> core.JaxprEqn:
+    """Return a `jit` equation that JAX inlines where it is traced.
+
+    `inline` is true or false before JAX 0.11, and one of `jax.Inline` since then.
+    """
+    kinds = getattr(jax, "Inline", None)
+    early = True if kinds is None else kinds.JAX_EARLY
+    return call.replace(params={**call.params, "inline": early})
+
+
 def is_idle_reshard(eqn: core.JaxprEqn) -> bool:
     """Whether an equation names an array's place, but leaves the choice to XLA.
 

@@ -127,12 +127,13 @@ def _if_it_saves_memory(policy: SwapHeavy, source: Source) -> Machine:
 
     Memory depends on the order of operations alone, so any GPU's rates will do.
     """
-    machine = _by_policy(policy, source)
-    kept = _laid_out(as_policy(Action.KEEP), machine.traced)
-    values = machine.graph.values
-    residual_bytes = sum(values[v].nbytes for v in machine.graph.residuals())
+    traced = source.traced(lambda body: policy.decide(body).actions)
+    kept = _laid_out(as_policy(Action.KEEP), traced)
+    values = traced.graph.values
+    residual_bytes = sum(values[v].nbytes for v in traced.graph.residuals())
     if residual_bytes < policy.min_bytes:
         return kept
+    machine = _laid_out(policy, traced)
     simulator = Simulator(machine.graph, rates_of(built_in_target("h100")))
     needed = simulator.play(machine.schedule).device_bytes
     saved_bytes = simulator.play(kept.schedule).device_bytes - needed

@@ -220,3 +220,25 @@ def test_jax_starts_without_a_traceback_where_there_is_no_gpu(
 def test_xla_says_which_options_it_has() -> None:
     assert _compat.has_compiler_option("xla_gpu_enable_latency_hiding_scheduler")
     assert not _compat.has_compiler_option("xla_option_of_another_version")
+
+
+def test_inlined_calls_leave_their_equations_where_they_are_called() -> None:
+    (call,) = jax.make_jaxpr(jax.jit(lambda x: jnp.sin(x) * 2))(X).jaxpr.eqns
+
+    def fn(x: jax.Array) -> Any:
+        return call.primitive.bind(x, **_compat.inlined(call).params)
+
+    eqns = jax.make_jaxpr(fn)(X).jaxpr.eqns
+    assert [eqn.primitive.name for eqn in eqns] == ["sin", "mul"]
+
+
+def test_without_its_source_an_equation_has_no_scope() -> None:
+    def fn(x: jax.Array) -> jax.Array:
+        with jax.named_scope("layer"):
+            return jax.lax.sin(x)
+
+    (eqn,) = jax.make_jaxpr(fn)(X).jaxpr.eqns
+    assert str(eqn.source_info.name_stack) == "layer"
+    bare = _compat.without_source(eqn)
+    assert str(bare.source_info.name_stack) == _compat.source_line(bare) == ""
+    assert bare.primitive is eqn.primitive

@@ -10,9 +10,7 @@ import numpy as np
 from jaxswap import _compat
 from jaxswap._graph.graph import Equation, Graph, Value
 from jaxswap._graph.placement import Spec, axes_of
-from jaxswap._trace import cost
-from jaxswap._trace.operations import operation_name
-from jaxswap._trace.options import stores_channels_last
+from jaxswap._trace.equation_cost import EquationCost, cost_by_kind
 from jaxswap._trace.program import Operation, Program
 from jaxswap._trace.propagation import body_specs, specs_of
 from jaxswap._trace.symbolic import NO_SIZES, Sizes, sized
@@ -52,6 +50,7 @@ def graph_of(
     makers = {v: op for op in program.operations for v in op.outputs}
     arguments = (*program.operands, *program.constants)
     names = _names(program)
+    cost_of = cost_by_kind()
     values = tuple(
         _value(
             index,
@@ -66,7 +65,8 @@ def graph_of(
     return Graph(
         values=values,
         equations=tuple(
-            _equation(program, index, op) for index, op in enumerate(program.operations)
+            _equation(program, index, op, cost_of(op.eqn))
+            for index, op in enumerate(program.operations)
         ),
         arguments=arguments,
         outputs=tuple(v for v in program.outputs if isinstance(v, int)),
@@ -116,7 +116,9 @@ def _value(
     )
 
 
-def _equation(program: Program, index: int, op: Operation) -> Equation:
+def _equation(
+    program: Program, index: int, op: Operation, cost: EquationCost
+) -> Equation:
     scan = _compat.scan_of(op.eqn)
     # The code in a `shard_map` already is the code of one device.
     is_local = op.eqn.primitive.name == "shard_map"
@@ -126,35 +128,24 @@ def _equation(program: Program, index: int, op: Operation) -> Equation:
         primitive=op.eqn.primitive.name,
         inputs=op.reads,
         outputs=op.outputs,
-        flops=cost.flops(op.eqn) / shards,
-        tile_flops=cost.tile_flops(op.eqn) / shards,
-        tile_count=math.ceil(cost.tile_count(op.eqn) / shards),
+        flops=cost.flops / shards,
+        tile_flops=cost.tile_flops / shards,
+        tile_count=math.ceil(cost.tile_count / shards),
         is_backward=index in program.backward,
-        is_heavy=cost.is_heavy(op.eqn),
-        is_view=op.eqn.primitive.name in cost.VIEWS,
-        is_cheap=cost.is_cheap(op.eqn),
+        is_heavy=cost.is_heavy,
+        is_view=cost.is_view,
+        is_cheap=cost.is_cheap,
         is_pure=not op.eqn.effects,
-        is_reduction=cost.is_reduction(op.eqn),
-        is_known=cost.is_known(op.eqn),
-        work=cost.work(op.eqn),
-        operation=operation_name(op.eqn) if shards == 1 else "",
-        workspace_bytes=_workspace_bytes(op.eqn) // shards,
-        inner_bytes=cost.inner_bytes(op.eqn) / shards,
+        is_reduction=cost.is_reduction,
+        is_known=cost.is_known,
+        work=cost.work,
+        operation=cost.operation if shards == 1 else "",
+        workspace_bytes=cost.workspace_bytes // shards,
+        inner_bytes=cost.inner_bytes / shards,
         body=_checkpointed(program, op) if scan is None else _body(program, op, scan),
         trip_count=1 if scan is None else scan.length,
         is_deferred=index in program.deferred,
     )
-
-
-def _workspace_bytes(eqn: Any) -> int:
-    """What an operation takes beside operands and results while it runs.
-
-    cuDNN converts features, unless XLA stores them as cuDNN wants.
-    """
-    converted = cost.converted_bytes(eqn)
-    if converted and stores_channels_last():
-        converted = 0
-    return max(converted, cost.padded_bytes(eqn))
 
 
 def _body(outer: Program, op: Operation, scan: _compat.Scan) -> Graph:

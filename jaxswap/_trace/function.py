@@ -13,6 +13,7 @@ import jax
 from jaxswap import _compat
 from jaxswap._graph.graph import Inside
 from jaxswap._trace.jaxpr import Interpreter
+from jaxswap._trace.kinds import Kinds
 from jaxswap._trace.opening import Opened, RunLoop
 from jaxswap._trace.references import refuse_references_in
 
@@ -76,11 +77,13 @@ class FlatFunction:
             come first.
         closed_over_count: How many of the operands are captured.
         out_tree: Structure of the results.
+        kinds: Executes its equations.
     """
 
     jaxpr: Any
     closed_over_count: int
     out_tree: Any
+    kinds: Kinds = dataclasses.field(default_factory=Kinds)
 
     @property
     def types(self) -> tuple[Any, ...]:
@@ -94,13 +97,14 @@ class FlatFunction:
 
     def call(self, *operands: Any) -> Sequence[Any]:
         """Return the flat results."""
-        return Interpreter().run(self.jaxpr, operands)
+        return Interpreter(self.kinds.bind).run(self.jaxpr, operands)
 
     def opened(self, run_loop: RunLoop, inside: Inside) -> Callable[..., Sequence[Any]]:
         """Return `call` with other ways to run loops, checkpoints and branches."""
 
         def call(*operands: Any) -> Sequence[Any]:
-            return Opened(run_loop, inside).run(self.jaxpr, operands)
+            opened = Opened(run_loop, inside, self.kinds.bind)
+            return opened.run(self.jaxpr, operands)
 
         return call
 

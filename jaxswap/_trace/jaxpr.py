@@ -5,19 +5,28 @@ executed or traced, a number if they are listed.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jax.extend.core import JaxprEqn, Literal, Var
 
 from jaxswap import _compat
 
+Bind = Callable[[JaxprEqn, Sequence[Any]], Sequence[Any]]
+"""Executes (or traces) an equation on its inputs."""
+
 
 class Interpreter:
     """Executes (or traces) equations one by one. Calls are executed as a whole.
 
     A subclass changes what is done with an equation, and which calls are looked into.
+
+    Args:
+        bind: Executes an equation on its inputs.
     """
+
+    def __init__(self, bind: Bind = _compat.bind_equation) -> None:
+        self.bind = bind
 
     def run(self, jaxpr: Any, values: Sequence[Any]) -> list[Any]:
         """Go through the equations of an open jaxpr. Return its results.
@@ -59,7 +68,7 @@ class Interpreter:
 
     def execute(self, eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
         """Return the results of an equation that is not looked into."""
-        return _compat.bind_equation(eqn, inputs)
+        return self.bind(eqn, inputs)
 
     def within(self, eqn: JaxprEqn) -> contextlib.AbstractContextManager[None]:
         """Return the context for the equations inside of a call."""

@@ -14,7 +14,7 @@ from jax.extend.core import JaxprEqn
 
 from jaxswap import _compat
 from jaxswap._graph.graph import Inside
-from jaxswap._trace.jaxpr import Interpreter
+from jaxswap._trace.jaxpr import Bind, Interpreter
 
 RunLoop = Callable[[JaxprEqn, Sequence[Any]], Sequence[Any]]
 """Executes (or traces) a `lax.scan` equation with its operands."""
@@ -31,7 +31,13 @@ class Opened(Interpreter):
     Calls of `jit` are looked into. Branches are not: XLA cannot copy to the host there.
     """
 
-    def __init__(self, run_loop: RunLoop, inside: Inside) -> None:
+    def __init__(
+        self,
+        run_loop: RunLoop,
+        inside: Inside,
+        bind: Bind = _compat.bind_equation,
+    ) -> None:
+        super().__init__(bind)
         self.run_loop = run_loop
         self.inside = inside
 

@@ -101,6 +101,7 @@ class _Listing(Interpreter):
     """Numbers values and collects operations. Looks into calls of `jit`."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.avals: list[Any] = []
         self.operations: list[Operation] = []
         self.constants: dict[int, Any] = {}

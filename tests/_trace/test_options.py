@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 from jaxswap._gpu.options import CHANNELS_LAST
-from jaxswap._trace import describe
+from jaxswap._trace import equation_cost
 from jaxswap._trace.describe import graph_of
 from jaxswap._trace.options import options_of, stores_channels_last
 from jaxswap._trace.tracing import program_of
@@ -38,7 +38,7 @@ def test_a_program_with_volumes_stores_them_channels_last() -> None:
 def test_a_workspace_is_charged_where_xla_cannot_store_channels_last(
     is_known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(describe, "stores_channels_last", lambda: is_known)
+    monkeypatch.setattr(equation_cost, "stores_channels_last", lambda: is_known)
     (eqn,) = graph_of(program_of(CLOSED)).equations
     features, kernel = 16 * 8**3 * 4, 27 * 16 * 16 * 4
     assert eqn.workspace_bytes == (0 if is_known else 2 * features + kernel)
