@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxswap._cli.command import Commands, ExitCode, bad_input, tell, write
 from jaxswap._cli.start import start_jax
+
+if TYPE_CHECKING:
+    from jaxswap.medical.prediction.case_prediction import OpenedRun
+    from jaxswap.medical.prediction.postprocessing import Postprocessing
+    from jaxswap.medical.prediction.postprocessing_choice import PostprocessingChoice
 
 
 def add_predict(commands: Commands) -> None:
@@ -62,7 +68,20 @@ def add_predict(commands: Commands) -> None:
     predict.add_argument(
         "--overwrite", action="store_true", help="label cases again that are labeled"
     )
+    _add_postprocessing(predict)
     predict.set_defaults(run=run_predict, extra="medical")
+
+
+def _add_postprocessing(predict: argparse.ArgumentParser) -> None:
+    predict.add_argument(
+        "--choose-postprocessing",
+        action="store_true",
+        help="label the cases that the run validated, find what is best removed from "
+        "labels, and record it in RUN for later predictions",
+    )
+    predict.add_argument(
+        "--no-postprocessing", action="store_true", help="remove nothing from labels"
+    )
 
 
 def run_predict(parsed: argparse.Namespace) -> int:
@@ -77,25 +96,10 @@ def run_predict(parsed: argparse.Namespace) -> int:
     from rich.progress import track
 
     from jaxswap.medical.data.faults import group_notes
-    from jaxswap.medical.data.writing import require_writable
-    from jaxswap.medical.prediction.case_prediction import (
-        FAILURES,
-        open_run,
-        predict_case,
-    )
+    from jaxswap.medical.prediction.case_prediction import FAILURES, predict_case
 
     with bad_input():
-        require_writable(parsed.out)
-        opened = open_run(
-            parsed.runs,
-            parsed.data,
-            layout=parsed.layout,
-            edition=parsed.edition,
-            only_validation=parsed.only_validation,
-            checkpoint=parsed.checkpoint,
-            window=parsed.window,
-            is_mirrored=not parsed.no_mirror,
-        )
+        opened, choice = _opened(parsed)
     tell(opened.describe())
     written, notes, failures = 0, {}, {}
     for case in track(opened.cases, "predicting", console=Console(stderr=True)):
@@ -105,8 +109,10 @@ def run_predict(parsed: argparse.Namespace) -> int:
                 case,
                 parsed.out,
                 with_probabilities=parsed.probabilities,
-                is_overwriting=parsed.overwrite,
+                is_overwriting=parsed.overwrite or choice is not None,
             )
+            if choice is not None and outcome.labels is not None:
+                choice.add(case, outcome.labels)
         except FAILURES as error:
             failures[case.name] = str(error)
             continue
@@ -117,9 +123,52 @@ def run_predict(parsed: argparse.Namespace) -> int:
     kept = len(opened.cases) - written - len(failures)
     told = f", {kept} were there already (--overwrite)" if kept else ""
     write(f"{written} cases labeled in {parsed.out}{told}.")
+    if choice is not None and not failures:
+        _record(choice.choose(), parsed.runs[0])
+    return _end(failures, len(opened.cases))
+
+
+def _opened(
+    parsed: argparse.Namespace,
+) -> tuple[OpenedRun, PostprocessingChoice | None]:
+    """Open the runs, and a choice of post-processing if one is wanted."""
+    from jaxswap.medical.data.writing import require_writable
+    from jaxswap.medical.prediction.case_prediction import open_run
+    from jaxswap.medical.prediction.postprocessing_choice import PostprocessingChoice
+
+    is_choosing = parsed.choose_postprocessing
+    require_writable(parsed.out)
+    if is_choosing and len(parsed.runs) > 1:
+        raise ValueError("`--choose-postprocessing` is done for one run at a time.")
+    opened = open_run(
+        parsed.runs,
+        parsed.data,
+        layout=parsed.layout,
+        edition=parsed.edition,
+        only_validation=parsed.only_validation or is_choosing,
+        checkpoint=parsed.checkpoint,
+        window=parsed.window,
+        is_mirrored=not parsed.no_mirror,
+        is_postprocessed=not (parsed.no_postprocessing or is_choosing),
+    )
+    if not is_choosing:
+        return opened, None
+    return opened, PostprocessingChoice(opened, parsed.data, parsed.layout)
+
+
+def _record(chosen: Postprocessing, run: Path) -> None:
+    from jaxswap.medical.runs.run_folder import RunFolder
+
+    path = RunFolder(run).postprocessing
+    chosen.save(path)
+    write("\n".join(chosen.describe()) or "Nothing is best removed.")
+    write(f"Written: {path}. Later predictions of the run use it.")
+
+
+def _end(failures: dict[str, str], count: int) -> int:
     if not failures:
         return ExitCode.DONE
-    tell(f"jaxswap: {len(failures)} of {len(opened.cases)} cases are not labeled:")
+    tell(f"jaxswap: {len(failures)} of {count} cases are not labeled:")
     for name, reason in failures.items():
         tell(f"  {name}: {reason}")
     return ExitCode.FAILED

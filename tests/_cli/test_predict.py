@@ -1,6 +1,7 @@
 """`jaxswap predict`: labels for images, whatever else is there or not."""
 
 import pathlib
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,11 @@ import tiny_datasets
 import yaml
 
 from jaxswap._cli.main import main
+from jaxswap.medical.prediction.postprocessing import (
+    Postprocessing,
+    RegionRule,
+    load_postprocessing,
+)
 from jaxswap.medical.runs.run_folder import RunFolder
 
 NAMES = [f"BraTS2021_{number:05d}" for number in range(4)]
@@ -246,3 +252,36 @@ def test_only_the_cases_of_the_validation_are_labeled(
     other = tiny_datasets.brats(tmp_path / "other", ["BraTS2021_00077"])
     assert _predict(trained, other, "--out", out, "--only-validation") == 2
     assert "lacks cases that the run validated: " in capsys.readouterr().err
+
+
+def test_postprocessing_is_chosen_on_the_validation_and_used_later(
+    data: pathlib.Path,
+    trained: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    plain = ["--out", tmp_path / "plain"]
+    assert _predict(run, data, *plain, "--choose-postprocessing") == 0
+    assert "Later predictions of the run use it." in capsys.readouterr().out
+    chosen = load_postprocessing(run / "postprocessing.json")
+    split = RunFolder(run).read_split()
+    assert chosen is not None
+    assert split is not None
+    assert set(chosen.cases) == set(split.validation)
+    rule = {"whole tumour": RegionRule(smallest_ml=5.0)}
+    dice = {"whole tumour": (0.5, 0.75)}
+    Postprocessing(rule, dice, chosen.cases).save(run / "postprocessing.json")
+    assert _predict(run, data, "--out", tmp_path / "used") == 0
+    told = capsys.readouterr().err
+    assert "whole tumour: removed if it has less than 5 mL; Dice 0.500" in told
+    words = ["--out", tmp_path / "unused", "--no-postprocessing"]
+    assert _predict(run, data, *words) == 0
+    for name in split.validation:
+        before, after, without = (
+            _read(tmp_path / kind / f"{name}.nii.gz")
+            for kind in ("plain", "used", "unused")
+        )
+        assert before.any()
+        assert not after.any()  # A tiny head has less than 5 mL.
+        np.testing.assert_array_equal(without, before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,11 @@ from jaxswap.medical.data.volumes import save_labels
 from jaxswap.medical.data.writing import whole_file
 from jaxswap.medical.networks.objective import labels_in_slabs
 from jaxswap.medical.prediction.model import CaseProbabilities, Model, open_model
+from jaxswap.medical.prediction.postprocessing import (
+    Postprocessing,
+    common_rules,
+    load_postprocessing,
+)
 from jaxswap.medical.runs.run_folder import RunFolder
 from jaxswap.medical.runs.trained import Trained
 
@@ -37,11 +42,13 @@ class OpenedRun:
         models: The networks. Their probabilities are averaged.
         datasets: For each, the cases with the channels that it needs.
         written: The map whose numbers are written.
+        postprocessing: What is removed from labels.
     """
 
     models: tuple[Model, ...]
     datasets: tuple[Dataset, ...]
     written: LabelMap
+    postprocessing: Postprocessing = field(default_factory=Postprocessing)
 
     @property
     def trained(self) -> Trained:
@@ -66,10 +73,11 @@ class OpenedRun:
             f"{value} {name}" for name, value in self.written.labels.items()
         )
         mean = f"the mean of {len(self.models)} networks, " if self.models[1:] else ""
-        return (
+        told = (
             f"{len(self.cases)} cases, channels {channels}; {mean}written as "
             f"{self.written.name}: {values}."
         )
+        return "\n".join([told, *self.postprocessing.describe()])
 
 
 @dataclass(frozen=True)
@@ -79,10 +87,13 @@ class Outcome:
     Attributes:
         is_written: Whether it was labeled. If not, its file was there already.
         notes: What was odd, one sentence each.
+        labels: What was written, in the numbers of training, uint8, on the grid of the
+            file in RAS+. None if nothing was.
     """
 
     is_written: bool
     notes: tuple[str, ...] = ()
+    labels: np.ndarray | None = field(default=None, repr=False, compare=False)
 
 
 def open_run(
@@ -95,6 +106,7 @@ def open_run(
     checkpoint: Literal["best", "latest"] = "best",
     window: int | None = None,
     is_mirrored: bool = True,
+    is_postprocessed: bool = True,
 ) -> OpenedRun:
     """Read trained networks and find the cases. Compute nothing.
 
@@ -110,6 +122,7 @@ def open_run(
             or windows of the size of its patches.
         is_mirrored: Whether predictions of mirrored images are averaged, along the axes
             that training mirrored.
+        is_postprocessed: Whether labels are post-processed as the runs recorded it.
 
     Returns:
         The networks and the cases.
@@ -140,7 +153,9 @@ def open_run(
         datasets = tuple(_only(dataset, names) for dataset in datasets)
     require_unique_names(datasets[0])
     _refuse_taken_outputs(datasets[0])
-    return OpenedRun(tuple(models), datasets, written)
+    recorded = [load_postprocessing(RunFolder(one).postprocessing) for one in runs]
+    rules = common_rules(recorded) if is_postprocessed else Postprocessing()
+    return OpenedRun(tuple(models), datasets, written, rules)
 
 
 def predict_case(
@@ -176,16 +191,19 @@ def predict_case(
         for model, dataset in zip(opened.models, opened.datasets, strict=True)
     ]
     label_map, grid = opened.trained.label_map, found[0].grid
-    if len(found) == 1 and not with_probabilities:
+    is_mean_needed = with_probabilities or len(found) > 1
+    mean = _mean(found) if is_mean_needed else found[0].values
+    if len(found) == 1:
         labels = grid.restore(labels_in_slabs(found[0].values, label_map))
     else:
-        mean = _mean(found)
         labels = labels_in_slabs(mean, label_map)
-        if with_probabilities:
-            _save_probabilities(out / f"{case.name}{PROBABILITIES_ENDING}", mean, grid)
+    if with_probabilities:
+        _save_probabilities(out / f"{case.name}{PROBABILITIES_ENDING}", mean, grid)
+    voxel_mm3 = abs(float(np.linalg.det(grid.ras_affine[:3, :3])))
+    labels = opened.postprocessing.apply(labels, label_map, voxel_mm3)
     save_labels(path, renumber(labels, label_map, opened.written), grid.like)
     notes = dict.fromkeys(note for one in found for note in one.notes)
-    return Outcome(True, tuple(notes))
+    return Outcome(True, tuple(notes), labels)
 
 
 def _validated(runs: Sequence[Path], data: Path) -> set[str]:

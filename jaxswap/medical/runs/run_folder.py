@@ -50,6 +50,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def postprocessing(self) -> Path:
+        """What is removed from predicted labels, if that was chosen."""
+        return self.path / "postprocessing.json"
+
+    @property
     def is_run(self) -> bool:
         """Whether a run has begun here."""
         return (self.path / "config.yaml").is_file()
