@@ -303,6 +303,11 @@ BAD_TRAINING: list[tuple[list[str], str]] = [
     (["--device-memory", "lots", "--target", "h100"], "lots"),
     ([*TINY, "--device-memory", "1KiB", "--target", "h100"], "smallest"),
     (["--device-memory", "1GiB", "--target", "gtx"], "gtx"),
+    (["--set", "class_weights={tumor: 2}"], "did you mean 'tumour core'"),
+    (
+        ["--patch", "8", "--set", "foreground_weights={edema: 2}"],
+        "`foreground_weights` has 'edema'",
+    ),
     (["--precision", "float8"], "`precision` is 'float8'"),
     (["--set", "augment={zoom: 1}"], "`augment.zoom` is no setting"),
     (["--resume"], "holds no run to resume"),

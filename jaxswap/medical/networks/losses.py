@@ -13,6 +13,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+Weights = tuple[float, ...] | None
+"""A weight for each class of the last axis. None weighs all alike."""
+
 _SPATIAL_AXES = (-4, -3, -2)
 
 
@@ -38,7 +41,26 @@ def soft_dice(probabilities: Array, targets: Array, smoothing: float = 1e-5) -> 
     return (2 * overlap + smoothing) / (volume + smoothing)
 
 
-def dice_loss(logits: Array, targets: Array, smoothing: float = 1e-5) -> Array:
+def weighted_mean(values: Array, weights: Weights = None) -> Array:
+    """Return the mean over all axes, in which each class has its weight.
+
+    Args:
+        values: (..., class).
+        weights: A number from 0 on for each class. None weighs them alike.
+    """
+    if weights is None:
+        return values.mean()
+    factors = jnp.asarray(weights, jnp.float32) * (len(weights) / sum(weights))
+    return (values * factors.reshape((1,) * (values.ndim - 1) + (-1,))).mean()
+
+
+def dice_loss(
+    logits: Array,
+    targets: Array,
+    smoothing: float = 1e-5,
+    *,
+    weights: Weights = None,
+) -> Array:
     """Compute minus the mean soft Dice over examples and classes.
 
     Classes are independent: each logit passes through a sigmoid, as in the papers.
@@ -47,6 +69,7 @@ def dice_loss(logits: Array, targets: Array, smoothing: float = 1e-5) -> Array:
         logits: Output of the network, (batch, depth, height, width, class).
         targets: Truth in 0..1, same shape, any numeric type.
         smoothing: See `soft_dice`.
+        weights: See `weighted_mean`.
 
     Returns:
         The loss in -1..0, float32.
@@ -59,10 +82,12 @@ def dice_loss(logits: Array, targets: Array, smoothing: float = 1e-5) -> Array:
             f"`logits` {logits.shape} and `targets` {targets.shape} differ in shape."
         )
     probabilities = jax.nn.sigmoid(logits.astype(jnp.float32))
-    return -soft_dice(probabilities, targets, smoothing).mean()
+    return -weighted_mean(soft_dice(probabilities, targets, smoothing), weights)
 
 
-def dice_cross_entropy_loss(logits: Array, targets: Array) -> Array:
+def dice_cross_entropy_loss(
+    logits: Array, targets: Array, *, weights: Weights = None
+) -> Array:
     """Compute `dice_loss` plus the mean binary cross-entropy over voxels and classes.
 
     Dice alone has almost no gradient for a small class that is never predicted; the
@@ -71,6 +96,7 @@ def dice_cross_entropy_loss(logits: Array, targets: Array) -> Array:
     Args:
         logits: Output of the network, (batch, depth, height, width, class).
         targets: Truth in 0..1, same shape, any numeric type.
+        weights: See `weighted_mean`.
 
     Returns:
         The loss, at least -1, float32.
@@ -78,12 +104,15 @@ def dice_cross_entropy_loss(logits: Array, targets: Array) -> Array:
     Raises:
         ValueError: If the shapes differ.
     """
-    dice = dice_loss(logits, targets)
+    dice = dice_loss(logits, targets, weights=weights)
     logits, targets = logits.astype(jnp.float32), targets.astype(jnp.float32)
-    return dice + optax.losses.sigmoid_binary_cross_entropy(logits, targets).mean()
+    cross_entropy = optax.losses.sigmoid_binary_cross_entropy(logits, targets)
+    return dice + weighted_mean(cross_entropy, weights)
 
 
-def dice_focal_loss(logits: Array, targets: Array, gamma: float = 2.0) -> Array:
+def dice_focal_loss(
+    logits: Array, targets: Array, gamma: float = 2.0, *, weights: Weights = None
+) -> Array:
     """Compute `dice_loss` plus the mean focal loss over voxels and classes.
 
     The focal loss is the cross-entropy in which a voxel counts the less the surer the
@@ -93,6 +122,7 @@ def dice_focal_loss(logits: Array, targets: Array, gamma: float = 2.0) -> Array:
         logits: Output of the network, (batch, depth, height, width, class).
         targets: Truth in 0..1, same shape, any numeric type.
         gamma: How fast sure voxels lose weight.
+        weights: See `weighted_mean`.
 
     Returns:
         The loss, at least -1, float32.
@@ -103,7 +133,7 @@ def dice_focal_loss(logits: Array, targets: Array, gamma: float = 2.0) -> Array:
     References:
         Lin et al. 2017, Focal Loss for Dense Object Detection.
     """
-    dice = dice_loss(logits, targets)
+    dice = dice_loss(logits, targets, weights=weights)
     logits, targets = logits.astype(jnp.float32), targets.astype(jnp.float32)
     focal = optax.losses.sigmoid_focal_loss(logits, targets, gamma=gamma)
-    return dice + focal.mean()
+    return dice + weighted_mean(focal, weights)

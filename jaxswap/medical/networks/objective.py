@@ -7,7 +7,7 @@ softmax over them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,14 +17,17 @@ import optax
 from jax import Array
 
 from jaxswap.medical.data.label_maps import LabelMap
+from jaxswap.medical.data.named_weights import read_weights
 from jaxswap.medical.networks.losses import (
+    Weights,
     dice_cross_entropy_loss,
     dice_focal_loss,
     dice_loss,
     soft_dice,
+    weighted_mean,
 )
 
-OVERLAPPING: dict[str, Callable[[Array, Array], Array]] = {
+OVERLAPPING: dict[str, Callable[..., Array]] = {
     "dice": dice_loss,
     "dice_ce": dice_cross_entropy_loss,
     "dice_focal": dice_focal_loss,
@@ -43,6 +46,29 @@ def class_count(label_map: LabelMap) -> int:
         label_map: What the labels mean.
     """
     return len(label_map.regions) + label_map.is_exclusive
+
+
+def class_weights(label_map: LabelMap, given: Mapping[str, Any]) -> Weights:
+    """Return the weight of each class of the logits.
+
+    Args:
+        label_map: What the labels mean.
+        given: Weights by the names of regions, and of "background" where regions
+            exclude each other. Those that are left out are 1.
+
+    Returns:
+        The weights. None if none is given.
+
+    Raises:
+        ValueError: If a name is unknown, or a weight is no number from 0 on.
+    """
+    if not given:
+        return None
+    names = ["background"] * label_map.is_exclusive + list(label_map.regions)
+    weights = tuple(read_weights("class_weights", given, names).values())
+    if not any(weights[label_map.is_exclusive :]):
+        raise ValueError("`class_weights` gives all regions the weight 0.")
+    return weights
 
 
 def probabilities_of(logits: Array, label_map: LabelMap) -> Array:
@@ -104,7 +130,11 @@ def labels_in_slabs(probabilities: np.ndarray, label_map: LabelMap) -> np.ndarra
 
 
 def segmentation_loss(
-    logits: Array, labels: Array, label_map: LabelMap, loss: str = "dice_ce"
+    logits: Array,
+    labels: Array,
+    label_map: LabelMap,
+    loss: str = "dice_ce",
+    weights: Weights = None,
 ) -> Array:
     """Compute the loss of one level.
 
@@ -113,6 +143,8 @@ def segmentation_loss(
         labels: Label map, (batch, x, y, z), integers.
         label_map: What the labels mean.
         loss: "dice", "dice_ce" (with cross-entropy) or "dice_focal".
+        weights: Of the classes, from `class_weights`. Cross-entropy of exclusive labels
+            is a mean over voxels, each with the weight of its class.
 
     Returns:
         The loss, a float32 scalar; smaller is better, about -1 at best.
@@ -130,12 +162,16 @@ def segmentation_loss(
         )
     targets = label_map.to_regions(labels)
     if not label_map.is_exclusive:
-        return OVERLAPPING[loss](logits, targets)
-    return _exclusive_loss(logits, targets, loss)
+        return OVERLAPPING[loss](logits, targets, weights=weights)
+    return _exclusive_loss(logits, targets, loss, weights)
 
 
 def deeply_supervised_loss(
-    levels: Sequence[Array], labels: Array, label_map: LabelMap, loss: str = "dice_ce"
+    levels: Sequence[Array],
+    labels: Array,
+    label_map: LabelMap,
+    loss: str = "dice_ce",
+    weights: Weights = None,
 ) -> Array:
     """Compute the weighted mean of the losses of several levels.
 
@@ -147,6 +183,7 @@ def deeply_supervised_loss(
         labels: Label map of the finest level, (batch, x, y, z).
         label_map: What the labels mean.
         loss: See `segmentation_loss`.
+        weights: See `segmentation_loss`.
 
     Returns:
         The loss, a float32 scalar.
@@ -155,19 +192,22 @@ def deeply_supervised_loss(
         Isensee et al. 2021, nnU-Net.
     """
     counted = levels[:-1] or levels
-    weights = [0.5**level for level in range(len(counted))]
+    shares = [0.5**level for level in range(len(counted))]
     total = jnp.float32(0)
-    for level, (logits, weight) in enumerate(zip(counted, weights, strict=True)):
+    for level, (logits, share) in enumerate(zip(counted, shares, strict=True)):
         step = 2**level
         coarse = labels[:, ::step, ::step, ::step]
-        total += weight * segmentation_loss(logits, coarse, label_map, loss)
-    return total / sum(weights)
+        total += share * segmentation_loss(logits, coarse, label_map, loss, weights)
+    return total / sum(shares)
 
 
-def _exclusive_loss(logits: Array, targets: Array, loss: str) -> Array:
+def _exclusive_loss(
+    logits: Array, targets: Array, loss: str, weights: Weights
+) -> Array:
     """Softmax over background and labels; Dice over the labels only."""
     logits = logits.astype(jnp.float32)
-    dice = -soft_dice(jax.nn.softmax(logits)[..., 1:], targets).mean()
+    found = soft_dice(jax.nn.softmax(logits)[..., 1:], targets)
+    dice = -weighted_mean(found, None if weights is None else weights[1:])
     if loss == "dice":
         return dice
     background = ~jnp.any(targets, -1, keepdims=True)
@@ -175,4 +215,8 @@ def _exclusive_loss(logits: Array, targets: Array, loss: str) -> Array:
     cross_entropy = optax.losses.softmax_cross_entropy(logits, truth)
     if loss == "dice_focal":
         cross_entropy = (1 - jnp.exp(-cross_entropy)) ** 2 * cross_entropy
-    return dice + cross_entropy.mean()
+    if weights is None:
+        return dice + cross_entropy.mean()
+    of_voxels = truth @ jnp.asarray(weights, jnp.float32)
+    total = jnp.maximum(of_voxels.sum(), jnp.float32(1e-6))
+    return dice + (cross_entropy * of_voxels).sum() / total

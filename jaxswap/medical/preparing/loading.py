@@ -5,7 +5,7 @@ Batch `n` depends only on the seed and on `n`.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -118,6 +118,7 @@ def batches(
     start_step: int = 0,
     patch: Shape | None = None,
     foreground_share: float = 0.33,
+    foreground_weights: Mapping[int, float] | None = None,
     workers: int = 0,
     ahead: int = 2,
     part: Part | None = None,
@@ -136,6 +137,8 @@ def batches(
         patch: Voxels of a patch. None takes whole cases, which must have one shape.
         foreground_share: Share of patches that must contain a label, if their case has
             one.
+        foreground_weights: How often such a patch is placed on each label, by its
+            value. None places equally many on each label of the case.
         workers: Processes that make batches. 0 makes them in threads. Threads are
             enough, unless making a batch takes longer than a training step.
         ahead: Batches that are kept ready, in each process if there are any.
@@ -151,7 +154,9 @@ def batches(
     _check_numbers(batch, start_step, seed, foreground_share, workers, ahead)
     _check_cases(cases, patch)
     source = _Batches(
-        cases=tuple(_example_of(case, patch is not None) for case in cases),
+        cases=tuple(
+            _example_of(case, patch is not None, foreground_weights) for case in cases
+        ),
         batch=batch,
         seed=seed,
         start_step=start_step,
@@ -190,7 +195,9 @@ def _settle_flags() -> None:
         flags.FLAGS.mark_as_parsed()
 
 
-def _example_of(case: Prepared, needs_foreground: bool) -> _Example:
+def _example_of(
+    case: Prepared, needs_foreground: bool, weights: Mapping[int, float] | None
+) -> _Example:
     assert case.labels is not None
     x, y, z = case.labels.shape
     return _Example(
@@ -198,7 +205,9 @@ def _example_of(case: Prepared, needs_foreground: bool) -> _Example:
         image=store_reference(case.image),
         labels=store_reference(case.labels),
         shape=(x, y, z),
-        foreground=find_foreground(case.labels) if needs_foreground else None,
+        foreground=find_foreground(case.labels, weights=weights)
+        if needs_foreground
+        else None,
     )
 
 

@@ -6,8 +6,8 @@ training continues from any step exactly as without an interruption.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import floor
 
 import numpy as np
@@ -49,25 +49,37 @@ class Foreground:
 
     Attributes:
         voxels: Indices by label value, int32, (voxel, 3).
+        weights: How often each label is drawn, beside the others. Empty draws all that
+            are there equally often.
     """
 
     voxels: dict[int, np.ndarray]
+    weights: Mapping[int, float] = field(default_factory=dict)
 
     def draw(self, rng: np.random.Generator) -> np.ndarray | None:
         """Draw a label and one of its voxels. None if there is no label."""
-        if not self.voxels:
-            return None
         values = sorted(self.voxels)
-        voxels = self.voxels[values[int(rng.integers(len(values)))]]
+        if not values:
+            return None
+        place = int(rng.integers(len(values)))
+        if self.weights:
+            ends = np.cumsum([self.weights.get(value, 1.0) for value in values])
+            if not ends[-1]:
+                return None
+            place = int(np.searchsorted(ends, rng.random() * ends[-1], side="right"))
+        voxels = self.voxels[values[place]]
         return voxels[int(rng.integers(len(voxels)))]
 
 
-def find_foreground(labels: np.ndarray, seed: int = 0) -> Foreground:
+def find_foreground(
+    labels: np.ndarray, seed: int = 0, weights: Mapping[int, float] | None = None
+) -> Foreground:
     """Draw enough voxels of every label to have some variety.
 
     Args:
         labels: Labels, uint8, (x, y, z).
         seed: Seed of the draw.
+        weights: See `Foreground`.
 
     Returns:
         At most 10 000 voxels of each label except background.
@@ -83,7 +95,7 @@ def find_foreground(labels: np.ndarray, seed: int = 0) -> Foreground:
             of_value = rng.choice(of_value, _MOST_VOXELS_OF_A_LABEL, replace=False)
         indices = np.unravel_index(of_value, labels.shape)
         voxels[int(value)] = np.stack(indices, axis=-1).astype(np.int32)
-    return Foreground(voxels)
+    return Foreground(voxels, weights or {})
 
 
 def choose_case(example: int, cases: int, seed: int) -> int:

@@ -15,7 +15,9 @@ from jaxswap.medical.data.case_names import require_unique_names
 from jaxswap.medical.data.datasets import find_dataset
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
+from jaxswap.medical.data.named_weights import read_weights
 from jaxswap.medical.data.splitting import leave_out, shared_patients, split
+from jaxswap.medical.networks.objective import class_weights
 from jaxswap.medical.preparing.loading import Batch, batches
 from jaxswap.medical.preparing.normalization import (
     Normalization,
@@ -97,9 +99,17 @@ class RunCases:
             start_step=start_step,
             patch=self.seen(config),
             foreground_share=share,
+            foreground_weights=self._foreground_weights(config),
             workers=config.workers,
             part=part,
         )
+
+    def _foreground_weights(self, config: RunConfig) -> dict[int, float] | None:
+        given, values = config.foreground_weights, self.label_map.labels
+        if not given:
+            return None
+        weights = read_weights("foreground_weights", given, values)
+        return {values[name]: weight for name, weight in weights.items()}
 
 
 def load_cases(
@@ -141,6 +151,7 @@ def load_cases(
         raise ValueError(
             f"`patch` is {config.patch}; the network needs a multiple of {multiple}."
         )
+    _check_weights(config, dataset.label_map)
     before = None if folder is None else folder.read_split()
     training, validation, notes = _divide(dataset, config, before)
     schemes = choose_schemes(dataset.channels, config.normalization)
@@ -192,6 +203,12 @@ def _divide(
         for patient in shared
     ]
     return *parts, notes
+
+
+def _check_weights(config: RunConfig, label_map: LabelMap) -> None:
+    """Raise ValueError before anything is prepared."""
+    class_weights(label_map, config.class_weights)
+    read_weights("foreground_weights", config.foreground_weights, label_map.labels)
 
 
 def _prepare_share(

@@ -71,11 +71,15 @@ class RunConfig:
             "ct", others "zscore".
         patch: Voxels along each side of a patch. None trains on whole volumes.
         foreground_share: Share of patches that must contain a label.
+        foreground_weights: How often such a patch is placed on a label, by its name,
+            beside the other labels of the case. 1 for labels that are left out.
         batch: Volumes or patches in each step.
         accumulate: Steps whose gradients are summed for one update.
         steps: Training steps. A larger number on `--resume` trains longer. The learning
             rate is then that of the longer schedule.
         loss: "dice", "dice_ce" or "dice_focal".
+        class_weights: Weight of each region in the loss by its name, and of background
+            where no regions overlap. 1 for those that are left out.
         deep_supervision: Whether each level of the decoder is scored.
         optimizer: "adam" or "sgd" (Nesterov momentum 0.99).
         learning_rate: Rate at the start, or after the warm-up.
@@ -123,10 +127,12 @@ class RunConfig:
     normalization: str | Mapping[str, str] | None = None
     patch: int | None = None
     foreground_share: float = 0.33
+    foreground_weights: Mapping[str, Any] = field(default_factory=dict)
     batch: int = 1
     accumulate: int = 1
     steps: int = 10_000
     loss: str = "dice_ce"
+    class_weights: Mapping[str, Any] = field(default_factory=dict)
     deep_supervision: bool = False
     optimizer: str = "adam"
     learning_rate: float = 1e-3
@@ -201,6 +207,8 @@ class RunConfig:
             )
         if self.patch is not None and self.patch < 8:
             raise ValueError(f"`patch` is {self.patch}; it needs 8 voxels or more.")
+        if self.patch is None and self.foreground_weights:
+            raise ValueError("`foreground_weights` has no effect without `patch`.")
         if self.patch is not None and self.shape is not None:
             raise ValueError("`patch` and `shape` exclude one another; give one.")
         if self.device_memory is not None and not self.offload:
@@ -315,7 +323,7 @@ def _typed(name: str, value: Any) -> Any:
     kinds = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
     wanted = kinds.get(annotation.split(" | ")[0])
     if wanted is None:
-        is_mapping = name in ("network_options", "labels")
+        is_mapping = annotation.startswith("Mapping")
         if is_mapping and not isinstance(value, Mapping):
             raise ValueError(f"`{name}` is {value!r}; it needs names and values.")
         return value

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import jaxswap
 from jaxswap.medical.data.label_maps import LabelMap
 from jaxswap.medical.networks.networks import check_deep_supervision
+from jaxswap.medical.networks.objective import class_weights
 from jaxswap.medical.preparing.mesh import RunMesh
 from jaxswap.medical.runs.processes import made_by_first
 from jaxswap.medical.runs.run_config import RunConfig
@@ -58,13 +59,17 @@ def plan_loss(
         The loss.
 
     Raises:
-        ValueError: If the budget, the target or the network does not fit.
+        ValueError: If the budget, the target, the network or a weight does not fit.
         jaxswap.BudgetError: If nothing fits into the budget. It is a ValueError, too.
     """
     if config.deep_supervision:
         check_deep_supervision(network, config.network)
     loss = make_loss(
-        network, label_map, config.loss, is_deeply_supervised=config.deep_supervision
+        network,
+        label_map,
+        config.loss,
+        is_deeply_supervised=config.deep_supervision,
+        weights=class_weights(label_map, config.class_weights),
     )
     if not config.offload:
         return PlannedLoss(loss, None)

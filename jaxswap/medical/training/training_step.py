@@ -18,6 +18,7 @@ from jax.sharding import NamedSharding
 
 import jaxswap
 from jaxswap.medical.data.label_maps import LabelMap
+from jaxswap.medical.networks.losses import Weights
 from jaxswap.medical.networks.objective import deeply_supervised_loss, segmentation_loss
 from jaxswap.medical.runs.state import Parameters
 from jaxswap.medical.runs.state import State as State
@@ -45,6 +46,7 @@ def make_loss(
     loss: str = "dice_ce",
     *,
     is_deeply_supervised: bool = False,
+    weights: Weights = None,
 ) -> Loss:
     """Make the function that is offloaded and differentiated.
 
@@ -54,6 +56,7 @@ def make_loss(
         label_map: What the labels mean.
         loss: See `segmentation_loss`.
         is_deeply_supervised: Whether each level of the decoder is scored.
+        weights: Of the classes, see `segmentation_loss`.
 
     Returns:
         The loss of parameters, images (batch, x, y, z, channel), labels (batch, x, y,
@@ -66,9 +69,9 @@ def make_loss(
         options: dict[str, Any] = {"deterministic": False, "rngs": {"dropout": key}}
         if is_deeply_supervised:
             levels: Any = network.apply(parameters, images, all_levels=True, **options)
-            return deeply_supervised_loss(levels, labels, label_map, loss)
+            return deeply_supervised_loss(levels, labels, label_map, loss, weights)
         logits: Any = network.apply(parameters, images, **options)
-        return segmentation_loss(logits, labels, label_map, loss)
+        return segmentation_loss(logits, labels, label_map, loss, weights)
 
     return loss_of
 

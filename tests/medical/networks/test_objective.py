@@ -9,6 +9,7 @@ from jaxswap.medical.data.label_maps import LABEL_MAPS, make_label_map
 from jaxswap.medical.networks.objective import (
     LOSSES,
     class_count,
+    class_weights,
     deeply_supervised_loss,
     labels_of,
     probabilities_of,
@@ -86,3 +87,55 @@ def test_what_does_not_fit_is_refused() -> None:
         segmentation_loss(sure("tumour"), labels, label_map, "hinge")
     with pytest.raises(ValueError, match="`logits` have shape"):
         segmentation_loss(sure("tumour")[..., :2], labels, label_map)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", LABELS)
+def test_equal_weights_are_no_weights(name: str, loss: str) -> None:
+    label_map, labels = LABELS[name]
+    logits = jax.random.normal(
+        jax.random.key(1), (*labels.shape, class_count(label_map))
+    )
+    weights = class_weights(label_map, dict.fromkeys(label_map.regions, 3.0))
+    if label_map.is_exclusive:
+        weights = (3.0,) * class_count(label_map)
+    plain = segmentation_loss(logits, labels, label_map, loss)
+    weighted = segmentation_loss(logits, labels, label_map, loss, weights)
+    np.testing.assert_allclose(weighted, plain, rtol=1e-5)
+    deep = deeply_supervised_loss([logits], labels, label_map, loss, weights)
+    np.testing.assert_allclose(deep, plain, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", LABELS)
+def test_only_classes_with_a_weight_count(name: str, loss: str) -> None:
+    label_map, labels = LABELS[name]
+    first, *others = label_map.regions
+    zero = dict.fromkeys(["background"] * label_map.is_exclusive + others, 0)
+    weights = class_weights(label_map, zero)
+    right = sure(name)
+    place = int(label_map.is_exclusive)
+    # Wrong wherever it has no weight, right for the first region.
+    if label_map.is_exclusive:
+        is_first = (labels == label_map.labels[first])[..., None]
+        wrong = jnp.where(is_first, right, jnp.asarray([30.0, -30.0, -30.0]))
+    else:
+        wrong = jnp.where(jnp.arange(right.shape[-1]) == place, right, -right)
+    found = float(segmentation_loss(wrong, labels, label_map, loss, weights))
+    assert found == pytest.approx(-1, abs=1e-3)
+    assert float(segmentation_loss(wrong, labels, label_map, loss)) > found + 0.3
+
+
+def test_weights_that_do_not_fit_are_named() -> None:
+    assert class_weights(TISSUE, {}) is None
+    assert class_weights(TISSUE, {"white": 2}) == (1.0, 1.0, 2.0)
+    assert class_weights(TUMOUR, {"tumour core": 2}) == (1.0, 2.0, 1.0)
+    for label_map, given, message in (
+        (TISSUE, {"whit": 2}, "has 'whit', which is unknown; did you mean 'white'"),
+        (TUMOUR, {"background": 2}, "`class_weights` has 'background'"),
+        (TISSUE, {"grey": -1}, "gives 'grey' the weight -1; it needs a number"),
+        (TISSUE, {"grey": "much"}, "gives 'grey' the weight 'much'"),
+        (TISSUE, {"grey": 0, "white": 0}, "gives all regions the weight 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            class_weights(label_map, given)

@@ -96,3 +96,16 @@ def test_outside_of_the_case_is_zero():
     assert (patch[:, :, 3] == 0).all()
     for start in [(-4, 0, 0), (0, -2, 0), (0, 0, 4), (5, 0, 0)]:
         assert (cut(array, start, (4, 2, 4)) == 0).all()
+
+
+def test_labels_are_drawn_as_often_as_their_weights_say() -> None:
+    labels = np.repeat(np.array([0, 1, 2, 5], np.uint8), 16).reshape(4, 4, 4)
+    foreground = find_foreground(labels, weights={1: 0.0, 2: 3.0})
+    rng = np.random.default_rng(0)
+    places = [foreground.draw(rng) for _ in range(400)]
+    drawn = [labels[tuple(place)] for place in places if place is not None]
+    values, counts = np.unique(drawn, return_counts=True)
+    assert values.tolist() == [2, 5]
+    np.testing.assert_allclose(counts / 400, [0.75, 0.25], atol=0.07)
+    none = find_foreground(labels, weights=dict.fromkeys((1, 2, 5), 0.0))
+    assert none.draw(rng) is None

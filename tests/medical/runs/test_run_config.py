@@ -113,6 +113,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"precision": "float16"}, "choose one of bfloat16, float32"),
     ({"average_decay": 1.0}, "`average_decay` is 1.0"),
     ({"foreground_share": 2}, "`foreground_share` is 2, not in 0..1"),
+    ({"class_weights": [1]}, "`class_weights` is [1]; it needs names and values"),
+    ({"foreground_weights": {"a": 2}}, "`foreground_weights` has no effect without"),
     ({"patch": 4}, "`patch` is 4; it needs 8 voxels or more"),
     ({"patch": 64, "shape": 96}, "`patch` and `shape` exclude one another"),
     ({"shape": [96, 96]}, "`shape` is [96, 96]; it needs three numbers"),
