@@ -6,11 +6,14 @@ import argparse
 import importlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxswap._cli.command import BadInputError, Commands, ExitCode, bad_input, write
-from jaxswap._cli.program import add_program, program_of
+from jaxswap._cli.program import add_program, is_data, program_of
 from jaxswap._cli.start import start_jax
+
+if TYPE_CHECKING:
+    import jaxswap
 
 
 def add_plan(commands: Commands) -> None:
@@ -20,9 +23,17 @@ def add_plan(commands: Commands) -> None:
         help="plan a training step for a budget of GPU memory",
         description="Decide for every value of a training step whether it is kept, "
         "swapped or recomputed, so that the step fits a budget on a GPU that need not "
-        "be there, and compile it to check.",
+        "be there, and compile it to check. For a data set, choose shape, batch and, "
+        "where whole volumes do not fit, patches first, as `jaxswap train` would.",
     )
-    add_program(plan)
+    add_program(plan, with_data=True)
+    plan.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="for a data set: any setting of jaxswap train",
+    )
     plan.add_argument(
         "--budget", help="device memory: 8GiB, bytes, or `smallest` (the GPU's)"
     )
@@ -65,6 +76,15 @@ def run_plan(parsed: argparse.Namespace) -> int:
     if parsed.plot or parsed.pareto:
         importlib.import_module("matplotlib")  # Checked first: planning takes long.
     start_jax()
+    if is_data(parsed.program):
+        from jaxswap._cli.plan_data import plan_of_data
+
+        plan, told = plan_of_data(parsed)
+        _write_files(plan, parsed)
+        write(json.dumps(plan.summary(), indent=2) if parsed.json else told)
+        return ExitCode.DONE
+    if parsed.set:
+        raise BadInputError("--set is for data sets.")
     policy = _policy(parsed.policy)
     fn, args = program_of(parsed)
     options: dict[str, Any] = {
@@ -77,17 +97,21 @@ def run_plan(parsed: argparse.Namespace) -> int:
     }
     with bad_input():
         plan = jaxswap.plan(fn, *args, budget=parsed.budget, policy=policy, **options)
+    _write_files(plan, parsed)
+    if parsed.pareto:
+        curve = jaxswap.pareto(fn, *args, target=parsed.target, progress=False)
+        curve.plot(parsed.pareto)
+    write(json.dumps(plan.summary(), indent=2) if parsed.json else str(plan))
+    return ExitCode.DONE
+
+
+def _write_files(plan: jaxswap.Plan, parsed: argparse.Namespace) -> None:
     if parsed.html:
         plan.to_html(parsed.html)
     if parsed.plot:
         plan.plot(parsed.plot)
     if parsed.save:
         plan.save(parsed.save)
-    if parsed.pareto:
-        curve = jaxswap.pareto(fn, *args, target=parsed.target, progress=False)
-        curve.plot(parsed.pareto)
-    write(json.dumps(plan.summary(), indent=2) if parsed.json else str(plan))
-    return ExitCode.DONE
 
 
 def _policy(name: str | None) -> Any:

@@ -12,18 +12,29 @@ from typing import Any
 from jaxswap._cli.command import BadInputError, bad_input
 
 
-def add_program(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name a program, its size and the GPU."""
+def add_program(parser: argparse.ArgumentParser, *, with_data: bool = False) -> None:
+    """Add the options that name a program, its size and the GPU.
+
+    Args:
+        parser: Where they are added.
+        with_data: Whether a data set may stand in the program's place.
+    """
     parser.add_argument(
         "program",
         help="`unet3d`, or package.module:factory, a function without arguments that "
-        "returns the loss and a tuple of its arguments (arrays or their types)",
+        "returns the loss and a tuple of its arguments (arrays or their types)"
+        + ("; or a data set, see jaxswap check" if with_data else ""),
     )
     parser.add_argument("--target", help="GPU by name, or a saved target's file")
     parser.add_argument("--size", type=int, help="voxels a side, of unet3d (192)")
     parser.add_argument(
         "--dtype", choices=("bfloat16", "float32"), help="of unet3d (bfloat16)"
     )
+
+
+def is_data(program: str) -> bool:
+    """Whether the words name a file or folder instead of a program."""
+    return Path(program).exists()
 
 
 def program_of(

@@ -119,7 +119,7 @@ class Experiment:
         mirrored = AugmentConfig()
         if arm == "parcellation":  # Left must stay left.
             mirrored = AugmentConfig(mirror_axes=(1, 2))
-        values: dict[str, Any] = {"augment": mirrored, **self.settings}
+        values: dict[str, Any] = {"augment": mirrored, "batch": 1, **self.settings}
         values |= {"steps": self.steps, "learning_rate": rate, "seed": seed}
         values |= {"validate_every": self.steps, "checkpoint_every": self.steps}
         if method == PATCHES:
@@ -289,7 +289,7 @@ def _trained(training: _Training, console: Console) -> dict[str, Any]:
     content = {
         "seconds": perf_counter() - started,
         "validation": float(np.mean(list(scores.values()))),
-        "voxels": int(sides) * config.batch * config.steps,
+        "voxels": int(sides) * config.batch_size * config.steps,
     }
     with whole_file(done) as temporary:
         temporary.write_text(json.dumps(content) + "\n")

@@ -94,7 +94,7 @@ class RunCases:
         share = 0.0 if config.patch is None else config.foreground_share
         return batches(
             self.training,
-            config.batch,
+            config.batch_size,
             seed=config.seed,
             start_step=start_step,
             patch=self.seen(config),

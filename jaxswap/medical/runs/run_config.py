@@ -69,11 +69,14 @@ class RunConfig:
         normalization: How channels are brought to scale: "zscore", "ct" or "none", or
             one of these by the channel's name. None chooses by name, as nnU-Net: CT is
             "ct", others "zscore".
-        patch: Voxels along each side of a patch. None trains on whole volumes.
+        patch: Voxels along each side of a patch. None trains on whole volumes. If these
+            do not fit into `device_memory` whatever is swapped, and `shape` is not
+            given, None takes the largest patch that fits.
         foreground_share: Share of patches that must contain a label.
         foreground_weights: How often such a patch is placed on a label, by its name,
             beside the other labels of the case. 1 for labels that are left out.
-        batch: Volumes or patches in each step.
+        batch: Volumes or patches in each step. None takes 1, or with `device_memory` as
+            many as fit, and at most as many as nnU-Net would take.
         accumulate: Steps whose gradients are summed for one update.
         steps: Training steps. A larger number on `--resume` trains longer. The learning
             rate is then that of the longer schedule.
@@ -128,7 +131,7 @@ class RunConfig:
     patch: int | None = None
     foreground_share: float = 0.33
     foreground_weights: Mapping[str, Any] = field(default_factory=dict)
-    batch: int = 1
+    batch: int | None = None
     accumulate: int = 1
     steps: int = 10_000
     loss: str = "dice_ce"
@@ -156,8 +159,9 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` is {getattr(self, name)}, not 1 or more.")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"`{name}` is {value}, not 1 or more.")
         for name in _NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}, not 0 or more.")
@@ -170,8 +174,18 @@ class RunConfig:
                     f"{', '.join(choices)}."
                 )
         self._check_numbers()
-        if self.mesh_shape is not None:
-            self.mesh_shape.check_batch(self.batch)
+        if self.mesh_shape is not None and not self.is_batch_chosen:
+            self.mesh_shape.check_batch(self.batch_size)
+
+    @property
+    def batch_size(self) -> int:
+        """Volumes or patches in each step, once `batch` is chosen."""
+        return 1 if self.batch is None else self.batch
+
+    @property
+    def is_batch_chosen(self) -> bool:
+        """Whether `batch` is left to be chosen for the device's memory."""
+        return self.batch is None and self.device_memory is not None
 
     @property
     def meaning(self) -> str | LabelMap | None:

@@ -28,6 +28,7 @@ class TrainingRun:
         planned: Its loss, offloaded.
         mesh: Its devices. None for one device.
         given: Parameters of another run to start from. None draws all of them.
+        why: Why batch and patch are what they are, if they were chosen. Sentences.
     """
 
     config: RunConfig
@@ -37,6 +38,7 @@ class TrainingRun:
     planned: PlannedLoss
     mesh: RunMesh | None = None
     given: GivenParameters | None = None
+    why: tuple[str, ...] = ()
 
     @property
     def shape(self) -> Shape:
@@ -46,7 +48,7 @@ class TrainingRun:
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """Shape of a batch of images, (batch, x, y, z, channel)."""
-        return (self.config.batch, *self.shape, len(self.cases.channels))
+        return (self.config.batch_size, *self.shape, len(self.cases.channels))
 
     @property
     def part(self) -> Part | None:

@@ -42,6 +42,8 @@ def plan_loss(
     label_map: LabelMap,
     images: jax.ShapeDtypeStruct,
     mesh: RunMesh | None = None,
+    *,
+    is_simulated: bool = False,
 ) -> PlannedLoss:
     """Make the loss of a run and plan it for the run's budget.
 
@@ -54,6 +56,7 @@ def plan_loss(
         label_map: What labels mean.
         images: Type of a batch of images, (batch, x, y, z, channel).
         mesh: The devices over which it is split. The budget is for each of them.
+        is_simulated: Whether the plan is only simulated, not compiled.
 
     Returns:
         The loss.
@@ -87,6 +90,8 @@ def plan_loss(
             reserve=_beside(config, parameters),
             host_budget=config.host_memory,
             target=config.target,
+            compile=not is_simulated,
+            progress=not is_simulated,
         )
     )
     return PlannedLoss(jaxswap.offload(loss, plan=plan), plan)

@@ -7,6 +7,7 @@ seed and on the number of the step. So a resumed run continues bit for bit.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +27,7 @@ from jaxswap.medical.runs.run_cases import RunCases, load_cases
 from jaxswap.medical.runs.run_config import RunConfig
 from jaxswap.medical.runs.run_folder import RunFolder
 from jaxswap.medical.runs.run_log import RunLog
+from jaxswap.medical.training.fitting import Data, choose, is_choice_left
 from jaxswap.medical.training.given_parameters import read_parameters
 from jaxswap.medical.training.optimizer import make_optimizer
 from jaxswap.medical.training.prepared_run import TrainingRun as TrainingRun
@@ -43,6 +45,9 @@ def load_run(
     config: RunConfig, folder: RunFolder, cache: Path, progress: RunProgress
 ) -> TrainingRun:
     """Prepare the cases of a run, then the run. Write nothing but the cache.
+
+    With `device_memory`, batch and patch are chosen for it, unless they are given. See
+    `jaxswap.medical.training.fitting`.
 
     Args:
         config: The settings of the run.
@@ -71,11 +76,27 @@ def load_run(
         advance=progress.advance_one,
     )
     progress.say(f"planning for {config.target or jax.default_backend()}")
-    return prepare_run(config, folder, cases, mesh)
+    is_choosing = not folder.is_run and jax.process_count() == 1
+    if not (is_choosing and is_choice_left(config)):
+        return prepare_run(config, folder, cases, mesh)
+
+    def try_out(candidate: RunConfig) -> TrainingRun:
+        prepare_run(candidate, folder, cases, mesh, is_simulated=True)
+        return prepare_run(candidate, folder, cases, mesh)
+
+    parts = 1 if mesh is None else mesh.shape.data
+    data = Data(cases.shape, len(cases.training), multiple_of(network), parts)
+    run, choice = choose(config, data, try_out)
+    return dataclasses.replace(run, why=choice.why)
 
 
 def prepare_run(
-    config: RunConfig, folder: RunFolder, cases: RunCases, mesh: RunMesh | None = None
+    config: RunConfig,
+    folder: RunFolder,
+    cases: RunCases,
+    mesh: RunMesh | None = None,
+    *,
+    is_simulated: bool = False,
 ) -> TrainingRun:
     """Make the network and plan the loss. Write nothing.
 
@@ -84,6 +105,7 @@ def prepare_run(
         folder: The folder to write to.
         cases: The cases to train on.
         mesh: The devices to train on. None for one device.
+        is_simulated: Whether the plan is only simulated, to see whether it fits.
 
     Raises:
         ValueError: If network, budget, target or mesh does not fit the data.
@@ -100,9 +122,9 @@ def prepare_run(
     seen = cases.seen(config)
     if mesh is not None:
         setting = "shape" if config.patch is None else "patch"
-        mesh.shape.check_batch(config.batch)
+        mesh.shape.check_batch(config.batch_size)
         mesh.shape.check_volume(seen, multiple_of(network), setting)
-    shape = (config.batch, *seen, len(cases.channels))
+    shape = (config.batch_size, *seen, len(cases.channels))
     images = jax.ShapeDtypeStruct(shape, jnp.dtype(config.precision))
     if mesh is None:  # All processes of a mesh run one program, whatever each timed.
         network = in_fastest_forms(network, images, config.target)
@@ -110,7 +132,9 @@ def prepare_run(
     given = None
     if config.init_from is not None:
         given = read_parameters(config.init_from, parameters)
-    planned = plan_loss(config, network, cases.label_map, images, mesh)
+    planned = plan_loss(
+        config, network, cases.label_map, images, mesh, is_simulated=is_simulated
+    )
     return TrainingRun(config, folder, cases, network, planned, mesh, given)
 
 
@@ -187,6 +211,7 @@ def describe(run: TrainingRun) -> str:
         f"{seen} of {sides} voxels, channels {channels}; "
         f"{cases.label_map.name}: {', '.join(cases.label_map.regions)}."
     ]
+    lines += run.why
     notes = {case.name: case.notes for case in (*cases.training, *cases.validation)}
     lines += [*cases.notes, *group_notes(notes)]
     if run.mesh is not None:
