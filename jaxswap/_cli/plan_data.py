@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import sys
 import tempfile
 from pathlib import Path
 
@@ -52,9 +55,11 @@ def plan_of_data(parsed: argparse.Namespace) -> tuple[jaxswap.Plan, str]:
         values |= {"data": parsed.program, "device_memory": budget}
         values |= {"target": parsed.target, "host_memory": parsed.host_budget}
         config = make_config(values)
+        hidden = io.StringIO()
         with (
+            contextlib.redirect_stderr(hidden if parsed.quiet else sys.stderr),
             tempfile.TemporaryDirectory() as nowhere,
-            RunProgress(Console(stderr=True, quiet=parsed.quiet)) as progress,
+            RunProgress(Console(stderr=True)) as progress,
         ):
             folder = RunFolder(Path(nowhere) / "run")
             run = load_run(config, folder, cache_folder(), progress)

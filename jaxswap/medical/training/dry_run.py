@@ -66,7 +66,7 @@ def _time(run: TrainingRun) -> str:
     rates = [r.values.get("voxels_per_second", 0.0) for r in rows[-_MOST_ROWS:]]
     plan = run.planned.plan
     if rates and min(rates) > 0:
-        voxels = run.config.batch
+        voxels = run.config.batch_size
         for side in run.shape:
             voxels *= side
         seconds, basis = voxels / median(rates), "timed in this run"

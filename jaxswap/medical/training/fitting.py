@@ -76,7 +76,8 @@ def choose(
         What `try_out` made, and the choice that it was made of.
 
     Raises:
-        jaxswap.BudgetError: If no candidate fits.
+        jaxswap.BudgetError: If no candidate fits, and batch alone was to be chosen.
+        ValueError: If not even the smallest patch fits.
     """
     refused: list[tuple[RunConfig, jaxswap.BudgetError]] = []
     most_voxels = float("inf")
@@ -95,7 +96,11 @@ def choose(
             most_voxels = min(voxels * share, voxels - 1)
             continue
         return made, Choice(candidate, _reasons(config, candidate, data, refused))
-    raise refused[-1][1]
+    error = refused[-1][1]
+    *_, least = candidates(config, data)
+    if least.patch == config.patch:
+        raise error
+    raise ValueError(f"not even one patch of {least.patch}³ voxels fits: {error}")
 
 
 def candidates(config: RunConfig, data: Data) -> Iterator[RunConfig]:
@@ -150,7 +155,7 @@ def _reasons(
         shape = f"Patches of {chosen.patch}³ voxels, as asked for."
     else:
         whole = [error for tried, error in refused if tried.patch is None][-1]
-        needed = f"{whole.smallest_bytes / 2**30:.2f} GiB"
+        needed = f"{whole.smallest_bytes / 2**20:,.0f} MiB"
         shape = (
             f"Patches of {chosen.patch}³ voxels, the largest that fit {budget}: a step "
             f"on one whole volume of {sides} voxels needs {needed}, even if all is "

@@ -65,16 +65,14 @@ def test_patches_are_taken_where_not_one_volume_fits():
     assert (choice.config.patch, choice.config.batch) == (96, 1)
     assert choice.config.shape is None
     assert "Patches of 96³ voxels, the largest that fit 1GiB" in choice.why[0]
-    needed_gib = (1000 + 10 * prod(_BRATS.shape)) / 2**30
-    assert f"needs {needed_gib:.2f} GiB" in choice.why[0]
+    assert "of 144 x 192 x 144 voxels needs 38 MiB, even if" in choice.why[0]
     assert device.tried == [(1, None), (1, 96)]  # What cannot fit is not tried.
 
 
 def test_one_volume_is_tried_although_a_batch_was_far_too_large():
     choice = _Device(10 * 40**3).choice(_ASKED, _HIPPOCAMPUS)
     assert choice.config.patch == 32
-    needed_gib = (1000 + 10 * prod(_HIPPOCAMPUS.shape)) / 2**30
-    assert f"needs {needed_gib:.2f} GiB" in choice.why[0]
+    assert "of 48 x 64 x 48 voxels needs 1 MiB, even if" in choice.why[0]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +86,11 @@ def test_what_is_given_is_kept_or_an_error(given, fixed):
         _Device(10 * 16**3).choice(asked, _BRATS)
     batch = dataclasses.replace(_ASKED, batch=3)
     assert {c.batch for c in candidates(batch, _BRATS)} == {3}
+
+
+def test_a_budget_below_every_patch_is_refused_with_what_it_takes():
+    with pytest.raises(ValueError, match=r"not even one patch of 16³ voxels fits: `bu"):
+        _Device(2000).choice(_ASKED, _BRATS)
 
 
 def test_devices_that_split_the_batch_get_equal_parts():
