@@ -52,13 +52,20 @@ class Best:
     def offer(self, draft: Draft) -> None:
         """Take a draft if it is better than the best."""
         self.front.offer(draft)
-        if self._draft is None or self._rank(draft) < self._rank(self._draft):
+        if self._draft is None or self._standing(draft) < self._standing(self._draft):
             self._draft = draft
 
     def cost_seconds(self, draft: Draft, seconds_per_byte: float) -> float:
         """Return the seconds of a draft, plus a price for each byte over the limit."""
         excess, seconds = self._rank(draft)
         return seconds + seconds_per_byte * excess
+
+    def _standing(self, draft: Draft) -> tuple[bool, int, float]:
+        """Return what drafts are compared by. No device memory pays for host memory."""
+        return (
+            self.limits.is_over_on_host(draft.timeline.host_bytes),
+            *self._rank(draft),
+        )
 
     def _rank(self, draft: Draft) -> tuple[int, float]:
         """Return the bytes over the limits, then the seconds."""

@@ -33,3 +33,7 @@ class Limits:
     def smallest(cls, host_bytes: int | None, *, is_own: bool = True) -> "Limits":
         """Ask for the smallest draft."""
         return cls(0, host_bytes, Aim.SMALLEST_OWN if is_own else Aim.SMALLEST)
+
+    def is_over_on_host(self, nbytes: int) -> bool:
+        """Whether pinned host memory is over the limit."""
+        return self.host_bytes is not None and nbytes > self.host_bytes

@@ -127,7 +127,7 @@ class Programs:
                 break
             found = search.find(limits, lessons.get(at, NO_LESSONS), share)
             bounds.append(found.bound_seconds)
-            if best is None or _rank(found) < _rank(best):
+            if best is None or _rank(found, limits) < _rank(best, limits):
                 best = dataclasses.replace(found, program=at)
         assert best is not None
         bound = min(*bounds, best.draft.timeline.seconds)
@@ -149,8 +149,10 @@ class Programs:
             search.forget()
 
 
-def _rank(found: Found) -> tuple[bool, float]:
+def _rank(found: Found, limits: Limits) -> tuple[bool, bool, float]:
+    """Prefer what fits and is fast, then what is small. Host memory is no way out."""
     timeline = found.draft.timeline
     if found.fits:
-        return (False, timeline.seconds)
-    return (True, float(timeline.device_bytes))
+        return (False, False, timeline.seconds)
+    is_over = limits.is_over_on_host(timeline.host_bytes)
+    return (True, is_over, float(timeline.device_bytes))

@@ -37,3 +37,12 @@ class Compiled(Measured):
 
     predicted_device_bytes: int
     compile_count: int
+
+
+def compiled_of(measured: Measured, predicted_bytes: int, count: int) -> Compiled:
+    """Add to a compiled program what was predicted for it."""
+    return Compiled(
+        **dataclasses.asdict(measured),
+        predicted_device_bytes=predicted_bytes,
+        compile_count=count,
+    )

@@ -21,7 +21,7 @@ from jaxswap._graph.graph import Graph
 from jaxswap._search.lessons import NO_LESSONS, Lessons
 from jaxswap._search.limits import Aim, Limits
 from jaxswap._search.loops import Programs
-from jaxswap._search.measured import Compiled, Measured
+from jaxswap._search.measured import Compiled, Measured, compiled_of
 from jaxswap._search.search import Found
 from jaxswap._simulate.draft import Draft
 
@@ -78,6 +78,12 @@ class Refined:
     lasting_bytes: int
     compiled: Compiled | None
     fits: bool
+
+    @property
+    def host_bytes(self) -> int:
+        """Pinned host memory of the program. Without a compiler: of its simulation."""
+        seen = self.compiled
+        return seen.host_bytes if seen else self.draft.timeline.host_bytes
 
     @property
     def device_bytes(self) -> int:
@@ -249,10 +255,10 @@ def refine(
         return best
     found = Found(plain, best.bound_seconds, predicted <= task.limits.device_bytes)
     if compile_ is None:
-        return min((_believed(found, task), best), key=_rank)
+        return min((_believed(found, task), best), key=_rank_within(task.limits))
     progress("compiling the function as JAX runs it")
     tried = _tried(found, compile_, predicted, count, task, progress)
-    return min((tried.refined, best), key=_rank)
+    return min((tried.refined, best), key=_rank_within(task.limits))
 
 
 def _tried(
@@ -307,7 +313,9 @@ def _refined(
         progress(f"compiling a plan of {format_bytes(predicted)} predicted")
         tried = _tried(found, compile_, predicted, attempt.number, task, progress)
         last = draft
-        best = min((tried.refined, best or tried.refined), key=_rank)
+        best = min(
+            (tried.refined, best or tried.refined), key=_rank_within(task.limits)
+        )
         attempt = attempt.after(tried, best, task)
     assert best is not None
     return best
@@ -341,8 +349,8 @@ def _less(limits: Limits, nbytes: int) -> Limits:
 
 def is_within(measured: Measured, limits: Limits) -> bool:
     """Whether a program stays within limits."""
-    is_on_host = limits.host_bytes is None or measured.host_bytes <= limits.host_bytes
-    return measured.device_bytes <= limits.device_bytes and is_on_host
+    is_on_device = measured.device_bytes <= limits.device_bytes
+    return is_on_device and not limits.is_over_on_host(measured.host_bytes)
 
 
 def likeness(one: Draft, other: Draft) -> float:
@@ -359,15 +367,6 @@ def likeness(one: Draft, other: Draft) -> float:
     return sum(sizes[v] for v in same) / max(1, sum(sizes[v] for v in large))
 
 
-def compiled_of(measured: Measured, predicted_bytes: int, count: int) -> Compiled:
-    """Add to a compiled program what was predicted for it."""
-    return Compiled(
-        **dataclasses.asdict(measured),
-        predicted_device_bytes=predicted_bytes,
-        compile_count=count,
-    )
-
-
 def exposed_values(graph: Graph, measured: Measured) -> frozenset[int]:
     """Return the values whose copies back to the device overlap nothing."""
     labels = set(measured.exposed_returns)
@@ -380,10 +379,18 @@ def _is_as_small(one: Draft | None, other: Draft) -> bool:
     )
 
 
-def _rank(refined: Refined) -> tuple[Any, ...]:
-    """Prefer the one that fits, then the one that hides copies, then the faster one."""
-    compiled = refined.compiled
-    found = Found(refined.draft, refined.bound_seconds, refined.fits)
-    is_hidden = compiled is None or Tried(found, compiled, refined.fits).is_hidden
-    size = 0 if refined.fits else refined.device_bytes
-    return (not refined.fits, size, not is_hidden, refined.draft.timeline.seconds)
+def _rank_within(limits: Limits) -> Callable[[Refined], tuple[Any, ...]]:
+    """Prefer the one that fits, then the one that hides copies, then the faster one.
+
+    Of those that do not fit prefer the smallest. No device memory pays for host memory.
+    """
+
+    def rank(refined: Refined) -> tuple[Any, ...]:
+        draft, fits = refined.draft, refined.fits
+        found, compiled = Found(draft, refined.bound_seconds, fits), refined.compiled
+        is_hidden = compiled is None or Tried(found, compiled, fits).is_hidden
+        is_over = limits.is_over_on_host(refined.host_bytes)
+        size = (False, 0) if fits else (is_over, refined.device_bytes)
+        return (not fits, *size, not is_hidden, draft.timeline.seconds)
+
+    return rank

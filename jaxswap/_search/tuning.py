@@ -7,14 +7,8 @@ from jaxswap._base.units import format_bytes
 from jaxswap._graph.graph import Graph
 from jaxswap._schedule.decision import Decision, Policy
 from jaxswap._search.limits import Limits
-from jaxswap._search.refine import (
-    Compile,
-    Progress,
-    Refined,
-    Tried,
-    compiled_of,
-    is_within,
-)
+from jaxswap._search.measured import compiled_of
+from jaxswap._search.refine import Compile, Progress, Refined, Tried, is_within
 from jaxswap._search.search import Found, Search
 
 

@@ -334,6 +334,19 @@ def test_pinned_host_memory_is_limited_too() -> None:
     assert twice.compiled.host_bytes == 8
 
 
+def test_for_the_smallest_program_no_host_memory_beyond_the_limit_is_taken() -> None:
+    def program(count: int, draft: FakeDraft) -> Measured:
+        # The first program is the smaller one on the device.
+        return measured((5 + count) * MIB, host_bytes=20 if count == 1 else 0)
+
+    sizes = iter([5, 6, 7, 8])
+    search: Any = FakeSearch(lambda limits: draft_of(next(sizes) * MIB))
+    task = Task(Limits.smallest(0), 2, 2.5)
+    found = refine(search, FakeCompiler(program), task, lambda line: None)
+    assert found.compiled is not None
+    assert found.compiled.host_bytes == 0
+
+
 def test_progress_is_told_line_by_line() -> None:
     lines: list[str] = []
     run(FakeSearch(), FakeCompiler(adds(100 * MIB)), lines=lines)
