@@ -37,6 +37,7 @@ _TYPES = {
     "tuple[int, ...]": "integers",
     "tuple[str, ...]": "names",
     "Mapping[str, Any]": "names and values",
+    "Mapping[str, str]": "names and values",
     "AugmentConfig": "names and values",
 }
 """What a user writes for a type in Python."""

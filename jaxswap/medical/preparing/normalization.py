@@ -81,21 +81,32 @@ def choose_schemes(
         >>> choose_schemes(["CT", "PET"], {"PET": "none"})
         ('ct', 'none')
     """
+    check_schemes(given)
     named = dict.fromkeys(channels, given) if isinstance(given, str) else given or {}
-    for channel, scheme in named.items():
+    for channel in named:
         if channel not in channels:
             raise ValueError(
                 f"`normalization` names the channel {channel!r}; the data has "
                 f"{', '.join(channels)}."
             )
-        if scheme not in SCHEMES:
-            raise ValueError(
-                f"`normalization` is {scheme!r}; choose one of {', '.join(SCHEMES)}."
-            )
     return tuple(
         named.get(channel) or _BY_NAME.get(channel.casefold(), "zscore")
         for channel in channels
     )
+
+
+def check_schemes(given: str | Mapping[str, str] | None) -> None:
+    """Raise ValueError if there is no such scheme. See `choose_schemes`.
+
+    Args:
+        given: A scheme, schemes by channel, or None.
+    """
+    schemes = given.values() if isinstance(given, Mapping) else [given]
+    for scheme in schemes:
+        if scheme is not None and scheme not in SCHEMES:
+            raise ValueError(
+                f"`normalization` is {scheme!r}; choose one of {', '.join(SCHEMES)}."
+            )
 
 
 def measure(

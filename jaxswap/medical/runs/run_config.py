@@ -23,6 +23,7 @@ from jaxswap.medical.data.named_labels import make_named_map
 from jaxswap.medical.networks.objective import LOSSES
 from jaxswap.medical.preparing.augment_config import AugmentConfig
 from jaxswap.medical.preparing.mesh_shape import MeshShape, parse_mesh
+from jaxswap.medical.preparing.normalization import check_schemes
 from jaxswap.medical.runs.config_yaml import parse_setting as parse_setting
 from jaxswap.medical.runs.config_yaml import read_config as read_config
 
@@ -200,6 +201,7 @@ class RunConfig:
     def _check_numbers(self) -> None:
         if self.edition is not None and self.labels is not None:
             raise ValueError("`edition` and `labels` exclude one another; give one.")
+        check_schemes(self.normalization)
         if self.patient is not None:
             _check_pattern(self.patient)
         _ = self.meaning  # Raises if the labels cannot be used.
@@ -332,7 +334,8 @@ def _typed(name: str, value: Any) -> Any:
     """Check a type against the default's. 1e4 is an integer, too."""
     annotation = str(RunConfig.__annotations__[name])
     is_free = value is None and "None" in annotation
-    if is_free or (name == "fold" and value == "all"):
+    is_named = isinstance(value, Mapping) and "Mapping" in annotation
+    if is_free or is_named or (name == "fold" and value == "all"):
         return value
     kinds = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
     wanted = kinds.get(annotation.split(" | ")[0])

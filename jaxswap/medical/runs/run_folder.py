@@ -120,12 +120,12 @@ class RunFolder:
             temporary.write_text(trained.config.to_yaml())
 
     def read_split(self) -> RecordedSplit | None:
-        """Read who trains and who validates. None if that was not recorded.
+        """Read who trains and who validates. None if no run recorded that.
 
         Raises:
             ValueError: If the record is damaged.
         """
-        return load_split(self.path / _SPLIT)
+        return load_split(self.path / _SPLIT) if self.is_run else None
 
     def read(self) -> Trained:
         """Read what `write` wrote.

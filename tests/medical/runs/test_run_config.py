@@ -23,6 +23,7 @@ def test_every_value_is_written_and_read_back() -> None:
         network_options={"base_filters": 4},
         augment=AugmentConfig(),
         labels={"left": 17, "right": [53, 1053]},
+        normalization={"CT": "none"},
     )
     values = yaml.safe_load(config.to_yaml())
     assert set(values) == {field.name for field in dataclasses.fields(RunConfig)}
@@ -133,6 +134,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"labels": {"left": 1}, "edition": "brats2021"}, "exclude one another"),
     ({"patient": "(.+"}, "`patient` is '(.+', no pattern"),
     ({"patient": ".+"}, "`patient` is '.+'; it needs a group"),
+    ({"normalization": {"CT": 3}}, "`normalization` is 3; choose one of zscore, ct"),
+    ({"normalization": "minmax"}, "`normalization` is 'minmax'; choose one of"),
     ({"mask": "skull"}, "`mask` is 'skull'; choose one of foreground, brain, none"),
     ({"deep_supervision": "on"}, "`deep_supervision` is 'on'"),
     ({"mesh": "width=2"}, "`mesh` has the axis 'width'"),
