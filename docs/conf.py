@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "public_names",
     "command_help",
+    "settings_list",
 ]
 exclude_patterns = ["extensions"]
 
