@@ -23,6 +23,7 @@ from jaxswap.medical.data.writing import whole_file
 
 _TOUCHING = ndimage.generate_binary_structure(3, 3)  # By a face, an edge or a corner.
 _MM3_PER_ML = 1000.0
+_LEAST_GAIN = 1e-3  # In mean Dice. Less is chance.
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ def choose(cases: Mapping[str, Mapping[str, RegionOutcome]]) -> Postprocessing:
         cases: Outcomes by case and region.
 
     Returns:
-        Rules of the regions whose Dice they raise.
+        Rules of the regions whose Dice they raise by a thousandth or more.
     """
     rules, dice = {}, {}
     regions = next(iter(cases.values()), {})
@@ -184,7 +185,7 @@ def choose(cases: Mapping[str, Mapping[str, RegionOutcome]]) -> Postprocessing:
             for rule in CANDIDATES
         }
         best = max(means, key=lambda rule: means[rule])  # The mildest of equals.
-        if means[best] > means[RegionRule()]:
+        if means[best] >= means[RegionRule()] + _LEAST_GAIN:
             rules[region] = best
             dice[region] = (means[RegionRule()], means[best])
     return Postprocessing(rules, dice, tuple(cases))

@@ -9,6 +9,7 @@ from jaxswap.medical.data.label_maps import LABEL_MAPS, make_label_map
 from jaxswap.medical.prediction.postprocessing import (
     CANDIDATES,
     Postprocessing,
+    RegionOutcome,
     RegionRule,
     choose,
     common_rules,
@@ -90,6 +91,14 @@ def test_rules_are_chosen_where_they_raise_the_dice() -> None:
     (line,) = chosen.describe()
     assert line.startswith("grey: removed all but its largest piece; Dice 0.969, then")
     assert choose({}).rules == {}
+
+
+def test_a_gain_that_may_be_chance_is_no_reason() -> None:
+    speck, none = (
+        {"grey": RegionOutcome(2.0, 2.0, 0.9, 0.9 + gain, 0.0)} for gain in (1e-3, 0)
+    )
+    assert choose({"a": speck}).rules == {"grey": RegionRule(is_largest_kept=True)}
+    assert choose({"a": speck, "b": none}).rules == {}
 
 
 def test_what_is_recorded_is_read_back(tmp_path: Path) -> None:
