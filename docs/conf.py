@@ -29,7 +29,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!jaxswap\b).*"),
     (r"py:.*", r"jaxswap\._.*"),
-    (r"py:.*", r"jaxswap\.(linen\.Target|nnx\.R)"),  # type variables
+    (r"py:.*", r"jaxswap\.(linen\.Target|nnx\.R|medical.*\.T)"),  # type variables
 ]
 
 # Docstrings mark code with single backticks, as Markdown does.
