@@ -36,7 +36,7 @@ DEFERRED = {"_plans.plan": {"_view", "_plans.file"}}
 DEFERRED["_search.refine"] = {"_plans"}
 # The same for `medical`, which uses public names of the core alone.
 MEDICAL_FLOORS = ("_paths", "data", "preparing", "networks", "runs", "prediction")
-MEDICAL_FLOORS += ("training", "scoring", "synthesis", "experiment")
+MEDICAL_FLOORS += ("scoring", "training", "synthesis", "experiment")
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60  # its docstring aside
 

@@ -31,8 +31,11 @@ def cases(intensity: float) -> RunCases:
     return RunCases((case,), (case,), ("T1",), BLOB, SHAPE)
 
 
-def prepared(tmp_path: Path, intensity: float, **settings: Any) -> TrainingRun:
-    options = {"base_filters": 2, "depth": 2, "segmentation_levels": 1}
+def prepared(
+    tmp_path: Path, intensity: float, *, dropout: float = 0.3, **settings: Any
+) -> TrainingRun:
+    options: dict[str, Any] = {"base_filters": 2, "depth": 2, "segmentation_levels": 1}
+    options["dropout"] = dropout
     config = RunConfig(
         tmp_path, network_options=options, augment=None, precision="float32", **settings
     )

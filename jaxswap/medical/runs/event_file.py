@@ -1,4 +1,4 @@
-"""Numbers for TensorBoard, written by the thread that has them.
+"""Numbers and pictures for TensorBoard, written by the thread that has them.
 
 TensorBoardX's `SummaryWriter` passes events to a thread of its own. So a process that
 is killed loses the last events. It also names its file by the second. So a run that is
@@ -9,6 +9,7 @@ here, does neither.
 from __future__ import annotations
 
 import os
+import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,7 +58,24 @@ class EventFile:
             _summaries.Summary.Value(tag=tag, simple_value=x)
             for tag, x in values.items()
         ]
-        summary = _summaries.Summary(value=scalars)
+        self._add(step, scalars)
+
+    def write_picture(self, step: int, tag: str, png: bytes) -> None:
+        """Write a picture.
+
+        Args:
+            step: The step to which it belongs.
+            tag: Its name.
+            png: The bytes of a PNG.
+        """
+        width, height = struct.unpack(">II", png[16:24])  # In its first chunk.
+        picture = _summaries.Summary.Image(
+            height=height, width=width, colorspace=4, encoded_image_string=png
+        )
+        self._add(step, [_summaries.Summary.Value(tag=tag, image=picture)])
+
+    def _add(self, step: int, values: list[Any]) -> None:
+        summary = _summaries.Summary(value=values)
         self._writer.write_event(
             _events.Event(wall_time=time.time(), step=step, summary=summary)
         )

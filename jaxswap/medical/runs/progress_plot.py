@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,7 +19,7 @@ _MOST_POINTS = 2000
 _SPAN_SHARE = 0.02  # Share of the run over which the loss is smoothed.
 _MOST_REGIONS_NAMED = 8
 _LEAST_SPAN = 4.0
-_GREY, _DARK = "#9aa5b1", "#1f4e79"
+_GREY, _DARK, _ORANGE = "#9aa5b1", "#1f4e79", "#e08e0b"
 _COLORS = "#1b6ca8 #d1495b #3a7d44 #e08e0b #7b4fa3 #2a9d8f #8d5524 #5c677d".split()
 
 
@@ -26,6 +27,7 @@ def save_progress(
     path: str | os.PathLike[str],
     losses: Sequence[tuple[int, float]],
     validation: Sequence[tuple[int, Mapping[str, float]]],
+    validation_losses: Sequence[tuple[int, float]] = (),
 ) -> Path:
     """Draw the curves of a run.
 
@@ -35,6 +37,7 @@ def save_progress(
             original values are drawn behind it.
         validation: Step and Dice by region, in the order of steps. If there are more
             than eight regions, only their mean is named.
+        validation_losses: Step and loss of each validation, in the order of steps.
 
     Returns:
         The path.
@@ -45,7 +48,7 @@ def save_progress(
     axes = list(figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0])
     remaining = iter(axes)
     if losses:
-        _draw_losses(next(remaining), losses)
+        _draw_losses(next(remaining), losses, validation_losses)
     if validation:
         _draw_dice(next(remaining), validation)
     axes[-1].set_xlabel("step")
@@ -83,7 +86,11 @@ def smooth(values: np.ndarray, span: float) -> np.ndarray:
     return smoothed
 
 
-def _draw_losses(axes: Axes, losses: Sequence[tuple[int, float]]) -> None:
+def _draw_losses(
+    axes: Axes,
+    losses: Sequence[tuple[int, float]],
+    validation: Sequence[tuple[int, float]],
+) -> None:
     steps, values = (np.array(column, float) for column in zip(*losses, strict=True))
     smoothed = smooth(values, max(_LEAST_SPAN, _SPAN_SHARE * len(values)))
     shown = np.unique(np.linspace(0, len(steps) - 1, _MOST_POINTS).astype(int))
@@ -99,9 +106,16 @@ def _draw_losses(axes: Axes, losses: Sequence[tuple[int, float]]) -> None:
         label="smoothed",
     )
     finite = values[np.isfinite(values)]
-    if len(finite) > 20:
+    extremes = np.percentile(finite, [0.2, 99.8]) if len(finite) > 20 else []
+    if validation:
+        at, lost = (np.array(column) for column in zip(*validation, strict=True))
+        options: Any = {"color": _ORANGE, "lw": 1.6, "marker": "o", "ms": 3}
+        axes.plot(at, lost, label="validation", **options)
+        if len(extremes):
+            extremes = [*extremes, *lost[np.isfinite(lost)]]
+    if len(extremes):
         # A few extreme steps must not flatten the rest of the curve.
-        low, high = np.percentile(finite, [0.2, 99.8])
+        low, high = min(extremes), max(extremes)
         margin = 0.06 * max(high - low, 1e-6)
         axes.set_ylim(low - margin, high + margin)
     axes.set_ylabel("loss")

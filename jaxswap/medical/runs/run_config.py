@@ -28,7 +28,7 @@ from jaxswap.medical.runs.config_yaml import parse_setting as parse_setting
 from jaxswap.medical.runs.config_yaml import read_config as read_config
 
 _POSITIVE = "steps batch accumulate validate_every checkpoint_every folds".split()
-_NOT_NEGATIVE = "weight_decay seed workers warmup_steps gradient_clip".split()
+_NOT_NEGATIVE = "weight_decay seed workers warmup_steps gradient_clip patience".split()
 _CHOICES = {
     "loss": LOSSES,
     "optimizer": ("adam", "sgd"),
@@ -81,6 +81,8 @@ class RunConfig:
         accumulate: Steps whose gradients are summed for one update.
         steps: Training steps. A larger number on `--resume` trains longer. The learning
             rate is then that of the longer schedule.
+        patience: Validations in a row that are no better than the best one, after which
+            training ends. 0 for never.
         loss: "dice", "dice_ce" or "dice_focal".
         class_weights: Weight of each region in the loss by its name, and of background
             where no regions overlap. 1 for those that are left out.
@@ -135,6 +137,7 @@ class RunConfig:
     batch: int | None = None
     accumulate: int = 1
     steps: int = 10_000
+    patience: int = 0
     loss: str = "dice_ce"
     class_weights: Mapping[str, Any] = field(default_factory=dict)
     deep_supervision: bool = False

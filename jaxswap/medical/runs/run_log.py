@@ -18,7 +18,7 @@ from jaxswap.medical.runs.event_file import EventFile
 METRICS, VALIDATION = "metrics.csv", "validation.csv"
 TENSORBOARD, PICTURE = "tensorboard", "progress.png"
 
-_STEP = "step"
+_STEP, _LOSS = "step", "loss"
 
 
 class LoggedRow(NamedTuple):
@@ -38,7 +38,7 @@ class History(NamedTuple):
 
     Attributes:
         metrics: A row for each step that was logged.
-        validation: A row for each validation, by region.
+        validation: A row for each validation: Dice by region, and "loss" if known.
     """
 
     metrics: list[LoggedRow]
@@ -98,21 +98,36 @@ class RunLog:
         row = self._metrics.append(step, values)
         self._scalars("train", row)
 
-    def write_validation(self, step: int, dice: Mapping[str, Any]) -> None:
+    def write_validation(
+        self, step: int, dice: Mapping[str, Any], loss: float | None = None
+    ) -> None:
         """Log a validation and draw the progress.
 
         Args:
             step: Number of steps done.
             dice: Mean Dice by region. NaN if it is not defined.
+            loss: Mean loss. None if it is not known.
 
         Raises:
             ValueError: As for `write`.
         """
-        row = self._validation.append(step, dice)
-        self._scalars("dice", row)
+        known = {} if loss is None else {_LOSS: loss}
+        row = self._validation.append(step, {**dice, **known})
+        self._scalars("dice", _dice(row))
+        if loss is not None:
+            self._scalars("validation", LoggedRow(step, {_LOSS: loss}))
         if self._events is not None:
             self._events.flush()
         self._draw()
+
+    def write_picture(self, step: int, png: bytes) -> None:
+        """Show a picture of a validation case in TensorBoard.
+
+        Args:
+            step: Number of steps done.
+            png: The bytes of a PNG.
+        """
+        self._open_events().write_picture(step, "validation/first case", png)
 
     def close(self) -> None:
         """Draw the progress and close the files. Do nothing if no row was written."""
@@ -130,12 +145,15 @@ class RunLog:
         self.close()
 
     def _scalars(self, group: str, row: LoggedRow) -> None:
+        values = {f"{group}/{name}": value for name, value in row.values.items()}
+        self._open_events().write(row.step, values)
+
+    def _open_events(self) -> EventFile:
         if self._events is None:
             resumed = self._resumed_step
             purge_step = None if resumed is None else resumed + 1
             self._events = EventFile(self._folder / TENSORBOARD, purge_step)
-        values = {f"{group}/{name}": value for name, value in row.values.items()}
-        self._events.write(row.step, values)
+        return self._events
 
     def _draw(self) -> None:
         # Loads Matplotlib, which only the process that draws needs.
@@ -145,7 +163,8 @@ class RunLog:
         save_progress(
             self._folder / PICTURE,
             [(step, values["loss"]) for step, values in metrics if "loss" in values],
-            [(step, values) for step, values in validation],
+            [(row.step, _dice(row).values) for row in validation],
+            [(step, v[_LOSS]) for step, v in validation if _LOSS in v],
         )
 
 
@@ -164,6 +183,12 @@ def read_history(folder: str | Path) -> History:
     """
     folder = Path(folder)
     return History(_read(folder / METRICS), _read(folder / VALIDATION))
+
+
+def _dice(row: LoggedRow) -> LoggedRow:
+    """Return a row of a validation without the loss."""
+    values = {name: value for name, value in row.values.items() if name != _LOSS}
+    return LoggedRow(row.step, values)
 
 
 class _Table:

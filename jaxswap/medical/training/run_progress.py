@@ -120,10 +120,13 @@ class RunProgress:
         self._bar.update(self._task, completed=step, status=status)
         self._log()
 
-    def validated(self, step: int, scores: dict[str, float]) -> None:
-        """Print the Dice of each region."""
+    def validated(
+        self, step: int, scores: dict[str, float], loss: float | None
+    ) -> None:
+        """Print the Dice of each region, and the loss if it is known."""
         told = ", ".join(f"{region} {dice:.3f}" for region, dice in scores.items())
-        self.line(f"step {step}: Dice {told}")
+        lost = "" if loss is None else f"; loss {loss:.4f}"
+        self.line(f"step {step}: Dice {told}{lost}")
 
     def _log(self) -> None:
         """Write a line where no bar is drawn, if it is time for one."""

@@ -86,6 +86,9 @@ class TrainingLoop:
             if self._is_validation_missing(first):
                 self._after(first, state, is_stopped=False)
             for done in range(first + 1, last + 1):
+                if self._is_stale:
+                    self._progress.line(self._told_end(done - 1))
+                    return
                 state = self._do(done, state, next(batches))
                 is_stopped = stop_after(done)
                 self._after(done, state, is_stopped=is_stopped)
@@ -115,11 +118,18 @@ class TrainingLoop:
                 self._validate(done, state)
             except _Interrupted:
                 is_interrupted = True
-        if is_saved or is_interrupted:
+        if is_saved or is_interrupted or self._is_stale:
             self._checkpoints.save_latest(state, self.extra)
         if is_interrupted:
             raise KeyboardInterrupt("a process was told to stop")
         self._reader.restart()
+
+    def _told_end(self, done: int) -> str:
+        best, patience = self.extra.get("best_step", 0), self._config.patience
+        return (
+            f"Ended after step {done}: no validation was better than that of step "
+            f"{best}, {patience} times (`patience`)."
+        )
 
     def _is_due(self, done: int, every: int) -> bool:
         return done % every == 0 or done == self._config.steps
@@ -166,15 +176,26 @@ class TrainingLoop:
             self.extra = {**self.extra, "best_step": step, "validated_step": step}
             self._checkpoints.save_best(state, self.extra)
             return
-        means = self._validator.scores(state.evaluated, self._say)
-        mean = float(np.mean(list(means.values())))
-        self.extra = {**self.extra, "scores": means, "validated_step": step}
-        self._progress.validated(step, means)
+        found = self._validator.validate(state.evaluated, self._say)
+        mean = float(np.mean(list(found.dice.values())))
+        is_better = mean > self.extra["best"]
+        stale = 0 if is_better else self.extra.get("stale", 0) + 1
+        self.extra = {**self.extra, "scores": found.dice, "validated_step": step}
+        self.extra |= {"stale": stale}
+        self._progress.validated(step, found.dice, found.loss)
         if self._log is not None:
-            self._log.write_validation(step, means)
-        if mean > self.extra["best"]:
+            self._log.write_validation(step, found.dice, found.loss)
+            if found.shown is not None:
+                self._log.write_picture(step, self._validator.picture(found.shown))
+        if is_better:
             self.extra = {**self.extra, "best": mean, "best_step": step}
             self._checkpoints.save_best(state, self.extra)
+
+    @property
+    def _is_stale(self) -> bool:
+        """Whether validations have not become better for too long."""
+        patience = self._config.patience
+        return bool(patience) and self.extra.get("stale", 0) >= patience
 
     def _say(self, what: str) -> None:
         """Tell what is done, and stop it if a signal has come."""

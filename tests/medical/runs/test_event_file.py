@@ -1,5 +1,8 @@
+import io
 from pathlib import Path
 
+import matplotlib.image
+import numpy as np
 import pytest
 from tensorboard_records import event_files, scalars
 
@@ -40,3 +43,16 @@ def test_events_do_not_wait_for_the_end(
     file.write(1, {"loss": 0.5})
     assert scalars(event_files(tmp_path)[0]) == [("loss", 1, 0.5)]
     file.close()
+
+
+def test_a_picture_is_what_tensorboard_reads(tmp_path: Path) -> None:
+    written = io.BytesIO()
+    matplotlib.image.imsave(written, np.zeros((3, 5, 3)), format="png")
+    file = EventFile(tmp_path)
+    file.write_picture(7, "validation/case", written.getvalue())
+    file.close()
+    (event,) = [e for e in event_files(tmp_path)[0] if e.HasField("summary")]
+    (value,) = event.summary.value
+    assert (event.step, value.tag) == (7, "validation/case")
+    assert (value.image.width, value.image.height) == (5, 3)
+    assert value.image.encoded_image_string == written.getvalue()

@@ -106,6 +106,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"learning_rate": 0}, "`learning_rate` is 0, not positive"),
     ({"warmup_steps": 5, "steps": 5}, "`warmup_steps` is 5, not less than `steps`, 5"),
     ({"warmup_steps": -1}, "`warmup_steps` is -1, not 0 or more"),
+    ({"patience": -1}, "`patience` is -1, not 0 or more"),
     ({"gradient_clip": -1}, "`gradient_clip` is -1, not 0 or more"),
     ({"learning_rate": "1e-3"}, "`learning_rate` is '1e-3', of type str"),
     ({"loss": "mse"}, "`loss` is 'mse'; choose one of dice, dice_ce, dice_focal"),

@@ -1,15 +1,19 @@
 """A run on cases in memory."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import jax
 import pytest
+from rich.console import Console
+from tensorboard_records import event_files
 from tiny_runs import prepared, quiet
 
 import jaxswap
 from jaxswap.medical.networks.fastest import fastest_layers
 from jaxswap.medical.networks.layers import CPU
+from jaxswap.medical.runs.run_log import read_history
 from jaxswap.medical.training.run_progress import RunProgress
 from jaxswap.medical.training.training_run import train
 
@@ -51,3 +55,34 @@ def test_a_plan_for_a_gpu_is_of_the_layers_that_run_on_a_gpu(tmp_path: Path) -> 
     there: Any = prepared(tmp_path, 1.0, steps=1, target="h100").network
     assert here.layers is CPU
     assert there.layers == fastest_layers(jaxswap.find_target("h100"))
+
+
+def test_training_ends_when_validations_do_not_become_better(tmp_path: Path) -> None:
+    settings = {"steps": 9, "validate_every": 1, "patience": 2, "learning_rate": 1e-12}
+    run = prepared(tmp_path, 1.0, **settings)
+    text = io.StringIO()
+    train(run, RunProgress(Console(file=text, width=200)))
+    metrics, validation = read_history(run.folder.path)
+    assert [row.step for row in metrics] == [1, 2, 3]
+    assert "Ended after step 3: no validation was better than that of step 1" in (
+        text.getvalue()
+    )
+    assert {"blob", "loss"} == validation[0].values.keys()
+    pictures = [
+        value
+        for event in event_files(run.folder.path / "tensorboard")[0]
+        for value in event.summary.value
+        if value.HasField("image")
+    ]
+    assert [picture.tag for picture in pictures] == ["validation/first case"] * 3
+    train(run, quiet())
+    assert len(read_history(run.folder.path).metrics) == 3
+
+
+def test_the_loss_of_a_validation_is_that_of_training(tmp_path: Path) -> None:
+    run = prepared(tmp_path, 1.0, steps=2, validate_every=1, dropout=0.0)
+    train(run, quiet())
+    metrics, validation = read_history(run.folder.path)
+    # One case, which trains and validates: step 2 sees what was validated after step 1.
+    before, after = validation[0].values["loss"], metrics[1].values["loss"]
+    assert before == pytest.approx(after, abs=1e-5)
