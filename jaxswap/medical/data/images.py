@@ -47,38 +47,60 @@ def find_images(
     """
     numbers = tuple(positions) or tuple(range(len(channels)))
     if root.is_file() and root.suffix != ".json":
-        cases = [_case_of(root, numbers)]
-        return Dataset(root.parent, "file", tuple(channels), label_map, tuple(cases))
+        cases = (_case_of(root, numbers),)
+        return Dataset(root.parent, "file", tuple(channels), label_map, cases)
     try:
         found = find_dataset(root, layout=layout, edition=label_map)
     except NoDatasetError as error:
-        cases = _cases_in(root, numbers) if root.is_dir() and layout is None else []
-        if not cases:
+        files = _files_in(root) if root.is_dir() and layout is None else []
+        if not files:
             raise NoDatasetError(
                 f"{error} Or images alone, such as CASE_0000.nii.gz or CASE.nii.gz."
             ) from error
-        return name_uniquely(
-            Dataset(root, "folder", tuple(channels), label_map, tuple(cases))
-        )
+        return _of_folder(root, files, tuple(channels), numbers, label_map)
     return _without_labels(_in_order(found, channels))
 
 
-def _cases_in(folder: Path, numbers: tuple[int, ...]) -> list[CaseFiles]:
-    """List the cases of files in a folder. Other files beside numbered ones are not."""
-    files = sorted(
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(
         path
         for path in folder.iterdir()
         if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
     )
-    numbered = [path for path in files if _NUMBERED.fullmatch(path.name)]
+
+
+def _of_folder(
+    folder: Path,
+    files: Sequence[Path],
+    channels: tuple[str, ...],
+    numbers: tuple[int, ...],
+    label_map: LabelMap,
+) -> Dataset:
+    """Return the cases of files in a folder. If some have channel numbers, theirs."""
+    numbered = [path for path in files if _number(path) in numbers]
     cases = [_case_of(path, numbers) for path in numbered or files]
-    return list({case.name: case for case in cases}.values())
+    used = {source.path for case in cases for source in case.images}
+    others = [path.name for path in files if path not in used]
+    notes = ()
+    if others:
+        more = " and more" if len(others) > 3 else ""
+        notes = (
+            f"Not used, of other channels or none: {', '.join(others[:3])}{more}.",
+        )
+    by_name = tuple({case.name: case for case in cases}.values())
+    found = Dataset(folder, "folder", channels, label_map, by_name, notes)
+    return name_uniquely(found)
+
+
+def _number(path: Path) -> int | None:
+    match = _NUMBERED.fullmatch(path.name)
+    return int(match["number"]) if match else None
 
 
 def _case_of(path: Path, numbers: tuple[int, ...]) -> CaseFiles:
     """Return the case of a file, with the files of its other channels."""
     match = _NUMBERED.fullmatch(path.name)
-    if match is None:
+    if match is None or int(match["number"]) not in numbers:
         indices = numbers if len(numbers) > 1 else (None,)
         sources = tuple(Source(path, index) for index in indices)
         return CaseFiles(name_without_ending(path), sources)

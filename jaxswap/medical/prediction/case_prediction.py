@@ -77,7 +77,8 @@ class OpenedRun:
             f"{len(self.cases)} cases, channels {channels}; {mean}written as "
             f"{self.written.name}: {values}."
         )
-        return "\n".join([told, *self.postprocessing.describe()])
+        left_out = data.notes if data.layout == "folder" else ()
+        return "\n".join([told, *left_out, *self.postprocessing.describe()])
 
 
 @dataclass(frozen=True)

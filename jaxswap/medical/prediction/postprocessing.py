@@ -91,11 +91,14 @@ class Postprocessing:
         """Return one line for each region from which something is removed."""
         lines = []
         for region, rule in self.rules.items():
-            before, after = self.dice[region]
-            lines.append(
-                f"{region}: removed {rule}; Dice {before:.3f}, then {after:.3f} on "
-                f"{len(self.cases)} validation cases"
-            )
+            told = f"{region}: removed {rule}"
+            if region in self.dice:
+                before, after = self.dice[region]
+                told += (
+                    f"; Dice {before:.3f}, then {after:.3f} on {len(self.cases)} "
+                    "validation cases"
+                )
+            lines.append(told)
         return lines
 
     def save(self, path: Path) -> None:
@@ -219,7 +222,7 @@ def common_rules(found: Sequence[Postprocessing | None]) -> Postprocessing:
         return Postprocessing()
     if len(known) == 1:
         return known[0]
-    rules, dice = {}, {}
+    rules = {}
     for region in known[0].rules:
         of_all = [one.rules.get(region, RegionRule()) for one in known]
         rule = RegionRule(
@@ -227,8 +230,8 @@ def common_rules(found: Sequence[Postprocessing | None]) -> Postprocessing:
             min(one.smallest_ml for one in of_all),
         )
         if rule != RegionRule():
-            rules[region], dice[region] = rule, known[0].dice[region]
-    return Postprocessing(rules, dice, known[0].cases)
+            rules[region] = rule
+    return Postprocessing(rules)
 
 
 def _kept(mask: np.ndarray, rule: RegionRule, voxel_mm3: float) -> np.ndarray:

@@ -78,3 +78,21 @@ def test_what_holds_no_image_is_told(tmp_path):
         find_images(tmp_path, ("A",), (), MAP)
     with pytest.raises(FileNotFoundError, match="gone: no such file or folder"):
         find_images(tmp_path / "gone", ("A",), (), MAP)
+
+
+def test_a_number_that_is_no_channel_belongs_to_the_name(tmp_path):
+    _touch(tmp_path, "scan_2019.nii.gz", "scan_2020.nii.gz")
+    assert _files(find_images(tmp_path, ("CT",), (0,), MAP)) == {
+        "scan_2019": ["scan_2019.nii.gz"],
+        "scan_2020": ["scan_2020.nii.gz"],
+    }
+    found = find_images(tmp_path / "scan_2020.nii.gz", ("CT",), (), MAP)
+    assert _files(found) == {"scan_2020": ["scan_2020.nii.gz"]}
+
+
+def test_files_that_are_not_used_are_named(tmp_path):
+    _touch(tmp_path, "A_0000.nii.gz", "A_0001.nii.gz", "B.nii.gz")
+    found = find_images(tmp_path, ("CT",), (0,), MAP)
+    assert _files(found) == {"A": ["A_0000.nii.gz"]}
+    (note,) = found.notes
+    assert note == "Not used, of other channels or none: A_0001.nii.gz, B.nii.gz."

@@ -120,6 +120,8 @@ def test_several_runs_use_what_they_agree_on() -> None:
     other = Postprocessing(
         {"grey": RegionRule(False, 0.2), "white": RegionRule(True)}, dice
     )
-    assert dict(common_rules([one, other]).rules) == {"grey": RegionRule(False, 0.2)}
+    both = common_rules([one, other])
+    assert dict(both.rules) == {"grey": RegionRule(False, 0.2)}
+    assert both.describe() == ["grey: removed if it has less than 0.2 mL"]
     assert common_rules([one]) == one
     assert common_rules([one, None]).rules == {}
