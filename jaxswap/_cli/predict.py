@@ -122,7 +122,8 @@ def run_predict(parsed: argparse.Namespace) -> int:
         tell(f"jaxswap: {line}")
     kept = len(opened.cases) - written - len(failures)
     told = f", {kept} were there already (--overwrite)" if kept else ""
-    write(f"{written} cases labeled in {parsed.out}{told}.")
+    cases = "1 case" if written == 1 else f"{written} cases"
+    write(f"{cases} labeled in {parsed.out}{told}.")
     if choice is not None and not failures:
         _record(choice.choose(), parsed.runs[0])
     return _end(failures, len(opened.cases))

@@ -180,7 +180,7 @@ def test_one_bad_case_does_not_end_the_others(
     assert _predict(trained, folder, "--out", tmp_path / "out") == 1
     assert [p.name for p in (tmp_path / "out").iterdir()] == [f"{NAMES[2]}.nii.gz"]
     out, err = capsys.readouterr()
-    assert "1 cases labeled" in out
+    assert "1 case labeled" in out
     assert "2 of 3 cases are not labeled:" in err
     assert f"  {NAMES[0]}: " in err
     assert f"{NAMES[1]}_t2.nii.gz: no such file" in err

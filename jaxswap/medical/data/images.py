@@ -39,7 +39,8 @@ def find_images(
         layout: Layout of the data set. None tries each, then files without a layout.
 
     Returns:
-        The cases, without labels, each with the needed channels.
+        The cases, without labels, each with the needed channels. Notes say what was
+        left out.
 
     Raises:
         FileNotFoundError: If `root` does not exist.
@@ -133,5 +134,20 @@ def _in_order(found: Dataset, channels: Sequence[str]) -> Dataset:
 
 
 def _without_labels(found: Dataset) -> Dataset:
-    cases = tuple(replace(case, labels=None) for case in found.cases)
-    return replace(found, cases=cases)
+    """Forget labels, and cases of nnU-Net of which there is nothing but labels."""
+    absent = {
+        case.name
+        for case in found.cases
+        if found.layout == "nnunet"
+        and case.labels is not None
+        and not any(source.path.exists() for source in case.images)
+    }
+    cases = [replace(c, labels=None) for c in found.cases if c.name not in absent]
+    if not cases:
+        raise NoDatasetError(f"{found.root}: holds labels, but no images.")
+    notes = (f"Not used, no image: {_some(sorted(absent))}.",) if absent else ()
+    return replace(found, cases=tuple(cases), notes=notes)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (" and more" if len(names) > 3 else "")

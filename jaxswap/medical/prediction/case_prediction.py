@@ -62,7 +62,7 @@ class OpenedRun:
 
     def describe(self) -> str:
         """Say which channels are read from where, and what is written."""
-        first, data = self.trained, self.datasets[0]
+        first, data, count = self.trained, self.datasets[0], len(self.cases)
         channels = ", ".join(first.channels)
         is_numbered = data.layout in ("folder", "file")
         if is_numbered and len(first.channels) > 1:
@@ -74,11 +74,11 @@ class OpenedRun:
         )
         mean = f"the mean of {len(self.models)} networks, " if self.models[1:] else ""
         told = (
-            f"{len(self.cases)} cases, channels {channels}; {mean}written as "
+            f"{count} {'case' if count == 1 else 'cases'}, channels {channels}; "
+            f"{mean}written as "
             f"{self.written.name}: {values}."
         )
-        left_out = data.notes if data.layout == "folder" else ()
-        return "\n".join([told, *left_out, *self.postprocessing.describe()])
+        return "\n".join([told, *data.notes, *self.postprocessing.describe()])
 
 
 @dataclass(frozen=True)

@@ -96,3 +96,17 @@ def test_files_that_are_not_used_are_named(tmp_path):
     assert _files(found) == {"A": ["A_0000.nii.gz"]}
     (note,) = found.notes
     assert note == "Not used, of other channels or none: A_0001.nii.gz, B.nii.gz."
+
+
+def test_a_label_without_images_is_no_case(tmp_path):
+    tiny.nnunet(tmp_path)
+    for path in (tmp_path / "imagesTr").glob("b_*"):
+        path.unlink()
+    (tmp_path / "imagesTr" / "a_0003.nii.gz").unlink()
+    found = find_images(tmp_path, ("t1n", "t2f"), (0, 3), MAP)
+    assert _files(found) == {"a": ["a_0000.nii.gz", "a_0003.nii.gz"]}
+    assert found.notes == ("Not used, no image: b.",)
+    for path in (tmp_path / "imagesTr").glob("a_*"):
+        path.unlink()
+    with pytest.raises(ValueError, match="holds labels, but no images"):
+        find_images(tmp_path, ("t1n", "t2f"), (0, 3), MAP)
