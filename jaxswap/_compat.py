@@ -132,9 +132,24 @@ def checkpointed(eqn: core.JaxprEqn) -> core.ClosedJaxpr | None:
 
 @contextlib.contextmanager
 def at_equation(eqn: core.JaxprEqn) -> Iterator[None]:
-    """Give what is traced in this context the equation's source line and scope."""
+    """Give what is traced here the equation's source line, scope and surroundings."""
     stack = source_info_util.current_name_stack() + eqn.source_info.name_stack
-    with source_info_util.user_context(eqn.source_info.traceback, name_stack=stack):
+    where = source_info_util.user_context(eqn.source_info.traceback, name_stack=stack)
+    with where, _surroundings(eqn.ctx):
+        yield
+
+
+@contextlib.contextmanager
+def _surroundings(context: Any) -> Iterator[None]:
+    """Compute in the place, with the random bits and the notes to XLA of the user."""
+    is_bare = context.compute_type is None and not context.xla_metadata
+    config: Any = jax.config
+    if is_bare and context.threefry_partitionable == config.jax_threefry_partitionable:
+        yield
+        return
+    mesh = jax.sharding.get_abstract_mesh()
+    # The mesh may be another one by now.
+    with context.manager, jax.sharding.use_abstract_mesh(mesh):
         yield
 
 

@@ -26,7 +26,7 @@ def kind_of(eqn: JaxprEqn) -> Hashable | None:
         return None
     inputs = tuple(map(_kind_of_input, eqn.invars))
     params = tuple((name, _comparable(x)) for name, x in eqn.params.items())
-    kind = (eqn.primitive, inputs, params)
+    kind = (eqn.primitive, inputs, params, eqn.ctx)
     try:
         hash(kind)
     except TypeError:
