@@ -131,7 +131,7 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path, capsys):
     out = tmp_path / "out"
     out.write_text("mine")
     assert cli.main(["demo", "--skip-table", "--out", str(out)]) == 2
-    assert "a file; results need a folder" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"jaxswap: {out} is a file; a folder is needed.\n"
     assert out.read_text() == "mine"
 
 

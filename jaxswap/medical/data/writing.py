@@ -43,11 +43,13 @@ def require_writable(folder: Path) -> None:
     Raises:
         ValueError: If it or one above it is a file, or cannot be written to.
     """
-    place = folder.absolute()
+    folder = folder.absolute()
+    place = folder
     while not os.path.lexists(place):
         place = place.parent
     if not place.is_dir():
-        raise ValueError(f"{folder}: {place} is a file; a folder is needed.")
+        named = f"{place}" if place == folder else f"{folder}: {place}"
+        raise ValueError(f"{named} is a file; a folder is needed.")
     try:
         with TemporaryFile(dir=place):
             pass
