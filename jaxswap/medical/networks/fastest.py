@@ -115,7 +115,8 @@ def in_fastest_forms(
         x: What it is called with, (batch, x, y, z, channel), or its
             `jax.ShapeDtypeStruct`.
         target: The name of the GPU to plan for. Nothing is timed for it. `None`: JAX's
-            default device. If that is a GPU, forms that it does not know are timed now.
+            default device. If that is a GPU that jaxswap knows, forms whose time is not
+            known are timed now.
         progress: Is told each result. Or whether to write them to stderr.
 
     Raises:
@@ -124,10 +125,12 @@ def in_fastest_forms(
     if getattr(network, "layers", None) != LEAN:
         return network
     if target is not None:
-        known = find_target(target)
-    elif jax.default_backend() == "gpu":
+        return network.clone(layers=fastest_layers(find_target(target)))
+    if jax.default_backend() != "gpu":
+        return network
+    try:
         known = time_forms(network, x, progress)
-    else:
+    except ValueError:  # A GPU without a description can train and predict, too.
         return network
     return network.clone(layers=fastest_layers(known))
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
 from jaxswap.medical.data.grid import Grid
 from jaxswap.medical.data.images import find_images
+from jaxswap.medical.networks.fastest import in_fastest_forms
 from jaxswap.medical.networks.networks import make_network, multiple_of
 from jaxswap.medical.networks.objective import class_count
 from jaxswap.medical.prediction.prediction import Predictor
@@ -121,10 +123,12 @@ def open_model(
             f"`--window` is {side}; the network needs a multiple of {multiple}."
         )
     parameters, _ = restore_parameters(RunFolder(run).checkpoints, checkpoint)
+    seen = trained.shape if side is None else (side, side, side)
+    images = (1, *seen, len(trained.channels))
     predictor = Predictor(
-        network,
+        in_fastest_forms(network, jax.ShapeDtypeStruct(images, config.precision), None),
         trained.label_map,
-        trained.shape if side is None else (side, side, side),
+        seen,
         is_whole=side is None,
         mirror_axes=_mirrored_axes(config) if is_mirrored else (),
     )

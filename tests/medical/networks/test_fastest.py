@@ -136,6 +136,13 @@ def test_a_network_for_the_gpu_at_hand_is_timed(
     assert asked
 
 
+def test_a_network_on_a_gpu_that_is_not_known_stays_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert in_fastest_forms(NETWORK, X, None) is NETWORK
+
+
 def test_on_a_cpu_and_with_layers_of_its_own_a_network_stays_as_it_is() -> None:
     assert in_fastest_forms(NETWORK, X, None) is NETWORK
     textbook = NETWORK.clone(layers=TEXTBOOK)
