@@ -128,9 +128,12 @@ class Predictor:
             mirrored = np.ascontiguousarray(np.flip(whole, flip))
             found = np.asarray(apply(mirrored[None])[0], np.float32)
             found = np.flip(found, flip)[inside]
-            mean = (
-                found if mean is None else mean + (found - mean) * np.float32(1 / count)
-            )
+            if mean is None:
+                mean = np.array(found) if self.mirror_axes else found
+            else:
+                change = found - mean
+                change *= np.float32(1 / count)
+                mean += change
         assert mean is not None
         return mean
 
