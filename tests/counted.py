@@ -7,7 +7,7 @@ solution is good enough, or at a node of its search tree.
 
 from jaxswap._search.search import Search
 
-EQUATION_SECONDS = 1e-4
+equation_seconds = 1e-4
 """Seconds that each equation adds to a draft: about what a slow processor needs."""
 TIMED = Search.clock, Search.model_limit
 """How a search measures its work everywhere else."""
@@ -24,7 +24,7 @@ def count_searches() -> None:
 def seconds_of_drafts(self: Search) -> float:
     """Return the seconds of all drafts of a search so far, had each the same time."""
     return (
-        EQUATION_SECONDS
+        equation_seconds
         * len(self.arranger.graph.equations)
         * self.arranger.draft_count
     )
