@@ -122,6 +122,8 @@ def offload(
             `budget` the memory that is free there when the function is traced. If that
             device is no GPU, or several processes run the program, nothing is planned:
             what is done then is `jaxswap.policies.SwapHeavy`, if that saves memory.
+            A function that makes no value of 1 MiB, and less than 32 MiB in total, is
+            left as it is.
         in_shardings: How `jax.jit` splits the positional arguments over a mesh of
             devices, a pytree prefix of them as in `jax.jit(fn, in_shardings=...)`.
             Under `jit` with automatic axes, a trace does not see how arguments are
@@ -168,7 +170,7 @@ def offload(
     """
     if unknown:
         refuse_keywords(unknown)
-    decide = scheduler(policy, plan, budget, reserve, target)
+    chosen = scheduler(policy, plan, budget, reserve, target)
     checked_shardings(in_shardings)
     static = Static.of(static_argnums, static_argnames)
     if plan is not None and in_shardings is not None:
@@ -191,21 +193,22 @@ def offload(
     if not callable(fn):
         raise TypeError(f"`fn` is {fn!r}; jaxswap.offload needs a function.")
 
-    return _wrap(fn, decide, static, plan, in_shardings)
+    return _wrap(fn, chosen, static, plan, in_shardings)
 
 
 def _wrap(
     fn: Callable[..., Any],
-    decide: Scheduler,
+    scheduler: Scheduler,
     static: Static = NOTHING_STATIC,
     plan: Plan | None = None,
     in_shardings: Any = None,
 ) -> Callable[..., Any]:
-    """Return `fn` with a gradient that follows the schedules of `decide`."""
+    """Return `fn` with a gradient that follows the schedules of a scheduler."""
 
     def traced(arguments: Arguments) -> _Call:
         flat, closed_over = flatten_function(fn, arguments)
-        return _Call(closed_over, flat, functools.cache(_differentiable(flat, decide)))
+        split = functools.cache(_differentiable(flat, scheduler))
+        return _Call(closed_over, flat, split)
 
     known = Known(fn, traced, holds_tracer=lambda call: call.captures_tracer)
 
@@ -277,7 +280,7 @@ def _placement(
 
 
 def _differentiable(
-    flat: FlatFunction, decide: Scheduler
+    flat: FlatFunction, scheduler: Scheduler
 ) -> Callable[[Placement | None], Callable[..., Any]]:
     """Turn a flat function into one whose gradient follows a schedule.
 
@@ -285,9 +288,13 @@ def _differentiable(
     """
 
     def split(placement: Placement | None) -> Callable[..., Any]:
+        if placement is None and scheduler.leaves(flat):
+            return flat.call
+
         @functools.cache
         def passes(*perturbed: bool) -> Passes:
-            return Passes(decide(Source(flat, perturbed, placement)), flat.call)
+            source = Source(flat, perturbed, placement)
+            return Passes(scheduler.decide(source), flat.call)
 
         def call(*operands: Any) -> Sequence[Any]:
             return flat.call(*operands)

@@ -1,5 +1,6 @@
 """The keywords of `offload` -> what decides how a function runs."""
 
+import dataclasses
 import functools
 import warnings
 from collections.abc import Callable
@@ -24,9 +25,25 @@ from jaxswap._search.loops import keep_all
 from jaxswap._simulate.draft import Arranger
 from jaxswap._simulate.simulate import Simulator
 from jaxswap._trace.describe import Traced
+from jaxswap._trace.function import FlatFunction
+from jaxswap._trace.made import made_by
 
-Scheduler = Callable[[Source], Machine]
 
+@dataclasses.dataclass(frozen=True)
+class Scheduler:
+    """Decides how a function runs.
+
+    Attributes:
+        decide: Called when the function is differentiated. Returns what runs it.
+        leaves: Whether a function runs as in plain JAX, whatever is differentiated.
+    """
+
+    decide: Callable[[Source], Machine]
+    leaves: Callable[[FlatFunction], bool] = lambda flat: False
+
+
+LITTLE_BYTES = 1 << 25
+"""Whoever has no room for this much has no room for the program itself."""
 CERTAIN_SHARE = 0.9
 """A program that is simulated to need at most this share of the memory there is fits
 without being compiled."""
@@ -39,7 +56,7 @@ def scheduler(
     reserve: int | str,
     target: str | Target | None,
 ) -> Scheduler:
-    """Return a function that decides how another function runs."""
+    """Return what decides how a function runs, as the keywords of `offload` say."""
     given = {"policy": policy, "plan": plan, "budget": budget}
     named = [f"`{name}`" for name, value in given.items() if value is not None]
     if len(named) > 1:
@@ -54,16 +71,28 @@ def scheduler(
         decide = functools.partial(_by_policy, as_policy(policy))
     elif budget is not None:
         request = Request(budget=budget, reserve=reserve, target=target)
-        return lambda source: _followed(request.plan(source), source)
+        return Scheduler(lambda source: _followed(request.plan(source), source))
     else:
-        return functools.partial(_by_what_fits, target, reserve_bytes)
+        decide = functools.partial(_by_what_fits, target, reserve_bytes)
+        is_for_any = target is None and not reserve_bytes
+        return Scheduler(decide, _makes_little) if is_for_any else Scheduler(decide)
     refuse_idle(
         {
             f"`target` and {named[0]}": target is not None,
             f"`reserve` and {named[0]}": reserve_bytes != 0,
         }
     )
-    return decide
+    return Scheduler(decide)
+
+
+def _makes_little(flat: FlatFunction) -> bool:
+    """Whether a function makes nothing that is worth a copy, nor much in total."""
+    made = made_by(flat.jaxpr)
+    return (
+        made is not None
+        and made.largest_bytes < SwapHeavy().min_bytes
+        and made.total_bytes < LITTLE_BYTES
+    )
 
 
 def _by_what_fits(

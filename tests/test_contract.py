@@ -22,6 +22,7 @@ from jaxswap._offload import _wrap
 from jaxswap._planner import search_of
 from jaxswap._run.machine import Machine
 from jaxswap._run.source import Source
+from jaxswap._scheduler import Scheduler
 from jaxswap._search.lessons import Lessons
 from jaxswap._search.limits import Limits
 from jaxswap._search.loops import WAYS
@@ -173,7 +174,7 @@ def planned(fn: Callable[..., Any], share: float) -> Callable[..., Any]:
         draft = search.lay_out_again(actions, limits, early).draft
         return Machine(traced, draft.schedule)
 
-    return _wrap(fn, decide)
+    return _wrap(fn, Scheduler(decide))
 
 
 @pytest.mark.thorough

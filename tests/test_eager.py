@@ -1,7 +1,6 @@
 """Functions that are not compiled as a whole: traced once, right, and no leak."""
 
 import gc
-import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -167,24 +166,3 @@ def test_memory_is_flat_over_many_calls(is_bound_anew: bool) -> None:
     assert more_arrays <= arrays + 2
     if not is_bound_anew:  # JAX remembers the functions of a trace for a while
         assert more_objects <= objects + 100
-
-
-def seconds(call: Callable[[], Any]) -> float:
-    start = time.process_time()
-    jax.block_until_ready(call())
-    return time.process_time() - start
-
-
-def test_a_call_takes_at_most_1_3_times_plain_jax() -> None:
-    def deep(x: jax.Array) -> jax.Array:
-        for _ in range(50):
-            x = jnp.sin(x) * 1.01
-        return x.sum()
-
-    calls = [jax.grad(deep), jax.grad(jaxswap.offload(deep))]
-    for call in calls:
-        call(X)
-    # In turns, so that whatever else the machine does meets both.
-    times = [[seconds(lambda: call(X)) for call in calls] for _ in range(15)]  # noqa: B023
-    plain, offloaded = (sorted(column)[7] for column in zip(*times, strict=True))
-    assert offloaded <= 1.3 * plain

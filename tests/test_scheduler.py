@@ -189,3 +189,26 @@ def test_a_plan_has_its_own_target_and_reserve() -> None:
 def test_without_a_gpu_nothing_is_reserved() -> None:
     with pytest.raises(ValueError, match="GiB, but there is no GPU"):
         jax.grad(jaxswap.offload(loss, reserve="1GiB"))(*ARGS)
+
+
+def is_left(fn: Any, *args: Any, **options: Any) -> bool:
+    """Whether a function is differentiated as in plain JAX."""
+    traced = jax.make_jaxpr(jaxswap.offload(fn, **options))(*args)
+    return "custom_jvp_call" not in str(traced)
+
+
+def test_a_function_that_makes_little_runs_as_in_plain_jax() -> None:
+    w, x = jnp.eye(8), jnp.ones((8, 8))
+    assert is_left(loss, [w] * 3, x)
+    for options in ({"policy": jaxswap.OFFLOAD}, {"target": "h100"}):
+        assert not is_left(loss, [w] * 3, x, **options)
+
+
+def test_a_function_that_makes_a_large_value_does_not() -> None:
+    assert not is_left(loss, *ARGS)
+
+
+def test_nor_does_one_that_makes_many_small_values() -> None:
+    w, x = jnp.eye(256), jnp.ones((256, 256))
+    assert is_left(loss, [w] * 8, x)
+    assert not is_left(loss, [w] * 80, x)
