@@ -7,13 +7,17 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxswap._cli.command import Commands, ExitCode, bad_input, write
+from jaxswap._cli.command import Commands, ExitCode, bad_input, tell, write
 from jaxswap._cli.start import load_jax, start_jax
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from jaxswap.medical.runs.processes import Processes
     from jaxswap.medical.runs.run_config import RunConfig
     from jaxswap.medical.runs.run_folder import RunFolder
+    from jaxswap.medical.training.final_validation import FinalValidation
+    from jaxswap.medical.training.run_progress import RunProgress
 
 # Options that set one setting each, whose meaning is told with the settings. `--set`
 # reaches all the others.
@@ -188,12 +192,45 @@ def _train(parsed: argparse.Namespace, config: RunConfig, folder: RunFolder) -> 
             return ExitCode.DONE
         try:
             scores = train(run, progress)
+            validated = _validate_at_end(config, folder, progress)
         except KeyboardInterrupt:
             progress.line(f"Interrupted. Go on with: --out {folder.path} --resume")
             return ExitCode.INTERRUPTED
+    if validated is not None:
+        _show(validated, console)
     told = ", ".join(f"{region} {dice:.3f}" for region, dice in scores.items())
-    console.print(f"Done: {told or 'no validation'}. The run is in {folder.path}.")
-    return ExitCode.DONE
+    where = f"The run is in {folder.path}."
+    console.print(f"Done: {told or 'no validation'}. {where}", soft_wrap=True)
+    return ExitCode.FAILED if validated and validated.failures else ExitCode.DONE
+
+
+def _validate_at_end(
+    config: RunConfig, folder: RunFolder, progress: RunProgress
+) -> FinalValidation | None:
+    from jaxswap.medical.training.final_validation import (
+        is_validated_at_end,
+        validate_at_end,
+    )
+
+    if not is_validated_at_end(config):
+        return None
+    with bad_input():
+        return validate_at_end(
+            folder,
+            started=lambda count: progress.count("validation cases", count),
+            advance=progress.advance_one,
+        )
+
+
+def _show(validated: FinalValidation, console: Console) -> None:
+    from jaxswap._cli.score_tables import tabulate
+
+    if validated.evaluation is not None:
+        console.print(tabulate(validated.evaluation))
+        where = f"Labels and scores of the validation cases: {validated.folder}"
+        console.print(where, soft_wrap=True, highlight=False)
+    for name, reason in validated.failures.items():
+        tell(f"jaxswap: {name} is not labeled: {reason}")
 
 
 def _processes(parsed: argparse.Namespace) -> Processes | None:

@@ -27,6 +27,7 @@ SETTINGS = {
     "precision": "float32",
     "steps": 1,
     "offload": False,
+    "final_validation": False,
     "augment": {"mirror_axes": [0]},
 }
 

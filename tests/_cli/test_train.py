@@ -1,6 +1,7 @@
 """`jaxswap train`, from a data set to a run that goes on where it was stopped."""
 
 import csv
+import json
 import os
 import pathlib
 import shutil
@@ -19,7 +20,7 @@ import yaml
 from jaxswap._cli.main import main
 from jaxswap.medical.prediction.case_prediction import open_run
 from jaxswap.medical.runs.run_folder import RunFolder
-from jaxswap.medical.training import training_run
+from jaxswap.medical.training import final_validation, training_run
 from jaxswap.medical.training.run_progress import RunProgress
 
 NAMES = [f"BraTS2021_{number:05d}" for number in range(4)]
@@ -31,6 +32,7 @@ SETTINGS = {
     "validate_every": 2,
     "checkpoint_every": 2,
     "average_decay": 0.9,
+    "final_validation": False,
 }
 
 
@@ -68,9 +70,8 @@ def trained(data: pathlib.Path, tmp_path_factory: Any) -> pathlib.Path:
     ):
         patch.setenv("JAXSWAP_HOME", str(folder / "cache"))
         run = folder / "run"
-        code = main(
-            ["train", str(data), "--out", str(run), "--config", config_file(folder)]
-        )
+        file = config_file(folder, final_validation=True)
+        code = main(["train", str(data), "--out", str(run), "--config", file])
     assert code == 0
     return run
 
@@ -85,6 +86,37 @@ def test_a_run_leaves_settings_logs_and_checkpoints(trained: pathlib.Path) -> No
     found = RunFolder(trained).read()
     assert next(iter(found.label_map.regions)) == "whole tumour"
     assert found.channels == ("t1n", "t1c", "t2w", "t2f")
+
+
+def test_validation_cases_are_labeled_and_scored_at_the_end(
+    trained: pathlib.Path,
+) -> None:
+    split = json.loads((trained / "split.json").read_text())
+    names = sorted(split["validation"])
+    assert len(names) == 2
+    folder = trained / "validation"
+    assert sorted(path.name[:-7] for path in folder.glob("*.nii.gz")) == names
+    with (folder / "metrics.csv").open() as file:
+        assert {row["case"] for row in csv.DictReader(file)} == set(names)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["faults"] == {}
+    assert (folder / "report.html").stat().st_size > 1000
+
+
+def test_a_validation_case_that_cannot_be_labeled_is_told(
+    trained: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: Any
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+
+    def fail(*args: Any, **options: Any) -> None:
+        raise ValueError("no image")
+
+    monkeypatch.setattr(final_validation, "predict_case", fail)
+    found = final_validation.validate_at_end(RunFolder(run))
+    assert found.evaluation is None
+    assert set(found.failures.values()) == {"no image"}
+    assert not list((run / "validation").glob("*.nii.gz"))
 
 
 def signal_after(step: int, number: signal.Signals, patch: Any) -> None:

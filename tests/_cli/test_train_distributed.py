@@ -33,6 +33,7 @@ SETTINGS = {
     "validate_every": 6,
     "checkpoint_every": 1000,
     "average_decay": 0.9,
+    "final_validation": False,
     "batch": 4,
     "shape": [16, 16, 10],
 }

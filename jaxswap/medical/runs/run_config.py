@@ -109,6 +109,9 @@ class RunConfig:
             device, several processes split the batch over all of their devices.
         workers: Processes that read batches ahead. 0 for threads.
         validate_every: Steps between validations.
+        final_validation: Whether validation cases are labeled and scored when training
+            has ended, as by `predict` and `evaluate`, into the folder `validation` of
+            the run. Not for a mesh or several processes.
         checkpoint_every: Steps between checkpoints.
         seed: Seed of parameters, order of cases, patches, augmentation and dropout.
 
@@ -158,6 +161,7 @@ class RunConfig:
     mesh: str | None = None
     workers: int = 0
     validate_every: int = 250
+    final_validation: bool = True
     checkpoint_every: int = 250
     seed: int = 0
 

@@ -137,7 +137,9 @@ class RunProgress:
             return
         left = task.time_remaining
         told = "" if left is None else f"  {timedelta(seconds=int(left))} left"
-        self.line(f"{task.description} {done}/{total}{told}  {task.fields['status']}")
+        line = f"{task.description} {done}/{total}{told}  {task.fields['status']}"
+        # A line of a log is not broken.
+        self._bar.console.print(line.rstrip(), highlight=False, soft_wrap=True)
 
 
 def _wrapped(line: str, width: int) -> str:
