@@ -150,7 +150,7 @@ def _files_twice(cases: Sequence[CaseFiles]) -> list[Fault]:
 
 def _spacings(reports: Sequence[CaseReport]) -> list[Fault]:
     counts = Counter(
-        tuple(round(size, 2) for size in report.spacing_mm)
+        tuple(float(f"{size:.3g}") for size in report.spacing_mm)
         for report in reports
         if report.spacing_mm is not None
     )

@@ -32,7 +32,7 @@ def odd_spacing(spacing_mm: Sequence[float]) -> str:
     """
     if min(spacing_mm) >= LEAST_MM and max(spacing_mm) <= MOST_MM:
         return ""
-    sides = " x ".join(f"{size:.3g}" for size in spacing_mm)
+    sides = " x ".join(f"{size:g}" for size in spacing_mm)
     return (
         f"voxels are {sides} mm, not in {LEAST_MM:g}..{MOST_MM:g} mm; is the header "
         "right?"

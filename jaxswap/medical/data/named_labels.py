@@ -18,7 +18,9 @@ _MOST = 255
 _EXAMPLE = "such as {left: 17, right: [53, 1053]}"
 
 
-def make_named_map(labels: Mapping[str, Any], name: str = "labels") -> LabelMap:
+def make_named_map(
+    labels: Mapping[str, Any], name: str = "the given names"
+) -> LabelMap:
     """Make a map of labels that files hold under any values.
 
     The number of a label is its lowest value up to 255. A label without one gets the

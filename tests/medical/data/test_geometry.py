@@ -64,4 +64,4 @@ def test_files_are_compared_by_the_place_of_their_voxels(tmp_path, affine, sever
 def test_sizes_that_no_scanner_makes_are_told():
     assert odd_spacing((0.1, 1.0, 20.0)) == ""
     assert "0.0005 x 1 x 1 mm" in odd_spacing((0.0005, 1, 1))
-    assert "not in 0.1..20 mm" in odd_spacing((1, 1, 21))
+    assert "1 x 1 x 20.004 mm, not in 0.1..20 mm" in odd_spacing((1, 1, 20.004))

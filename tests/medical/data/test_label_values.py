@@ -51,7 +51,9 @@ def test_values_above_a_byte_are_read_by_their_names(tmp_path):
 
 def test_a_value_without_a_name_is_refused_whole(tmp_path):
     named = make_named_map({"left": 1024})
-    with pytest.raises(VolumeError, match="holds 2035, but labels of labels are"):
+    with pytest.raises(
+        VolumeError, match="holds 2035, but labels of the given names are"
+    ):
         to_map(_volume(tmp_path, [1024, 2035]), named)
 
 
