@@ -154,12 +154,14 @@ def _reasons(
     elif config.patch is not None:
         shape = f"Patches of {chosen.patch}³ voxels, as asked for."
     else:
-        whole = [error for tried, error in refused if tried.patch is None][-1]
-        needed = f"{whole.smallest_bytes / 2**20:,.0f} MiB"
+        whole, error = [pair for pair in refused if pair[0].patch is None][-1]
+        needed = f"{error.smallest_bytes / 2**20:,.0f} MiB"
+        one = whole.batch_size == 1
+        volumes = "one whole volume" if one else f"{whole.batch} whole volumes"
         shape = (
             f"Patches of {chosen.patch}³ voxels, the largest that fit {budget}: a step "
-            f"on one whole volume of {sides} voxels needs {needed}, even if all is "
-            "swapped or recomputed that can be."
+            f"on {volumes} of {sides} voxels needs {needed}, even if all is swapped or "
+            "recomputed that can be."
         )
     if config.batch is not None:
         return (shape,)

@@ -86,6 +86,8 @@ def test_what_is_given_is_kept_or_an_error(given, fixed):
         _Device(10 * 16**3).choice(asked, _BRATS)
     batch = dataclasses.replace(_ASKED, batch=3)
     assert {c.batch for c in candidates(batch, _BRATS)} == {3}
+    (why,) = _Device(10 * 100**3).choice(batch, _BRATS).why
+    assert "a step on 3 whole volumes of 144 x 192 x 144 voxels needs" in why
 
 
 def test_a_budget_below_every_patch_is_refused_with_what_it_takes():
