@@ -44,23 +44,23 @@ def trace_labels(folder: Path, module_name: str) -> dict[str, str]:
         program.
     """
 
-    def stages(suffix: str) -> list[Module]:
+    def stage(suffix: str) -> Module | None:
         files = sorted(folder.glob(f"*.{glob.escape(module_name)}.{suffix}.txt"))
-        return [parse_module(file.read_text()) for file in files]
+        return parse_module(files[-1].read_text()) if files else None
 
-    traced = stages("before_optimizations")
-    annotated = stages("*after_convert-memory-placement*")
-    offloaded = stages("*before_host-offloader")
-    copied = stages("*after_host-memory-transfer-asyncifier*")
-    if not (traced and annotated and offloaded and copied):
+    traced = stage("before_optimizations")
+    moves = _labelled_moves(traced) if traced else {}
+    if not moves:
         return {}
-    moves = _match(_labelled_moves(traced[-1]), annotated[-1], offloaded[-1])
-    labels = _labels_of_copies(offloaded[-1], copied[-1], moves)
-    before = stages("*before_rename-instructions")
-    after = stages("*after_rename-instructions*")
-    if before and after:
-        return _renamed(labels, before[-1], after[-1])
-    return labels
+    annotated = stage("*after_convert-memory-placement*")
+    offloaded = stage("*before_host-offloader")
+    copied = stage("*after_host-memory-transfer-asyncifier*")
+    if not (annotated and offloaded and copied):
+        return {}
+    labels = _labels_of_copies(offloaded, copied, _match(moves, annotated, offloaded))
+    before = stage("*before_rename-instructions")
+    after = stage("*after_rename-instructions*")
+    return _renamed(labels, before, after) if before and after else labels
 
 
 def _labelled_moves(traced: Module) -> dict[_Move, str]:
