@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -89,11 +89,22 @@ class TrainingLoop:
                 if self._is_stale:
                     self._progress.line(self._told_end(done - 1))
                     return
-                state = self._do(done, state, next(batches))
+                batch = self._next(batches, done, state)
+                state = self._do(done, state, batch)
                 is_stopped = stop_after(done)
                 self._after(done, state, is_stopped=is_stopped)
                 if is_stopped:
                     return
+
+    def _next(self, batches: Iterator[Batch], done: int, state: State) -> Batch:
+        """Return the batch of a step. Save if a signal ended who reads it."""
+        try:
+            return next(batches)
+        except Exception:
+            # Ctrl-C goes to all processes of a terminal, also to those that read.
+            if self._received and jax.process_count() == 1:
+                self._after(done - 1, state, is_stopped=False)
+            raise
 
     def _do(self, done: int, state: State, batch: Batch) -> State:
         images, labels = self._inputs.of(batch, done)

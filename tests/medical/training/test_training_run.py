@@ -1,6 +1,8 @@
 """A run on cases in memory."""
 
 import io
+import signal
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from tiny_runs import prepared, quiet
 import jaxswap
 from jaxswap.medical.networks.fastest import fastest_layers
 from jaxswap.medical.networks.layers import CPU
+from jaxswap.medical.preparing.loading import Batch
+from jaxswap.medical.runs.checkpoints import restore_parameters
+from jaxswap.medical.runs.run_cases import RunCases
 from jaxswap.medical.runs.run_log import read_history
 from jaxswap.medical.training.run_progress import RunProgress
 from jaxswap.medical.training.training_run import train
@@ -86,3 +91,23 @@ def test_the_loss_of_a_validation_is_that_of_training(tmp_path: Path) -> None:
     # One case, which trains and validates: step 2 sees what was validated after step 1.
     before, after = validation[0].values["loss"], metrics[1].values["loss"]
     assert before == pytest.approx(after, abs=1e-5)
+
+
+def test_a_signal_that_ends_who_reads_batches_saves_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = prepared(tmp_path, 1.0, steps=9)
+    read = RunCases.batches
+
+    def ended(*args: Any) -> Generator[Batch, None, None]:
+        batches = read(*args)
+        yield next(batches)
+        batches.close()
+        signal.raise_signal(signal.SIGINT)
+        raise ConnectionError("a process that reads batches is gone")
+
+    monkeypatch.setattr(RunCases, "batches", ended)
+    with pytest.raises(KeyboardInterrupt, match="was told to stop"):
+        train(run, quiet())
+    assert [row.step for row in read_history(run.folder.path).metrics] == [1]
+    assert restore_parameters(run.folder.checkpoints, "latest")
