@@ -161,7 +161,9 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
         console.print(tabulate(evaluation))
         if comparison is not None:
             console.print(compared(comparison))
-        console.print(f"Written: {', '.join(str(path) for path in written)}")
+        names = ", ".join(path.name for path in written)
+        # Whole, so that it can be copied.
+        write(f"Written to {out}: {names}.")
     return ExitCode.FAILED if evaluation.faults else ExitCode.DONE
 
 

@@ -39,6 +39,8 @@ def test_a_table_is_shown_and_three_files_are_written(folders, capsys):
     shown = capsys.readouterr().out
     assert "Mean over 2 cases, 0 not scored" in shown
     assert "enhancing tumour" in shown
+    written = f"Written to {out}: metrics.csv, summary.json, report.html."
+    assert written in shown.splitlines()  # Whole, however long.
     assert _run(*folders, "--workers", 1) == 0  # its own results are no predictions
 
 

@@ -173,7 +173,7 @@ def run_demo(demo: Demo, console: Console) -> None:
             shutil.copyfile(run.folder.path / PICTURE, temporary)
         scores = _scores(run)
     console.print(scores)
-    console.print(f"Labels and pictures are in {out}.")
+    console.print(f"Labels and pictures are in {out}.", markup=False, soft_wrap=True)
 
 
 def _load_head(config: DemoConfig) -> Case:
