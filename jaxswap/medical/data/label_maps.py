@@ -247,6 +247,9 @@ def describe_unknown(label_map: LabelMap, values: Sequence[float]) -> str:
 def number_text(value: float) -> str:
     """Write a number of a label file with all digits that it needs.
 
+    Args:
+        value: The number.
+
     Example:
         >>> number_text(2.0), number_text(np.float32(0.999985))
         ('2', '0.999985')

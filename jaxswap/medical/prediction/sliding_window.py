@@ -139,6 +139,9 @@ def gaussian_importance(window: Sequence[int]) -> np.ndarray:
 def mirrorings(axes: Sequence[int]) -> list[tuple[int, ...]]:
     """List the axes to mirror along in each prediction of a mean, none first.
 
+    Args:
+        axes: The axes that may be mirrored.
+
     Example:
         >>> mirrorings((0, 2))
         [(), (0,), (2,), (0, 2)]
