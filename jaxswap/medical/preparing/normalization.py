@@ -37,7 +37,7 @@ class Normalization:
 
     Attributes:
         scheme: "zscore": mean 0 and variance 1 inside the mask of each image, and 0
-            outside. "ct": clipped to `low`..`high`, then `mean` and `deviation` are
+            outside. "ct": clipped to `low` and `high`, then `mean` and `deviation` are
             taken out. "none": as it is.
         low: Intensity to clip at.
         high: Intensity to clip at.
