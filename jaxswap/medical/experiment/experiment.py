@@ -108,6 +108,8 @@ class Experiment:
                 f"`training_cases` is {self.training_cases}; one of five validates, so "
                 "it needs 5 or more."
             )
+        if self.settings.get("fold") == "all":
+            raise ValueError("`fold` is all, but learning rates are chosen by a fold.")
         if not self.patch < self.size:
             raise ValueError(
                 f"`patch` is {self.patch}, not less than the volume's {self.size}."

@@ -74,6 +74,7 @@ def test_what_is_expected_is_written_first_and_kept(tmp_path: pathlib.Path) -> N
         ({"seeds": 0}, "`seeds` is 0"),
         ({"test_cases": 0}, "`test_cases` is 0"),
         ({"training_cases": 4}, "`training_cases` is 4"),
+        ({"settings": {"fold": "all"}}, "`fold` is all"),
         ({"patch": 96}, "not less than the volume's 96"),
     ],
 )
