@@ -83,7 +83,8 @@ class Case:
 
     def forms(self) -> dict[str, Form]:
         """All forms of this convolution by name."""
-        return forms_of(self.kind, self._features.shape, self._kernel.shape)
+        shapes = (self._features.shape, self._kernel.shape)
+        return forms_of(self.kind, *shapes, self.dtype)
 
     def limits(self, target: jaxswap.Target) -> dict[str, float]:
         """What moving the arrays once and multiplying once take at published peaks."""

@@ -134,7 +134,7 @@ def repeated(eqn: Any, count: int) -> Callable[..., Array]:
     def program(first: Array, *others: Array) -> Array:
         result = first
         for _ in range(count):
-            (result,) = _compat.bind_equation(eqn, (first, *others))
+            result, *_ = _compat.bind_equation(eqn, (first, *others))
             first = _depending_on(first, result)
         return result
 

@@ -5,7 +5,12 @@ process and with another version of JAX.
 """
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
+
+import jax.numpy as jnp
+
+from jaxswap._trace.cost import equations_within
 
 _PARAMETERS = {
     "conv_general_dilated": (
@@ -22,7 +27,7 @@ _PARAMETERS = {
 
 
 def operation_name(eqn: Any) -> str:
-    """Name a product or convolution by its types, shapes and parameters.
+    """Name a product, convolution or kernel by its types, shapes and parameters.
 
     Args:
         eqn: A jaxpr equation.
@@ -30,8 +35,10 @@ def operation_name(eqn: Any) -> str:
     Returns:
         Text such as `"dot_general bfloat16[8,16] bfloat16[16,4] bfloat16[8,4] 0a1b2c"`,
         where the end stands for the parameters. "" for all other equations, whose time
-        depends on what XLA fuses with them.
+        depends on what XLA fuses with them, or on the numbers that they are given.
     """
+    if eqn.primitive.name == "pallas_call":
+        return _kernel_name(eqn)
     names = _PARAMETERS.get(eqn.primitive.name)
     if names is None:
         return ""
@@ -40,10 +47,49 @@ def operation_name(eqn: Any) -> str:
     if eqn.primitive.name == "conv_general_dilated":
         numbers = eqn.params["dimension_numbers"]
         parameters += map(str, (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec))
-    digest = hashlib.sha256(" ".join(parameters).encode()).hexdigest()[:12]
+    return " ".join((eqn.primitive.name, _types(eqn), _digest(parameters)))
+
+
+def _kernel_name(eqn: Any) -> str:
+    """Name a kernel in Pallas, such as `"pallas_call softmax ... (8,2) 0a1b2c"`.
+
+    A kernel with integers among its operands has no name: they can say how much there
+    is to do. Nor has one that writes into an operand: it cannot be repeated.
+    """
+    params = eqn.params
+    operands = [v.aval for v in eqn.invars]
+    grid = params["grid_mapping"].grid
+    is_repeatable = (
+        operands
+        and all(jnp.issubdtype(a.dtype, jnp.inexact) for a in operands)
+        and all(isinstance(n, int) for n in grid)
+        and not params["input_output_aliases"]
+        and not params["interpret"]
+        and not eqn.effects
+    )
+    if not is_repeatable:
+        return ""
+    parameters = [
+        f"{part.primitive.name} {_types(part)}"
+        for part in equations_within(params["jaxpr"].eqns)
+    ]
+    parameters.append(str(params["compiler_params"]))
+    name = params.get("name") or "unnamed"
+    parts = (eqn.primitive.name, name, _types(eqn), _plain(grid), _digest(parameters))
+    return " ".join(parts)
+
+
+def _types(eqn: Any) -> str:
     arrays = [v.aval for v in (*eqn.invars, *eqn.outvars)]
-    types = (f"{a.dtype}[{','.join(map(str, a.shape))}]" for a in arrays)
-    return " ".join((eqn.primitive.name, *types, digest))
+    return " ".join(
+        f"{a.dtype}[{','.join(map(str, a.shape))}]"
+        for a in arrays
+        if hasattr(a, "dtype")
+    )
+
+
+def _digest(parameters: Iterable[str]) -> str:
+    return hashlib.sha256(" ".join(parameters).encode()).hexdigest()[:12]
 
 
 def _plain(value: Any) -> str:

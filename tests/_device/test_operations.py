@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax import lax
+from jax.experimental import pallas as pl
 
 from jaxswap._device import operations
 from jaxswap._device.operations import (
@@ -123,6 +124,16 @@ def test_every_repetition_runs_on_a_gpu() -> None:
     text = text[text.index("ENTRY") :]
     assert text.count('custom_call_target="__cudnn$conv') == 5
     assert text.count(" copy(") <= 1
+
+
+def test_a_kernel_of_two_results_is_repeated() -> None:
+    def body(x_ref: Any, y_ref: Any, z_ref: Any) -> None:
+        y_ref[...] = z_ref[...] = 2 * x_ref[...]
+
+    shape = jax.ShapeDtypeStruct((4,), jnp.float32)
+    call = pl.pallas_call(body, out_shape=(shape, shape), interpret=True)
+    (eqn,) = jax.make_jaxpr(call)(shape).jaxpr.eqns
+    assert operations.repeated(eqn, 2)(jnp.ones(4)).tolist() == [2.0] * 4
 
 
 def test_times_are_saved_with_the_target(

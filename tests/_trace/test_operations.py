@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton
 
 from jaxswap._trace.operations import operation_name
 
@@ -74,6 +76,47 @@ def test_a_transposed_product_has_another_name() -> None:
     assert name_of(lambda a: lax.dot(a, a), a) != name_of(
         lambda a: lax.dot_general(a, a, (((0,), (0,)), ((), ()))), a
     )
+
+
+def kernel(x: Any, factor: int = 2, warps: int = 4, **options: Any) -> Any:
+    def body(x_ref: Any, y_ref: Any) -> None:
+        y_ref[...] = x_ref[...] * x_ref[...] if factor == 0 else factor * x_ref[...]
+
+    return pl.pallas_call(
+        body,
+        out_shape=jax.ShapeDtypeStruct(x.shape, x.dtype),
+        grid=(1,),
+        name="times",
+        compiler_params=triton.CompilerParams(num_warps=warps),
+        **options,
+    )(x)
+
+
+def test_a_kernel_is_named_by_its_name_types_and_grid() -> None:
+    text = name_of(kernel, jnp.ones((4, 8)))
+    assert text.startswith("pallas_call times float32[4,8] float32[4,8] (1) ")
+    assert name_of(kernel, jnp.zeros((4, 8))) == text
+    # It is the same with all versions of JAX that jaxswap runs on.
+    assert text.endswith(" a31509178199")
+
+
+def test_what_a_kernel_executes_and_how_changes_its_name() -> None:
+    x = jnp.ones((4, 8))
+    names = {
+        name_of(lambda x, options=options: kernel(x, **options), x)
+        for options in ({}, {"factor": 0}, {"warps": 8})
+    }
+    assert len(names) == 3
+
+
+def test_a_kernel_whose_time_depends_on_numbers_has_no_name() -> None:
+    assert name_of(kernel, jnp.ones((4, 8), jnp.int32)) == ""
+
+
+def test_a_kernel_that_cannot_be_repeated_has_no_name() -> None:
+    in_place = {"input_output_aliases": {0: 0}}
+    assert name_of(lambda x: kernel(x, **in_place), jnp.ones((4, 8))) == ""
+    assert name_of(lambda x: kernel(x, interpret=True), jnp.ones((4, 8))) == ""
 
 
 def test_what_xla_fuses_has_no_name() -> None:

@@ -16,11 +16,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+
+from jaxswap.medical.networks import convolution_kernels as kernels
 
 Kind = Literal[
     "convolve", "convolve_strided", "convolve_upsampled", "convolve_transposed"
@@ -77,7 +79,7 @@ class Form:
     def input_gradient(self, x: Array, kernel: Array, gradient: Array) -> Array:
         """Return the gradient of the features. Of them, only the shape is used."""
         if self.by_mirror:
-            return self.forward(gradient, jnp.swapaxes(lax.rev(kernel, _SPACE), 3, 4))
+            return self.forward(gradient, kernels.mirrored(kernel))
         spread, gradient = self.spread(kernel), _pack(gradient, self.unpacked)
         if self.is_transposed:
             return _unpack(self._plain(gradient, spread), self.packed)
@@ -89,8 +91,7 @@ class Form:
         x, gradient = _pack(x, self.packed), _pack(gradient, self.unpacked)
         wide, narrow = (gradient, x) if self.is_transposed else (x, gradient)
         spread = jax.eval_shape(self.spread, kernel)
-        plain = jax.linear_transpose(lambda k: self._plain(wide, k), spread)
-        (of_spread,) = plain(narrow)
+        of_spread = self._of_spread(wide, narrow, spread)
         # Several numbers of it are summed for each of the kernel.
         sums = jnp.float64 if kernel.dtype == jnp.float64 else jnp.float32
         summed = jax.linear_transpose(self.spread, kernel.astype(sums))
@@ -101,9 +102,30 @@ class Form:
             x, spread, self.strides, self.padding, dimension_numbers=_AXES
         )
 
+    def _of_spread(self, x: Array, gradient: Array, spread: Any) -> Array:
+        """Return the gradient of the kernel of the plain convolution."""
+        return jax.linear_transpose(lambda k: self._plain(x, k), spread)(gradient)[0]
+
     def _transposed(self, y: Array, spread: Array, shape: tuple[int, ...]) -> Array:
         x = jax.ShapeDtypeStruct(shape, y.dtype)
         return jax.linear_transpose(lambda x: self._plain(x, spread), x)(y)[0]
+
+
+@dataclass(frozen=True)
+class KernelForm(Form):
+    """A plain convolution of stride 1 by kernels of its own.
+
+    Attributes:
+        is_interpreted: Whether its kernels run on a CPU, slowly, to test them.
+    """
+
+    is_interpreted: bool = False
+
+    def _plain(self, x: Array, spread: Array) -> Array:
+        return kernels.convolve(x, spread, self.is_interpreted)
+
+    def _of_spread(self, x: Array, gradient: Array, spread: Any) -> Array:
+        return kernels.kernel_gradient(x, gradient, self.is_interpreted)
 
 
 @dataclass(frozen=True)
@@ -136,7 +158,7 @@ def convolve_by(passes: Passes, x: Array, kernel: Array) -> Array:
 
 @lru_cache(maxsize=1024)
 def forms_of(
-    kind: Kind, shape: tuple[int, ...], kernel_shape: tuple[int, ...]
+    kind: Kind, shape: tuple[int, ...], kernel_shape: tuple[int, ...], dtype: Any = None
 ) -> dict[str, Form]:
     """Return by name the forms that can compute a convolution. All have the plain one.
 
@@ -144,14 +166,22 @@ def forms_of(
         kind: Which convolution.
         shape: Of the features, (batch, depth, height, width, in).
         kernel_shape: Of the kernel, (depth, height, width, in, out).
+        dtype: Of both. `None`: only forms that take all types. Kernels are for some
+            types, and for GPUs alone.
 
     Example:
         >>> list(forms_of("convolve", (1, 8, 8, 6, 4), (3, 3, 3, 4, 8)))
         ['plain', 'reshaped2', 'strided2']
+        >>> list(forms_of("convolve", (1, 8, 8, 5, 4), (3, 3, 3, 4, 8), "bfloat16"))
+        ['plain', 'triton']
     """
+    made = _MADE[kind](kernel_shape[:3])
+    has_kernels = kind == "convolve" and dtype is not None
+    if has_kernels and kernels.can_take(shape, kernel_shape, dtype):
+        made.append(_TRITON)
     return {
         form.name: form
-        for form in _MADE[kind](kernel_shape[:3])
+        for form in made
         if shape[3] % form.packed == 0
         and (form.is_transposed or shape[3] % form.unpacked == 0)
     }
@@ -255,6 +285,13 @@ _MADE: dict[Kind, Callable[[tuple[int, ...]], list[Form]]] = {
 }
 
 
+def _as_it_is(kernel: Array) -> Array:
+    return kernel
+
+
+_TRITON = KernelForm("triton", _as_it_is, (1, 1, 1), ((1, 1),) * 3, by_mirror=True)
+
+
 def _pack(x: Array, count: int) -> Array:
     """Make so many neighbours along the last axis of space channels."""
     *before, width, channels = x.shape
@@ -268,10 +305,6 @@ def _unpack(x: Array, count: int) -> Array:
     if count == 1:
         return x
     return x.reshape(*before, width * count, channels // count)
-
-
-def _as_it_is(kernel: Array) -> Array:
-    return kernel
 
 
 def _spread(

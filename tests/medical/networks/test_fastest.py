@@ -1,5 +1,6 @@
 """The forms of a network's convolutions are chosen by what was timed."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 import jaxswap
 from jaxswap.medical.networks import fastest
-from jaxswap.medical.networks.convolution_forms import PLAIN, Form
+from jaxswap.medical.networks.convolution_forms import PLAIN, Form, forms_of
 from jaxswap.medical.networks.fastest import (
     convolutions_of,
     fastest_layers,
@@ -114,7 +115,60 @@ def test_all_candidates_of_all_passes_are_timed(
 def test_many_channels_need_no_other_form() -> None:
     x = jax.ShapeDtypeStruct((1, 8, 8, 8, 128), jnp.bfloat16)
     kernel = jax.ShapeDtypeStruct((3, 3, 3, 128, 128), jnp.bfloat16)
-    assert list(fastest.candidates("convolve", x, kernel)) == [PLAIN]
+    assert list(fastest.candidates("convolve", x, kernel, H200)) == [PLAIN]
+
+
+def test_kernels_are_candidates_for_gpus_that_run_them() -> None:
+    x = jax.ShapeDtypeStruct((1, 8, 8, 7, 16), jnp.bfloat16)
+    kernel = jax.ShapeDtypeStruct((3, 3, 3, 16, 16), jnp.bfloat16)
+    older = dataclasses.replace(H200, compute_capability=(7, 5))
+    assert list(fastest.candidates("convolve", x, kernel, H200)) == [PLAIN, "triton"]
+    assert list(fastest.candidates("convolve", x, kernel, older)) == [PLAIN]
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_kernel_is_timed_if_its_result_is_right(
+    monkeypatch: pytest.MonkeyPatch, is_right: bool
+) -> None:
+    run: list[str] = []
+
+    def operation_seconds(pass_of_form: Any, *_: Any, **options: Any) -> None:
+        if options.get("target") is None:  # Otherwise it only looks up what is known.
+            run.append(pass_of_form.__self__.name)
+
+    monkeypatch.setattr(fastest, "operation_seconds", operation_seconds)
+    monkeypatch.setattr(fastest, "find_target", lambda: H200)
+    monkeypatch.setattr(fastest, "is_right", lambda *_: is_right)
+    time_forms(NETWORK.clone(dtype=jnp.bfloat16), X)
+    assert PLAIN in run
+    assert ("triton" in run) == is_right
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused(Form):
+    """A form that the device does not run."""
+
+    def forward(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        raise jax.errors.JaxRuntimeError("too much shared memory")
+
+
+@pytest.mark.parametrize("name", ["forward", "input_gradient", "kernel_gradient"])
+def test_a_result_is_right_if_it_is_that_of_the_plain_form(name: str) -> None:
+    x = jax.ShapeDtypeStruct((1, 4, 4, 4, 4), jnp.bfloat16)
+    kernel = jax.ShapeDtypeStruct((3, 3, 3, 4, 4), jnp.bfloat16)
+    forms = forms_of("convolve", x.shape, kernel.shape)
+    plain = forms[PLAIN]
+    wrong = dataclasses.replace(plain, spread=lambda kernel: 1.05 * kernel)
+    assert fastest.is_right(name, x, kernel, forms["reshaped2"], plain)
+    assert not fastest.is_right(name, x, kernel, wrong, plain)
+
+
+def test_what_the_device_refuses_is_not_right() -> None:
+    x = jax.ShapeDtypeStruct((1, 4, 4, 4, 4), jnp.bfloat16)
+    kernel = jax.ShapeDtypeStruct((3, 3, 3, 4, 4), jnp.bfloat16)
+    plain = forms_of("convolve", x.shape, kernel.shape)[PLAIN]
+    refused = Refused("refused", plain.spread, plain.strides, plain.padding)
+    assert not fastest.is_right("forward", x, kernel, refused, plain)
 
 
 def test_timing_needs_a_gpu() -> None:

@@ -1,0 +1,316 @@
+"""Convolutions of few channels by kernels of their own, in Pallas for Triton.
+
+They are 3x3x3 convolutions of stride 1, channels last. As matrix products they would
+read each voxel 27 times. Here a program goes through the planes of its tile one after
+the other. It reads each of them nine times, and adds to three planes of the result.
+
+Whether that is faster than cuDNN is for each GPU to say: see `fastest_layers`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.experimental import pallas as pl
+
+from jaxswap.medical.networks.convolution_tiles import (
+    Place,
+    Tile,
+    filled,
+    matrix_numbers,
+    tile_of,
+)
+
+TYPES = ("bfloat16", "float16")
+"""The numbers that kernels take; they are summed in float32.
+
+Products of float32 do not fit into registers, and XLA compiles them for minutes. They
+are only interpreted, to test the kernels.
+"""
+CHANNELS = range(4, 65)
+"""How many channels features and results may have."""
+OLDEST = (8, 0)
+"""The compute capability from which on GPUs run the kernels: Ampere."""
+
+_ACROSS = tuple(itertools.product(range(3), range(3)))
+"""Row and column of the kernel: where a plane is read for one voxel of the result."""
+_PLANES = (2, 1, 0)
+"""Planes of the kernel that a plane of features meets, for the one before and on."""
+_KEPT_NUMBERS = 32 * 32
+"""The largest matrices of a kernel of which a program keeps all 27 while it runs."""
+_MOST_NUMBERS = 2**31
+"""That 32 bits count."""
+
+_Operands = tuple[Array, Array]
+
+
+def can_take(shape: tuple[int, ...], kernel_shape: tuple[int, ...], dtype: Any) -> bool:
+    """Whether there are kernels for a convolution of stride 1, and this JAX runs them.
+
+    Args:
+        shape: Of the features, (batch, depth, height, width, in).
+        kernel_shape: Of the kernel, (depth, height, width, in, out).
+        dtype: Of both.
+    """
+    numbers = math.prod(shape[:4]) * max(shape[4], kernel_shape[4])
+    return (
+        jnp.dtype(dtype).name in TYPES
+        and kernel_shape[:3] == (3, 3, 3)
+        and all(channels in CHANNELS for channels in kernel_shape[3:])
+        and 0 < numbers < _MOST_NUMBERS
+        and _has_triton()
+    )
+
+
+def convolve(x: Array, kernel: Array, is_interpreted: bool = False) -> Array:
+    """Convolve features with zeros around them.
+
+    Args:
+        x: The features, (batch, depth, height, width, in).
+        kernel: The kernel in the same type, (3, 3, 3, in, out).
+        is_interpreted: Whether to run the kernels on a CPU, slowly, to test them.
+
+    Returns:
+        The result, (batch, depth, height, width, out).
+    """
+    return _convolve(is_interpreted, x, kernel)
+
+
+def kernel_gradient(x: Array, gradient: Array, is_interpreted: bool = False) -> Array:
+    """Return the gradient of the kernel of `convolve`.
+
+    Args:
+        x: The features, (batch, depth, height, width, in).
+        gradient: Of the result, in the same type, (batch, depth, height, width, out).
+        is_interpreted: Whether to run the kernels on a CPU, slowly, to test them.
+
+    Returns:
+        The gradient, (3, 3, 3, in, out), in float32.
+    """
+    return _kernel_gradient(is_interpreted, x, gradient)
+
+
+@dataclass(frozen=True)
+class _Convolution:
+    """A convolution of one shape and type, with the programs that compute it.
+
+    Attributes:
+        batch: How many volumes.
+        space: Depth, height and width.
+        channels: Of the features.
+        features: Of the result.
+        dtype: Of features, kernel and result.
+        per_tile: How many programs share the work on one tile.
+        is_interpreted: Whether the programs run on a CPU.
+    """
+
+    batch: int
+    space: tuple[int, int, int]
+    channels: int
+    features: int
+    dtype: Any
+    per_tile: int
+    is_interpreted: bool
+
+    @classmethod
+    def of(cls, x: Array, features: int, per_tile: int, is_interpreted: bool) -> Self:
+        """Describe the convolution of features."""
+        batch, depth, height, width, channels = x.shape
+        space, counts = (depth, height, width), (channels, features)
+        return cls(batch, space, *counts, x.dtype, per_tile, is_interpreted)
+
+    @cached_property
+    def filled(self) -> tuple[int, int]:
+        """Channels and features of the matrices that are multiplied."""
+        return filled(self.channels), filled(self.features)
+
+    @cached_property
+    def tile(self) -> Tile:
+        """What each program owns."""
+        programs = self.per_tile * self.batch
+        return tile_of(self.space, max(self.filled), programs)
+
+    def forward(self, x: Array, kernel: Array) -> Array:
+        """Convolve features by a kernel."""
+        wide, narrow = self.filled, kernel.shape[3:]
+        more = [(0, 0)] * 3 + [(0, w - n) for w, n in zip(wide, narrow, strict=True)]
+        y = jax.ShapeDtypeStruct((*x.shape[:4], self.features), x.dtype)
+        return self._run(self._convolve_tile, "convolve3d", y, x, jnp.pad(kernel, more))
+
+    def kernel_gradient(self, x: Array, gradient: Array) -> Array:
+        """Sum over all voxels what features and gradient say of the kernel."""
+        tiles = self.batch * math.prod(self.tile.grid(self.space))
+        parts = jax.ShapeDtypeStruct((tiles, 3, 3, 3, *self.filled), jnp.float32)
+        name = "convolve3d_kernel_gradient"
+        sums = self._run(self._sum_tile, name, parts, x, gradient).sum(0)
+        return sums[..., : self.channels, : self.features]
+
+    def _run(
+        self,
+        program: Callable[..., None],
+        name: str,
+        result: jax.ShapeDtypeStruct,
+        *arrays: Array,
+    ) -> Array:
+        """Run a program for each tile of the batch."""
+        from jax.experimental.pallas import triton
+
+        multiplications = 27 * self.batch * math.prod(self.space)
+        multiplications *= self.channels * self.features
+        whole = pl.BlockSpec(memory_space=pl.ANY)
+        call = pl.pallas_call(
+            program,
+            out_shape=jax.ShapeDtypeStruct((result.size,), result.dtype),
+            grid=(self.per_tile, *self.tile.grid(self.space), self.batch),
+            in_specs=[whole] * len(arrays),
+            out_specs=whole,
+            name=name,
+            interpret=self.is_interpreted,
+            compiler_params=triton.CompilerParams(
+                num_warps=self.tile.warps, num_stages=self.tile.stages
+            ),
+            cost_estimate=pl.CostEstimate(
+                flops=2 * multiplications,
+                transcendentals=0,
+                bytes_accessed=sum(
+                    a.size * a.dtype.itemsize for a in (*arrays, result)
+                ),
+            ),
+        )
+        return call(*(a.ravel() for a in arrays)).reshape(result.shape)
+
+    def _convolve_tile(self, x_ref: Any, kernel_ref: Any, y_ref: Any) -> None:
+        """Compute one tile of the result."""
+        place = self._place()
+        weights = partial(self._weights, kernel_ref)
+        if math.prod(self.filled) <= _KEPT_NUMBERS:
+            everywhere = itertools.product(range(3), repeat=3)
+            weights = {at: weights(at) for at in everywhere}.__getitem__
+
+        def add_plane(i: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
+            z = place.first - 1 + i
+            for row, column in _ACROSS:
+                read = place.read(x_ref, z, self.channels, row - 1, column - 1)
+                sums = tuple(
+                    total + _product(read, weights((plane, row, column)), (1, 0))
+                    for plane, total in zip(_PLANES, sums, strict=True)
+                )
+            done, *rest = sums
+            place.write(y_ref, z - 1, self.features, done)
+            return (*rest, zero)
+
+        zero = jnp.zeros((self.tile.voxels, self.filled[1]), jnp.float32)
+        lax.fori_loop(0, self.tile.planes + 2, add_plane, (zero,) * 3)
+
+    def _sum_tile(self, x_ref: Any, gradient_ref: Any, sums_ref: Any) -> None:
+        """Sum over one tile, for one row and column of the kernel."""
+        from jax.experimental.pallas import triton
+
+        across, place = pl.program_id(0), self._place()
+        down, right = lax.div(across, 3) - 1, lax.rem(across, 3) - 1
+
+        def add_plane(i: Array, carried: Any) -> Any:
+            before, here, sums = carried
+            z = place.first - 1 + i
+            after = place.read_owned(gradient_ref, z + 1, self.features)
+            read = place.read(x_ref, z, self.channels, down, right)
+            sums = tuple(
+                total + _product(read, gradient, (0, 0))
+                for total, gradient in zip(sums, (before, here, after), strict=True)
+            )
+            return here, after, sums
+
+        none = jnp.zeros((self.tile.voxels, self.filled[1]), self.dtype)
+        zero = jnp.zeros(self.filled, jnp.float32)
+        start = (none, none, (zero,) * 3)
+        *_, sums = lax.fori_loop(0, self.tile.planes + 2, add_plane, start)
+        for plane, total in zip(_PLANES, sums, strict=True):
+            index = (place.part * 3 + plane) * len(_ACROSS) + across
+            triton.store(sums_ref.at[matrix_numbers(index, self.filled)], total)
+
+    def _weights(self, kernel_ref: Any, at: tuple[int, ...]) -> Array:
+        from jax.experimental.pallas import triton
+
+        plane, row, column = at
+        index = (plane * 3 + row) * 3 + column
+        return triton.load(kernel_ref.at[matrix_numbers(index, self.filled)])
+
+    def _place(self) -> Place:
+        """Find out which tile this program owns."""
+        x, y, z, volume = (pl.program_id(axis) for axis in (1, 2, 3, 4))
+        return Place(self.tile, self.space, volume, (x, y, z))
+
+
+def _product(a: Array, b: Array, summed: tuple[int, int]) -> Array:
+    """Multiply matrices, and sum over an axis of each, in float32."""
+    return lax.dot_general(
+        a,
+        b,
+        (((summed[0],), (summed[1],)), ((), ())),
+        precision=lax.Precision.HIGHEST if a.dtype == jnp.float32 else None,
+        preferred_element_type=jnp.float32,
+    )
+
+
+@cache
+def _has_triton() -> bool:
+    """Whether this JAX has kernels in Triton. It will not have them for good."""
+    return importlib.util.find_spec("jax.experimental.pallas.triton") is not None
+
+
+# Both functions are linear in each argument, and their gradients are these functions
+# again. So they can be differentiated any number of times.
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _convolve(is_interpreted: bool, x: Array, kernel: Array) -> Array:
+    return _Convolution.of(x, kernel.shape[4], 1, is_interpreted).forward(x, kernel)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _kernel_gradient(is_interpreted: bool, x: Array, gradient: Array) -> Array:
+    programs = len(_ACROSS)
+    convolution = _Convolution.of(x, gradient.shape[4], programs, is_interpreted)
+    return convolution.kernel_gradient(x, gradient)
+
+
+def _convolve_backward(
+    is_interpreted: bool, operands: _Operands, gradient: Array
+) -> _Operands:
+    x, kernel = operands
+    of_kernel = kernel_gradient(x, gradient, is_interpreted)
+    return (
+        _convolve(is_interpreted, gradient, mirrored(kernel)),
+        of_kernel.astype(kernel.dtype),
+    )
+
+
+def _kernel_gradient_backward(
+    is_interpreted: bool, operands: _Operands, kernel: Array
+) -> _Operands:
+    x, gradient = operands
+    kernel = kernel.astype(x.dtype)
+    return (
+        _convolve(is_interpreted, gradient, mirrored(kernel)),
+        _convolve(is_interpreted, x, kernel),
+    )
+
+
+def mirrored(kernel: Array) -> Array:
+    """Return the kernel whose convolution is the gradient of the features."""
+    return jnp.swapaxes(lax.rev(kernel, (0, 1, 2)), 3, 4)
+
+
+_convolve.defvjp(lambda i, x, k: (_convolve(i, x, k), (x, k)), _convolve_backward)
+_kernel_gradient.defvjp(
+    lambda i, x, g: (_kernel_gradient(i, x, g), (x, g)), _kernel_gradient_backward
+)

@@ -1,0 +1,152 @@
+"""Kernels of convolutions: the same functions as JAX's, compiled for absent GPUs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import Array, lax
+
+import jaxswap
+from jaxswap.medical.networks.convolution_forms import Passes, convolve_by, forms_of
+from jaxswap.medical.networks.convolution_kernels import (
+    can_take,
+    convolve,
+    kernel_gradient,
+)
+
+# Pallas warns that kernels in Triton will not be there for good.
+pytestmark = pytest.mark.filterwarnings("ignore:.*Triton:DeprecationWarning")
+
+Convolve = Callable[[Array, Array], Array]
+SHAPE, KERNEL = (2, 5, 6, 33, 4), (3, 3, 3, 4, 5)
+"""Several tiles along each axis, none of which is full."""
+
+
+def plain(x: Array, kernel: Array) -> Array:
+    axes = ("NDHWC", "DHWIO", "NDHWC")
+    return lax.conv_general_dilated(
+        x, kernel, (1, 1, 1), "SAME", dimension_numbers=axes
+    )
+
+
+def interpreted(x: Array, kernel: Array) -> Array:
+    return convolve(x, kernel, is_interpreted=True)
+
+
+def drawn(*shapes: tuple[int, ...]) -> list[Array]:
+    rng = np.random.default_rng(0)
+    return [jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes]
+
+
+def close(found: Any, expected: Any) -> None:
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert float(jnp.linalg.norm(a - b)) <= 1e-5 * float(jnp.linalg.norm(b))
+
+
+def all_passes(by: Convolve, x: Array, kernel: Array, gradient: Array) -> Any:
+    y, pull = jax.vjp(by, x, kernel)
+    return y, pull(gradient)
+
+
+def test_all_passes_are_those_of_the_convolution() -> None:
+    arrays = drawn(SHAPE, KERNEL, (*SHAPE[:4], KERNEL[4]))
+    found = jax.jit(all_passes, static_argnums=0)(interpreted, *arrays)
+    close(found, all_passes(plain, *arrays))
+
+
+def test_a_kernel_gradient_has_gradients_too() -> None:
+    x, gradient, cotangent = drawn((1, 3, 4, 5, 4), (1, 3, 4, 5, 4), (3, 3, 3, 4, 4))
+
+    def pulled(of_kernel: Convolve) -> Any:
+        return jax.vjp(of_kernel, x, gradient)[1](cotangent)
+
+    def of_plain(x: Array, gradient: Array) -> Array:
+        return jax.vjp(lambda k: plain(x, k), cotangent)[1](gradient)[0]
+
+    found = jax.jit(lambda: pulled(lambda x, g: kernel_gradient(x, g, True)))()
+    close(found, pulled(of_plain))
+
+
+def test_a_batch_of_batches_is_mapped_over() -> None:
+    x, kernel = drawn((2, 1, 3, 3, 3, 4), (2, 3, 3, 3, 4, 4))
+    close(jax.jit(jax.vmap(interpreted))(x, kernel), jax.vmap(plain)(x, kernel))
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "dtype"),
+    [
+        ((1, 8, 8, 8, 16), (3, 3, 3, 16, 16), "float32"),
+        ((1, 8, 8, 8, 16), (1, 1, 1, 16, 16), "bfloat16"),
+        ((1, 8, 8, 8, 3), (3, 3, 3, 3, 16), "bfloat16"),
+        ((1, 8, 8, 8, 16), (3, 3, 3, 16, 65), "bfloat16"),
+        ((0, 8, 8, 8, 16), (3, 3, 3, 16, 16), "bfloat16"),
+        ((8, 256, 1024, 256, 4), (3, 3, 3, 4, 4), "bfloat16"),
+    ],
+    ids=["type", "sides", "few channels", "many channels", "empty", "offsets"],
+)
+def test_what_kernels_cannot_take_has_other_forms(
+    shape: tuple[int, ...], kernel: tuple[int, ...], dtype: str
+) -> None:
+    assert not can_take(shape, kernel, dtype)
+    assert "triton" not in forms_of("convolve", shape, kernel, dtype)
+
+
+def test_kernels_take_any_width_and_both_types_of_16_bits() -> None:
+    for dtype in ("bfloat16", "float16"):
+        forms = forms_of("convolve", (2, 5, 6, 7, 4), (3, 3, 3, 4, 64), dtype)
+        assert list(forms) == ["plain", "triton"]
+
+
+def arrays_of(channels: int, side: int) -> list[jax.ShapeDtypeStruct]:
+    shapes = ((1, side, side, side, channels), (3, 3, 3, channels, channels))
+    return [jax.ShapeDtypeStruct(shape, jnp.bfloat16) for shape in shapes]
+
+
+def test_indices_are_not_rounded_down() -> None:
+    """Else Triton would load each number by itself."""
+    x, kernel = arrays_of(16, 40)
+    text = str(jax.make_jaxpr(lambda *a: all_passes(convolve, *a))(x, kernel, x))
+    assert text.count("pallas_call[") == 3
+    assert " div " in text
+    for name in ("floor_divide", "remainder", " sign "):
+        assert name not in text
+
+
+def test_every_call_says_what_it_costs() -> None:
+    x, kernel = arrays_of(16, 8)
+    text = str(jax.make_jaxpr(lambda *a: all_passes(convolve, *a))(x, kernel, x))
+    assert text.count(f"flops={2 * 27 * 8**3 * 16 * 16}") == 3
+
+
+@pytest.mark.parametrize(
+    ("target", "channels", "side"), [("h200", 16, 96), ("a100-80", 64, 24)]
+)
+def test_all_passes_are_compiled(target: str, channels: int, side: int) -> None:
+    x, kernel = arrays_of(channels, side)
+    form = forms_of("convolve", x.shape, kernel.shape, x.dtype)["triton"]
+    by_kernels = Passes(form, form, form)
+
+    def step(x: Array, kernel: Array, gradient: Array) -> Any:
+        return all_passes(lambda *a: convolve_by(by_kernels, *a), x, kernel, gradient)
+
+    seen = jaxswap.inspect(step, x, kernel, x, target=target)
+    assert seen.hlo_text.count("__gpu$xla.gpu.triton") == 3
+    # The parts of the kernel's gradient, which XLA adds up.
+    assert seen.temp_bytes < 2**25
+
+
+def test_a_plan_swaps_what_kernels_compute() -> None:
+    x, kernel = arrays_of(16, 24)
+
+    def loss(kernel: Array, x: Array) -> Array:
+        for _ in range(3):
+            x = jnp.tanh(convolve(x, kernel))
+        return jnp.sum(x.astype(jnp.float32))
+
+    plan = jaxswap.plan(loss, kernel, x, target="h200", progress=False)
+    step = jax.value_and_grad(jaxswap.offload(loss, plan=plan))
+    seen = jaxswap.inspect(step, kernel, x, target="h200")
+    assert "__gpu$xla.gpu.triton" in seen.hlo_text
