@@ -21,11 +21,12 @@ def operation_seconds(
     target: str | os.PathLike[str] | Target | None = None,
     progress: bool | Callable[[str], None] = False,
 ) -> float | None:
-    """Return how long the matrix products and convolutions of a function take.
+    """Return how long matrix products, convolutions and kernels of a function take.
 
     They are what was timed one by one on a GPU, in the types and shapes that they have
-    here. Nothing is estimated. With this, a library chooses among forms of one
-    function. Operations in loops count once.
+    here. Nothing is estimated. Kernels are those in Pallas whose operands are all
+    floating-point numbers: integers can say how much there is to do. With this, a
+    library chooses among forms of one function. Operations in loops count once.
 
     Args:
         fn: A function of arrays.
