@@ -342,7 +342,7 @@ def _typed(name: str, value: Any) -> Any:
     annotation = str(RunConfig.__annotations__[name])
     is_free = value is None and "None" in annotation
     is_named = isinstance(value, Mapping) and "Mapping" in annotation
-    if is_free or is_named or (name == "fold" and value == "all"):
+    if is_free or is_named or (name == "fold" and isinstance(value, str)):
         return value
     kinds = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
     wanted = kinds.get(annotation.split(" | ")[0])

@@ -44,6 +44,12 @@ class GivenParameters:
         return "\n  ".join(lines)
 
 
+def require_run(run: Path) -> None:
+    """Raise ValueError if a folder holds no training run to start from."""
+    if not RunFolder(run).is_run:
+        raise ValueError(f"`init_from` is {run}, which holds no training run.")
+
+
 def read_parameters(run: Path, wanted: Parameters) -> GivenParameters:
     """Read the parameters of a run and compare them with those of a network.
 
@@ -57,9 +63,8 @@ def read_parameters(run: Path, wanted: Parameters) -> GivenParameters:
     Raises:
         ValueError: If there is no such run, or nothing of it fits.
     """
+    require_run(run)
     folder = RunFolder(run)
-    if not folder.is_run:
-        raise ValueError(f"`init_from` is {run}, which holds no training run.")
     try:
         found, _ = restore_parameters(folder.checkpoints, "best")
     except FileNotFoundError:

@@ -28,7 +28,7 @@ from jaxswap.medical.runs.run_config import RunConfig
 from jaxswap.medical.runs.run_folder import RunFolder
 from jaxswap.medical.runs.run_log import RunLog
 from jaxswap.medical.training.fitting import Data, choose, is_choice_left
-from jaxswap.medical.training.given_parameters import read_parameters
+from jaxswap.medical.training.given_parameters import read_parameters, require_run
 from jaxswap.medical.training.optimizer import make_optimizer
 from jaxswap.medical.training.prepared_run import TrainingRun as TrainingRun
 from jaxswap.medical.training.run_devices import out_shardings, place_state
@@ -62,6 +62,8 @@ def load_run(
         ValueError: If the data, network, budget or target does not fit.
         FileNotFoundError: If the data set, or a file of a case, is missing.
     """
+    if config.init_from is not None:
+        require_run(config.init_from)  # Before cases are prepared.
     mesh = make_run_mesh(config.mesh_shape)
     # How often it halves its grid does not depend on the number of classes.
     network = make_network(

@@ -98,7 +98,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"checkpoint_every": -1}, "`checkpoint_every` is -1"),
     ({"folds": 0}, "`folds` is 0"),
     ({"fold": -1}, "`fold` is -1; give 0, 1, ... or all"),
-    ({"fold": "most"}, "`fold` is 'most', of type str"),
+    ({"fold": "most"}, "`fold` is 'most'; give 0, 1, ... or all"),
     ({"exclude": "a"}, "`exclude` is 'a'; it needs a list"),
     ({"seed": -1}, "`seed` is -1, not 0 or more"),
     ({"workers": -2}, "`workers` is -2"),
