@@ -252,31 +252,6 @@ def varying_axes(x: jax.Array) -> frozenset[str]:
     return frozenset(getattr(aval, "vma", ()) if axes is None else axes)
 
 
-def barrier(arrays: Any) -> Any:
-    """Call `jax.lax.optimization_barrier` for arrays in both memories.
-
-    Before JAX 0.12, the derivative of the barrier makes zeros on the device for every
-    operand without a tangent. In the gradient of a gradient, these zeros meet host
-    arrays, which is an error. After an integer operand, it is an error in `cond`. Here
-    such operands get no tangent.
-    """
-    if jax.__version_info__ >= (0, 12):
-        return jax.lax.optimization_barrier(arrays)
-    return _barrier(arrays)
-
-
-@jax.custom_jvp
-def _barrier(arrays: Any) -> Any:
-    return jax.lax.optimization_barrier(arrays)
-
-
-def _barrier_jvp(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
-    return _barrier(*primals), tangents[0]
-
-
-_barrier.defjvp(_barrier_jvp, symbolic_zeros=True)
-
-
 @functools.cache
 def has_compiler_option(name: str) -> bool:
     """Whether the installed XLA has an option that is true or false.

@@ -96,17 +96,6 @@ def test_is_on_host_tells_memories_apart() -> None:
     assert not _compat.is_on_host(jaxpr.invars[0].aval)
 
 
-def test_barrier_has_a_second_gradient_beside_a_host_array() -> None:
-    """Of a host array that has no tangent itself."""
-
-    def fn(x: jax.Array) -> jax.Array:
-        x, host = _compat.barrier((jnp.sin(x), _compat.to_host(jnp.cos(X))))
-        return jnp.sum(x * x * _compat.to_device(host))
-
-    expected = jax.grad(lambda x: jnp.sum(jnp.sin(x) ** 2 * jnp.cos(X)))(X)
-    np.testing.assert_allclose(jax.grad(fn)(X), expected, rtol=1e-6)
-
-
 @pytest.mark.parametrize(
     "fn",
     [

@@ -180,7 +180,7 @@ class _Memory:
                 axes = _compat.varying_axes(arrays[v])
                 groups.setdefault(axes, ({}, {}))[kind][v] = arrays[v]
         for group in groups.values():
-            on_device, on_host = _compat.barrier(group)
+            on_device, on_host = lax.optimization_barrier(group)
             self.device.update(on_device)
             self.host.update(on_host)
 

@@ -29,8 +29,7 @@ def of_both_passes(eqns: list[Any]) -> list[Any]:
     """Look into the two passes, which have derivatives of their own."""
     found = []
     for eqn in eqns:
-        is_pass = eqn.primitive.name == "custom_jvp_call" and not is_barrier(eqn)
-        if is_pass:
+        if eqn.primitive.name == "custom_jvp_call":
             found += of_both_passes(eqn.params["call_jaxpr"].jaxpr.eqns)
         else:
             found.append(eqn)
@@ -47,10 +46,6 @@ def count(eqns: list[Any], primitive: str) -> int:
 
 
 def is_barrier(eqn: Any) -> bool:
-    """Before JAX 0.12 a barrier has a derivative of its own, see `_compat.barrier`."""
-    if eqn.primitive.name == "custom_jvp_call":
-        inner = eqn.params["call_jaxpr"].jaxpr.eqns
-        return len(inner) == 1 and is_barrier(inner[0])
     return eqn.primitive.name == "optimization_barrier"
 
 
