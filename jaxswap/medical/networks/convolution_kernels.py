@@ -50,8 +50,6 @@ _KEPT_NUMBERS = 32 * 32
 _MOST_NUMBERS = 2**31
 """That 32 bits count."""
 
-_Operands = tuple[Array, Array]
-
 
 def can_take(shape: tuple[int, ...], kernel_shape: tuple[int, ...], dtype: Any) -> bool:
     """Whether there are kernels for a convolution of stride 1, and this JAX runs them.
@@ -72,7 +70,7 @@ def can_take(shape: tuple[int, ...], kernel_shape: tuple[int, ...], dtype: Any) 
 
 
 def convolve(x: Array, kernel: Array, is_interpreted: bool = False) -> Array:
-    """Convolve features with zeros around them.
+    """Convolve features with zeros around them. `convolve_by` has its gradient.
 
     Args:
         x: The features, (batch, depth, height, width, in).
@@ -82,7 +80,8 @@ def convolve(x: Array, kernel: Array, is_interpreted: bool = False) -> Array:
     Returns:
         The result, (batch, depth, height, width, out).
     """
-    return _convolve(is_interpreted, x, kernel)
+    convolution = _Convolution.of(x, kernel.shape[4], 1, is_interpreted)
+    return convolution.forward(x, kernel)
 
 
 def kernel_gradient(x: Array, gradient: Array, is_interpreted: bool = False) -> Array:
@@ -96,7 +95,9 @@ def kernel_gradient(x: Array, gradient: Array, is_interpreted: bool = False) -> 
     Returns:
         The gradient, (3, 3, 3, in, out), in float32.
     """
-    return _kernel_gradient(is_interpreted, x, gradient)
+    programs = len(_ACROSS)
+    convolution = _Convolution.of(x, gradient.shape[4], programs, is_interpreted)
+    return convolution.kernel_gradient(x, gradient)
 
 
 @dataclass(frozen=True)
@@ -267,50 +268,6 @@ def _has_triton() -> bool:
     return importlib.util.find_spec("jax.experimental.pallas.triton") is not None
 
 
-# Both functions are linear in each argument, and their gradients are these functions
-# again. So they can be differentiated any number of times.
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _convolve(is_interpreted: bool, x: Array, kernel: Array) -> Array:
-    return _Convolution.of(x, kernel.shape[4], 1, is_interpreted).forward(x, kernel)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _kernel_gradient(is_interpreted: bool, x: Array, gradient: Array) -> Array:
-    programs = len(_ACROSS)
-    convolution = _Convolution.of(x, gradient.shape[4], programs, is_interpreted)
-    return convolution.kernel_gradient(x, gradient)
-
-
-def _convolve_backward(
-    is_interpreted: bool, operands: _Operands, gradient: Array
-) -> _Operands:
-    x, kernel = operands
-    of_kernel = kernel_gradient(x, gradient, is_interpreted)
-    return (
-        _convolve(is_interpreted, gradient, mirrored(kernel)),
-        of_kernel.astype(kernel.dtype),
-    )
-
-
-def _kernel_gradient_backward(
-    is_interpreted: bool, operands: _Operands, kernel: Array
-) -> _Operands:
-    x, gradient = operands
-    kernel = kernel.astype(x.dtype)
-    return (
-        _convolve(is_interpreted, gradient, mirrored(kernel)),
-        _convolve(is_interpreted, x, kernel),
-    )
-
-
 def mirrored(kernel: Array) -> Array:
     """Return the kernel whose convolution is the gradient of the features."""
     return jnp.swapaxes(lax.rev(kernel, (0, 1, 2)), 3, 4)
-
-
-_convolve.defvjp(lambda i, x, k: (_convolve(i, x, k), (x, k)), _convolve_backward)
-_kernel_gradient.defvjp(
-    lambda i, x, g: (_kernel_gradient(i, x, g), (x, g)), _kernel_gradient_backward
-)

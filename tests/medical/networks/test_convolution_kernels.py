@@ -1,5 +1,6 @@
 """Kernels of convolutions: the same functions as JAX's, compiled for absent GPUs."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +12,7 @@ from jax import Array, lax
 
 import jaxswap
 from jaxswap.medical.networks.convolution_forms import Passes, convolve_by, forms_of
-from jaxswap.medical.networks.convolution_kernels import (
-    can_take,
-    convolve,
-    kernel_gradient,
-)
+from jaxswap.medical.networks.convolution_kernels import can_take
 
 # Pallas warns that kernels in Triton will not be there for good.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Triton:DeprecationWarning")
@@ -32,8 +29,15 @@ def plain(x: Array, kernel: Array) -> Array:
     )
 
 
+def by_kernels(x: Array, kernel: Array) -> Array:
+    form = forms_of("convolve", x.shape, kernel.shape, "bfloat16")["triton"]
+    return convolve_by(Passes(form, form, form), x, kernel)
+
+
 def interpreted(x: Array, kernel: Array) -> Array:
-    return convolve(x, kernel, is_interpreted=True)
+    form = forms_of("convolve", x.shape, kernel.shape, "bfloat16")["triton"]
+    form = dataclasses.replace(form, is_interpreted=True)
+    return convolve_by(Passes(form, form, form), x, kernel)
 
 
 def drawn(*shapes: tuple[int, ...]) -> list[Array]:
@@ -55,19 +59,6 @@ def test_all_passes_are_those_of_the_convolution() -> None:
     arrays = drawn(SHAPE, KERNEL, (*SHAPE[:4], KERNEL[4]))
     found = jax.jit(all_passes, static_argnums=0)(interpreted, *arrays)
     close(found, all_passes(plain, *arrays))
-
-
-def test_a_kernel_gradient_has_gradients_too() -> None:
-    x, gradient, cotangent = drawn((1, 3, 4, 5, 4), (1, 3, 4, 5, 4), (3, 3, 3, 4, 4))
-
-    def pulled(of_kernel: Convolve) -> Any:
-        return jax.vjp(of_kernel, x, gradient)[1](cotangent)
-
-    def of_plain(x: Array, gradient: Array) -> Array:
-        return jax.vjp(lambda k: plain(x, k), cotangent)[1](gradient)[0]
-
-    found = jax.jit(lambda: pulled(lambda x, g: kernel_gradient(x, g, True)))()
-    close(found, pulled(of_plain))
 
 
 def test_a_batch_of_batches_is_mapped_over() -> None:
@@ -108,7 +99,7 @@ def arrays_of(channels: int, side: int) -> list[jax.ShapeDtypeStruct]:
 def test_indices_are_not_rounded_down() -> None:
     """Else Triton would load each number by itself."""
     x, kernel = arrays_of(16, 40)
-    text = str(jax.make_jaxpr(lambda *a: all_passes(convolve, *a))(x, kernel, x))
+    text = str(jax.make_jaxpr(lambda *a: all_passes(by_kernels, *a))(x, kernel, x))
     assert text.count("pallas_call[") == 3
     assert " div " in text
     for name in ("floor_divide", "remainder", " sign "):
@@ -117,7 +108,7 @@ def test_indices_are_not_rounded_down() -> None:
 
 def test_every_call_says_what_it_costs() -> None:
     x, kernel = arrays_of(16, 8)
-    text = str(jax.make_jaxpr(lambda *a: all_passes(convolve, *a))(x, kernel, x))
+    text = str(jax.make_jaxpr(lambda *a: all_passes(by_kernels, *a))(x, kernel, x))
     assert text.count(f"flops={2 * 27 * 8**3 * 16 * 16}") == 3
 
 
@@ -126,11 +117,9 @@ def test_every_call_says_what_it_costs() -> None:
 )
 def test_all_passes_are_compiled(target: str, channels: int, side: int) -> None:
     x, kernel = arrays_of(channels, side)
-    form = forms_of("convolve", x.shape, kernel.shape, x.dtype)["triton"]
-    by_kernels = Passes(form, form, form)
 
     def step(x: Array, kernel: Array, gradient: Array) -> Any:
-        return all_passes(lambda *a: convolve_by(by_kernels, *a), x, kernel, gradient)
+        return all_passes(by_kernels, x, kernel, gradient)
 
     seen = jaxswap.inspect(step, x, kernel, x, target=target)
     assert seen.hlo_text.count("__gpu$xla.gpu.triton") == 3
@@ -143,7 +132,7 @@ def test_a_plan_swaps_what_kernels_compute() -> None:
 
     def loss(kernel: Array, x: Array) -> Array:
         for _ in range(3):
-            x = jnp.tanh(convolve(x, kernel))
+            x = jnp.tanh(by_kernels(x, kernel))
         return jnp.sum(x.astype(jnp.float32))
 
     plan = jaxswap.plan(loss, kernel, x, target="h200", progress=False)
