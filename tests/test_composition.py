@@ -156,3 +156,22 @@ def test_forward_mode_is_that_of_plain_jax(name: str) -> None:
     for a, e in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         largest = float(jnp.max(jnp.abs(e)))
         np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5 * largest)
+
+
+def test_results_without_a_cotangent_are_not_differentiated_twice() -> None:
+    """As in plain JAX. The gradient of a grouped product has no second derivative."""
+    sizes = jnp.array([1, 3], jnp.int32)
+    w = jnp.ones((2, 4, 4))
+
+    def loss(w: jax.Array) -> tuple[jax.Array, jax.Array]:
+        grouped = lax.ragged_dot(jnp.ones((4, 4)), w, sizes)
+        return jnp.sum(jnp.sin(w)), grouped
+
+    def second(loss: Any) -> jax.Array:
+        def of_gradient(w: jax.Array) -> jax.Array:
+            return jnp.sum(jax.grad(loss, has_aux=True)(w)[0] ** 2)
+
+        return jax.jit(jax.grad(of_gradient))(w)
+
+    found = second(jaxswap.offload(loss, policy=jaxswap.OFFLOAD))
+    np.testing.assert_allclose(found, second(loss), rtol=1e-6)

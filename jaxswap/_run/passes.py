@@ -78,9 +78,16 @@ class Passes:
     ) -> list[Any]:
         gradients = self._machine.program.gradients
         wanted = [i for i, v in enumerate(gradients) if v is not None]
-        results, pullback = differentiate(self.call, operands, wanted)
-        types = [jax.typeof(x) for x in results]
-        found = dict(zip(wanted, pullback(with_zeros(cotangents, types)), strict=True))
+        # What nothing depends on is not differentiated: not all operations have a
+        # second derivative.
+        used = [i for i, c in enumerate(cotangents) if c is not None]
+
+        def of_used(*operands: Any) -> list[Any]:
+            results = self.call(*operands)
+            return [results[i] for i in used]
+
+        _, pullback = differentiate(of_used, operands, wanted)
+        found = dict(zip(wanted, pullback([cotangents[i] for i in used]), strict=True))
         return [found.get(i) for i in range(len(gradients))]
 
 
