@@ -14,7 +14,7 @@ import jax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxswap._run.machine import Machine, Residuals
-from jaxswap._trace.tangents import differentiate, of_some, with_zeros
+from jaxswap._trace.tangents import differentiate, of_some
 
 
 class Passes:
