@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jaxswap.medical.data.audit import Survey
+from jaxswap.medical.data.case_files import CaseFiles
 from jaxswap.medical.data.fault_groups import file_of, group_faults
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.preparing.normalization import choose_schemes
@@ -58,7 +59,7 @@ def summarize_survey(survey: Survey) -> dict[str, Any]:
         "channels": list(dataset.channels),
         "normalization": dict(zip(dataset.channels, schemes, strict=True)),
         "cases": len(dataset.cases),
-        "labeled_cases": len(dataset.labeled),
+        "labeled_cases": sum(_has_labels(case) for case in dataset.cases),
         "shapes": _count("x".join(map(str, r.shape)) for r in reports if r.shape),
         "spacings_mm": _count(
             "x".join(f"{size:.3g}" for size in r.spacing_mm)
@@ -232,6 +233,10 @@ def _regions(survey: Survey) -> dict[str, dict[str, float]]:
 
 def _largest(shapes: Sequence[Shape]) -> list[int] | None:
     return [max(axis) for axis in zip(*shapes, strict=True)] if shapes else None
+
+
+def _has_labels(case: CaseFiles) -> bool:
+    return case.labels is not None and case.labels.is_file()
 
 
 def _count(values: Any) -> dict[str, int]:

@@ -203,6 +203,13 @@ def test_an_image_without_background_is_a_warning(clean):
     assert (fault.kind, fault.severity) == ("no background", "warning")
 
 
+def test_a_label_file_that_is_missing_labels_nothing(tmp_path):
+    tiny.decathlon(tmp_path)
+    next((tmp_path / "labelsTr").iterdir()).unlink()
+    summary = summarize_survey(survey(find_dataset(tmp_path)))
+    assert (summary["cases"], summary["labeled_cases"]) == (2, 1)
+
+
 def test_statistics_of_a_data_set(clean):
     labels = tiny.tumour()
     found = survey(find_dataset(clean), workers=2)
