@@ -114,7 +114,7 @@ def test_a_kernel_whose_time_depends_on_numbers_has_no_name() -> None:
 
 
 def test_a_kernel_that_cannot_be_repeated_has_no_name() -> None:
-    in_place = {"input_output_aliases": {0: 0}}
+    in_place: Any = {"input_output_aliases": {0: 0}}
     assert name_of(lambda x: kernel(x, **in_place), jnp.ones((4, 8))) == ""
     assert name_of(lambda x: kernel(x, interpret=True), jnp.ones((4, 8))) == ""
 

@@ -42,7 +42,7 @@ def test_methods_differ_in_nothing_but_what_is_compared(tmp_path: pathlib.Path) 
     assert plain == ours
     patches = dataclasses.replace(configs[PATCHES], patch=None, batch=1)
     assert dataclasses.replace(patches, shape=(96, 96, 96)) == ours
-    assert configs[PATCHES].batch * 64**3 == pytest.approx(96**3, rel=0.15)
+    assert configs[PATCHES].batch_size * 64**3 == pytest.approx(96**3, rel=0.15)
 
 
 def test_left_stays_left_in_the_parcellation(tmp_path: pathlib.Path) -> None:

@@ -124,4 +124,4 @@ def test_labels_are_decided_without_the_device() -> None:
     with jax.transfer_guard("disallow"):
         labels_in_slabs(np.full((2, 2, 2, 2), 0.4, np.float32), TISSUE)
         with pytest.raises(Exception, match="Disallowed"):
-            jnp.asarray(np.ones(2, np.float32)) + 1
+            _ = jnp.asarray(np.ones(2, np.float32)) + 1

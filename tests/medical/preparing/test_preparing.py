@@ -279,6 +279,7 @@ def test_labels_on_background_are_kept_and_told(tmp_path):
     truth = tiny.write(tmp_path / "labels.nii", labels)
     case, dataset = _single(tiny.write(tmp_path / "image.nii", tiny.head()), truth)
     prepared = prepare(case, dataset, multiple=4)
+    assert prepared.labels is not None
     assert np.count_nonzero(prepared.labels) == np.count_nonzero(labels)
     (note,) = prepared.notes
     assert note.startswith("1 labeled voxels (")

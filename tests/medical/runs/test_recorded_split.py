@@ -63,6 +63,6 @@ def test_files_that_changed_are_named_and_others_not_read_again(tmp_path: Path) 
         f"Changed since the run began: files of {NAMES[1]}."
     ]
     assert recorded.changes(record_split(*parts, dataset.root)) == recorded.changes(now)
-    known = recorded.training | recorded.validation
-    same = (now.training | now.validation)[NAMES[0]]
+    known = {**recorded.training, **recorded.validation}
+    same = {**now.training, **now.validation}[NAMES[0]]
     assert all(same[file] is state for file, state in known[NAMES[0]].items())

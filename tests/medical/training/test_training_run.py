@@ -110,4 +110,4 @@ def test_a_signal_that_ends_who_reads_batches_saves_the_run(
     with pytest.raises(KeyboardInterrupt, match="was told to stop"):
         train(run, quiet())
     assert [row.step for row in read_history(run.folder.path).metrics] == [1]
-    assert restore_parameters(run.folder.checkpoints, "latest")
+    restore_parameters(run.folder.checkpoints, "latest")
