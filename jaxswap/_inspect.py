@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from jaxswap._base.units import format_bytes, format_seconds
 from jaxswap._compiled.buffers import (
@@ -247,14 +248,23 @@ def _lower_for(
 
 def _context_of(gpu: Target, placed: Any) -> AbstractContextManager[Any]:
     """Return the mesh in which a program of arguments on a GPU is lowered."""
-    around = jax.sharding.get_mesh()
-    if not around.empty:
+    around = _mesh_around()
+    if around is not None:
         return jax.set_mesh(target_mesh(gpu, like=around))
     arrays = [leaf for leaf in jax.tree.leaves(placed) if is_array(leaf)]
     if arrays and all(map(memory_kind, arrays)):
         # The types of host arrays name no devices.
         return jax.set_mesh(target_mesh(gpu, like=arrays[0].sharding.mesh))
     return as_default(gpu)
+
+
+def _mesh_around() -> Mesh | None:
+    """Return the mesh that `jax.set_mesh` set. None also while `jax.jit` traces."""
+    try:
+        around = jax.sharding.get_mesh()
+    except ValueError:
+        return None
+    return None if around.empty else around
 
 
 def _lower(

@@ -51,7 +51,8 @@ def learning_rates(config: RunConfig) -> Callable[[int], float]:
     if not callable(rate):
         return lambda step: rate
     # All at once: the device is busy with the next step when a rate is asked for.
-    updates = jnp.arange((config.steps - 1) // config.accumulate + 1)
+    count = (config.steps - 1) // config.accumulate + 1
+    updates = jnp.arange(count, dtype=jnp.float32)
     rates = np.asarray(jax.jit(jax.vmap(rate))(updates))
     return lambda step: float(rates[(step - 1) // config.accumulate])
 
