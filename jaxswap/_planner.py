@@ -13,7 +13,6 @@ from jaxswap._base.progress import progress_of
 from jaxswap._base.units import format_bytes, parse_bytes
 from jaxswap._device.operations import measured_here
 from jaxswap._device.resolve import find_target
-from jaxswap._device.topology import as_default
 from jaxswap._gpu.host_memory import check_host_memory
 from jaxswap._gpu.node import Node, find_node, is_node
 from jaxswap._gpu.target import Target, rates_of
@@ -195,11 +194,6 @@ class Request:
 
     def plan(self, source: Source) -> Plan:
         """Plan the programs of a function, or find its plan on disk."""
-        is_absent = self.compile and self.target is not None
-        with as_default(self._gpu(None)[0] if is_absent else None):
-            return self._plan(source)
-
-    def _plan(self, source: Source) -> Plan:
         source.refuse_symbols()
         plain = source.traced(keep_all)
         placement = plain.program.placement
