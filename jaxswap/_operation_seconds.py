@@ -46,9 +46,10 @@ def operation_seconds(
             GPU.
 
     Example:
-        >>> import jax, jaxswap
+        >>> import jax
+        >>> from jaxswap.extend import operation_seconds
         >>> x = jax.ShapeDtypeStruct((4096, 4096), "bfloat16")
-        >>> print(jaxswap.extend.operation_seconds(lambda x: x @ x, x, target="l4"))
+        >>> print(operation_seconds(lambda x: x @ x, x, target="l4"))
         None
     """
     gpu = find_target(target)
