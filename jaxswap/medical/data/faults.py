@@ -55,9 +55,16 @@ def group_notes(notes: Mapping[str, Sequence[str]]) -> list[str]:
     for case, texts in notes.items():
         for text in texts:
             cases.setdefault(text, []).append(case)
-    lines = []
-    for text, names in cases.items():
-        more = len(names) - _MOST_NAMES
-        listed = ", ".join(names[:_MOST_NAMES])
-        lines.append(f"{listed}{f' and {more} more' if more > 0 else ''}: {text}")
-    return lines
+    return [f"{list_names(names)}: {text}" for text, names in cases.items()]
+
+
+def list_names(names: Sequence[str], most: int = _MOST_NAMES) -> str:
+    """Write the first of some names, and how many more there are.
+
+    Args:
+        names: The names.
+        most: How many are written.
+    """
+    more = len(names) - most
+    listed = ", ".join(names[:most])
+    return f"{listed} and {more} more" if more > 0 else listed

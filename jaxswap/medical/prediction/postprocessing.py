@@ -14,12 +14,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from jaxswap.medical.data.label_maps import LabelMap
 from jaxswap.medical.data.writing import whole_file
+from jaxswap.medical.runs.record import load_record
 
 _TOUCHING = ndimage.generate_binary_structure(3, 3)  # By a face, an edge or a corner.
 _MM3_PER_ML = 1000.0
@@ -200,15 +202,13 @@ def load_postprocessing(path: Path) -> Postprocessing | None:
     Raises:
         ValueError: If the file is damaged.
     """
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text())
-        rules = {name: RegionRule(**rule) for name, rule in content["rules"].items()}
-        dice = {name: (a, b) for name, (a, b) in content["dice"].items()}
-        return Postprocessing(rules, dice, tuple(content["cases"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: is damaged: {error}.") from error
+    return load_record(path, _made)
+
+
+def _made(content: Any) -> Postprocessing:
+    rules = {name: RegionRule(**rule) for name, rule in content["rules"].items()}
+    dice = {name: (a, b) for name, (a, b) in content["dice"].items()}
+    return Postprocessing(rules, dice, tuple(content["cases"]))
 
 
 def common_rules(found: Sequence[Postprocessing | None]) -> Postprocessing:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
+from jaxswap.medical.data.faults import list_names
 from jaxswap.medical.data.writing import whole_file
+from jaxswap.medical.runs.record import load_record
 
-_WORKERS = 4  # Hashing lets other threads run.
 _MOST_NAMES = 5
+_WORKERS = 4  # Hashing lets other threads run.
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,17 @@ class RecordedSplit:
         gone = [n for n in (*self.training, *self.validation) if n not in cases]
         if gone:
             raise ValueError(
-                f"{dataset.root}: cases of the run are gone: {_listed(gone)}. A run is "
-                "resumed with the cases that it began with."
+                f"{dataset.root}: cases of the run are gone: "
+                f"{list_names(gone, _MOST_NAMES)}. A run is resumed with the cases "
+                "that it began with."
             )
         known = {*self.training, *self.validation}
         new = sorted(name for name in cases if name not in known)
         notes = []
         if new:
             notes.append(
-                f"New since the run began, and not used: {_listed(new)}. A new run "
-                "would use them."
+                "New since the run began, and not used: "
+                f"{list_names(new, _MOST_NAMES)}. A new run would use them."
             )
         training = tuple(cases[name] for name in sorted(self.training))
         validation = tuple(cases[name] for name in sorted(self.validation))
@@ -98,11 +101,10 @@ class RecordedSplit:
             for name in before
             if name in after and _hashes(before[name]) != _hashes(after[name])
         ]
-        return (
-            [f"Changed since the run began: files of {_listed(changed)}."]
-            if changed
-            else []
-        )
+        if not changed:
+            return []
+        listed = list_names(changed, _MOST_NAMES)
+        return [f"Changed since the run began: files of {listed}."]
 
     def save(self, path: Path) -> None:
         """Write the split as JSON."""
@@ -123,13 +125,12 @@ def load_split(path: Path) -> RecordedSplit | None:
     Raises:
         ValueError: If the file is damaged.
     """
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text())
-        return RecordedSplit(_cases(content["training"]), _cases(content["validation"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: is damaged: {error}.") from error
+    return load_record(
+        path,
+        lambda content: RecordedSplit(
+            _cases(content["training"]), _cases(content["validation"])
+        ),
+    )
 
 
 def record_split(
@@ -190,9 +191,3 @@ def _cases(content: Mapping[str, Any]) -> Cases:
         name: {file: FileState(**state) for file, state in files.items()}
         for name, files in content.items()
     }
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    more = len(names) - _MOST_NAMES
-    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
