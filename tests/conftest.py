@@ -96,6 +96,13 @@ def all_optimizations() -> Iterator[None]:
 
 
 @pytest.fixture
+def own_folders(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's plans and targets."""
+    monkeypatch.setenv("JAXSWAP_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("JAXSWAP_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
 def getkey() -> Callable[[], jax.Array]:
     """A function that returns another random key at each call, the same every run."""
     seeds = itertools.count(5678)

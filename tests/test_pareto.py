@@ -15,15 +15,10 @@ from jaxswap import KEEP, Pareto, Point, _planner
 from jaxswap._pareto import SHARES
 from jaxswap.policies import FullRemat, SwapEverything
 
+pytestmark = pytest.mark.usefixtures("own_folders")
+
 W, X = weight(16, 16), normal(64, 16)
 KIB = 1 << 10
-
-
-@pytest.fixture(autouse=True)
-def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's plans and targets."""
-    monkeypatch.setenv("JAXSWAP_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("JAXSWAP_HOME", str(tmp_path / "home"))
 
 
 def loss(w: jax.Array, x: jax.Array, *, scale: float = 1.0) -> jax.Array:

@@ -62,12 +62,13 @@ constant = 5
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(
+    own_folders: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """The current folder of a test, with the programs in it."""
     work = tmp_path / "work"
     work.mkdir()
-    monkeypatch.setenv("JAXSWAP_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("JAXSWAP_HOME", str(tmp_path / "home"))
+    del own_folders
     monkeypatch.chdir(work)
     monkeypatch.setattr(sys, "path", list(sys.path))
     (work / "programs.py").write_text(SOURCE)
