@@ -96,6 +96,13 @@ def all_optimizations() -> Iterator[None]:
 
 
 @pytest.fixture
+def lenient_promotion() -> Iterator[None]:
+    """Optax mixes integers and floats, and arrays of several ranks."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.fixture
 def own_folders(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's plans and targets."""
     monkeypatch.setenv("JAXSWAP_CACHE_DIR", str(tmp_path / "cache"))

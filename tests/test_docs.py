@@ -14,7 +14,7 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import pytest
-from test_architecture import FLOORS
+from house_rules import FLOORS
 
 import jaxswap
 import jaxswap.extend

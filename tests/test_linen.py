@@ -8,92 +8,26 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
-from trees import assert_same, made_up
+from linen_blocks import (
+    KEYS,
+    POLICIES,
+    Block,
+    Coder,
+    Net,
+    X,
+    alternate,
+    assert_same_module,
+    mixed,
+    plain,
+    rematted,
+    variables_of,
+    with_gradient,
+)
+from trees import assert_same
 
 import jaxswap
 import jaxswap.linen
-from jaxswap import KEEP, OFFLOAD, RECOMPUTE
-
-X = jnp.sin(jnp.arange(24.0)).reshape(4, 6)
-KEYS = {"params": jax.random.key(1), "dropout": jax.random.key(2)}
-
-
-def alternate(value: jaxswap.Value) -> jaxswap.Action:
-    return (OFFLOAD, RECOMPUTE, KEEP)[value.index % 3]
-
-
-POLICIES: dict[str, Any] = {
-    "default": None,
-    "offload": OFFLOAD,
-    "recompute": RECOMPUTE,
-    "alternate": alternate,
-}
-# Most tests ask for this mix: every action occurs.
-mixed = functools.partial(jaxswap.linen.offload, policy=alternate)
-rematted = functools.partial(nn.remat, static_argnums=(2,))
-
-
-class Block(nn.Module):
-    """Has all that a module can have: weights, statistics, random numbers, notes."""
-
-    width: int = 6
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool = True) -> jax.Array:
-        y = nn.BatchNorm(use_running_average=not train)(nn.Dense(self.width)(x))
-        y = nn.Dropout(0.3, deterministic=not train)(jnp.tanh(y))
-        self.sow("intermediates", "mean", jnp.mean(y))
-        return x + nn.Dense(self.width)(y)
-
-
-class Net(nn.Module):
-    """Two blocks and, behind them, random numbers that must not depend on how."""
-
-    block: Callable[..., Any] = Block
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool = True) -> jax.Array:
-        x = self.block(6, name="first")(x, train)
-        x = self.block(6, name="second")(x, train)
-        return nn.Dropout(0.3, deterministic=not train)(x)
-
-
-def with_gradient(net: nn.Module, *args: Any, **kwargs: Any) -> Callable[..., Any]:
-    """Value, gradient and mutated collections of `net`, a function of its variables."""
-
-    def loss(params: Any, rest: Any) -> tuple[jax.Array, Any]:
-        variables = {"params": params, **rest}
-        names = ["batch_stats", "intermediates"]
-        out, changed = net.apply(variables, *args, rngs=KEYS, mutable=names, **kwargs)
-        return jnp.sum(jnp.asarray(out) ** 2), changed
-
-    def run(variables: Any) -> Any:
-        rest = {k: v for k, v in variables.items() if k != "params"}
-        return jax.value_and_grad(loss, has_aux=True)(variables["params"], rest)
-
-    return run
-
-
-def variables_of(net: nn.Module, *args: Any) -> Any:
-    """Made-up numbers in the place of its variables; quicker than its own."""
-    return made_up(jax.eval_shape(net.init, KEYS, *args))
-
-
-def assert_same_module(actual: nn.Module, expected: nn.Module, *args: Any) -> None:
-    """Same variables, random numbers, value, gradient and mutated collections."""
-    variables = variables_of(expected, *args)
-    assert jax.eval_shape(actual.init, KEYS, *args) == jax.eval_shape(
-        expected.init, KEYS, *args
-    )
-    found = jax.jit(with_gradient(actual, *args))(variables)
-    assert_same(found, jax.jit(with_gradient(expected, *args))(variables))
-
-
-@functools.cache
-def plain() -> Any:
-    """Variables of two plain blocks, and their value, gradient and mutated state."""
-    variables = variables_of(Net(), X)
-    return variables, jax.jit(with_gradient(Net(), X))(variables)
+from jaxswap import RECOMPUTE
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -174,22 +108,6 @@ def test_decorates_classes_and_methods_bare_and_with_options() -> None:
 def test_partial_class() -> None:
     wide = functools.partial(Block, width=6)
     assert_same_module(mixed(wide)(), wide(), X)
-
-
-class Coder(nn.Module):
-    """Two methods that share a layer made in `setup`."""
-
-    def setup(self) -> None:
-        self.shared = nn.Dense(6)
-
-    def encode(self, x: jax.Array) -> jax.Array:
-        return jnp.tanh(self.shared(x))
-
-    def decode(self, x: jax.Array) -> jax.Array:
-        return jnp.sin(self.shared(x))
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.decode(self.encode(x)) * self.encode(x)
 
 
 @pytest.mark.parametrize("methods", [["encode"], ("encode", "decode"), None])
@@ -312,86 +230,6 @@ def test_vmap_of_a_block_and_of_a_gradient() -> None:
         return jax.jit(jax.vmap(lambda x: with_gradient(net, x)(plain()[0])))(many)
 
     assert_same(per_example(Net(mixed(Block))), per_example(Net()))
-
-
-def test_filters_are_those_of_remat() -> None:
-    class Random(nn.Module):
-        @nn.compact
-        def __call__(self, x: jax.Array) -> jax.Array:
-            names = [self.has_rng(name) for name in ("dropout", "noise")]
-            stats = self.has_variable("batch_stats", "mean")
-            return nn.Dense(6)(x) + jnp.array([[*names, stats, 0, 0, 0]], jnp.float32)
-
-    keys = {**KEYS, "noise": jax.random.key(3)}
-    options: Any = {"variables": "params", "rngs": ["params", "noise"]}
-    variables = Random().init(keys, X)
-    given = {**variables, "batch_stats": {"mean": X}}
-    found = mixed(Random, **options)().apply(given, X, rngs=keys)
-    assert_same(found, nn.remat(Random, **options)().apply(given, X, rngs=keys))
-
-
-def test_static_arguments_as_for_remat_and_without_listing_them() -> None:
-    listed = jaxswap.linen.offload(Block, policy=alternate, static_argnums=(2,))
-    variables, expected = plain()
-    assert_same(jax.jit(with_gradient(Net(listed), X))(variables), expected)
-
-    class ByName(nn.Module):
-        block: Callable[..., Any] = Block
-
-        @nn.compact
-        def __call__(self, x: jax.Array) -> jax.Array:
-            return self.block(name="block")(x=x, train=True)
-
-    assert_same_module(ByName(mixed(Block)), ByName(), X)
-
-
-def test_static_argument_with_an_array_is_refused() -> None:
-    wrong = jaxswap.linen.offload(Block, static_argnums=1)
-    with pytest.raises(TypeError, match="argument 1 is in `static_argnums`"):
-        wrong().init(KEYS, X)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "options", "message"),
-    [
-        (Block(), {}, "wrap the class, then make the instance"),
-        ("Block", {}, "no module class"),
-        (Block, {"static_argnums": 0}, "`self`, the module, is argument 0"),
-        (Block, {"static_argnums": "x"}, "must be a positive number or several"),
-        (Block, {"methods": "__call__"}, "must be a list of names"),
-        (Block, {"methods": {"__call__": {}}}, "wrap the class once for each"),
-        (Block, {"policy": "offload"}, "it must be None, a jaxswap.Action"),
-        (Block, {"prevent_cse": False}, "`prevent_cse`: it has no use here, because"),
-        (lambda block: None, {"methods": ["f"]}, "is a function and has none"),
-    ],
-)
-def test_wrong_arguments_are_named(wrong: Any, options: Any, message: str) -> None:
-    with pytest.raises(TypeError, match=message):
-        jaxswap.linen.offload(wrong, **options)
-
-
-def test_arguments_that_exclude_one_another() -> None:
-    with pytest.raises(ValueError, match="they exclude one another"):
-        jaxswap.linen.offload(policy=OFFLOAD, budget="1GiB")
-
-
-def test_method_that_does_not_exist() -> None:
-    with pytest.raises(AttributeError, match="encod"):
-        jaxswap.linen.offload(Coder, methods=["encod"])
-
-
-def test_function_without_a_module_is_sent_to_offload() -> None:
-    loss = jaxswap.linen.offload(lambda params, x: jnp.sum(params * x))
-    with pytest.raises(TypeError, match=r"use jaxswap\.offload"):
-        loss(X, X)
-
-
-def test_policy_of_jax_checkpoint_is_refused() -> None:
-    policy = jax.checkpoint_policies.everything_saveable
-    block = jaxswap.linen.offload(Block, policy=policy)()
-    variables = variables_of(Block(), X)
-    with pytest.raises(TypeError, match="it must return jaxswap"):
-        with_gradient(block, X)(variables)
 
 
 class SquaredError(nn.Module):

@@ -1,11 +1,11 @@
 """Plans of compiled programs, and budgets that `offload` is given."""
 
-import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import pytest
+from cached_plans import Program
 from planned_losses import (
     W,
     X,
@@ -22,19 +22,6 @@ from jaxswap import BudgetError, _planner
 pytestmark = pytest.mark.usefixtures("own_folders")
 
 
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """What is read from a compiled program."""
-
-    device_bytes: int
-    temp_bytes: int = 1
-    fragmented_bytes: int = 0
-    host_bytes: int = 0
-    swapped_bytes: int = 0
-    exposed_bytes: int = 0
-    exposed_copies: tuple[Any, ...] = ()
-
-
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Types of the arguments of each program that is compiled; none really is."""
@@ -46,7 +33,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         assert outputs[0].shape == ()
         assert any(g is not None for g in gradients)
         found.append(tuple(t.shape for t in types))
-        return Program(30000)
+        return Program(30000, temp_bytes=1)
 
     monkeypatch.setattr(_planner, "inspect", inspect)
     return found

@@ -2,14 +2,13 @@
 
 import dataclasses
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import pytest
+from cached_plans import ROOMY, W, X, loss, plan
 from handmade import MIB
 from handmade_plans import COMPILED, H100, mixed_plan
 
@@ -20,53 +19,7 @@ from jaxswap._plans.file import decisions_to_json
 from jaxswap._schedule.policy import as_policy
 from jaxswap.extend import Decision, Graph, Timing
 
-W = jnp.linspace(-1.0, 1.0, 256).reshape(16, 16)
-X = jnp.linspace(0.0, 1.0, 1024).reshape(64, 16)
-ROOMY = 1 << 20
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that plans are kept in, which does not exist yet."""
-    folder = tmp_path / "cache" / "plans"
-    monkeypatch.setenv("JAXSWAP_CACHE_DIR", str(folder))
-    monkeypatch.setenv("JAXSWAP_HOME", str(tmp_path / "home"))
-    return folder
-
-
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """What is read from a compiled program."""
-
-    device_bytes: int = 20000
-    temp_bytes: int = 10000
-    fragmented_bytes: int = 0
-    host_bytes: int = 0
-    swapped_bytes: int = 0
-    exposed_bytes: int = 0
-    exposed_copies: tuple[Any, ...] = ()
-
-
-@pytest.fixture(autouse=True)
-def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The targets that programs were compiled for; nothing is compiled."""
-    targets: list[Any] = []
-
-    def inspect(fn: Any, *args: Any, target: Any, **options: Any) -> Program:
-        targets.append(target)
-        return Program()
-
-    monkeypatch.setattr(_planner, "inspect", inspect)
-    return targets
-
-
-def loss(w: jax.Array, x: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.tanh(jnp.tanh(x @ w) @ w) ** 2)
-
-
-def plan(fn: Callable[..., Any] = loss, *args: Any, **options: Any) -> Plan:
-    given: dict[str, Any] = {"target": "h100", "budget": ROOMY, "progress": False}
-    return jaxswap.plan(fn, *(args or (W, X)), **(given | options))
+pytestmark = pytest.mark.usefixtures("cache", "compiled")
 
 
 def test_the_same_call_again_does_not_compile(cache: Path, compiled: list[Any]) -> None:
@@ -271,125 +224,12 @@ def test_what_does_not_fit_is_not_kept(cache: Path) -> None:
     assert not cache.exists() or not list(cache.iterdir())
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "no plan",
-        "[]",
-        "{}",
-        "null",
-        '{"format": 1}',
-        "\x00\xff",
-        pytest.param(None, id="half"),
-    ],
-)
-def test_a_file_that_cannot_be_read_counts_as_absent(
-    cache: Path, compiled: list[Any], text: str | None
-) -> None:
-    first = plan()
-    count = len(compiled)
-    (file,) = cache.iterdir()
-    whole = file.read_text()
-    file.write_text(whole[: len(whole) // 2] if text is None else text)
-    again = plan()
-    assert len(compiled) > count
-    assert again.actions == first.actions
-    assert file.read_text() == whole  # and is replaced
-
-
-def test_bytes_that_are_no_text_count_as_absent(
-    cache: Path, compiled: list[Any]
-) -> None:
-    plan()
-    count = len(compiled)
-    (file,) = cache.iterdir()
-    file.write_bytes(b"\xff\xfe\x00")
-    plan()
-    assert len(compiled) > count
-
-
-def test_a_folder_in_place_of_the_file_counts_as_absent(
-    cache: Path, compiled: list[Any]
-) -> None:
-    plan()
-    count = len(compiled)
-    (file,) = cache.iterdir()
-    file.unlink()
-    file.mkdir()
-    assert plan().device_bytes == 20000
-    assert len(compiled) > count
-
-
-def test_a_folder_that_cannot_be_made_is_done_without(
-    tmp_path: Path, compiled: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("mine")
-    monkeypatch.setenv("JAXSWAP_CACHE_DIR", str(tmp_path / "file" / "plans"))
-    assert plan().device_bytes == 20000
-    count = len(compiled)
-    assert plan().device_bytes == 20000
-    assert len(compiled) == 2 * count
-    assert (tmp_path / "file").read_text() == "mine"
-    assert jaxswap.clear_plans() == 0
-
-
-def test_a_disk_that_is_full_is_done_without(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*args: Any, **kwargs: Any) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(Path, "write_text", full)
-    assert plan().device_bytes == 20000
-    assert not list(cache.glob("*.json"))
-
-
 def test_a_plan_on_disk_is_checked_against_the_host_budget() -> None:
     made = mixed_plan(compiled=COMPILED)
     with pytest.raises(jaxswap.HostMemoryError, match=r"host budget is 1\.00 MiB"):
         _planner.Request(target="h100")._checked(
             dataclasses.replace(made, host_budget_bytes=MIB)
         )
-
-
-def test_the_folder_follows_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert plan_cache.folder() == Path(os.environ["JAXSWAP_CACHE_DIR"])
-    monkeypatch.delenv("JAXSWAP_CACHE_DIR")
-    assert plan_cache.folder() == Path(os.environ["JAXSWAP_HOME"]) / "plans"
-    monkeypatch.delenv("JAXSWAP_HOME")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert plan_cache.folder() == tmp_path / "xdg" / "jaxswap" / "plans"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert plan_cache.folder() == tmp_path / "home" / ".cache" / "jaxswap" / "plans"
-
-
-def test_plans_are_kept_where_the_environment_says(
-    tmp_path: Path, compiled: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan()
-    count = len(compiled)
-    monkeypatch.setenv("JAXSWAP_CACHE_DIR", str(tmp_path / "elsewhere"))
-    plan()
-    assert len(compiled) == 2 * count
-    assert len(list((tmp_path / "elsewhere").glob("*.json"))) == 1
-
-
-def test_clearing_forgets_plans_and_nothing_else(
-    cache: Path, compiled: list[Any]
-) -> None:
-    assert jaxswap.clear_plans() == 0
-    plan()
-    plan(reserve=1)
-    (cache / "notes.txt").write_text("mine")
-    count = len(compiled)
-    assert jaxswap.clear_plans() == 2
-    assert [path.name for path in cache.iterdir()] == ["notes.txt"]
-    plan()
-    assert len(compiled) > count
 
 
 def test_files_hold_no_program(cache: Path) -> None:
