@@ -43,6 +43,13 @@ _CONVERSIONS = {
     ".nhdr": _BY_SIMPLE_ITK,
     ".mha": _BY_SIMPLE_ITK,
     ".mhd": _BY_SIMPLE_ITK,
+    ".head": _BY_NIBABEL,
+    ".brik": _BY_NIBABEL,
+    ".brik.gz": _BY_NIBABEL,
+    ".par": "parrec2nii {name}",
+    ".rec": "parrec2nii {stem}.PAR",
+    ".mif": "mrconvert {name} {stem}.nii.gz",
+    ".mif.gz": "mrconvert {name} {stem}.nii.gz",
     ".dcm": "dcm2niix FOLDER",
 }
 _MOST_COMPRESSION = 1100  # Deflate reaches 1032.
@@ -267,7 +274,10 @@ def _choose(path: Path, data: np.ndarray, channel: int | None) -> np.ndarray:
             )
         return data[..., channel]
     wanted = "one three-dimensional volume" if channel is None else "channels"
-    raise VolumeError(f"{path}: expected {wanted}, found shape {data.shape}.")
+    way = ""
+    if data.ndim == 4 and channel is None:
+        way = " Write each volume that is a channel into a file: nibabel.four_to_three."
+    raise VolumeError(f"{path}: expected {wanted}, found shape {data.shape}.{way}")
 
 
 def _finite(path: Path, data: np.ndarray, replace_nan: bool) -> np.ndarray:
