@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 
 from jaxswap._base.errors import JaxswapError
@@ -37,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    parsed = _parser().parse_args(arguments)
+    parsed, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        return _fail(_unknown(parsed, unknown), ExitCode.BAD_INPUT)
     try:
         with named_extras(getattr(parsed, "extra", "")):
             return parsed.run(parsed)
@@ -55,10 +58,18 @@ def _parser() -> argparse.ArgumentParser:
         description="Train models whose activations do not fit in GPU memory.",
     )
     parser.add_argument("--version", action="version", version=f"jaxswap {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True)
+    commands = parser.add_subparsers(title="commands", dest="command", required=True)
     for add in (add_demo, *CORE, *MEDICAL):
         add(commands)
     return parser
+
+
+def _unknown(parsed: argparse.Namespace, words: list[str]) -> str:
+    """Say which words a command does not know, and how a setting is written."""
+    settings = [f"--set {word}" for word in words if re.match(r"[a-z_]+=", word)]
+    hint = f" Write {' '.join(settings)}." if settings and "set" in parsed else ""
+    command = parsed.command
+    return f"{command} does not know {' '.join(words)}.{hint} See jaxswap {command} -h."
 
 
 def _fail(message: str, code: ExitCode) -> int:

@@ -57,6 +57,22 @@ def test_without_a_command_the_usage_is_shown(capsys):
     assert "usage: jaxswap" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            "train a steps=3 fold=1",
+            "Write --set steps=3 --set fold=1. See jaxswap train",
+        ),
+        ("calibrate b=3", "calibrate does not know b=3. See jaxswap calibrate -h."),
+        ("targets --fast", "targets does not know --fast. See jaxswap targets -h."),
+    ],
+)
+def test_words_that_a_command_does_not_know_are_named(capsys, words, told):
+    assert cli.main(words.split()) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_importing_the_command_imports_nothing_heavy():
     code = (
         "import sys, jaxswap._cli.main; "

@@ -7,7 +7,6 @@ folder. An unknown name is refused, and the error names the nearest known one.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +25,14 @@ from jaxswap.medical.preparing.mesh_shape import MeshShape, parse_mesh
 from jaxswap.medical.preparing.normalization import check_schemes
 from jaxswap.medical.runs.config_yaml import parse_setting as parse_setting
 from jaxswap.medical.runs.config_yaml import read_config as read_config
+from jaxswap.medical.runs.setting_values import (
+    check_names,
+    check_type,
+    read_augmentation,
+    read_names,
+    read_three,
+    to_plain,
+)
 
 _POSITIVE = "steps batch accumulate validate_every checkpoint_every folds".split()
 _NOT_NEGATIVE = "weight_decay seed workers warmup_steps gradient_clip patience".split()
@@ -243,7 +250,7 @@ class RunConfig:
 
     def to_yaml(self) -> str:
         """Write every value as YAML."""
-        return yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False)
+        return yaml.safe_dump(to_plain(dataclasses.asdict(self)), sort_keys=False)
 
 
 def make_config(values: Mapping[str, Any]) -> RunConfig:
@@ -263,7 +270,7 @@ def make_config(values: Mapping[str, Any]) -> RunConfig:
         (96, 96, 96)
     """
     values = dict(values)
-    _check_names(values, {f.name for f in dataclasses.fields(RunConfig)})
+    check_names(values, {f.name for f in dataclasses.fields(RunConfig)})
     if not values.get("data"):
         raise ValueError("`data` is missing: give the data set's folder.")
     # The command that reads the settings again may start in another folder.
@@ -273,93 +280,17 @@ def make_config(values: Mapping[str, Any]) -> RunConfig:
     if str(values.get("target") or "").endswith(".json"):
         values["target"] = str(Path(values["target"]).expanduser().absolute())
     if "augment" in values:
-        values["augment"] = _augment(values["augment"])
+        values["augment"] = read_augmentation(values["augment"])
     if values.get("mesh") is not None:
         values["mesh"] = str(parse_mesh(values["mesh"]))
     if "exclude" in values:
-        values["exclude"] = _names("exclude", values["exclude"])
+        values["exclude"] = read_names("exclude", values["exclude"])
     for name in ("shape", "spacing_mm"):
         if values.get(name) is not None:
-            values[name] = _three(name, values[name])
+            values[name] = read_three(name, values[name])
     for name, value in values.items():
-        values[name] = _typed(name, value)
+        values[name] = check_type(name, value, str(RunConfig.__annotations__[name]))
     return RunConfig(**values)
-
-
-def _augment(value: Any) -> AugmentConfig | None:
-    if value is None or value is False:
-        return None
-    if isinstance(value, AugmentConfig):
-        return value
-    if value is True:
-        return AugmentConfig()
-    if not isinstance(value, Mapping):
-        raise ValueError(
-            f"`augment` is {value!r}; it is true, false, or names and values such as "
-            "`rotation_probability: 0.2`."
-        )
-    known = {f.name for f in dataclasses.fields(AugmentConfig)}
-    _check_names(value, known, "augment.")
-    made: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in value.items()
-    }
-    return AugmentConfig(**made)
-
-
-def _names(name: str, value: Any) -> tuple[str, ...]:
-    """Read names. YAML takes those of digits alone for numbers."""
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"`{name}` is {value!r}; it needs a list such as [case_1].")
-    return tuple(map(str, value))
-
-
-def _three(name: str, value: Any) -> Any:
-    """Read one number for all axes, or three of them."""
-    numbers = [value] * 3 if isinstance(value, int | float) else value
-    if not isinstance(numbers, list | tuple) or len(numbers) != 3:
-        raise ValueError(f"`{name}` is {value!r}; it needs three numbers.")
-    wanted = int if name == "shape" else float
-    if not all(isinstance(n, wanted | int) and n > 0 for n in numbers):
-        raise ValueError(f"`{name}` is {value!r}; it needs three positive numbers.")
-    return tuple(wanted(n) for n in numbers)
-
-
-def _check_names(values: Mapping[str, Any], known: set[str], prefix: str = "") -> None:
-    for name in values:
-        if name in known:
-            continue
-        near = difflib.get_close_matches(str(name), known, 1)
-        hint = (
-            f"did you mean `{prefix}{near[0]}`?"
-            if near
-            else (f"choose from {', '.join(sorted(known))}.")
-        )
-        raise ValueError(f"`{prefix}{name}` is no setting; {hint}")
-
-
-def _typed(name: str, value: Any) -> Any:
-    """Check a type against the default's. 1e4 is an integer, too."""
-    annotation = str(RunConfig.__annotations__[name])
-    is_free = value is None and "None" in annotation
-    is_named = isinstance(value, Mapping) and "Mapping" in annotation
-    if is_free or is_named or (name == "fold" and isinstance(value, str)):
-        return value
-    kinds = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
-    wanted = kinds.get(annotation.split(" | ")[0])
-    if wanted is None:
-        is_mapping = annotation.startswith("Mapping")
-        if is_mapping and not isinstance(value, Mapping):
-            raise ValueError(f"`{name}` is {value!r}; it needs names and values.")
-        return value
-    if wanted == (int,) and isinstance(value, float) and value.is_integer():
-        return int(value)
-    is_flag = isinstance(value, bool) and bool not in wanted
-    if is_flag or not isinstance(value, wanted):
-        raise ValueError(
-            f"`{name}` is {value!r}, of type {type(value).__name__}; it needs "
-            f"{annotation}."
-        )
-    return value
 
 
 def _check_pattern(pattern: str) -> None:
@@ -371,12 +302,3 @@ def _check_pattern(pattern: str) -> None:
         raise ValueError(
             f"`patient` is {pattern!r}; it needs a group, such as '(.+)_[0-9]+'."
         )
-
-
-def _plain(value: Any) -> Any:
-    """Return a value in a form that YAML can write."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value

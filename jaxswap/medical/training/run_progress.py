@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -58,6 +59,7 @@ class RunProgress:
         )
         self._task = self._bar.add_task("training", total=None, status="", start=False)
         self._memory = ""
+        self._one_by_one = threading.Lock()
 
     def __enter__(self) -> RunProgress:
         """Start to draw."""
@@ -73,9 +75,10 @@ class RunProgress:
         self._bar.reset(self._task, total=total, description=what, status="")
 
     def advance_one(self) -> None:
-        """Add one to what `count` counts."""
-        self._bar.advance(self._task)
-        self._log()
+        """Add one to what `count` counts. Threads may call this side by side."""
+        with self._one_by_one:  # Lines of a log come in the order of their counts.
+            self._bar.advance(self._task)
+            self._log()
 
     def start(self, done: int, steps: int) -> None:
         """Count steps from now on."""

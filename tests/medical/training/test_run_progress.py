@@ -2,6 +2,8 @@
 
 import io
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rich.console import Console
@@ -49,6 +51,24 @@ def test_cases_that_are_prepared_are_counted_in_a_log() -> None:
         progress.advance_one()
     lines = text.getvalue().splitlines()
     assert [line[:19] for line in lines] == [f"preparing cases {n}/2" for n in (1, 2)]
+
+
+def test_counts_of_threads_are_logged_in_order() -> None:
+    class Slow(io.StringIO):
+        def write(self, line: str) -> int:
+            time.sleep(0)  # Another thread may go on here.
+            return super().write(line)
+
+    text = Slow()
+    with RunProgress(Console(file=text, width=80)) as progress:
+        progress.count("preparing cases", 90)
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(90):
+                pool.submit(progress.advance_one)
+    counts = [
+        int(line.split()[2].split("/")[0]) for line in text.getvalue().splitlines()
+    ]
+    assert counts == list(range(1, 91))
 
 
 def test_a_path_is_not_broken_and_a_column_goes_on() -> None:
