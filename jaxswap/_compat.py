@@ -196,16 +196,26 @@ def inlined(call: core.JaxprEqn) -> core.JaxprEqn:
     return call.replace(params={**call.params, "inline": early})
 
 
-def is_idle_reshard(eqn: core.JaxprEqn) -> bool:
-    """Whether an equation names an array's place, but leaves the choice to XLA.
+def is_idle(eqn: core.JaxprEqn) -> bool:
+    """Whether an equation only returns its operand.
 
-    On a mesh with only automatic axes, JAX itself adds such equations. It does so for
-    some ways to pass arguments, and not for others.
+    JAX adds such equations where two types differ in nothing but their mesh. That
+    depends on how arguments are passed, and on which GPU is named as the one that
+    kernels are written for. `reshard` names an array's place, but on a mesh with only
+    automatic axes it leaves the choice to XLA.
     """
-    if eqn.primitive.name != "reshard":
+    name, params = eqn.primitive.name, eqn.params
+    if name == "reshard":
+        kinds = params["dst_sharding"].mesh.axis_types
+        return all(kind is jax.sharding.AxisType.Auto for kind in kinds)
+    if name == "reduce_sum":
+        return not params["axes"]
+    if name != "reshape" or params["dimensions"] is not None:
         return False
-    kinds = eqn.params["dst_sharding"].mesh.axis_types
-    return all(kind is jax.sharding.AxisType.Auto for kind in kinds)
+    before: Any = eqn.invars[0].aval
+    after: Any = eqn.outvars[0].aval
+    is_there = before.sharding.spec == after.sharding.spec
+    return is_there and before.shape == after.shape
 
 
 def uses_references(jaxpr: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from jaxswap._base.progress import progress_of
 from jaxswap._base.units import format_bytes, parse_bytes
 from jaxswap._device.operations import measured_here
 from jaxswap._device.resolve import find_target
+from jaxswap._device.topology import as_default
 from jaxswap._gpu.host_memory import check_host_memory
 from jaxswap._gpu.node import Node, find_node, is_node
 from jaxswap._gpu.target import Target, rates_of
@@ -145,7 +147,8 @@ def plan(
         search_seconds=search_seconds,
         progress=progress,
     )
-    return request.plan(loss_source(fn, args, kwargs, argnums, has_aux))
+    with request.for_its_gpu():
+        return request.plan(loss_source(fn, args, kwargs, argnums, has_aux))
 
 
 class Request:
@@ -171,7 +174,7 @@ class Request:
         search_seconds: float = SEARCH_SECONDS,
         progress: bool | Progress = True,
     ) -> None:
-        self.is_for_smallest = _is_smallest(budget)
+        self.is_for_smallest = str(budget).strip().lower() == "smallest"
         self.budget_bytes = _bytes(None if self.is_for_smallest else budget, "budget")
         self.reserve_bytes = parse_bytes(reserve, "reserve")
         self.host_budget_bytes = _bytes(host_budget, "host_budget")
@@ -192,8 +195,17 @@ class Request:
             }
         )
 
+    def for_its_gpu(self) -> AbstractContextManager[None]:
+        """Have kernels that are traced now written for the GPU, if it is not here."""
+        is_absent = self.compile and self.target is not None
+        return as_default(self._gpu(None)[0] if is_absent else None)
+
     def plan(self, source: Source) -> Plan:
         """Plan the programs of a function, or find its plan on disk."""
+        with self.for_its_gpu():
+            return self._found_or_made(source)
+
+    def _found_or_made(self, source: Source) -> Plan:
         source.refuse_symbols()
         plain = source.traced(keep_all)
         placement = plain.program.placement
@@ -382,10 +394,6 @@ def search_of(graph: Graph, target: Target) -> Search:
     candidates = find_candidates(graph, fusion, arranger.large_bytes)
     seeds = [getattr(policies, name)().decide for name in policies.UNTUNED]
     return Search(arranger, candidates, seeds)
-
-
-def _is_smallest(budget: int | str | None) -> bool:
-    return isinstance(budget, str) and budget.strip().lower() == "smallest"
 
 
 def _bytes(given: int | str | None, name: str) -> int | None:

@@ -2,12 +2,14 @@
 
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 from jax.experimental import io_callback
 from jax.experimental import pallas as pl
 
@@ -231,3 +233,25 @@ def test_without_its_source_an_equation_has_no_scope() -> None:
     bare = _compat.without_source(eqn)
     assert str(bare.source_info.name_stack) == _compat.source_line(bare) == ""
     assert bare.primitive is eqn.primitive
+
+
+@pytest.mark.parametrize(
+    ("fn", "is_idle"),
+    [
+        (lambda x: lax.reduce_sum_p.bind(x, axes=(), out_sharding=None), True),
+        (lambda x: jnp.sum(x, 0), False),
+        (lambda x: shaped_as(x, (2, 2)), True),
+        (lambda x: shaped_as(x, (4,)), False),
+        (lambda x: lax.reshape(x, (2, 2), (1, 0)), False),
+        (lambda x: -x, False),
+    ],
+)
+def test_equations_that_return_their_operand_are_found(
+    fn: Callable[[jax.Array], Any], is_idle: bool
+) -> None:
+    (eqn,) = jax.make_jaxpr(fn)(jnp.ones((2, 2))).eqns
+    assert _compat.is_idle(eqn) == is_idle
+
+
+def shaped_as(x: jax.Array, shape: tuple[int, ...]) -> Any:
+    return lax.reshape_p.bind(x, new_sizes=shape, dimensions=None, sharding=None)

@@ -1,5 +1,7 @@
 """Kernels in Pallas are compiled for GPUs that are not in the machine."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -45,15 +47,43 @@ def test_a_kernel_is_compiled(target: str, wrap) -> None:
     assert seen.argument_bytes == seen.output_bytes == 4 * ROWS * 64 * 4
 
 
-def test_a_kernel_is_compiled_under_a_plan() -> None:
+def in_a_call(x: jax.Array) -> jax.Array:
+    return jax.jit(double_and_back)(x)
+
+
+def in_a_loop(x: jax.Array) -> jax.Array:
+    return jax.lax.scan(lambda x, _: (double_and_back(jnp.sin(x)), None), x, None, 3)[0]
+
+
+def in_a_branch(x: jax.Array) -> jax.Array:
+    return jax.lax.cond(x[0, 0] > 0, double_and_back, jnp.sin, x)
+
+
+@pytest.mark.parametrize("call", [double_and_back, in_a_call, in_a_loop, in_a_branch])
+def test_a_kernel_is_compiled_under_a_plan(call) -> None:
     def loss(x: jax.Array, w: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.sin(double_and_back(jnp.sin(x @ w))) ** 2)
+        return jnp.sum(jnp.sin(call(jnp.sin(x @ w))) ** 2)
 
     w = jax.ShapeDtypeStruct((64, 64), jnp.float32)
     plan = jaxswap.plan(loss, X, w, target="h200", progress=False)
     assert plan.compiled is not None
     step = jax.value_and_grad(jaxswap.offload(loss, plan=plan))
     assert "xla.gpu.triton" in jaxswap.inspect(step, X, w, target="h200").hlo_text
+
+
+def test_a_plan_fits_whichever_gpu_kernels_are_written_for() -> None:
+    """Sums of arguments alone: their types do not name that GPU, those of sums do."""
+
+    def loss(x: Any, w: jax.Array) -> jax.Array:
+        total = jnp.tanh((x[0] + x[1]) @ w) @ w + jnp.sin(x[0] + 1)
+        return jnp.sum(total) + (w[0, 0] + w[1, 1]) + (x[2] + x[3])
+
+    scalar = jax.ShapeDtypeStruct((), jnp.float32)
+    x, w = (X, X, scalar, scalar), jax.ShapeDtypeStruct((64, 64), jnp.float32)
+    plan = jaxswap.plan(loss, x, w, target="h200", progress=False)
+    step = jax.value_and_grad(jaxswap.offload(loss, plan=plan))
+    assert jaxswap.inspect(step, x, w, target="h200").hlo_text
+    assert jax.jit(step).lower(x, w).as_text()
 
 
 def test_a_kernel_is_compiled_for_every_gpu_of_a_mesh() -> None:

@@ -4,7 +4,7 @@ The devices belong to a compile-only client of JAX's CUDA plugin. They hold no d
 program that is lowered for arguments on them compiles as it would on the real GPU.
 """
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -45,21 +45,26 @@ def target_mesh(target: Target, like: Mesh | AbstractMesh | None = None) -> Mesh
     return Mesh(devices, like.axis_names, axis_types=like.axis_types)
 
 
-def as_default(target: Target) -> AbstractContextManager[None]:
+def as_default(target: Target | None) -> AbstractContextManager[None]:
     """Have kernels that are traced now written for a GPU, though it is not here.
 
     A kernel in Pallas looks for the device that it is written for. It takes that of
     the mesh around it, if there is one, before JAX's default device. The mesh around
-    what is traced now keeps its axes, most often none.
+    what is traced now keeps its axes, most often none. Without JAX's CUDA plugin
+    nothing is changed: nothing can be compiled.
 
     Args:
-        target: The GPU.
+        target: The GPU. `None` changes nothing.
 
     Raises:
-        ImportError: If JAX's CUDA plugin is not installed.
         ValueError: If the plugin cannot compile for this GPU.
     """
-    device = target_mesh(target).abstract_mesh.abstract_device
+    if target is None:
+        return nullcontext()
+    try:
+        device = target_mesh(target).abstract_mesh.abstract_device
+    except ImportError:
+        return nullcontext()
     around = jax.sharding.get_abstract_mesh()
     return jax.sharding.use_abstract_mesh(around.update(abstract_device=device))
 

@@ -129,7 +129,7 @@ class _Listing(Interpreter):
 
     def execute(self, eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
         """Append an operation."""
-        if _compat.is_idle_reshard(eqn):
+        if _compat.is_idle(eqn):
             return inputs
         if _is_of_sizes(eqn, inputs):
             places = range(len(eqn.outvars))
