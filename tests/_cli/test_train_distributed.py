@@ -1,24 +1,22 @@
 """`jaxswap train` in several processes on one machine, over loopback."""
 
 import csv
+import json
 import os
 import pathlib
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
 import tiny_datasets
-import tiny_networks
 import yaml
+from forked_commands import Command, ended_at_last
 
 from jaxswap._cli.main import main
 
@@ -27,7 +25,8 @@ pytestmark = pytest.mark.slow
 STEPS = 12
 SETTINGS = {
     "folds": 2,
-    "network_options": {"base_filters": 2, "depth": 2, "segmentation_levels": 1},
+    "network": "tiny_networks:TwoConvolutions",
+    "augment": None,
     "precision": "float32",
     "steps": STEPS,
     "validate_every": 6,
@@ -37,19 +36,16 @@ SETTINGS = {
     "batch": 4,
     "shape": [16, 16, 10],
 }
+UNET = {
+    "network": "isensee2017",
+    "network_options": {"base_filters": 2, "depth": 2, "segmentation_levels": 1},
+    "augment": True,
+}
+"""For the run of which everything counts; elsewhere the processes do."""
 OFTEN = ("--set", "checkpoint_every=1")
 """For runs that are killed."""
 ENDED = "one process of the run died, so this one has ended"
 _FORCED = "--xla_force_host_platform_device_count"
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A process that is over, and how it went."""
-
-    code: int
-    out: str
-    error: str
 
 
 @pytest.fixture(autouse=True)
@@ -73,10 +69,10 @@ def words(data: pathlib.Path, tmp_path: pathlib.Path) -> list[str]:
     return ["train", str(data), "--out", str(tmp_path / "run"), "--config", str(config)]
 
 
-@pytest.fixture(scope="module")
-def alone(data: pathlib.Path, tmp_path_factory: Any) -> pathlib.Path:
-    """The same run on one device, without interruption."""
-    run = tmp_path_factory.mktemp("alone") / "run"
+def trained_alone(
+    data: pathlib.Path, folder: pathlib.Path, *options: str
+) -> pathlib.Path:
+    """A run on one device, without interruption."""
     config = data.parent / "config.yaml"
     with (
         jax.numpy_dtype_promotion("standard"),
@@ -84,9 +80,14 @@ def alone(data: pathlib.Path, tmp_path_factory: Any) -> pathlib.Path:
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("JAXSWAP_HOME", str(data.parent / "cache"))
-        words = ["train", str(data), "--out", str(run), "--config", str(config)]
-        assert main(words) == 0
-    return run
+        words = ["train", str(data), "--out", str(folder), "--config", str(config)]
+        assert main([*words, *options]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(data: pathlib.Path, tmp_path_factory: Any) -> pathlib.Path:
+    return trained_alone(data, tmp_path_factory.mktemp("alone") / "run")
 
 
 def column(table: pathlib.Path, name: str) -> list[float]:
@@ -113,75 +114,71 @@ def assert_like_alone(run: pathlib.Path, alone: pathlib.Path) -> None:
 
 @contextmanager
 def started(
-    words: Sequence[str], count: int, devices: int = 1, **seconds: int
-) -> Iterator[list[subprocess.Popen[str]]]:
-    """Starts the processes of a run, and ends those that are left."""
+    folder: pathlib.Path,
+    words: Sequence[str],
+    count: int,
+    devices: int = 1,
+    *,
+    heartbeat_seconds: int = 20,
+    joining_seconds: int = 300,
+) -> Iterator[list[Command]]:
+    """Start the processes of a run, and end those that are left."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     given = [*words, "--coordinator", f"127.0.0.1:{port}", "--processes", str(count)]
-    given += ["--heartbeat-seconds", str(seconds.get("heartbeat", 20))]
-    given += ["--joining-seconds", str(seconds.get("joining", 300))]
+    given += ["--heartbeat-seconds", str(heartbeat_seconds)]
+    given += ["--joining-seconds", str(joining_seconds)]
     environment = os.environ | {
         "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {_FORCED}={devices}",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
-        "PYTHONPATH": str(pathlib.Path(tiny_networks.__file__).parent),
     }
-    processes = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "jaxswap._cli.main",
-                *given,
-                "--process",
-                str(number),
-            ],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+    commands = [
+        Command(
+            [*given, "--process", str(number)],
+            folder / f"{port}-{number}",
+            environment,
         )
         for number in range(count)
     ]
-    try:
-        yield processes
-    finally:
-        for process in processes:
-            process.kill()
-            for pipe in (process.stdout, process.stderr):
-                if pipe is not None:
-                    pipe.close()
-            process.wait()
+    with ended_at_last(commands):
+        yield commands
 
 
-def ended(process: subprocess.Popen[str], seconds: float = 500) -> Ended:
-    out, error = process.communicate(timeout=seconds)
-    return Ended(process.returncode, out, error)
+def ended(command: Command, seconds: float = 500) -> Command:
+    command.wait(seconds)
+    return command
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 500) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(0.05)
+
+
+def assert_told(command: Command, *texts: str) -> None:
+    """One of the texts is written to stderr, at the latest soon after the end."""
+    wait_until(lambda: any(text in command.error for text in texts), 60)
 
 
 def test_two_processes_do_what_one_does(
-    words: list[str], alone: pathlib.Path, tmp_path: pathlib.Path
+    words: list[str], data: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    with started(words, 2, devices=2) as processes:
+    options = [f"{name}={json.dumps(value)}" for name, value in UNET.items()]
+    unet = [word for option in options for word in ("--set", option)]
+    with started(tmp_path, [*words, *unet], 2, devices=2) as processes:
         first, second = (ended(process) for process in processes)
     assert (first.code, second.code) == (0, 0), first.error + second.error
     assert "4 devices (cpu) in 2 processes" in " ".join(first.out.split())
     assert "Done:" in first.out
     assert "Done:" not in second.out
     assert "voxels" not in second.out
+    alone = trained_alone(data, tmp_path / "alone", *unet)
     assert_like_alone(tmp_path / "run", alone)
     labels = tmp_path / "labels"
-    data = words[1]
-    assert main(["predict", str(tmp_path / "run"), data, "--out", str(labels)]) == 0
+    predict = ["predict", str(tmp_path / "run"), str(data), "--out", str(labels)]
+    assert main(predict) == 0
     assert len(list(labels.glob("*.nii.gz"))) == 6
 
 
@@ -189,14 +186,12 @@ def test_one_process_plans_for_all(
     words: list[str], alone: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     planned = [*words, "--mesh", "data=2", "--target", "h100", "--device-memory"]
-    settings = "network=tiny_networks:OneConvolution", "network_options={}"
-    tiny = [word for setting in settings for word in ("--set", setting)]
-    with started([*planned, "1KiB", *tiny], 2) as processes:
+    with started(tmp_path, [*planned, "1KiB"], 2) as processes:
         results = [ended(process) for process in processes]
     for result in results:
         assert result.code == 2, result.error
         assert "the smallest that was found to work is" in result.error
-    with started([*planned, "1GiB"], 2) as processes:
+    with started(tmp_path, [*planned, "1GiB"], 2) as processes:
         first, second = (ended(process) for process in processes)
     assert (first.code, second.code) == (0, 0), first.error + second.error
     assert "jaxswap: compil" in first.error
@@ -209,16 +204,17 @@ def test_when_one_of_four_is_killed_all_end_and_one_process_goes_on(
 ) -> None:
     run = tmp_path / "run"
     split = [*words, "--mesh", "data=2,depth=2", *OFTEN]
-    with started(split, 4) as processes:
+    with started(tmp_path, split, 4) as processes:
         wait_until(lambda: len(losses(run)) >= 3)
-        processes[2].send_signal(signal.SIGKILL)
+        processes[2].signal(signal.SIGKILL)
         since = time.monotonic()
-        left = [ended(process, 120) for process in processes if process.pid]
+        left = [ended(process, 120) for process in processes]
         assert time.monotonic() - since < 90
     for number, process in enumerate(left):
         assert process.code != 0
-        assert number == 2 or ENDED in process.error
-        assert f"--out {run} --resume" in process.error
+        if number != 2:
+            assert_told(process, ENDED)
+        assert_told(process, f"--out {run} --resume")
     assert 3 <= len(losses(run)) < STEPS
     assert main(["train", "--out", str(run), "--resume", "--mesh", "data=1"]) == 0
     assert_like_alone(run, alone)
@@ -229,16 +225,16 @@ def test_a_silent_process_counts_as_dead_and_two_go_on(
 ) -> None:
     run = tmp_path / "run"
     split = [*words, "--mesh", "data=2", *OFTEN]
-    with started(split, 2, heartbeat=5) as (first, second):
+    with started(tmp_path, split, 2, heartbeat_seconds=5) as (first, second):
         wait_until(lambda: len(losses(run)) >= 2)
-        second.send_signal(signal.SIGSTOP)
+        second.signal(signal.SIGSTOP)
         since = time.monotonic()
         result = ended(first, 120)
         assert time.monotonic() - since < 60
     assert result.code != 0
-    assert ENDED in result.error
+    assert_told(result, ENDED)
     resumed = ["train", "--out", str(run), "--resume", "--mesh", "height=2"]
-    with started(resumed, 2) as processes:
+    with started(tmp_path, resumed, 2) as processes:
         assert [ended(process).code for process in processes] == [0, 0]
     assert_like_alone(run, alone)
 
@@ -248,9 +244,9 @@ def test_interrupting_one_stops_all_at_the_same_step(
 ) -> None:
     run = tmp_path / "run"
     split = [*words, "--mesh", "data=2"]
-    with started(split, 2) as (first, second):
+    with started(tmp_path, split, 2) as (first, second):
         wait_until(lambda: len(losses(run)) >= 2)
-        second.send_signal(signal.SIGINT)
+        second.signal(signal.SIGINT)
         results = [ended(process, 120) for process in (first, second)]
     assert [result.code for result in results] == [130, 130]
     assert "Interrupted. Go on with" in results[0].out
@@ -263,7 +259,7 @@ def test_bad_data_ends_all_processes_alike(
     words: list[str], tmp_path: pathlib.Path
 ) -> None:
     bad = [*words, "--mesh", "data=4"]
-    with started(bad, 2) as processes:
+    with started(tmp_path, bad, 2) as processes:
         results = [ended(process) for process in processes]
     for result in results:
         assert result.code == 2
@@ -274,9 +270,9 @@ def test_bad_data_ends_all_processes_alike(
 def test_processes_that_do_not_come_are_not_waited_for_long(
     words: list[str], tmp_path: pathlib.Path
 ) -> None:
-    with started(words, 2, joining=5) as (first, second):
+    with started(tmp_path, words, 2, joining_seconds=5) as (first, second):
         second.kill()
         result = ended(first, 200)
     assert result.code != 0
-    assert "within 5 s" in result.error or ENDED in result.error
+    assert_told(result, "within 5 s", ENDED)
     assert not (tmp_path / "run").exists()
