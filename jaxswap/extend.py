@@ -33,6 +33,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from jaxswap._base.files import user_folder as user_folder
+from jaxswap._base.units import parse_bytes as parse_bytes
 from jaxswap._compiled.buffers import Buffer as Buffer
 from jaxswap._compiled.collectives import Collective as Collective
 from jaxswap._compiled.copies import Copy as Copy

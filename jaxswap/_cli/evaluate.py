@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxswap._cli.command import (
+    BadInputError,
     Commands,
     ExitCode,
     add_meaning,
@@ -129,6 +130,8 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
     from jaxswap.medical.scoring.paired_comparison import compare
 
     with bad_input():
+        if parsed.against is not None and not parsed.against.is_dir():
+            raise BadInputError(f"`--against` is {parsed.against}: no such folder.")
         out = parsed.predictions / "evaluation" if parsed.out is None else parsed.out
         require_writable(out)
         score = partial(

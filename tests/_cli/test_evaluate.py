@@ -94,6 +94,7 @@ def test_cases_that_cannot_be_scored_are_named_and_change_the_exit_code(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--against", "gone"], "`--against` is gone: no such folder."),
         (["--workers", "0"], "`workers` is 0"),
         (["--edition", "brats1999"], "`edition` is 'brats1999'; choose one of"),
         (["--labels", "gone.json"], "gone.json: no such file"),

@@ -22,6 +22,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding
 
+from jaxswap import JaxswapError
 from jaxswap.medical.preparing.mesh import place_replicated
 from jaxswap.medical.runs.processes import is_first, wait_for_all
 from jaxswap.medical.runs.state import Parameters, State
@@ -33,6 +34,10 @@ _KEPT = 2
 _UNFINISHED = ".writing-"
 _ARRAYS, _RECORD = "arrays", "record.json"
 _CHUNK_BYTES = 2**24
+
+
+class CheckpointError(JaxswapError, ValueError):
+    """No checkpoint of a folder can be used. The message says why."""
 
 
 class Checkpoints:
@@ -74,8 +79,8 @@ class Checkpoints:
             saved.
 
         Raises:
-            ValueError: If names, shapes or dtypes differ from those of `like`, or if
-                there are checkpoints but none can be read.
+            CheckpointError: If names, shapes or dtypes differ from those of `like`, or
+                if there are checkpoints but none can be read.
         """
         return _restore(self.folder / "latest", like)
 
@@ -95,7 +100,8 @@ def restore_parameters(
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If none of them can be read, or if `which` is another word.
+        CheckpointError: If none of them can be read.
+        ValueError: If `which` is another word.
     """
     if which not in ("best", "latest"):
         raise ValueError(f"`which` is {which!r}; choose best or latest.")
@@ -195,7 +201,7 @@ def _whole_checkpoints(folder: Path) -> Iterator[_StoredCheckpoint]:
             continue
         yield saved
     if reason is not None:
-        raise ValueError(
+        raise CheckpointError(
             f"{folder}: no checkpoint can be read. The oldest, {reason}. Remove the "
             "folder to start anew."
         )
@@ -208,7 +214,7 @@ def _read(place: Path) -> _StoredCheckpoint:
     found[_RECORD] = zlib.crc32(content["record"].encode())
     for name, checksum in content["checksums"].items():
         if found.get(name) != checksum:
-            raise ValueError(f"{name} is not as it was written")
+            raise CheckpointError(f"{name} is not as it was written")
     record = json.loads(content["record"])
     empty = {
         tuple(name): np.empty(shape, np.dtype(dtype))
@@ -264,21 +270,23 @@ def _check_same(saved: _StoredCheckpoint, wanted: Mapping[Name, Any]) -> None:
     for name, leaf in wanted.items():
         text = "/".join(name)
         if name not in saved.arrays:
-            raise ValueError(f"{saved.folder}: has no {text}, which this run needs.")
+            raise CheckpointError(
+                f"{saved.folder}: has no {text}, which this run needs."
+            )
         array = saved.arrays[name]
         if array.shape != leaf.shape:
-            raise ValueError(
+            raise CheckpointError(
                 f"{saved.folder}: {text} has shape {array.shape}, but this run needs "
                 f"{leaf.shape}."
             )
         if array.dtype != leaf.dtype:
-            raise ValueError(
+            raise CheckpointError(
                 f"{saved.folder}: {text} is {array.dtype}, but this run needs "
                 f"{leaf.dtype}."
             )
     surplus = next((name for name in saved.arrays if name not in wanted), None)
     if surplus is not None:
-        raise ValueError(
+        raise CheckpointError(
             f"{saved.folder}: has {'/'.join(surplus)}, for which this run has no place."
         )
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
+from jaxswap.extend import parse_bytes
 from jaxswap.medical.data.brain import MASKS
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
@@ -247,6 +248,9 @@ class RunConfig:
             )
         if self.device_memory is None and self.host_memory is not None:
             raise ValueError("`host_memory` is a part of a plan: give `device_memory`.")
+        for name in ("device_memory", "host_memory"):
+            if getattr(self, name) is not None:
+                parse_bytes(getattr(self, name), name)
 
     def to_yaml(self) -> str:
         """Write every value as YAML."""

@@ -15,6 +15,7 @@ import optax
 import pytest
 from jax.sharding import SingleDeviceSharding
 
+from jaxswap import JaxswapError
 from jaxswap.medical.runs.checkpoints import Checkpoints, restore_parameters
 from jaxswap.medical.runs.state import State
 
@@ -209,7 +210,7 @@ def test_nothing_but_damage_is_an_error(tmp_path: Path) -> None:
     with (
         pytest.warns(RuntimeWarning, match="damaged"),
         pytest.raises(
-            ValueError, match=r"latest: no checkpoint can be read. The oldest, .*0 is"
+            JaxswapError, match=r"latest: no checkpoint can be read. The oldest, .*0 is"
         ),
     ):
         checkpoints.restore_latest(make_state())

@@ -127,6 +127,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"spacing_mm": float("inf")}, "it needs three positive numbers"),
     ({"offload": False, "device_memory": "1GiB"}, "`device_memory` needs `offload`"),
     ({"host_memory": "1GiB"}, "give `device_memory`"),
+    ({"device_memory": "16GB5"}, "`device_memory` is '16GB5': cannot read it"),
+    ({"device_memory": "1GiB", "host_memory": "-1"}, "`host_memory` is '-1': bytes"),
     ({"device_memory": 16}, "`device_memory` is 16, of type int"),
     ({"augment": "yes"}, "`augment` is 'yes'; it is true, false"),
     ({"augment": {"rotate": 1}}, "`augment.rotate` is no setting"),
