@@ -20,7 +20,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # From the ground up; the names at the top of the package come last. The pure ones work
 # on numbers and text.
-PURE = ("_base", "_gpu", "_graph", "_schedule", "_simulate", "_search")
+PURE = ("_base", "_gpu", "_graph", "_schedule", "_simulate", "_sketch", "_search")
 PURE += ("_plans", "_view", "_compiled", "_profiled")  # these never import JAX
 TOP = "the top of the package"
 FLOORS = (*PURE, "_compat", "_trace", "_run", "_device", TOP)

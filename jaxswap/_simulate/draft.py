@@ -179,7 +179,7 @@ class Arranger:
         return self._orders[key]
 
     @functools.cached_property
-    def _seconds(self) -> dict[int, float]:
+    def seconds_alone(self) -> dict[int, float]:
         """Seconds of each equation when everything is kept."""
         timeline = self.all_kept.timeline
         pairs = zip(timeline.steps.steps, timeline.seconds_of, strict=True)
@@ -188,7 +188,7 @@ class Arranger:
     def _starts(self, entries: Sequence[Entry]) -> np.ndarray:
         """About when each entry begins if no copy is waited for."""
         seconds = [
-            sum(self._seconds.get(equation, 0.0) for equation, _ in entry.parts)
+            sum(self.seconds_alone.get(equation, 0.0) for equation, _ in entry.parts)
             for entry in entries
         ]
         return np.cumsum([0.0, *seconds[:-1]])

@@ -66,13 +66,9 @@ class Simulator:
     def kernel_seconds(self, kernel: Kernel, values: tuple[int, ...]) -> float:
         """Seconds that a kernel takes: the longer of its arithmetic and its bytes."""
         eqn = self.graph.equations[kernel.equation]
-        if eqn.index in self.iterations:
-            return eqn.trip_count * self.iterations[eqn.index].seconds
-        if self.is_copy(eqn):
-            return 0.0
-        measured = self.rates.operation_seconds.get(eqn.operation)
-        if measured is not None:
-            return measured
+        given = self.fixed_seconds(eqn)
+        if given is not None:
+            return given
         made = sum(self.nbytes[values[b]] for b in kernel.makes)
         rate = self.rates.memory_bytes_per_second
         if eqn.is_reduction:
@@ -85,6 +81,14 @@ class Simulator:
         return self.rates.launch_seconds + max(
             moved / rate, self.base_seconds[kernel.equation]
         )
+
+    def fixed_seconds(self, eqn: Equation) -> float | None:
+        """Seconds of a kernel that do not depend on its operands. `None` if they do."""
+        if eqn.index in self.iterations:
+            return eqn.trip_count * self.iterations[eqn.index].seconds
+        if self.is_copy(eqn):
+            return 0.0
+        return self.rates.operation_seconds.get(eqn.operation)
 
     def copy_seconds(self, value: int, is_inward: bool) -> float:
         """Seconds that the copy of a value takes when nothing else is copied."""

@@ -1,0 +1,1 @@
+"""Actions -> bytes and seconds of their draft, without the draft, and fast."""

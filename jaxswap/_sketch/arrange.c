@@ -1,0 +1,204 @@
+/* Actions -> bytes and seconds: `Arranger.arrange` in `_simulate/draft.py`. */
+
+typedef struct {
+  Bytes device_bytes, host_bytes;
+  double seconds;
+  int steps;
+  const Bytes *bytes_at; /* at each step */
+} Result;
+
+/* Count the bytes at each step. Return the step with the most of them. */
+static int add_bytes(Space *s, Result *result) {
+  const Program *p = &s->program;
+  Lanes *lanes = &s->lanes;
+  Bytes *at = lanes->bytes_at;
+  int steps = lanes->entry.count, peak = 0;
+  for (int v = 0; v < p->values; v++) { /* buffers that are being copied stay */
+    if (lanes->sent[v] == NONE || lanes->sent_buffer[v] == NONE) continue;
+    int until = (lanes->sent[v] < lanes->ahead ? lanes->ahead : steps) - 1;
+    if (lanes->awaited[v] != NONE) until = lanes->awaited[v] - 1;
+    int *read = &lanes->read.at[lanes->sent_buffer[v]];
+    *read = most(*read, until);
+  }
+  at[steps] = 0;
+  for (int step = steps - 1; step >= 0; step--) at[step + 1] -= at[step];
+  for (int b = 0; b < lanes->of.count; b++) {
+    if (lanes->fixed.at[b]) continue;
+    Bytes nbytes = p->nbytes[lanes->of.at[b]];
+    at[lanes->made.at[b]] += nbytes;
+    at[most(lanes->read.at[b], lanes->made.at[b]) + 1] -= nbytes;
+  }
+  Bytes now = p->caller_bytes;
+  result->device_bytes = now;
+  for (int step = 0; step < steps; step++) {
+    at[step] = now += at[step];
+    if (now > result->device_bytes) result->device_bytes = now, peak = step;
+  }
+  return peak;
+}
+
+static Bytes host_bytes(Space *s) {
+  const Program *p = &s->program;
+  Lanes *lanes = &s->lanes;
+  Bytes now = p->loop_host_bytes, peak = now > 0 ? now : 0;
+  /* Few values leave: for each point where one does, add those that are there. */
+  for (int k = 0; k < s->copies.value.count; k++) {
+    int at = lanes->sent[s->copies.value.at[k]];
+    Bytes there = p->loop_host_bytes;
+    for (int j = 0; j < s->copies.value.count; j++) {
+      int v = s->copies.value.at[j];
+      if (lanes->sent[v] <= at && at <= lanes->moved[v]) there += p->nbytes[v];
+    }
+    if (there > peak) peak = there;
+  }
+  return peak;
+}
+
+static void grow_clock(Space *s) {
+  Clock *clock = &s->clock;
+  int count = s->order.template_of.count;
+  if (count <= clock->room) return;
+  size_t room = clock->room = 2 * count;
+  clock->starts = resized(s, clock->starts, room * sizeof(double));
+  clock->ends = resized(s, clock->ends, room * sizeof(double));
+  clock->used = resized(s, clock->used, room * sizeof(Bytes));
+  clock->started = resized(s, clock->started, room * sizeof(int));
+}
+
+/* Note about when each entry begins if no copy is waited for. */
+static void guess_starts(Space *s) {
+  Templates *found = &s->templates;
+  double now = 0.0;
+  for (int at = 0; at < s->order.template_of.count; at++) {
+    int t = s->order.template_of.at[at];
+    double seconds = 0.0;
+    for (int k = found->part_start[t]; k < found->part_end[t]; k++)
+      seconds += s->program.seconds_alone[found->parts.at[k]];
+    s->clock.starts[at] = now;
+    now += seconds;
+  }
+}
+
+/* Note when entries run, and the most memory at each of them. */
+static void fill_clock(Space *s) {
+  Clock *clock = &s->clock;
+  Lanes *lanes = &s->lanes;
+  int count = s->order.template_of.count;
+  double now = 0.0;
+  for (int at = 0; at < count; at++) clock->ends[at] = 0.0, clock->used[at] = 0;
+  for (int step = 0; step < lanes->entry.count; step++) {
+    int at = lanes->entry.at[step];
+    clock->ends[at] += lanes->seconds[step];
+    if (lanes->bytes_at[step] > clock->used[at]) clock->used[at] = lanes->bytes_at[step];
+  }
+  for (int at = 0; at < count; at++) {
+    if (!clock->used[at])
+      clock->used[at] = at ? clock->used[at - 1] : s->program.caller_bytes;
+    clock->starts[at] = now;
+    now += clock->ends[at];
+    clock->ends[at] = now;
+  }
+}
+
+/* Mark the values of the buffers that hold memory at a step. */
+static void mark_alive(Space *s, int peak, signed char *alive) {
+  Lanes *lanes = &s->lanes;
+  memset(alive, 0, (size_t)s->program.values);
+  for (int b = 0; b < lanes->of.count; b++) {
+    int until = most(lanes->read.at[b], lanes->made.at[b]);
+    if (lanes->made.at[b] <= peak && peak <= until && !lanes->fixed.at[b])
+      alive[lanes->of.at[b]] = 1;
+  }
+}
+
+/* Lay out and simulate actions. Return 0, or -1 if memory does not suffice.
+
+   `eager` marks values whose copies back must be done early; it may be null. `alive`
+   gets a mark for each value that holds memory at the peak. `cost` gets the seconds of
+   each value's recomputations, and of the stalls of what reads it. */
+int jaxswap_arrange(Space *s, const signed char *actions, Bytes limit, double patience,
+                    const signed char *eager, Result *result, signed char *alive,
+                    double *cost) {
+  if (setjmp(s->no_memory)) return -1;
+  lay_out_entries(s, actions);
+  grow_clock(s);
+  guess_starts(s);
+  absences(s, actions, patience);
+  tight(s);
+  int peak = 0;
+  for (int is_second = 0; is_second < 2; is_second++) {
+    file_copies(s);
+    hold(s);
+    play(s);
+    peak = add_bytes(s, result);
+    if (!s->copies.value.count || is_second) break;
+    fill_clock(s);
+    place(s, limit, eager);
+  }
+  Lanes *lanes = &s->lanes;
+  result->host_bytes = host_bytes(s);
+  result->seconds = later(lanes->clock, later(lanes->out_lane, lanes->back_lane));
+  result->steps = lanes->entry.count;
+  result->bytes_at = lanes->bytes_at;
+  mark_alive(s, peak, alive);
+  memcpy(cost, lanes->cost, sizeof(double) * (size_t)s->program.values);
+  return 0;
+}
+
+void jaxswap_close(Space *s) {
+  if (!s) return;
+  Held *held = &s->held;
+  Lanes *lanes = &s->lanes;
+  List *lists[] = {
+      &s->templates.parts, &s->templates.reads, &s->templates.makes,
+      &s->order.template_of, &s->order.heavy, &s->order.heavy_before,
+      &s->order.use_start, &s->order.uses, &s->order.quiet_until, &s->copies.value,
+      &s->copies.free_at, &s->copies.start, &s->copies.left, &s->copies.use,
+      &s->copies.swap, &s->copies.gate, &s->copies.done_at, &s->places.leave,
+      &s->places.leave_next, &s->places.wait, &s->places.wait_next, &s->places.back,
+      &s->places.late, &s->places.back_next, &s->places.done, &s->places.done_next,
+      &held->inputs, &held->inputs_end, &held->awaited, &held->awaited_end,
+      &held->item, &held->item_next, &held->recent, &held->pending, &held->device,
+      &lanes->roots.pool, &lanes->roots.mark, &lanes->given.pool, &lanes->given.mark,
+      &lanes->of, &lanes->made, &lanes->read, &lanes->fixed, &lanes->entry,
+      &lanes->family, &s->stack, &s->depth, &s->chain_at, &s->by_use,
+      &s->first_of_use};
+  void *vectors[] = {lanes->arrival, lanes->seconds, lanes->bytes_at, s->clock.starts,
+                     s->clock.ends, s->clock.used, s->clock.started};
+  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) free(lists[i]->at);
+  for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) free(vectors[i]);
+  free(s->stored); /* the block that all vectors of one length share */
+  free(s);
+}
+
+/* Return what drafts of a program are laid out in; null if memory does not suffice.
+   The program's vectors must live as long. */
+Space *jaxswap_open(const Program *program) {
+  Space *s = calloc(1, sizeof(Space));
+  if (!s) return NULL;
+  s->program = *program;
+  int n = most(program->values, 2 * program->equations) + 1;
+  int **of_ints[] = {
+      &s->stored, &s->needed, &s->wanted, &s->seen, &s->inline_view, &s->chain, &s->mark,
+      &s->last, &s->templates.part_start, &s->templates.part_end,
+      &s->templates.read_start, &s->templates.read_end, &s->templates.make_start,
+      &s->templates.make_end, &s->order.made, &s->order.last_use, &s->held.passes,
+      &s->held.mark, &s->held.after, &s->held.held_stamp, &s->lanes.roots.start,
+      &s->lanes.roots.length, &s->lanes.given.start, &s->lanes.given.length,
+      &s->lanes.is_buffer, &s->lanes.unmade, &s->lanes.in_flight, &s->lanes.sent,
+      &s->lanes.sent_buffer, &s->lanes.awaited, &s->lanes.moved};
+  size_t ints = sizeof of_ints / sizeof *of_ints, length = (size_t)(n + n % 2);
+  /* Vectors of four bytes, of eight, of one: each begins where its kind may. */
+  char *block = calloc(length, ints * 4 + 3 * 8 + 8);
+  if (!block) {
+    free(s);
+    return NULL;
+  }
+  for (size_t i = 0; i < ints; i++) *of_ints[i] = (int *)(block + i * length * 4);
+  block += ints * length * 4;
+  s->held.held_bytes = (Bytes *)block;
+  s->lanes.at_host = (double *)(block + length * 8);
+  s->lanes.cost = (double *)(block + 2 * length * 8);
+  s->was_recomputed = (signed char *)(block + 3 * length * 8);
+  return s;
+}

@@ -1,0 +1,6 @@
+#include "core.h"
+#include "entries.c"
+#include "copies.c"
+#include "barriers.c"
+#include "play.c"
+#include "arrange.c"

@@ -1,0 +1,154 @@
+/* Drafts as bytes and seconds alone: what `_schedule` and `_simulate` do, in C.
+
+   The Python files say what is done and why; functions here have their names. Every
+   result is equal to theirs to the last bit. tests/_sketch compares them. */
+
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEEP, OFFLOAD, RECOMPUTE };
+/* What an equation is. A lone view is a view with a single result. */
+enum { BACKWARD = 1, HEAVY = 2, CHEAP = 4, PURE = 8, LONE_VIEW = 16, DEFERRED = 32,
+       FUSIBLE = 64, ALIAS = 128 };
+/* What a value is. A buffer is one in any schedule. */
+enum { ARGUMENT = 1, COTANGENT = 2, OUTPUT = 4, GRADIENT = 8, BUFFER = 16 };
+enum { NONE = -1 };
+
+typedef int64_t Bytes;
+
+/* Numbers that are appended. */
+typedef struct { int *at, count, room; } List;
+
+/* What of a program does not depend on actions. Of several lists in one vector, the
+   i-th lies at start[i] to start[i + 1]. */
+typedef struct {
+  int equations, values;
+  const int *kind, *in_start, *inputs, *out_start, *outputs;
+  const Bytes *nbytes;
+  const int *trait, *producer, *base;
+  const int *residuals, *gradients, *given, *cotangents, *behind;
+  int residual_count, gradient_count, given_count, cotangent_count, behind_count;
+  /* Seconds that do not depend on operands, or -1; arithmetic; if all are kept. */
+  const double *fixed_seconds, *base_seconds, *seconds_alone;
+  const Bytes *made_bytes, *inside_bytes; /* of results; of device memory inside */
+  const double *moved_bytes, *bytes_per_second;
+  const double *out_seconds, *back_seconds; /* of each value's copies */
+  double launch_seconds, out_share, back_share;
+  Bytes caller_bytes, loop_host_bytes;
+  int stale_after;
+  Bytes large_bytes;
+} Program;
+
+/* What an entry consists of. That of equation e has number e in the forward pass. In
+   the backward pass it has number e plus the number of equations. */
+typedef struct {
+  int *part_start, *part_end, *read_start, *read_end, *make_start, *make_end;
+  List parts, reads, makes;
+} Templates;
+
+/* The entries of both passes. */
+typedef struct {
+  List template_of, heavy, heavy_before, use_start, uses, quiet_until;
+  int *made, *last_use;
+} Order;
+
+/* Swapped values and their gaps. Those of swap k lie at start[k] to start[k + 1]. */
+typedef struct {
+  List value, free_at, start;
+  List left, use, swap, gate, done_at;
+} Copies;
+
+/* The first swap or gap of each entry's list, and the next one of each. */
+typedef struct {
+  List leave, leave_next, wait, wait_next, back, late, back_next, done, done_next;
+} Places;
+
+/* Barriers. `passes` is 1 for a value that one holds in the forward pass, 2 in the
+   backward pass, 3 in both. */
+typedef struct {
+  int *passes, *mark, *after, *held_stamp;
+  Bytes *held_bytes;
+  List inputs, inputs_end, awaited, awaited_end, item, item_next;
+  List recent, pending, device;
+  int passed, stamp;
+} Held;
+
+/* Sets: that of value v lies at pool[start[v]] and has length[v] members. */
+typedef struct { int *start, *length; List pool, mark; int stamp; } Sets;
+
+typedef struct {
+  Sets roots, given; /* buffers and arguments that each value is made of */
+  int *is_buffer, *unmade, *in_flight, *sent, *sent_buffer, *awaited, *moved;
+  double *at_host, *cost;
+  /* Of each buffer: its value, the steps that make and last hold it, whether it is
+     the caller's, and when it is there. */
+  List of, made, read, fixed;
+  double *arrival;
+  int arrival_room;
+  List entry; /* of each step */
+  double *seconds;
+  Bytes *bytes_at;
+  int step_room, ahead;
+  List family;
+  double clock, out_lane, back_lane;
+} Lanes;
+
+typedef struct { double *starts, *ends; Bytes *used; int *started, room; } Clock;
+
+typedef struct {
+  Program program;
+  Templates templates;
+  Order order;
+  Copies copies;
+  Places places;
+  Held held;
+  Lanes lanes;
+  Clock clock;
+  int *stored, *needed, *wanted, *seen, *inline_view, *chain, *mark, *last;
+  List stack, depth, chain_at, by_use, first_of_use;
+  signed char *was_recomputed;
+  int has_order, stamp;
+  jmp_buf no_memory;
+} Space;
+
+static void *resized(Space *space, void *old, size_t nbytes) {
+  void *new = realloc(old, nbytes ? nbytes : 1);
+  if (!new) longjmp(space->no_memory, 1);
+  return new;
+}
+
+static void reserve(Space *space, List *list, int room) {
+  if (room <= list->room) return;
+  list->room = room > 2 * list->room ? room : 2 * list->room;
+  list->at = resized(space, list->at, sizeof(int) * (size_t)list->room);
+}
+
+static inline void push(Space *space, List *list, int number) {
+  if (list->count == list->room) reserve(space, list, list->count + 64);
+  list->at[list->count++] = number;
+}
+
+static void fill(Space *space, List *list, int count, int number) {
+  reserve(space, list, count);
+  list->count = count;
+  for (int i = 0; i < count; i++) list->at[i] = number;
+}
+
+static inline int is_behind(const Space *s, int at) {
+  return s->order.template_of.at[at] >= s->program.equations;
+}
+
+static inline int equation_of(const Space *s, int at) {
+  int t = s->order.template_of.at[at];
+  return t >= s->program.equations ? t - s->program.equations : t;
+}
+
+static inline int is_heavy(const Space *s, int at) {
+  return s->program.kind[equation_of(s, at)] & HEAVY;
+}
+
+static inline int least(int a, int b) { return a < b ? a : b; }
+static inline int most(int a, int b) { return a > b ? a : b; }
+static inline double later(double a, double b) { return a > b ? a : b; }

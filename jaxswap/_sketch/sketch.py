@@ -1,0 +1,156 @@
+"""Actions -> a `Sketch`: what their draft takes, without the draft.
+
+The readable simulation is `_simulate`. This one does the same in C, for searches that
+look at thousands of drafts. Without a C compiler it asks the readable one. Both give
+equal numbers, to the last bit.
+"""
+
+import ctypes
+import dataclasses
+import weakref
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxswap._graph.graph import Action
+from jaxswap._simulate.draft import Arranger, Draft
+from jaxswap._simulate.kernels import Kernel
+from jaxswap._sketch.library import library
+from jaxswap._sketch.program import ACTIONS, CODES, program_of
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Sketch:
+    """What a draft takes.
+
+    Attributes:
+        device_bytes: Peak of device memory.
+        host_bytes: Peak of pinned host memory.
+        seconds: The whole step.
+        is_alive: Whether each value holds memory at the peak.
+        cost_seconds: Of each value, the seconds of its recomputations and of the
+            stalls of what reads it.
+    """
+
+    device_bytes: int
+    host_bytes: int
+    seconds: float
+    is_alive: np.ndarray
+    cost_seconds: np.ndarray
+
+
+class _Result(ctypes.Structure):
+    _fields_ = [
+        ("device_bytes", ctypes.c_int64),
+        ("host_bytes", ctypes.c_int64),
+        ("seconds", ctypes.c_double),
+        ("steps", ctypes.c_int),
+        ("bytes_at", ctypes.POINTER(ctypes.c_int64)),
+    ]
+
+
+class Sketcher:
+    """Lays out and simulates actions, as `Arranger.arrange` does.
+
+    Attributes:
+        count: How many sketches were made so far.
+    """
+
+    def __init__(self, arranger: Arranger) -> None:
+        self.count = 0
+        self._arranger = arranger
+        self._result = _Result()
+        self._library = library()
+        if self._library is not None:
+            self._program = program_of(arranger)
+            opened = self._library.jaxswap_open
+            opened.restype = ctypes.c_void_p
+            self._space = ctypes.c_void_p(opened(ctypes.byref(self._program)))
+            if not self._space:
+                raise MemoryError("no memory to lay out drafts in.")
+            weakref.finalize(self, self._library.jaxswap_close, self._space)
+
+    def sketch(
+        self,
+        actions: np.ndarray,
+        limit_bytes: int,
+        *,
+        patience: float = 1.0,
+        eager: Collection[int] = (),
+    ) -> Sketch:
+        """Lay out the copies that actions ask for below a limit of device memory.
+
+        Args:
+            actions: The number of each value's action, as `codes` returns them.
+            limit_bytes: Device memory that may be used.
+            patience: How willingly short gaps are spent on the host.
+            eager: Values whose copies back must be done early.
+        """
+        self.count += 1
+        if self._library is None:
+            draft = self._arranger.arrange(
+                actions_of(actions), limit_bytes, patience=patience, eager=eager
+            )
+            return sketch_of(draft)
+        count = self._program.values
+        is_alive, cost = np.empty(count, np.int8), np.empty(count)
+        flags = None
+        if eager:
+            flags = np.zeros(count, np.int8)
+            flags[list(eager)] = 1
+        failed = self._library.jaxswap_arrange(
+            self._space,
+            _pointer(actions),
+            ctypes.c_int64(limit_bytes),
+            ctypes.c_double(patience),
+            _pointer(flags),
+            ctypes.byref(self._result),
+            _pointer(is_alive),
+            _pointer(cost),
+        )
+        if failed:
+            raise MemoryError("no memory to lay out a draft in.")
+        found = self._result
+        return Sketch(
+            found.device_bytes, found.host_bytes, found.seconds, is_alive, cost
+        )
+
+    def last_bytes_at(self) -> np.ndarray:
+        """Return the device memory at each step of the last sketch that C made."""
+        return np.ctypeslib.as_array(self._result.bytes_at, (self._result.steps,))
+
+
+def codes(actions: Sequence[Action]) -> np.ndarray:
+    """Return the number of each action."""
+    return np.array([CODES[action] for action in actions], np.int8)
+
+
+def actions_of(numbers: np.ndarray) -> tuple[Action, ...]:
+    """Return the actions of numbers."""
+    return tuple([ACTIONS[number] for number in numbers.tolist()])
+
+
+def sketch_of(draft: Draft) -> Sketch:
+    """Return what a draft takes."""
+    timeline = draft.timeline
+    count = len(draft.graph.values)
+    cost = np.zeros(count)
+    values = timeline.steps.values
+    steps = zip(timeline.steps.steps, timeline.seconds_of, timeline.stalls, strict=True)
+    for step, seconds, stall in steps:
+        if isinstance(step, Kernel):
+            for b in step.reads if stall else ():
+                cost[values[b]] += stall
+            for b in step.makes if step.is_recomputed else ():
+                cost[values[b]] += seconds
+    is_alive = np.zeros(count, np.int8)
+    at = int(timeline.device_bytes_at.argmax()) if len(timeline.starts) else 0
+    is_alive[[values[b] for b in timeline.alive(at)]] = 1
+    return Sketch(
+        timeline.device_bytes, timeline.host_bytes, timeline.seconds, is_alive, cost
+    )
+
+
+def _pointer(vector: Any) -> Any:
+    return None if vector is None else vector.ctypes.data_as(ctypes.c_void_p)

@@ -1,0 +1,84 @@
+"""Drafts in C are those of the readable simulation, to the last bit."""
+
+import random
+
+import numpy as np
+import pytest
+import random_programs
+
+from benchmarks.programs import TINY
+from jaxswap._gpu.target import built_in_target, rates_of
+from jaxswap._graph.graph import Action, Graph
+from jaxswap._run.loss import loss_source
+from jaxswap._search.candidates import find_candidates
+from jaxswap._search.loops import WAYS
+from jaxswap._simulate.draft import Arranger
+from jaxswap._sketch import sketch as sketch_module
+from jaxswap._sketch.library import library
+from jaxswap._sketch.sketch import Sketcher, actions_of, codes, sketch_of
+
+PROGRAMS = 100
+SCHEDULES = 20
+REAL = ("mlp", "resnet50-512", "transformer-unrolled", "unet3d-192-bf16")
+REAL += ("transformer-scanned",)
+
+
+def compare(arranger: Arranger, rng: random.Random, schedules: int) -> None:
+    """Lay out random actions in both ways, and hold all numbers against each other."""
+    if library() is None:
+        pytest.skip("there is no C compiler here")
+    fusion = arranger.simulator.fusion
+    candidates = find_candidates(arranger.graph, fusion, arranger.large_bytes)
+    sketcher = Sketcher(arranger)
+    kept_bytes = arranger.arrange(candidates.fixed, 0).timeline.device_bytes
+    for _ in range(schedules):
+        weights = [rng.random() for _ in Action]
+        actions = list(candidates.fixed)
+        for v in (*candidates.forward, *candidates.backward):
+            (actions[v],) = rng.choices(list(Action), weights)
+        if rng.random() < 0.3:  # Also what a search would never ask for.
+            actions = [rng.choice([a, *Action]) for a in actions]
+        eager = [v for v in candidates.forward if rng.random() < 0.2]
+        limit = int(kept_bytes * rng.random())
+        options = {"patience": rng.choice([1.0, 0.3]), "eager": frozenset(eager)}
+        draft = arranger.arrange(actions, limit, **options)
+        found = sketcher.sketch(codes(actions), limit, **options)
+        timeline = draft.timeline
+        assert np.array_equal(sketcher.last_bytes_at(), timeline.device_bytes_at)
+        assert found.device_bytes == timeline.device_bytes
+        assert found.host_bytes == timeline.host_bytes
+        assert found.seconds == timeline.seconds
+        wanted = sketch_of(draft)
+        assert np.array_equal(found.is_alive, wanted.is_alive)
+        assert np.array_equal(found.cost_seconds, wanted.cost_seconds)
+
+
+@pytest.mark.parametrize("first", range(0, PROGRAMS, 50))
+def test_random_programs_take_the_same_in_both(first: int) -> None:
+    for seed in range(first, first + 50):
+        case = random_programs.random_case(seed, layers=3 + seed % 12)
+        compare(case.arranger, random.Random(seed), SCHEDULES)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_programs_take_the_same_in_both(name: str) -> None:
+    loss, args = TINY[name]()
+    source = loss_source(loss, args, {}, 0, False)
+    for way in (WAYS[0], WAYS[-1]):
+        graph: Graph = source.traced(way).graph
+        arranger = Arranger(graph, rates_of(built_in_target("h100")))
+        compare(arranger, random.Random(1), 8)
+
+
+def test_without_a_compiler_the_readable_simulation_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = random_programs.random_case(3, 8)
+    actions = codes([Action.OFFLOAD] * len(case.graph.values))
+    monkeypatch.setattr(sketch_module, "library", lambda: None)
+    found = Sketcher(case.arranger).sketch(actions, 0)
+    timeline = case.arranger.arrange(actions_of(actions), 0).timeline
+    assert (found.seconds, found.device_bytes) == (
+        timeline.seconds,
+        timeline.device_bytes,
+    )
