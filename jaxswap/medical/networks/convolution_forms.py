@@ -115,8 +115,8 @@ class Form:
 class KernelForm(Form):
     """A plain convolution of stride 1 by kernels of its own.
 
-    It has gradients, and they have none: Pallas refuses to differentiate its kernels.
-    Inside of `jax.shard_map`, its checks of replication have to be off.
+    Its gradients are differentiated as those of JAX's convolution are. Inside of
+    `jax.shard_map`, its checks of replication have to be off.
 
     Attributes:
         is_interpreted: Whether its kernels run on a CPU, slowly, to test them.

@@ -72,6 +72,8 @@ def can_take(shape: tuple[int, ...], kernel_shape: tuple[int, ...], dtype: Any) 
 def convolve(x: Array, kernel: Array, is_interpreted: bool = False) -> Array:
     """Convolve features with zeros around them. `convolve_by` has its gradient.
 
+    Its derivatives are those of JAX's convolution, so that gradients have gradients.
+
     Args:
         x: The features, (batch, depth, height, width, in).
         kernel: The kernel in the same type, (3, 3, 3, in, out).
@@ -80,8 +82,7 @@ def convolve(x: Array, kernel: Array, is_interpreted: bool = False) -> Array:
     Returns:
         The result, (batch, depth, height, width, out).
     """
-    convolution = _Convolution.of(x, kernel.shape[4], 1, is_interpreted)
-    return convolution.forward(x, kernel)
+    return _convolve(is_interpreted, x, kernel)
 
 
 def kernel_gradient(x: Array, gradient: Array, is_interpreted: bool = False) -> Array:
@@ -95,9 +96,48 @@ def kernel_gradient(x: Array, gradient: Array, is_interpreted: bool = False) -> 
     Returns:
         The gradient, (3, 3, 3, in, out), in float32.
     """
+    return _kernel_gradient(is_interpreted, x, gradient)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _convolve(is_interpreted: bool, x: Array, kernel: Array) -> Array:
+    return _Convolution.of(x, kernel.shape[4], 1, is_interpreted).forward(x, kernel)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _kernel_gradient(is_interpreted: bool, x: Array, gradient: Array) -> Array:
     programs = len(_ACROSS)
     convolution = _Convolution.of(x, gradient.shape[4], programs, is_interpreted)
     return convolution.kernel_gradient(x, gradient)
+
+
+_Operands = tuple[Array, Array]
+
+
+@_convolve.defjvp
+def _(is_interpreted: bool, operands: _Operands, tangents: _Operands) -> _Operands:
+    tangent = jax.jvp(_plain, operands, tangents)[1]
+    return _convolve(is_interpreted, *operands), tangent
+
+
+@_kernel_gradient.defjvp
+def _(is_interpreted: bool, operands: _Operands, tangents: _Operands) -> _Operands:
+    tangent = jax.jvp(_plain_kernel_gradient, operands, tangents)[1]
+    return _kernel_gradient(is_interpreted, *operands), tangent
+
+
+def _plain(x: Array, kernel: Array) -> Array:
+    axes = ("NDHWC", "DHWIO", "NDHWC")
+    return lax.conv_general_dilated(
+        x, kernel, (1, 1, 1), "SAME", dimension_numbers=axes
+    )
+
+
+def _plain_kernel_gradient(x: Array, gradient: Array) -> Array:
+    counts = (x.shape[4], gradient.shape[4])
+    kernel = jax.ShapeDtypeStruct((3, 3, 3, *counts), x.dtype)
+    pull = jax.linear_transpose(partial(_plain, x), kernel)
+    return pull(gradient)[0].astype(jnp.float32)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,28 @@ def test_all_passes_are_those_of_the_convolution() -> None:
     close(found, all_passes(plain, *arrays))
 
 
+def second_derivatives(by: Convolve, *arrays: Array) -> Any:
+    """The Hessian times a vector, in forward and in reverse mode over a gradient."""
+    at, along = arrays[:2], arrays[2:]
+
+    def loss(x: Array, kernel: Array) -> Array:
+        return jnp.sum(jnp.sin(by(by(x, kernel), kernel)))
+
+    def slope(*at: Array) -> Array:
+        gradient = jax.grad(loss, (0, 1))(*at)
+        return sum(map(jnp.vdot, gradient, along), start=jnp.zeros(()))
+
+    forward = jax.jvp(jax.grad(loss, (0, 1)), at, along)[1]
+    return forward, jax.grad(slope, (0, 1))(*at)
+
+
+def test_gradients_have_gradients() -> None:
+    x, kernel, *along = drawn(*((1, 2, 3, 3, 4), (3, 3, 3, 4, 4)) * 2)
+    arrays = (x, kernel / 9, *along)
+    both = jax.jit(second_derivatives, static_argnums=0)
+    close(both(interpreted, *arrays), both(plain, *arrays))
+
+
 def test_a_batch_of_batches_is_mapped_over() -> None:
     x, kernel = drawn((2, 1, 3, 3, 3, 4), (2, 3, 3, 3, 4, 4))
     close(jax.jit(jax.vmap(interpreted))(x, kernel), jax.vmap(plain)(x, kernel))
