@@ -73,18 +73,18 @@ class Form:
             return _unpack(self._plain(x, spread), self.unpacked)
         batch, *coarse, _ = x.shape
         fine = [n * stride for n, stride in zip(coarse, self.strides, strict=True)]
-        shape = (batch, *fine, spread.shape[3])
-        return _unpack(self._transposed(x, spread, shape), self.unpacked)
+        result = kernels.type_among((batch, *fine, spread.shape[3]), x.dtype, x)
+        return _unpack(self._transposed(x, spread, result), self.unpacked)
 
     def input_gradient(self, x: Array, kernel: Array, gradient: Array) -> Array:
         """Return the gradient of the features. Of them, only the shape is used."""
         if self.by_mirror:
-            return self.forward(gradient, kernels.mirrored(kernel))
+            return _summed_as(x, self.forward(gradient, kernels.mirrored(kernel)))
         spread, gradient = self.spread(kernel), _pack(gradient, self.unpacked)
         if self.is_transposed:
             return _unpack(self._plain(gradient, spread), self.packed)
         packed = jax.eval_shape(partial(_pack, count=self.packed), x)
-        return _unpack(self._transposed(gradient, spread, packed.shape), self.packed)
+        return _unpack(self._transposed(gradient, spread, packed), self.packed)
 
     def kernel_gradient(self, x: Array, kernel: Array, gradient: Array) -> Array:
         """Return the gradient of the kernel. Of it, only shape and type are used."""
@@ -106,8 +106,8 @@ class Form:
         """Return the gradient of the kernel of the plain convolution."""
         return jax.linear_transpose(lambda k: self._plain(x, k), spread)(gradient)[0]
 
-    def _transposed(self, y: Array, spread: Array, shape: tuple[int, ...]) -> Array:
-        x = jax.ShapeDtypeStruct(shape, y.dtype)
+    def _transposed(self, y: Array, spread: Array, x: Any) -> Array:
+        """Transpose the plain convolution of features of the type of `x`."""
         return jax.linear_transpose(lambda x: self._plain(x, spread), x)(y)[0]
 
 
@@ -115,8 +115,7 @@ class Form:
 class KernelForm(Form):
     """A plain convolution of stride 1 by kernels of its own.
 
-    Its gradients are differentiated as those of JAX's convolution are. Inside of
-    `jax.shard_map`, its checks of replication have to be off.
+    Its gradients are differentiated as those of JAX's convolution are.
 
     Attributes:
         is_interpreted: Whether its kernels run on a CPU, slowly, to test them.
@@ -128,7 +127,8 @@ class KernelForm(Form):
         return kernels.convolve(x, spread, self.is_interpreted)
 
     def _of_spread(self, x: Array, gradient: Array, spread: Any) -> Array:
-        return kernels.kernel_gradient(x, gradient, self.is_interpreted)
+        sums = kernels.kernel_gradient(x, gradient, self.is_interpreted)
+        return _summed_as(spread, sums)
 
 
 @dataclass(frozen=True)
@@ -293,6 +293,22 @@ def _as_it_is(kernel: Array) -> Array:
 
 
 _TRITON = KernelForm("triton", _as_it_is, (1, 1, 1), ((1, 1),) * 3, by_mirror=True)
+
+
+def _summed_as(operand: Any, gradient: Array) -> Array:
+    """Sum a gradient over devices of a `jax.shard_map` that share the operand.
+
+    JAX does so in the gradients that it makes. Without its checks of what devices
+    share, `jax.shard_map` does it.
+    """
+    shared = _axes_of(gradient) - _axes_of(operand)
+    return lax.psum(gradient, tuple(shared)) if shared else gradient
+
+
+def _axes_of(x: Any) -> frozenset[str]:
+    """Return the axes of a `jax.shard_map` along which an array is another one."""
+    type_ = jax.eval_shape(_as_it_is, x)
+    return getattr(getattr(type_, "manual_axis_type", None), "varying", frozenset())
 
 
 def _pack(x: Array, count: int) -> Array:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import Any, Self
@@ -210,7 +210,7 @@ class _Convolution:
         whole = pl.BlockSpec(memory_space=pl.ANY)
         call = pl.pallas_call(
             program,
-            out_shape=jax.ShapeDtypeStruct((result.size,), result.dtype),
+            out_shape=type_among((result.size,), result.dtype, *arrays),
             grid=(self.per_tile, *self.tile.grid(self.space), self.batch),
             in_specs=[whole] * len(arrays),
             out_specs=whole,
@@ -300,6 +300,22 @@ def _product(a: Array, b: Array, summed: tuple[int, int]) -> Array:
         precision=lax.Precision.HIGHEST if a.dtype == jnp.float32 else None,
         preferred_element_type=jnp.float32,
     )
+
+
+def type_among(shape: Sequence[int], dtype: Any, *arrays: Any) -> jax.ShapeDtypeStruct:
+    """Return the type of a result, which varies over a `jax.shard_map` as arrays do.
+
+    Args:
+        shape: Of the result.
+        dtype: Of the result.
+        *arrays: What it is computed of.
+    """
+
+    def computed(*arrays: Array) -> Array:
+        firsts = [a.ravel()[0].astype(dtype) for a in arrays]
+        return jnp.full(shape, sum(firsts[1:], start=firsts[0]))
+
+    return jax.eval_shape(computed, *arrays)
 
 
 @cache

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array, lax
+from jax.sharding import Mesh, PartitionSpec
 
 import jaxswap
 from jaxswap.medical.networks.convolution_forms import (
@@ -141,6 +142,30 @@ def test_a_kernel_is_cast_to_the_type_of_the_features() -> None:
     y, pull = jax.vjp(lambda k: convolve_by(by_form, x.astype(jnp.bfloat16), k), kernel)
     assert y.dtype == jnp.bfloat16
     assert pull(y)[0].dtype == jnp.float32
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_devices_of_a_shard_map_share_the_kernel(kind: Kind) -> None:
+    x, kernel = arrays(kind, 4, SIDES[kind], jnp.float32)
+    mesh = Mesh(jax.devices()[:2], "batch")
+    specs = (PartitionSpec("batch"), PartitionSpec())
+
+    @jax.jit
+    def gradients(x: Array, kernel: Array) -> list[Any]:
+        found: list[Any] = []
+        for form in forms_of(kind, x.shape, kernel.shape).values():
+            by = partial(convolve_by, Passes(form, form, form))
+            split = jax.shard_map(by, mesh=mesh, in_specs=specs, out_specs=specs[0])
+            found += [
+                jax.grad(lambda *a, f=f: jnp.sum(f(*a) ** 2), (0, 1))(x, kernel)
+                for f in (by, split)
+            ]
+        return found
+
+    whole, *others = gradients(x, kernel)
+    for other in others:
+        for a, b in zip(other, whole, strict=True):
+            assert relative(a, b) < 1e-5
 
 
 def test_plain_convolutions_have_a_forward_mode() -> None:
