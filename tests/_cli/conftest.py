@@ -4,8 +4,11 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tiny_datasets
+from training_command import NAMES, TRAINED, trained_in
 
 SOURCE = """
 import jax
@@ -79,3 +82,16 @@ def folder(
     for name in set(sys.modules) - known:
         if str(work) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: Any) -> Path:
+    """Four cases to train on, which no test changes."""
+    return tiny_datasets.brats(tmp_path_factory.mktemp("data"), NAMES)
+
+
+@pytest.fixture(scope="session")
+def trained(data: Path, tmp_path_factory: Any) -> Path:
+    """A run that was validated at its end, which no test changes."""
+    folder = tmp_path_factory.mktemp("trained")
+    return trained_in(folder, data, TRAINED, final_validation=True)

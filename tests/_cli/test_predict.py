@@ -2,15 +2,13 @@
 
 import pathlib
 import shutil
-from collections.abc import Iterator
 from typing import Any
 
-import jax
 import nibabel as nib
 import numpy as np
 import pytest
 import tiny_datasets
-import yaml
+from training_command import NAMES, trained_in
 
 from jaxswap._cli.main import main
 from jaxswap.medical.prediction.postprocessing import (
@@ -20,7 +18,6 @@ from jaxswap.medical.prediction.postprocessing import (
 )
 from jaxswap.medical.runs.run_folder import RunFolder
 
-NAMES = [f"BraTS2021_{number:05d}" for number in range(4)]
 SETTINGS = {
     "folds": 2,
     "network": "tiny_networks:OneConvolution",
@@ -31,37 +28,12 @@ SETTINGS = {
     "augment": {"mirror_axes": [0]},
 }
 
-
-@pytest.fixture(autouse=True)
-def _settings(tmp_path: pathlib.Path, monkeypatch: Any) -> Iterator[None]:
-    monkeypatch.setenv("JAXSWAP_HOME", str(tmp_path / "cache"))
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: Any) -> pathlib.Path:
-    return tiny_datasets.brats(tmp_path_factory.mktemp("data"), NAMES)
-
-
-def _train(data: pathlib.Path, folder: pathlib.Path, **changed: Any) -> pathlib.Path:
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(SETTINGS | changed))
-    with (
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setenv("JAXSWAP_HOME", str(folder / "cache"))
-        run = folder / "run"
-        words = ["train", str(data), "--out", str(run), "--config", str(path)]
-        assert main(words) == 0
-    return run
+pytestmark = pytest.mark.usefixtures("own_folders", "lenient_promotion")
 
 
 @pytest.fixture(scope="module")
 def trained(data: pathlib.Path, tmp_path_factory: Any) -> pathlib.Path:
-    return _train(data, tmp_path_factory.mktemp("trained"))
+    return trained_in(tmp_path_factory.mktemp("trained"), data, SETTINGS)
 
 
 def _predict(*words: Any) -> int:
@@ -212,7 +184,9 @@ def test_voxels_of_another_size_than_in_training_are_told(
 def test_several_runs_are_averaged(
     data: pathlib.Path, trained: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    second = _train(data, tmp_path, seed=1, spacing_mm=[2, 1, 1], augment=False)
+    second = trained_in(
+        tmp_path, data, SETTINGS, seed=1, spacing_mm=[2, 1, 1], augment=False
+    )
     means = []
     for runs in ([trained], [second], [trained, second]):
         out = tmp_path / "-".join(run.parent.name for run in runs)

@@ -1,6 +1,5 @@
 """`jaxswap train` in several processes on one machine, over loopback."""
 
-import csv
 import json
 import os
 import pathlib
@@ -11,21 +10,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 import tiny_datasets
 import yaml
 from forked_commands import Command, ended_at_last
+from training_command import column, losses, trained_in
 
 from jaxswap._cli.main import main
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("own_folders", "lenient_promotion"),
+]
 
 STEPS = 12
 SETTINGS = {
     "folds": 2,
-    "network": "tiny_networks:TwoConvolutions",
+    "network": "tiny_networks:Convolutions",
     "augment": None,
     "precision": "float32",
     "steps": STEPS,
@@ -48,13 +50,6 @@ ENDED = "one process of the run died, so this one has ended"
 _FORCED = "--xla_force_host_platform_device_count"
 
 
-@pytest.fixture(autouse=True)
-def _lenient(data: pathlib.Path, monkeypatch: Any) -> Iterator[None]:
-    monkeypatch.setenv("JAXSWAP_HOME", str(data.parent / "cache"))
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: Any) -> pathlib.Path:
     names = [f"BraTS2021_{number:05d}" for number in range(6)]
@@ -69,44 +64,19 @@ def words(data: pathlib.Path, tmp_path: pathlib.Path) -> list[str]:
     return ["train", str(data), "--out", str(tmp_path / "run"), "--config", str(config)]
 
 
-def trained_alone(
-    data: pathlib.Path, folder: pathlib.Path, *options: str
-) -> pathlib.Path:
-    """A run on one device, without interruption."""
-    config = data.parent / "config.yaml"
-    with (
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setenv("JAXSWAP_HOME", str(data.parent / "cache"))
-        words = ["train", str(data), "--out", str(folder), "--config", str(config)]
-        assert main([*words, *options]) == 0
-    return folder
-
-
 @pytest.fixture(scope="module")
 def alone(data: pathlib.Path, tmp_path_factory: Any) -> pathlib.Path:
-    return trained_alone(data, tmp_path_factory.mktemp("alone") / "run")
-
-
-def column(table: pathlib.Path, name: str) -> list[float]:
-    if not table.exists():
-        return []
-    with table.open() as file:
-        return [float(row[name]) for row in csv.DictReader(file) if row[name]]
-
-
-def losses(run: pathlib.Path) -> list[float]:
-    return column(run / "metrics.csv", "loss")
+    return trained_in(tmp_path_factory.mktemp("alone"), data, SETTINGS)
 
 
 def assert_like_alone(run: pathlib.Path, alone: pathlib.Path) -> None:
     assert len(losses(run)) == STEPS
-    np.testing.assert_allclose(losses(run), losses(alone), rtol=2e-5)
     region = "whole tumour"
+    ours, theirs = (np.array(losses(folder), float) for folder in (run, alone))
+    np.testing.assert_allclose(ours, theirs, rtol=2e-5)
     ours, theirs = (
-        column(folder / "validation.csv", region) for folder in (run, alone)
+        np.array(column(folder / "validation.csv", region), float)
+        for folder in (run, alone)
     )
     assert len(ours) == 2
     np.testing.assert_allclose(ours, theirs, atol=5e-3)
@@ -174,7 +144,7 @@ def test_two_processes_do_what_one_does(
     assert "Done:" in first.out
     assert "Done:" not in second.out
     assert "voxels" not in second.out
-    alone = trained_alone(data, tmp_path / "alone", *unet)
+    alone = trained_in(tmp_path / "alone", data, SETTINGS, **UNET)
     assert_like_alone(tmp_path / "run", alone)
     labels = tmp_path / "labels"
     predict = ["predict", str(tmp_path / "run"), str(data), "--out", str(labels)]
