@@ -6,7 +6,10 @@ Everything that jaxswap keeps for a later run lies in one of a few folders. If
 in `$XDG_CACHE_HOME/jaxswap` (`~/.cache/jaxswap`).
 """
 
+import functools
 import os
+import stat
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -26,7 +29,8 @@ def user_folder(kind: str) -> Path:
 
     It is in `$JAXSWAP_HOME`. If this is not set, saved targets are in
     `$XDG_CONFIG_HOME/jaxswap` (`~/.config/jaxswap`). All other kinds are in
-    `$XDG_CACHE_HOME/jaxswap` (`~/.cache/jaxswap`).
+    `$XDG_CACHE_HOME/jaxswap` (`~/.cache/jaxswap`). A user without a home folder gets
+    one among the temporary files.
 
     Args:
         kind: Name of the folder, such as `"targets"` or `"plans"`.
@@ -46,13 +50,36 @@ def user_folder(kind: str) -> Path:
         raise ValueError(f"`kind` is {kind!r}; a folder's name is needed, as 'plans'.")
     own = os.environ.get(_OWN_VARIABLES.get(kind, ""))
     if own:
-        return Path(own).expanduser()
+        return _at_home(own)
     home = os.environ.get("JAXSWAP_HOME")
     if home:
-        return Path(home).expanduser() / kind
+        return _at_home(home) / kind
     variable, usual = _CONFIG if kind in _MEASURED else _CACHE
     base = os.environ.get(variable) or usual
-    return Path(base).expanduser() / "jaxswap" / kind
+    return _at_home(base) / "jaxswap" / kind
+
+
+def _at_home(path: str) -> Path:
+    """Put the home folder in the place of `~`."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # A user without an entry and without $HOME, in a container.
+        return _temporary_home() / path.lstrip("~/")
+
+
+@functools.cache
+def _temporary_home() -> Path:
+    """Return a folder that is this user's own, the same in each process if possible."""
+    if not hasattr(os, "getuid"):
+        return Path(tempfile.mkdtemp(prefix="jaxswap-"))
+    folder = Path(tempfile.gettempdir()) / f"jaxswap-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    # Another user may have made it, or may write there: libraries are loaded from it.
+    is_own = status.st_uid == os.getuid() and stat.S_ISDIR(status.st_mode)
+    if is_own and not status.st_mode & 0o022:
+        return folder
+    return Path(tempfile.mkdtemp(prefix="jaxswap-"))
 
 
 def write_whole(path: Path, text: str) -> Path:

@@ -15,6 +15,7 @@ from jaxswap._cli.command import (
     meaning_of,
     write,
 )
+from jaxswap._cli.screen import make_console
 
 if TYPE_CHECKING:
     from jaxswap.medical.data.audit import Survey
@@ -69,7 +70,6 @@ def run_check(parsed: argparse.Namespace) -> int:
         BadInputError: If an option or the data does not fit.
     """
     # Imported here, because the core needs neither nibabel nor rich.
-    from rich.console import Console
 
     from jaxswap.medical.data.datasets import find_dataset
     from jaxswap.medical.data.fault_groups import to_csv
@@ -85,12 +85,11 @@ def run_check(parsed: argparse.Namespace) -> int:
     elif parsed.csv:
         write(to_csv(found.faults, found.dataset.root).rstrip("\n"))
     else:
-        show(found, Console(), is_each_shown=parsed.all)
+        show(found, make_console(), is_each_shown=parsed.all)
     return ExitCode.FAILED if found.errors else ExitCode.DONE
 
 
 def _survey(dataset: Dataset, workers: int) -> Survey:
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -108,6 +107,7 @@ def _survey(dataset: Dataset, workers: int) -> Survey:
         TimeRemainingColumn(),
     )
     # To stderr, so that stdout holds only the result.
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    stderr = make_console(stderr=True)
+    with Progress(*columns, console=stderr, transient=True) as progress:
         task = progress.add_task("reading cases", total=len(dataset.cases))
         return survey(dataset, workers=workers, advance=lambda: progress.advance(task))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxswap._base.errors import JaxswapError
 from jaxswap._base.extras import extras_of
+from jaxswap._cli.screen import harmless
 
 if TYPE_CHECKING:
     from jaxswap.medical.data.label_maps import LabelMap
@@ -111,9 +112,9 @@ def meaning_of(parsed: argparse.Namespace) -> str | LabelMap | None:
 
 def write(text: str) -> None:
     """Write a line of a command's result to stdout."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{harmless(text)}\n")
 
 
 def tell(text: str) -> None:
     """Write a line that is not part of the result to stderr."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{harmless(text)}\n")

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from jaxswap._cli.command import Commands, ExitCode, bad_input
+from jaxswap._cli.screen import make_console
 from jaxswap._cli.start import start_jax
 
 _ARMS = ("glioma", "multifocal", "parcellation")
@@ -70,7 +71,6 @@ def run_compare(parsed: argparse.Namespace) -> int:
     """
     start_jax()
     # Imported here, because the core needs neither flax nor orbax.
-    from rich.console import Console
 
     from jaxswap.medical.experiment.experiment import (
         Experiment,
@@ -98,7 +98,7 @@ def run_compare(parsed: argparse.Namespace) -> int:
             workers=parsed.workers,
         )
         register(experiment)
-    console = Console()
+    console = make_console()
     results, text = [], ""
     for result in run_experiment(experiment, console):
         results.append(result)

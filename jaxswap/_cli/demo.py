@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxswap._cli.command import Commands, ExitCode, bad_input
+from jaxswap._cli.screen import make_console
 from jaxswap._cli.start import start_jax
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ def run_demo(parsed: argparse.Namespace) -> int:
     """
     start_jax()
     # Imported here, because the core needs neither flax nor nibabel.
-    from rich.console import Console
 
     from jaxswap._cli.methods_table import check_target
     from jaxswap.medical.experiment import demo
@@ -70,7 +70,7 @@ def run_demo(parsed: argparse.Namespace) -> int:
         if not parsed.skip_table:
             check_target(parsed.target)
         ready = demo.prepare_demo(config)
-    console = Console()
+    console = make_console()
     demo.run_demo(ready, console)
     if not parsed.skip_table:
         _compare(parsed.out / "comparison.jsonl", parsed.target, console)
@@ -98,4 +98,6 @@ def _compare(path: Path, target: str, console: Console) -> None:
             progress.update(task, advance=1, method=names[len(rows)])
     console.print(tabulate(rows))
     with whole_file(path) as temporary:
-        temporary.write_text("".join(row.to_json() + "\n" for row in rows))
+        temporary.write_text(
+            "".join(row.to_json() + "\n" for row in rows), encoding="utf-8"
+        )

@@ -20,6 +20,7 @@ from jaxswap._cli.command import (
     tell,
     write,
 )
+from jaxswap._cli.screen import make_console
 
 if TYPE_CHECKING:
     from jaxswap.medical.scoring.lesion_scores import LesionRules
@@ -119,8 +120,6 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
     Raises:
         BadInputError: If an option or the data does not fit.
     """
-    from rich.console import Console
-
     from jaxswap._cli.score_tables import compared, tabulate
     from jaxswap.medical.data.faults import group_notes
     from jaxswap.medical.data.writing import require_writable
@@ -142,7 +141,7 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
             rules=ScoringRules(parsed.tolerance, _lesion_rules(parsed)),
             only_predicted=parsed.only_predicted,
             workers=_processors() if parsed.workers is None else parsed.workers,
-            console=Console(stderr=True),
+            console=make_console(stderr=True),
         )
         evaluation, comparison = score(parsed.predictions), None
         if parsed.against is not None:
@@ -160,7 +159,7 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
     if parsed.json:
         write(json.dumps(to_summary(evaluation, comparison), indent=2))
     else:
-        console = Console()
+        console = make_console()
         console.print(tabulate(evaluation))
         if comparison is not None:
             console.print(compared(comparison))

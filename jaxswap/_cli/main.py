@@ -21,6 +21,7 @@ from jaxswap._cli.evaluate import add_evaluate
 from jaxswap._cli.inspect import add_inspect
 from jaxswap._cli.plan import add_plan
 from jaxswap._cli.predict import add_predict
+from jaxswap._cli.screen import write_any_text
 from jaxswap._cli.synth import add_synth
 from jaxswap._cli.targets import add_targets
 from jaxswap._cli.train import add_train
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    write_any_text()
     parsed, unknown = _parser().parse_known_args(arguments)
     if unknown:
         return _fail(_unknown(parsed, unknown), ExitCode.BAD_INPUT)

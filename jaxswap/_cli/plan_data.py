@@ -12,6 +12,7 @@ from pathlib import Path
 import jaxswap
 from jaxswap._base.extras import named_extras
 from jaxswap._cli.command import BadInputError, bad_input
+from jaxswap._cli.screen import make_console
 
 _OTHERS = ("policy", "size", "dtype", "pareto", "reserve", "no_compile")
 
@@ -37,8 +38,6 @@ def plan_of_data(parsed: argparse.Namespace) -> tuple[jaxswap.Plan, str]:
                 f"{option} is for programs, and {parsed.program} is data."
             )
     with named_extras("medical"):
-        from rich.console import Console
-
         from jaxswap.medical.runs.run_config import make_config, parse_setting
         from jaxswap.medical.runs.run_folder import RunFolder, cache_folder
         from jaxswap.medical.training.run_progress import RunProgress
@@ -59,7 +58,7 @@ def plan_of_data(parsed: argparse.Namespace) -> tuple[jaxswap.Plan, str]:
         with (
             contextlib.redirect_stderr(hidden if parsed.quiet else sys.stderr),
             tempfile.TemporaryDirectory() as nowhere,
-            RunProgress(Console(stderr=True)) as progress,
+            RunProgress(make_console(stderr=True)) as progress,
         ):
             folder = RunFolder(Path(nowhere) / "run")
             run = load_run(config, folder, cache_folder(), progress)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxswap._cli.command import Commands, ExitCode, bad_input, tell, write
+from jaxswap._cli.screen import make_console
 from jaxswap._cli.start import start_jax
 
 if TYPE_CHECKING:
@@ -92,7 +93,6 @@ def run_predict(parsed: argparse.Namespace) -> int:
     """
     start_jax()
     # Imported here, because the core needs neither flax nor orbax.
-    from rich.console import Console
     from rich.progress import track
 
     from jaxswap.medical.data.faults import group_notes
@@ -102,7 +102,7 @@ def run_predict(parsed: argparse.Namespace) -> int:
         opened, choice = _opened(parsed)
     tell(opened.describe())
     written, notes, failures = 0, {}, {}
-    for case in track(opened.cases, "predicting", console=Console(stderr=True)):
+    for case in track(opened.cases, "predicting", console=make_console(stderr=True)):
         try:
             outcome = predict_case(
                 opened,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.box import SIMPLE
 from rich.table import Table
+from rich.text import Text
 
 from jaxswap.medical.scoring.evaluation import Evaluation
 from jaxswap.medical.scoring.paired_comparison import COMPARED, Comparison
@@ -30,7 +31,7 @@ def tabulate(evaluation: Evaluation) -> Table:
         dice = metrics["dice"]
         interval = dice.confidence_95
         table.add_row(
-            region,
+            Text(region),
             f"{dice.mean:.3f}",
             "–" if interval is None else "{:.3f}–{:.3f}".format(*interval),
             f"{metrics['hd95_mm'].mean:.2f}",
@@ -60,7 +61,7 @@ def compared(comparison: Comparison) -> Table:
     for one in comparison.differences:
         interval = one.confidence_95
         table.add_row(
-            one.region,
+            Text(one.region),
             COMPARED[one.metric],
             f"{one.difference:+.3f}",
             "–" if interval is None else "{:+.3f} to {:+.3f}".format(*interval),

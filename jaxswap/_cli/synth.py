@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxswap._cli.command import Commands, ExitCode, bad_input
+from jaxswap._cli.screen import make_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,7 +89,6 @@ def run_synth(parsed: argparse.Namespace) -> int:
         BadInputError: If an option or the data does not fit.
     """
     # Imported here, because the core needs neither nibabel nor rich.
-    from rich.console import Console
 
     from jaxswap.medical.synthesis.synthesis import (
         Synthesis,
@@ -116,7 +116,7 @@ def run_synth(parsed: argparse.Namespace) -> int:
             else None,
         )
         missing = len(prepare_synthesis(synthesis))
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     _make(synthesis, missing, console)
     kept = parsed.cases - missing
     for line in (

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxswap._cli.command import Commands, ExitCode, bad_input, tell, write
+from jaxswap._cli.screen import make_console
 from jaxswap._cli.start import load_jax, start_jax
 
 if TYPE_CHECKING:
@@ -173,7 +174,6 @@ def _folder(parsed: argparse.Namespace) -> RunFolder:
 
 
 def _train(parsed: argparse.Namespace, config: RunConfig, folder: RunFolder) -> int:
-    from rich.console import Console
 
     from jaxswap.medical.runs.processes import is_first
     from jaxswap.medical.runs.run_folder import cache_folder
@@ -181,7 +181,7 @@ def _train(parsed: argparse.Namespace, config: RunConfig, folder: RunFolder) -> 
     from jaxswap.medical.training.run_progress import RunProgress
     from jaxswap.medical.training.training_run import describe, load_run, train
 
-    console = Console(quiet=not is_first())
+    console = make_console(quiet=not is_first())
     with RunProgress(console) as progress:
         with bad_input():
             run = load_run(config, folder, parsed.cache or cache_folder(), progress)

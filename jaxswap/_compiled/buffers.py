@@ -94,7 +94,10 @@ def read_report(folder: Path, module: Module) -> Report:
     live_ranges = sorted(folder.glob(f"{pattern}-live-range.txt"))
     if not assignments or not live_ranges:
         return Report()
-    assignment, live_range = assignments[-1].read_text(), live_ranges[-1].read_text()
+    assignment, live_range = (
+        assignments[-1].read_text(encoding="utf-8"),
+        live_ranges[-1].read_text(encoding="utf-8"),
+    )
     known = {one.name for one in module.instructions()}
     return Report(
         parse_temporaries(assignment, live_range, known=known),

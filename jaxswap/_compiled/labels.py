@@ -46,7 +46,7 @@ def trace_labels(folder: Path, module_name: str) -> dict[str, str]:
 
     def stage(suffix: str) -> Module | None:
         files = sorted(folder.glob(f"*.{glob.escape(module_name)}.{suffix}.txt"))
-        return parse_module(files[-1].read_text()) if files else None
+        return parse_module(files[-1].read_text(encoding="utf-8")) if files else None
 
     traced = stage("before_optimizations")
     moves = _labelled_moves(traced) if traced else {}

@@ -4,13 +4,13 @@ import concurrent.futures
 import multiprocessing
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jaxswap._base.files import user_folder, write_whole
+from jaxswap._base.files import _temporary_home, user_folder, write_whole
 
 TEXTS = [f"{letter} · " * 50_000 for letter in "abcdefgh"]
 
@@ -121,6 +121,37 @@ def test_one_variable_moves_all_folders(
     assert user_folder("plans") == home / "older"
     assert user_folder("targets") == home / "mine" / "targets"
     assert not os.path.exists(home / "mine")
+
+
+@pytest.fixture
+def temporary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> Iterator[Path]:
+    def has_none(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", has_none)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    _temporary_home.cache_clear()
+    yield tmp_path
+    _temporary_home.cache_clear()
+
+
+def test_who_has_no_home_gets_one_of_their_own(temporary: Path) -> None:
+    folder = user_folder("plans")
+    assert folder == temporary / f"jaxswap-{os.getuid()}/.cache/jaxswap/plans"
+    _temporary_home.cache_clear()
+    assert user_folder("plans") == folder
+    status = (temporary / f"jaxswap-{os.getuid()}").stat()
+    assert stat.S_IMODE(status.st_mode) == 0o700
+
+
+def test_a_temporary_home_where_others_may_write_is_not_used(temporary: Path) -> None:
+    shared = temporary / f"jaxswap-{os.getuid()}"
+    shared.mkdir()
+    shared.chmod(0o777)
+    assert not user_folder("compiled").is_relative_to(shared)
+    assert user_folder("compiled").is_relative_to(temporary)
 
 
 @pytest.mark.parametrize("kind", ["", ".", "..", "plans/old", "../plans", "/plans"])

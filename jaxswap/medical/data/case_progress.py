@@ -1,4 +1,4 @@
-"""A progress bar that counts cases."""
+"""A progress bar that counts cases. Their names are no markup."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def case_progress(console: Console | None) -> Progress:
         console: Where it is shown. None shows nothing.
     """
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

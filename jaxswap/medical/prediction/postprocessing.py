@@ -106,7 +106,9 @@ class Postprocessing:
     def save(self, path: Path) -> None:
         """Write it as JSON."""
         with whole_file(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n")
+            temporary.write_text(
+                json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8"
+            )
 
 
 @dataclass(frozen=True)

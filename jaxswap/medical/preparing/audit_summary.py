@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from jaxswap.medical.data.audit import Survey
 from jaxswap.medical.data.case_files import CaseFiles
@@ -96,7 +96,7 @@ def show(survey: Survey, console: Console, *, is_each_shown: bool = False) -> No
             with the number of the others.
     """
     found = summarize_survey(survey)
-    console.print(escape(found["root"]), soft_wrap=True, highlight=False)
+    console.print(Text(found["root"]), soft_wrap=True)
     console.print(_overview(found))
     if found["regions"]:
         console.print(_region_table(found["regions"]))
@@ -128,7 +128,7 @@ def _overview(found: dict[str, Any]) -> Table:
     }
     for name, value in rows.items():
         if value:
-            table.add_row(name, escape(str(value)))
+            table.add_row(name, Text(str(value)))
     return table
 
 
@@ -139,7 +139,7 @@ def _region_table(regions: dict[str, dict[str, float]]) -> Table:
         table.add_column(name, justify="right")
     for region, row in regions.items():
         table.add_row(
-            escape(region),
+            Text(region),
             f"{row['cases']:.0f}",
             *(_ml(row[f"{name}_ml"]) for name in ("smallest", "median", "largest")),
         )
@@ -161,7 +161,8 @@ def _show_faults(survey: Survey, console: Console, is_each_shown: bool) -> None:
                 about += f" in {_plural(group.case_count, 'case')}"
         if len(shown) < count:
             about += "; the worst:" if group.is_ranked else "; for example:"
-        console.print(f"[{color}]{group.severity}[/]: {escape(group.kind)}{about}")
+        line = Text.assemble((group.severity, color), f": {group.kind}{about}")
+        console.print(line)
         for fault in shown:
             where = file_of(fault, survey.dataset.root) or fault.case or "data set"
             text = f"  {where}\n{_indented(fault.message, console.width)}"
@@ -179,16 +180,16 @@ def _indented(message: str, width: int) -> str:
     )
 
 
-def _verdict(survey: Survey) -> str:
+def _verdict(survey: Survey) -> Text:
     errors, warnings = len(survey.errors), len(survey.warnings)
     if not survey.faults:
-        return "[green]No faults.[/]"
+        return Text("No faults.", "green")
     bad = len({fault.case for fault in survey.errors if fault.case})
     text = (
         f"{_plural(errors, 'error')} in {_plural(bad, 'case')}, "
         f"{_plural(warnings, 'warning')}."
     )
-    return f"[red]{text}[/]" if errors else f"[yellow]{text}[/]"
+    return Text(text, "red" if errors else "yellow")
 
 
 def _ml(volume_ml: float) -> str:

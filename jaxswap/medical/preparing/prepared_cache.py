@@ -195,7 +195,7 @@ def _keep(
             "grid": _grid_to_json(prepared.grid),
             "notes": prepared.notes,
         }
-        (fresh / _ENTRY).write_text(json.dumps(entry, indent=1))
+        (fresh / _ENTRY).write_text(json.dumps(entry, indent=1), encoding="utf-8")
         _put_in_place(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -224,7 +224,7 @@ def _put_in_place(fresh: Path, folder: Path) -> None:
 def _open(folder: Path, fingerprint: str) -> Prepared | None:
     """Open what is kept. None if it is missing, outdated or damaged."""
     try:
-        entry = json.loads((folder / _ENTRY).read_text())
+        entry = json.loads((folder / _ENTRY).read_text(encoding="utf-8"))
         if entry["fingerprint"] != fingerprint:
             return None
         for name, size in entry["bytes"].items():

@@ -168,7 +168,7 @@ def _finish(folder: Path, temporary: Path, record: str) -> None:
     checksums = {name: _checksum(temporary / name) for name in _files(temporary)}
     checksums[_RECORD] = zlib.crc32(record.encode())
     content = {"record": record, "checksums": checksums}
-    (temporary / _RECORD).write_text(json.dumps(content))
+    (temporary / _RECORD).write_text(json.dumps(content), encoding="utf-8")
     # Checkpoints are counted. The step would not do as a name: after a resume from the
     # checkpoint before a damaged one, the same step comes again.
     temporary.rename(folder / str(max(numbers, default=-1) + 1))
@@ -209,7 +209,7 @@ def _whole_checkpoints(folder: Path) -> Iterator[_StoredCheckpoint]:
 
 def _read(place: Path) -> _StoredCheckpoint:
     """Read a checkpoint whose files are all unchanged since they were written."""
-    content = json.loads((place / _RECORD).read_text())
+    content = json.loads((place / _RECORD).read_text(encoding="utf-8"))
     found = {name: _checksum(place / name) for name in _files(place)}
     found[_RECORD] = zlib.crc32(content["record"].encode())
     for name, checksum in content["checksums"].items():

@@ -23,6 +23,6 @@ def load_record(path: Path, make: Callable[[Any], T]) -> T | None:
     if not path.is_file():
         return None
     try:
-        return make(json.loads(path.read_text()))
+        return make(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: is damaged: {error}.") from error

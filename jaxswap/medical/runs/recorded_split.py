@@ -116,7 +116,7 @@ class RecordedSplit:
             for part, cases in vars(self).items()
         }
         with whole_file(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n")
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def load_split(path: Path) -> RecordedSplit | None:

@@ -114,7 +114,9 @@ class RunFolder:
         """
         description = trained.to_plain()
         with whole_file(self.path / "data.json") as temporary:
-            temporary.write_text(json.dumps(description, indent=2) + "\n")
+            temporary.write_text(
+                json.dumps(description, indent=2) + "\n", encoding="utf-8"
+            )
         if plan is not None:
             plan.save(self.path / "plan.json")
             plan.to_html(self.path / "plan.html")
@@ -122,7 +124,7 @@ class RunFolder:
             split.save(self.path / _SPLIT)
         # Written last, because this file makes the folder a run.
         with whole_file(self.path / "config.yaml") as temporary:
-            temporary.write_text(trained.config.to_yaml())
+            temporary.write_text(trained.config.to_yaml(), encoding="utf-8")
 
     def read_split(self) -> RecordedSplit | None:
         """Read who trains and who validates. None if no run recorded that.
@@ -142,7 +144,7 @@ class RunFolder:
         if not self.is_run:
             raise ValueError(f"{self.path} holds no training run (no config.yaml).")
         try:
-            content = json.loads((self.path / "data.json").read_text())
+            content = json.loads((self.path / "data.json").read_text(encoding="utf-8"))
             return Trained.from_plain(content, make_config(read_config(config)))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(

@@ -197,7 +197,7 @@ def _read_names(path: Path) -> tuple[list[int], LabelMap]:
     """Read the values in the label file, and the map that numbers them from 1."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file.")
-    rows = csv.DictReader(io.StringIO(path.read_text()), delimiter=";")
+    rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), delimiter=";")
     try:
         named = sorted((int(row["ROIid"]), row["ROIname"]) for row in rows)
     except (KeyError, TypeError, ValueError) as error:

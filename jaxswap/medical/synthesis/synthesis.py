@@ -214,7 +214,7 @@ def _end_with(parent: Any) -> None:
 
 def _check_same(path: Path, synthesis: Synthesis) -> None:
     try:
-        there = json.loads(path.read_text())
+        there = json.loads(path.read_text(encoding="utf-8"))
         seed, recipe = there["seed"], there["recipe"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: cannot be read ({error}).") from error
@@ -242,18 +242,24 @@ def _write_summary(synthesis: Synthesis) -> None:
     path = synthesis.out / SUMMARY
     summary = describe_synthesis(synthesis)
     if path.exists():
-        before = json.loads(path.read_text())
+        before = json.loads(path.read_text(encoding="utf-8"))
         summary["cases"] = max(summary["cases"], before.get("cases", 0))
     with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(summary, indent=2) + "\n")
+        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
 def _finish(synthesis: Synthesis) -> None:
     """Write what needs all cases, also those of an earlier, larger run."""
     out, arm = synthesis.out, synthesis.recipe.arm
-    summary = json.loads((out / SUMMARY).read_text())
+    summary = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
     whole = [i for i in range(summary["cases"]) if is_whole(out, arm, i)]
-    write_table(out, (json.loads(record_path(out, arm, i).read_text()) for i in whole))
+    write_table(
+        out,
+        (
+            json.loads(record_path(out, arm, i).read_text(encoding="utf-8"))
+            for i in whole
+        ),
+    )
     if arm == "parcellation":
         assert synthesis.templates is not None
         atlas = load_atlas(synthesis.templates, synthesis.recipe.spacing_mm)

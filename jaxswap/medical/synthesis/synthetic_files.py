@@ -76,7 +76,9 @@ def write_brats(out: Path, case: SyntheticCase, index: int) -> None:
         for suffix, image in case.images.items():
             _save(temporary / f"{name}-{suffix}.nii.gz", image, case)
         _save(temporary / f"{name}-seg.nii.gz", case.labels, case)
-        (temporary / f"{name}.json").write_text(_record_text(name, case))
+        (temporary / f"{name}.json").write_text(
+            _record_text(name, case), encoding="utf-8"
+        )
         if not (out / name).exists():
             temporary.rename(out / name)
             return
@@ -93,7 +95,7 @@ def write_nnunet(out: Path, case: SyntheticCase, index: int) -> None:
         with whole_file(out / "imagesTr" / f"{name}_{number:04d}.nii.gz") as temporary:
             _save(temporary, image, case)
     with whole_file(out / "records" / f"{name}.json") as temporary:
-        temporary.write_text(_record_text(name, case))
+        temporary.write_text(_record_text(name, case), encoding="utf-8")
     with whole_file(out / "labelsTr" / f"{name}.nii.gz") as temporary:
         _save(temporary, case.labels, case)
 
@@ -118,7 +120,7 @@ def write_dataset_json(
         "file_ending": ".nii.gz",
     }
     with whole_file(out / "dataset.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def write_table(out: Path, records: Iterable[dict[str, Any]]) -> None:
@@ -130,7 +132,10 @@ def write_table(out: Path, records: Iterable[dict[str, Any]]) -> None:
     """
     rows = [_flat(record) for record in records]
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    with whole_file(out / TABLE) as temporary, temporary.open("w", newline="") as file:
+    with (
+        whole_file(out / TABLE) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)

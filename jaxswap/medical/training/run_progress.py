@@ -95,7 +95,7 @@ class RunProgress:
         """Print a line above the bar. A long word, such as a path, is not broken."""
         width = self._bar.console.width
         lines = [_wrapped(line, width) for line in text.splitlines()]
-        self._bar.console.print("\n".join(lines), highlight=False, soft_wrap=True)
+        self._print("\n".join(lines))
 
     def show_memory(self, analysis: Any) -> None:
         """Show the memory of the compiled step.
@@ -142,7 +142,12 @@ class RunProgress:
         told = "" if left is None else f"  {timedelta(seconds=int(left))} left"
         line = f"{task.description} {done}/{total}{told}  {task.fields['status']}"
         # A line of a log is not broken.
-        self._bar.console.print(line.rstrip(), highlight=False, soft_wrap=True)
+        self._print(line.rstrip())
+
+    def _print(self, text: str) -> None:
+        # Brackets in the name of a label or a folder are no markup.
+        console = self._bar.console
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _wrapped(line: str, width: int) -> str:
