@@ -6,8 +6,11 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
+from jaxswap.medical.data.shown_names import short_name
 from jaxswap.medical.scoring.evaluation import Evaluation
 from jaxswap.medical.scoring.paired_comparison import COMPARED, Comparison
+
+_WIDEST = 18  # Of 80 columns, the others need the rest.
 
 
 def tabulate(evaluation: Evaluation) -> Table:
@@ -31,7 +34,7 @@ def tabulate(evaluation: Evaluation) -> Table:
         dice = metrics["dice"]
         interval = dice.confidence_95
         table.add_row(
-            Text(region),
+            Text(short_name(region, _WIDEST)),
             f"{dice.mean:.3f}",
             "–" if interval is None else "{:.3f}–{:.3f}".format(*interval),
             f"{metrics['hd95_mm'].mean:.2f}",
@@ -61,7 +64,7 @@ def compared(comparison: Comparison) -> Table:
     for one in comparison.differences:
         interval = one.confidence_95
         table.add_row(
-            Text(one.region),
+            Text(short_name(one.region, _WIDEST)),
             COMPARED[one.metric],
             f"{one.difference:+.3f}",
             "–" if interval is None else "{:+.3f} to {:+.3f}".format(*interval),

@@ -255,8 +255,11 @@ def _check_path(path: str | os.PathLike[str] | None) -> None:
 
 def _finish(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
 
     FigureCanvasAgg(figure)
+    for text in figure.findobj(Text):  # A dollar sign in a name begins no formula.
+        text.set_parse_math(False)
     if path is not None:
         figure.savefig(path, dpi=130)
     return figure

@@ -7,6 +7,7 @@ the paediatric set of 2024. So a map belongs to an edition, and regions have nam
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ ENHANCING_TUMOUR = "enhancing tumour"
 RESECTION_CAVITY = "resection cavity"
 CYSTIC_COMPONENT = "cystic component"
 
+_NOT_SHOWN = {"Cc", "Cs", "Zl", "Zp"}  # Control, half a character, ends of lines.
 _MOST = 255  # Labels are stored as uint8.
 _MOST_EXACT = 2**24  # Up to here, float32 holds every integer.
 _NECROSIS = "necrosis and non-enhancing tumour"
@@ -262,6 +264,7 @@ def _check_labels(name: str, labels: Mapping[str, int]) -> None:
     if not labels:
         raise ValueError(f"{name}: there is no label besides background.")
     for label, value in labels.items():
+        _check_name(name, label)
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(f"{name}: label {label!r} is {value!r}, no integer.")
         if not 1 <= value <= _MOST:
@@ -272,6 +275,14 @@ def _check_labels(name: str, labels: Mapping[str, int]) -> None:
     twice = {v for v in labels.values() if list(labels.values()).count(v) > 1}
     if twice:
         raise ValueError(f"{name}: more than one label has the value {min(twice)}.")
+
+
+def _check_name(name: str, label: str) -> None:
+    """Refuse what tables, tags and logs could not show on one line."""
+    found = [c for c in label if unicodedata.category(c) in _NOT_SHOWN]
+    if found or not label.strip():
+        what = f"has the character {found[0]!r}" if found else "is empty"
+        raise ValueError(f"{name}: the name of label {label!r} {what}; rename it.")
 
 
 def _check_regions(label_map: LabelMap) -> None:

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from jaxswap.medical.data.shown_names import legend_label, show_as_written
 from jaxswap.medical.data.writing import whole_file
 
 _MOST_POINTS = 2000
@@ -55,6 +56,7 @@ def save_progress(
     axes[-1].xaxis.set_major_locator(
         MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
     )
+    show_as_written(figure)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=120)
     return Path(path)
@@ -145,7 +147,7 @@ def _draw_dice(
             alpha=alpha,
             marker=marker if are_named else "",
             ms=3.5,
-            label=f"{name}  {last}" if are_named else None,
+            label=f"{legend_label(name)}  {last}" if are_named else None,
         )
     if len(names) > 1:
         mean = _mean_of_regions(table)

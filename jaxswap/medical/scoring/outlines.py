@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from jaxswap.medical.data.label_maps import LabelMap
 from jaxswap.medical.data.masks import bounding_box
+from jaxswap.medical.data.shown_names import legend_label
 from jaxswap.medical.scoring.panels import (
     add_legend,
     brightness,
@@ -185,7 +186,7 @@ def _add_legend(figure: Figure, regions: Sequence[str], pens: Sequence[Pen]) -> 
     add_legend(
         figure,
         list(shown.values()),
-        labels=list(shown),
+        labels=[legend_label(name) for name in shown],
         ncols=min(len(shown), 7),
         handler_map={tuple: HandlerTuple(ndivide=1)},
         handlelength=3,

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 
+from jaxswap.medical.data.shown_names import legend_label
 from jaxswap.medical.data.volumes import Volume
 from jaxswap.medical.data.writing import whole_file
 from jaxswap.medical.scoring.panels import (
@@ -72,7 +73,10 @@ def save_overlay(
             ax.set_title(f"{name}: {plane.title}", color="white", fontsize=9, pad=4)
             if labels is not None:
                 _fill(ax, plane, labels, len(names))
-    patches = [Patch(color=c, label=n) for c, n in zip(_COLORS, names, strict=False)]
+    patches = [
+        Patch(color=c, label=legend_label(n))
+        for c, n in zip(_COLORS, names, strict=False)
+    ]
     add_legend(figure, patches, ncols=len(patches))
     with whole_file(path) as temporary:
         temporary.write_bytes(to_png(figure))

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from jaxswap.medical.data.shown_names import show_as_written
 from jaxswap.medical.scoring.surface_distances import Spacing
 
 PLANES = (("axial", 2), ("coronal", 1), ("sagittal", 0))
@@ -209,6 +210,7 @@ def add_legend(figure: Figure, handles: Sequence[Any], **options: Any) -> None:
 def to_png(figure: Figure) -> bytes:
     """Return a figure of `panel_figure` as PNG."""
     file = io.BytesIO()
+    show_as_written(figure)
     figure.savefig(file, dpi=_DPI, facecolor=BACKGROUND, format="png")
     return file.getvalue()
 
