@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import jaxswap
 from benchmarks import harness
 from jaxswap.medical.networks.convolution_forms import PLAIN, Form, Kind, forms_of
+from jaxswap.medical.networks.fastest import draw, relative_error
 
 OUTPUT = harness.RESULTS / "convolutions.jsonl"
 PASSES = ("forward", "kernel_gradient", "input_gradient")
@@ -208,21 +209,14 @@ def _built(case: Case) -> jax.stages.Compiled:
 
 def _timed(case: Case, program: Any, expected: dict[tuple[Any, ...], jax.Array]) -> Row:
     """Time one pass. The first form of each pass is the plain one."""
-    arrays = [draw(i, a) for i, a in enumerate(case.types)]
+    arrays = draw(case.types)
     result = program(*arrays)
     right = expected.setdefault((*dataclasses.astuple(case)[:-1],), result)
-    wide = [a.astype(jnp.float32) for a in (result, right)]
-    error = jnp.linalg.norm((wide[0] - wide[1]).ravel())
     spread = harness.seconds(lambda: program(*arrays), REPEATS)
     return spread | {
         "temp_bytes": program.memory_analysis().temp_size_in_bytes,
-        "relative_error": float(error / jnp.linalg.norm(wide[1].ravel())),
+        "relative_error": relative_error(result, right),
     }
-
-
-def draw(seed: int, of: jax.ShapeDtypeStruct) -> jax.Array:
-    """Draw random numbers."""
-    return jax.random.normal(jax.random.key(seed), of.shape, of.dtype)
 
 
 def table(rows: Iterable[Row]) -> str:
