@@ -30,14 +30,10 @@ from jaxswap.medical.networks.convolution_tiles import (
     tile_of,
 )
 
-TYPES = ("bfloat16", "float16")
-"""The numbers that kernels take; they are summed in float32.
-
-Products of float32 do not fit into registers, and XLA compiles them for minutes. They
-are only interpreted, to test the kernels.
-"""
-CHANNELS = range(4, 65)
-"""How many channels features and results may have."""
+TYPES = ("bfloat16", "float16", "float32")
+"""The numbers that kernels take; they are summed in float32."""
+FEWEST_CHANNELS, MOST_BYTES = 4, 128
+"""How few channels, and how many bytes a voxel of features and results may have."""
 OLDEST = (8, 0)
 """The compute capability from which on GPUs run the kernels: Ampere."""
 
@@ -45,10 +41,12 @@ _ACROSS = tuple(itertools.product(range(3), range(3)))
 """Row and column of the kernel: where a plane is read for one voxel of the result."""
 _PLANES = (2, 1, 0)
 """Planes of the kernel that a plane of features meets, for the one before and on."""
-_KEPT_NUMBERS = 32 * 32
+_KEPT_BYTES = 2 * 32 * 32
 """The largest matrices of a kernel of which a program keeps all 27 while it runs."""
 _MOST_NUMBERS = 2**31
 """That 32 bits count."""
+_EXACT = ("highest", "float32")
+"""Values of `jax_default_matmul_precision` for which products are not rounded."""
 
 
 def can_take(shape: tuple[int, ...], kernel_shape: tuple[int, ...], dtype: Any) -> bool:
@@ -59,11 +57,13 @@ def can_take(shape: tuple[int, ...], kernel_shape: tuple[int, ...], dtype: Any) 
         kernel_shape: Of the kernel, (depth, height, width, in, out).
         dtype: Of both.
     """
-    numbers = math.prod(shape[:4]) * max(shape[4], kernel_shape[4])
+    fewest, most = sorted(kernel_shape[3:])
+    numbers = math.prod(shape[:4]) * most
     return (
         jnp.dtype(dtype).name in TYPES
         and kernel_shape[:3] == (3, 3, 3)
-        and all(channels in CHANNELS for channels in kernel_shape[3:])
+        and fewest >= FEWEST_CHANNELS
+        and most * jnp.dtype(dtype).itemsize <= MOST_BYTES
         and 0 < numbers < _MOST_NUMBERS
         and _has_triton()
     )
@@ -174,11 +174,16 @@ class _Convolution:
         """Channels and features of the matrices that are multiplied."""
         return filled(self.channels), filled(self.features)
 
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number."""
+        return jnp.dtype(self.dtype).itemsize
+
     @cached_property
     def tile(self) -> Tile:
         """What each program owns."""
         programs = self.per_tile * self.batch
-        return tile_of(self.space, max(self.filled), programs)
+        return tile_of(self.space, max(self.filled), self.itemsize, programs)
 
     def forward(self, x: Array, kernel: Array) -> Array:
         """Convolve features by a kernel."""
@@ -233,7 +238,7 @@ class _Convolution:
         """Compute one tile of the result."""
         place = self._place()
         weights = partial(self._weights, kernel_ref)
-        if math.prod(self.filled) <= _KEPT_NUMBERS:
+        if math.prod(self.filled) * self.itemsize <= _KEPT_BYTES:
             everywhere = itertools.product(range(3), repeat=3)
             weights = {at: weights(at) for at in everywhere}.__getitem__
 
@@ -242,7 +247,7 @@ class _Convolution:
             for row, column in _ACROSS:
                 read = place.read(x_ref, z, self.channels, row - 1, column - 1)
                 sums = tuple(
-                    total + _product(read, weights((plane, row, column)), (1, 0))
+                    total + self._product(read, weights((plane, row, column)), (1, 0))
                     for plane, total in zip(_PLANES, sums, strict=True)
                 )
             done, *rest = sums
@@ -265,7 +270,7 @@ class _Convolution:
             after = place.read_owned(gradient_ref, z + 1, self.features)
             read = place.read(x_ref, z, self.channels, down, right)
             sums = tuple(
-                total + _product(read, gradient, (0, 0))
+                total + self._product(read, gradient, (0, 0))
                 for total, gradient in zip(sums, (before, here, after), strict=True)
             )
             return here, after, sums
@@ -285,21 +290,33 @@ class _Convolution:
         index = (plane * 3 + row) * 3 + column
         return triton.load(kernel_ref.at[matrix_numbers(index, self.filled)])
 
+    def _product(self, a: Array, b: Array, summed: tuple[int, int]) -> Array:
+        """Multiply matrices, and sum over an axis of each, in float32."""
+        return lax.dot_general(
+            a,
+            b,
+            (((summed[0],), (summed[1],)), ((), ())),
+            precision=self._precision,
+            preferred_element_type=jnp.float32,
+        )
+
+    @property
+    def _precision(self) -> lax.DotAlgorithmPreset | lax.Precision | None:
+        """How products of float32 are rounded: as JAX is told to, by default to TF32.
+
+        Exact products would not fit into registers. Sums of three of TF32 are as good.
+        """
+        if self.dtype != jnp.float32:
+            return None
+        if self.is_interpreted:
+            return lax.Precision.HIGHEST
+        is_exact = jax.config.jax_default_matmul_precision in _EXACT
+        return lax.DotAlgorithmPreset.TF32_TF32_F32_X3 if is_exact else None
+
     def _place(self) -> Place:
         """Find out which tile this program owns."""
         x, y, z, volume = (pl.program_id(axis) for axis in (1, 2, 3, 4))
         return Place(self.tile, self.space, volume, (x, y, z))
-
-
-def _product(a: Array, b: Array, summed: tuple[int, int]) -> Array:
-    """Multiply matrices, and sum over an axis of each, in float32."""
-    return lax.dot_general(
-        a,
-        b,
-        (((summed[0],), (summed[1],)), ((), ())),
-        precision=lax.Precision.HIGHEST if a.dtype == jnp.float32 else None,
-        preferred_element_type=jnp.float32,
-    )
 
 
 def type_among(shape: Sequence[int], dtype: Any, *arrays: Any) -> jax.ShapeDtypeStruct:

@@ -55,17 +55,19 @@ class Tile:
         )
 
 
-def tile_of(space: Sequence[int], width: int, programs: int) -> Tile:
+def tile_of(space: Sequence[int], width: int, itemsize: int, programs: int) -> Tile:
     """Choose a tile whose sums fit into registers, and enough tiles for a GPU.
 
     Args:
         space: Depth, height and width of the volume.
         width: The most channels that an array has, filled up to a power of two.
+        itemsize: Bytes of a number.
         programs: How many run for each tile of one volume.
     """
-    voxels, warps = (64, 8) if width > 32 else (128, 4) if width > 16 else (128, 2)
+    voxels = 64 if width > 32 or itemsize > 2 else 128
+    warps = 8 if width > 32 else 4 if width > 16 else 2
+    stages = 2 if width <= 16 and itemsize == 2 else 1
     columns = min(pl.next_power_of_2(space[2]), voxels // 4)
-    stages = 2 if width <= 16 else 1
     tile = Tile(voxels // columns, columns, 32, warps, stages)
     while tile.planes > 4 and programs * math.prod(tile.grid(space)) < _FEW:
         tile = replace(tile, planes=tile.planes // 2)

@@ -30,12 +30,12 @@ def plain(x: Array, kernel: Array) -> Array:
 
 
 def by_kernels(x: Array, kernel: Array) -> Array:
-    form = forms_of("convolve", x.shape, kernel.shape, "bfloat16")["triton"]
+    form = forms_of("convolve", x.shape, kernel.shape, x.dtype)["triton"]
     return convolve_by(Passes(form, form, form), x, kernel)
 
 
 def interpreted(x: Array, kernel: Array) -> Array:
-    form = forms_of("convolve", x.shape, kernel.shape, "bfloat16")["triton"]
+    form = forms_of("convolve", x.shape, kernel.shape, x.dtype)["triton"]
     form = dataclasses.replace(form, is_interpreted=True)
     return convolve_by(Passes(form, form, form), x, kernel)
 
@@ -91,14 +91,23 @@ def test_a_batch_of_batches_is_mapped_over() -> None:
 @pytest.mark.parametrize(
     ("shape", "kernel", "dtype"),
     [
-        ((1, 8, 8, 8, 16), (3, 3, 3, 16, 16), "float32"),
+        ((1, 8, 8, 8, 16), (3, 3, 3, 16, 16), "float64"),
         ((1, 8, 8, 8, 16), (1, 1, 1, 16, 16), "bfloat16"),
         ((1, 8, 8, 8, 3), (3, 3, 3, 3, 16), "bfloat16"),
         ((1, 8, 8, 8, 16), (3, 3, 3, 16, 65), "bfloat16"),
+        ((1, 8, 8, 8, 16), (3, 3, 3, 16, 33), "float32"),
         ((0, 8, 8, 8, 16), (3, 3, 3, 16, 16), "bfloat16"),
         ((8, 256, 1024, 256, 4), (3, 3, 3, 4, 4), "bfloat16"),
     ],
-    ids=["type", "sides", "few channels", "many channels", "empty", "offsets"],
+    ids=[
+        "type",
+        "sides",
+        "few channels",
+        "many channels",
+        "many bytes",
+        "empty",
+        "offsets",
+    ],
 )
 def test_what_kernels_cannot_take_has_other_forms(
     shape: tuple[int, ...], kernel: tuple[int, ...], dtype: str
@@ -113,9 +122,11 @@ def test_kernels_take_any_width_and_both_types_of_16_bits() -> None:
         assert list(forms) == ["plain", "triton"]
 
 
-def arrays_of(channels: int, side: int) -> list[jax.ShapeDtypeStruct]:
+def arrays_of(
+    channels: int, side: int, dtype: str = "bfloat16"
+) -> list[jax.ShapeDtypeStruct]:
     shapes = ((1, side, side, side, channels), (3, 3, 3, channels, channels))
-    return [jax.ShapeDtypeStruct(shape, jnp.bfloat16) for shape in shapes]
+    return [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
 
 
 def test_indices_are_not_rounded_down() -> None:
@@ -128,6 +139,17 @@ def test_indices_are_not_rounded_down() -> None:
         assert name not in text
 
 
+def test_products_of_float32_are_rounded_as_jax_is_told_to() -> None:
+    types = arrays_of(16, 8, "float32")
+
+    def program() -> str:
+        return str(jax.make_jaxpr(lambda *a: by_kernels(*a))(*types))
+
+    assert "TF32_TF32_F32_X3" not in program()
+    with jax.default_matmul_precision("highest"):
+        assert program().count("TF32_TF32_F32_X3") == 27
+
+
 def test_every_call_says_what_it_costs() -> None:
     x, kernel = arrays_of(16, 8)
     text = str(jax.make_jaxpr(lambda *a: all_passes(by_kernels, *a))(x, kernel, x))
@@ -135,10 +157,17 @@ def test_every_call_says_what_it_costs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "channels", "side"), [("h200", 16, 96), ("a100-80", 64, 24)]
+    ("target", "channels", "side", "dtype"),
+    [
+        ("h200", 16, 96, "bfloat16"),
+        ("a100-80", 64, 24, "bfloat16"),
+        ("h200", 32, 24, "float32"),
+    ],
 )
-def test_all_passes_are_compiled(target: str, channels: int, side: int) -> None:
-    x, kernel = arrays_of(channels, side)
+def test_all_passes_are_compiled(
+    target: str, channels: int, side: int, dtype: str
+) -> None:
+    x, kernel = arrays_of(channels, side, dtype)
 
     def step(x: Array, kernel: Array, gradient: Array) -> Any:
         return all_passes(by_kernels, x, kernel, gradient)

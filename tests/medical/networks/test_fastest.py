@@ -106,9 +106,10 @@ def test_all_candidates_of_all_passes_are_timed(
 ) -> None:
     asked = timed(monkeypatch, {})
     monkeypatch.setattr(fastest, "find_target", lambda: H200)
+    monkeypatch.setattr(fastest, "is_right", lambda *_: True)
     assert time_forms(NETWORK, X) is H200
     for pass_name in ("forward", "input_gradient", "kernel_gradient"):
-        for form in ("plain", "reshaped4", "strided2", "paired"):
+        for form in ("plain", "reshaped4", "strided2", "paired", "triton"):
             assert f"{form} {pass_name}" in asked
 
 
@@ -185,6 +186,7 @@ def test_a_network_for_the_gpu_at_hand_is_timed(
 ) -> None:
     asked = timed(monkeypatch, {})
     monkeypatch.setattr(fastest, "find_target", lambda: H200)
+    monkeypatch.setattr(fastest, "is_right", lambda *_: False)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert in_fastest_forms(NETWORK, X, None).layers == fastest_layers(H200)
     assert asked
