@@ -310,7 +310,8 @@ class _Convolution:
             return None
         if self.is_interpreted:
             return lax.Precision.HIGHEST
-        is_exact = jax.config.jax_default_matmul_precision in _EXACT
+        config: Any = jax.config
+        is_exact = config.jax_default_matmul_precision in _EXACT
         return lax.DotAlgorithmPreset.TF32_TF32_F32_X3 if is_exact else None
 
     def _place(self) -> Place:
