@@ -15,7 +15,7 @@ from jaxswap._graph.graph import Action, Value
 from jaxswap._graph.placement import Placement
 from jaxswap._plans.plan import Plan
 from jaxswap._run.passes import Passes
-from jaxswap._run.pushforward import derivative
+from jaxswap._run.pushforward import derivative, is_pushed
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy
 from jaxswap._scheduler import Scheduler, scheduler
@@ -218,8 +218,11 @@ def _wrap(
         arguments = Arguments.of(args, kwargs, _is_array)
         call = known.of(arguments)
         operands = (*call.closed_over, *arguments.arrays)
-        placement = _placement(operands, plan, in_shardings, args, kwargs)
-        results = call.split(placement)(*operands)
+        if is_pushed(operands):
+            results = call.flat.call(*operands)
+        else:
+            placement = _placement(operands, plan, in_shardings, args, kwargs)
+            results = call.split(placement)(*operands)
         return jax.tree.unflatten(call.flat.out_tree, results)
 
     vars(wrapped)["__jaxswap_plan__"] = plan  # `jaxswap.profile` finds it there

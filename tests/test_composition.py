@@ -158,6 +158,33 @@ def test_forward_mode_is_that_of_plain_jax(name: str) -> None:
         np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5 * largest)
 
 
+def _count(name: str, jaxpr: Any) -> int:
+    return str(jaxpr).count(f" {name}[")
+
+
+def test_forward_mode_runs_nothing_twice() -> None:
+    x, w = normal(4, 8), weight(8, 8)
+
+    def traced(loss: Any) -> Any:
+        return jax.make_jaxpr(lambda x: jax.jvp(loss, (x, w), (x, w)))(x)
+
+    offloaded = traced(jaxswap.offload(loss, policy=jaxswap.OFFLOAD))
+    assert _count("dot_general", offloaded) == _count("dot_general", traced(loss))
+    assert "optimization_barrier" not in str(offloaded)
+
+
+def test_a_derivative_of_the_user_that_pushes_forward_still_swaps() -> None:
+    """JAX transposes what such a rule returns."""
+    offloaded = jaxswap.offload(loss, policy=jaxswap.OFFLOAD)
+    own = jax.custom_jvp(offloaded)
+    own.defjvp(lambda primals, tangents: jax.jvp(offloaded, primals, tangents))
+    x, w = normal(4, 8), weight(8, 8)
+    gradient = jax.grad(own, (0, 1))
+    assert _count("device_put", jax.make_jaxpr(gradient)(x, w))
+    for a, e in zip(gradient(x, w), jax.grad(loss, (0, 1))(x, w), strict=True):
+        np.testing.assert_allclose(a, e, rtol=1e-5)
+
+
 def test_results_without_a_cotangent_are_not_differentiated_twice() -> None:
     """As in plain JAX. The gradient of a grouped product has no second derivative."""
     sizes = jnp.array([1, 3], jnp.int32)

@@ -122,7 +122,7 @@ class Equation:
         tile_flops: Operations that matrix units execute, since they compute in whole
             tiles.
         tile_count: Tiles of a matrix product's result; 0 if that says nothing.
-        is_backward: Whether it depends on a cotangent.
+        is_backward: Whether it belongs to the backward pass.
         is_heavy: Whether it takes long enough to hide a copy (see the module's text).
         is_view: Whether XLA can avoid moving data for it (reshape, transpose,
             broadcast).

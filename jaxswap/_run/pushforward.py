@@ -4,6 +4,8 @@ JAX asks for the derivative of a function once, as a linear function of tangents
 forward mode (`jax.jvp`) it then calls that function; in reverse mode it transposes it.
 No function of JAX has a transpose of its own and works under all transforms. So this
 is a primitive: its rules for `jvp`, `vmap`, transposition and compilation are here.
+
+Where `jax.jvp` calls the function itself, the mode is known before: see `is_pushed`.
 """
 
 import dataclasses
@@ -14,6 +16,7 @@ import jax
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive, unmapped_aval
 from jax.interpreters import ad, batching, mlir
+from jax.interpreters import partial_eval as pe
 
 from jaxswap._run.passes import Passes, pushed, without_tangent
 from jaxswap._trace.tangents import has_tangent
@@ -36,6 +39,20 @@ class Linear:
 
     push: Callable[[Arrays, Arrays], Arrays]
     pull: Callable[[Arrays, Arrays, Arrays], Arrays]
+
+
+def is_pushed(operands: Arrays) -> bool:
+    """Whether these operands carry tangents that only run forward.
+
+    Then the machine's forward pass would be in vain: it stores values for a backward
+    pass, and XLA cannot merge what lies behind its barriers with what tangents need.
+    """
+    pushed_ones = [x for x in operands if isinstance(x, ad.JVPTracer)]
+    # JAX transposes what it computes of these. A derivative of the user's own, which
+    # calls `jax.jvp`, is given such tangents.
+    return bool(pushed_ones) and not any(
+        isinstance(x.tangent, pe.JaxprTracer) for x in pushed_ones
+    )
 
 
 def derivative(passes: Passes, primals: Arrays, tangents: Arrays) -> Any:

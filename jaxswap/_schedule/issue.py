@@ -142,8 +142,11 @@ class _Issue:
                 place.setdefault(at, []).append(swap.value)
                 if back.done_at is not None:
                     self.arrivals.setdefault(back.done_at, []).append(swap.value)
-        self.held_back = self._held_back()
-        self.is_ordered = bool(swaps or self.held_back)
+        # Without copies and recomputations, XLA's own order is that of plain JAX.
+        self.is_ordered = bool(swaps) or any(
+            entry.is_backward and entry.is_recomputed for entry in self.entries
+        )
+        self.held_back = self._held_back() if self.is_ordered else {}
         # Positions where copies or waits are issued, too. Most entries have none.
         self.busy = {*self.leaves, *self.waits, *self.returns, *self.late_returns}
         self.busy.update(self.held_back)
@@ -205,10 +208,11 @@ class _Issue:
     def _held_back(self) -> dict[int, tuple[tuple[int, ...], tuple[int, ...]]]:
         """Return where barriers stand, the inputs that they hold and what these await.
 
-        The inputs wait for a value that the backward pass has just made. This has two
-        effects. The recomputations do not run early, when they would take memory. And
-        XLA, which merges equal operations, cannot replace them by the results of the
-        forward operations. It would hold those results all the time.
+        The inputs of recomputations, and of whatever else awaits no cotangent, wait for
+        a value that the backward pass has just made. This has two effects. They do not
+        run early, when they would take memory. And XLA, which merges equal operations,
+        cannot replace recomputations by the results of the forward operations. It would
+        hold those results all the time.
 
         Recomputations for a heavy entry wait for its other inputs. Other recomputations
         are fused with what surrounds them. They wait for the previous heavy entry, in a
@@ -216,12 +220,12 @@ class _Issue:
         """
         found: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         behind_heavy: int | None = None
-        is_recomputed = self.order.is_recomputed
+        is_early = self.order.might_run_early
         start = 0
         for end in range(1, len(self.entries) + 1):
             is_end = end == len(self.entries)
-            if is_end or is_recomputed[end] != is_recomputed[start]:
-                if is_recomputed[start] and self._is_to_be_held(start, end):
+            if is_end or is_early[end] != is_early[start]:
+                if is_early[start] and self._is_to_be_held(start, end):
                     user = None if is_end else self.entries[end]
                     self._hold(found, start, end, user, behind_heavy)
                 start = end

@@ -74,6 +74,11 @@ class Order:
         return self.heavy[at - 1] if at else None
 
     @functools.cached_property
+    def backward_start(self) -> int:
+        """Position of the first entry of the backward pass."""
+        return sum(not entry.is_backward for entry in self.entries)
+
+    @functools.cached_property
     def last_use(self) -> dict[int, int]:
         """Last position at which each value is read. Results are read at the end."""
         found = {v: uses[-1] for v, uses in self.uses.items()}
@@ -96,9 +101,19 @@ class Order:
         return min(read, made)
 
     @functools.cached_property
-    def is_recomputed(self) -> list[bool]:
-        """Whether each entry is a forward one that the backward pass issues."""
-        return [entry.is_backward and entry.is_recomputed for entry in self.entries]
+    def might_run_early(self) -> list[bool]:
+        """Whether each entry is one of the backward pass that awaits no cotangent.
+
+        Recomputations are such entries.
+        """
+        dependent = {*self.graph.cotangents}
+        found = []
+        for entry in self.entries:
+            is_awaiting = not dependent.isdisjoint(entry.reads)
+            if is_awaiting:
+                dependent.update(entry.makes)
+            found.append(entry.is_backward and not is_awaiting)
+        return found
 
     @functools.cached_property
     def runs(self) -> list[tuple[Run, ...]]:

@@ -13,16 +13,17 @@ from jaxswap._schedule.instructions import Barrier, Instruction, Run, SwapIn, Sw
 def zeros_from(graph: Graph, cotangents: Collection[int]) -> set[int]:
     """Return the values of the backward pass that are zero if `cotangents` are zero.
 
-    The backward pass is linear in the cotangents. If all inputs that an equation reads
-    from the backward pass are zero, its results are zero. Plain JAX never executes such
-    an equation either.
+    The backward pass is linear in the cotangents. If all inputs of an equation that
+    depend on one are zero, its results are zero. Plain JAX never executes such an
+    equation either.
     """
     zeros = set(cotangents)
-    backward = {*graph.cotangents}
+    dependent = {*graph.cotangents}
     for eqn in graph.equations if zeros else ():
-        if eqn.is_backward:
-            backward.update(eqn.outputs)
-            if all(v in zeros for v in eqn.inputs if v in backward):
+        given = [v for v in eqn.inputs if v in dependent]
+        if given:
+            dependent.update(eqn.outputs)
+            if all(v in zeros for v in given):
                 zeros.update(eqn.outputs)
     return zeros
 

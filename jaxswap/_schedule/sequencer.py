@@ -25,7 +25,7 @@ class Sequencer:
         """Note an entry that has been issued."""
         if self.graph.equations[entry.parts[-1][0]].is_deferred:
             return
-        if entry.is_backward:
+        if entry.is_backward or self._stores_less(entry):
             self.pending.append((self.order.quiet_until[at], entry))
         after = self.after
         latest = max([after.get(v, 0) for v in entry.reads], default=0)
@@ -37,6 +37,17 @@ class Sequencer:
             after[v] = latest
         if latest == self.heavy_count:
             self.recent.extend(entry.makes)
+
+    def _stores_less(self, entry: Entry) -> bool:
+        """Whether an entry turns a value into a narrow form for the backward pass."""
+        eqn, sizes = self.graph.equations[entry.parts[-1][0]], self.graph.values
+        if not eqn.is_cheap or eqn.is_reduction:
+            return False
+        read = sum(sizes[v].nbytes for v in entry.reads)
+        made = sum(sizes[v].nbytes for v in entry.makes)
+        return 0 < 2 * made < read and any(
+            self.last_use.get(v, -1) >= self.order.backward_start for v in entry.makes
+        )
 
     def tie(self, values: tuple[int, ...]) -> None:
         """Note that `values` passed a barrier together."""
@@ -57,7 +68,9 @@ class Sequencer:
         """Return values to make now, since they let larger values be freed.
 
         They are read at `at` or later, but the larger values from which they are made
-        are not. Most are sums. XLA would make them later and hold the larger values.
+        are not. Most are sums of the backward pass. In the forward pass, they are the
+        narrow forms of values that the backward pass reads. XLA would make them later
+        and hold the larger values.
         """
         values = self.graph.values
         held_bytes: dict[int, int] = {}

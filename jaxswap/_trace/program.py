@@ -66,7 +66,7 @@ class Program:
         outputs: Results of the forward pass, in the order of the function's results.
         cotangents: One for each output that has a tangent, `None` for the others.
         gradients: One for each operand that is differentiated, `None` for the others.
-        backward: Indices of the `operations` that depend on a cotangent.
+        backward: Indices of the `operations` that run in the backward pass.
         loops: Bodies of loops that swap inside.
         inside: How values in a user's `jax.checkpoint` and in branches are treated.
         placement: The mesh over which the values are split. `None` for one device.

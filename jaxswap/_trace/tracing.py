@@ -3,8 +3,9 @@
 `jax.vjp` is traced together with the call of its result. So the list holds the forward
 pass and the backward pass, in an order that can be executed. Calls of `jit` are
 inlined. What no result needs is removed. An operation belongs to the backward pass if
-and only if it depends on a cotangent. All other operations can run in the forward pass,
-or later, when the backward pass needs them.
+it depends on a cotangent, or if only the backward pass needs it and it makes more bytes
+than it reads (see `late`). All other operations can run in the forward pass, or later,
+when the backward pass needs them.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ from jax.extend.core import JaxprEqn, Literal, Var
 from jaxswap import _compat
 from jaxswap._graph.graph import Loop
 from jaxswap._trace.jaxpr import Interpreter
+from jaxswap._trace.late import growing
 from jaxswap._trace.program import OfSizes, Operation, Program
 from jaxswap._trace.references import refuse_references_among
 from jaxswap._trace.tangents import differentiate, has_tangent, with_zeros
@@ -85,6 +87,8 @@ def _number(
     outputs, gradients = results[: len(out_avals)], results[len(out_avals) :]
     gradient_of = dict(zip(wanted, gradients, strict=True))
     operations = _without_dead(listing.operations, results)
+    dependent = _dependent(operations, inputs[operand_count:])
+    made = {v for v in results if isinstance(v, int)}
     return Program(
         operations=operations,
         avals=tuple(listing.avals),
@@ -93,7 +97,7 @@ def _number(
         outputs=tuple(outputs),
         cotangents=tuple(next(given) if has_tangent(x) else None for x in out_avals),
         gradients=tuple(gradient_of.get(i) for i in range(operand_count)),
-        backward=_dependent(operations, inputs[operand_count:]),
+        backward=dependent | growing(operations, listing.avals, dependent, made),
     )
 
 

@@ -214,3 +214,42 @@ def test_heavy_operations_that_data_flow_leaves_free_are_put_in_order() -> None:
         before = plan.forward[at - 1]
         assert isinstance(before, Barrier)
         assert earlier in before.device
+
+
+def narrow_chain(depth: int) -> tuple[Graph, list[int]]:
+    """Layers that keep a narrow form of their result, which is widened for gradients.
+
+    Returns:
+        The graph and the narrow forms.
+    """
+    b = Builder()
+    hidden, w, narrow = b.argument(64 * MIB), b.argument(), []
+    for _ in range(depth):
+        hidden = b.run("dot", [hidden, w], 64 * MIB)
+        hidden = b.run("tanh", [hidden], 64 * MIB)
+        narrow.append(b.run("convert", [hidden], 16 * MIB))
+    of_hidden, gradients = b.cotangent(64 * MIB), []
+    for v in reversed(narrow):
+        wide = b.run("convert", [v], 64 * MIB, is_backward=True)
+        gradients.append(b.run("dot", [wide, of_hidden], MIB, is_backward=True))
+        of_hidden = b.run("dot", [of_hidden, w], 64 * MIB, is_backward=True)
+    return b.graph([hidden], gradients), narrow
+
+
+def test_narrow_forms_are_made_before_and_widened_after_other_work() -> None:
+    """XLA would hold what they are made of, and widen all of them at once."""
+    graph, narrow = narrow_chain(6)
+    actions = [Action.KEEP] * len(graph.values)
+    actions[narrow[0]] = Action.OFFLOAD
+    plan = schedule(graph, actions, Timing(min_bytes=0, swap_cotangents=False))
+    assert swapped(plan) == {narrow[0]}
+    ahead = {v for s in plan.forward if isinstance(s, Barrier) for v in s.device}
+    assert set(narrow[1:-2]) <= ahead
+    behind = {v for s in plan.backward if isinstance(s, Barrier) for v in s.device}
+    assert set(narrow[1:-1]) <= behind
+
+
+def test_a_program_that_keeps_everything_has_no_barriers() -> None:
+    graph, _ = narrow_chain(6)
+    plan = schedule(graph, [Action.KEEP] * len(graph.values), Timing())
+    assert not [s for s in (*plan.forward, *plan.backward) if isinstance(s, Barrier)]

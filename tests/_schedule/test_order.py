@@ -37,17 +37,17 @@ def test_an_entry_is_quiet_while_all_that_it_reads_is_read_again() -> None:
             assert any(ORDER.last_use.get(v, -1) >= until for v in entry.makes)
 
 
-def test_recomputations_are_forward_entries_in_the_backward_pass() -> None:
+def test_recomputations_in_the_backward_pass_might_run_early() -> None:
     made = {
         v
-        for e, is_r in zip(ENTRIES, ORDER.is_recomputed, strict=True)
-        if is_r
+        for e, is_early in zip(ENTRIES, ORDER.might_run_early, strict=True)
+        if is_early
         for v in e.makes
     }
     assert RECOMPUTED & made
     assert not any(
-        is_recomputed and not entry.is_backward
-        for entry, is_recomputed in zip(ENTRIES, ORDER.is_recomputed, strict=True)
+        is_early and not entry.is_backward
+        for entry, is_early in zip(ENTRIES, ORDER.might_run_early, strict=True)
     )
 
 

@@ -48,3 +48,13 @@ def test_what_only_a_zero_needed_is_left_out() -> None:
     assert SwapIn(right) in steps
     assert SwapIn(right) not in kept
     assert SwapIn(graph.equations[1].outputs[0]) in kept
+
+
+def test_what_awaits_no_cotangent_is_not_zero() -> None:
+    b = Builder()
+    x = b.argument(MIB)
+    c, other = b.cotangent(MIB), b.cotangent(MIB)
+    widened = b.run("convert", [x], 4 * MIB, is_backward=True)
+    zero = b.run("mul", [other, widened], MIB, is_backward=True)
+    gradient = b.run("mul", [c, widened], MIB, is_backward=True)
+    assert zeros_from(b.graph([], [gradient, zero]), [other]) == {other, zero}
