@@ -8,8 +8,18 @@ trap 'rm -rf "$folder"' EXIT
 
 "$1" -m build --wheel --outdir "$folder" . >"$folder/build.log" 2>&1 ||
   { cat "$folder/build.log"; exit 1; }
-"$1" -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --quiet "$folder"/jaxswap-*.whl
+
+# uv takes a fifth of pip's time. It does not read pip's settings: where it fails, pip
+# may succeed.
+with_uv() {
+  "$1" -m uv venv --quiet --python "$1" "$folder/venv" &&
+    "$1" -m uv pip install --quiet --python "$folder/venv" "$folder"/jaxswap-*.whl
+}
+with_pip() {
+  "$1" -m venv --clear "$folder/venv" &&
+    "$folder/venv/bin/python" -m pip install --quiet "$folder"/jaxswap-*.whl
+}
+with_uv "$1" || with_pip "$1"
 
 cd "$folder"
 export JAX_PLATFORMS=cpu JAXSWAP_HOME="$folder/home"

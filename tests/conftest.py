@@ -17,6 +17,7 @@ os.environ.setdefault(
     ),
 )
 import collections
+import functools
 import gc
 import itertools
 import pathlib
@@ -60,6 +61,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(durations.Durations(path))
 
 
+@functools.cache
+def is_of_one_version(path: pathlib.Path) -> bool:
+    return any(path.is_relative_to(TESTS / folder) for folder in OF_ONE_VERSION)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what one version of JAX is enough for; let modules with slow tests begin.
 
@@ -71,20 +77,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         function = item.nodeid.partition("[")[0]
         is_left_out = count[function] % SAMPLED > 0
         count[function] += 1
-        is_of_one = any(item.path.is_relative_to(TESTS / f) for f in OF_ONE_VERSION)
-        if is_left_out or is_of_one:
+        if is_left_out or is_of_one_version(item.path):
             item.add_marker(pytest.mark.thorough)
     items.sort(key=lambda item: item.path not in slow)
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
     """Look for garbage less often, and not among what is there for good.
 
-    JAX makes millions of small objects while it traces.
+    What is imported stays. JAX makes millions of small objects while it traces.
     """
+    gc.disable()
+    result = yield
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
+    gc.enable()
+    return result
 
 
 @pytest.fixture
