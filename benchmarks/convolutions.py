@@ -2,7 +2,7 @@
 
 python -m benchmarks.convolutions                  time all forms on this machine's GPU
 python -m benchmarks.convolutions --target h200    compile them for a GPU that is absent
-python -m benchmarks.convolutions --table          what was timed
+python -m benchmarks.convolutions --table          what was timed (there, with --target)
 
 What is asked most comes first, and each row is written when it is made: a run that is
 cut off loses nothing. Each result is compared with the plain form's. Beside the time of
@@ -147,13 +147,14 @@ def main(arguments: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seconds", type=float, default=60, help="stop after")
-    parser.add_argument("--target", help="compile for this GPU and time nothing")
+    parser.add_argument("--target", help="compile for this GPU, time nothing")
     parser.add_argument("--scale", type=int, default=1, help="divide sides by this")
     parser.add_argument("--table", action="store_true", help="show the results")
     parser.add_argument("--output", type=pathlib.Path, default=OUTPUT)
     options = parser.parse_args(arguments)
     if options.table:
-        print(table(harness.rows_of(options.output)))
+        rows = harness.rows_of(options.output)
+        print(table(r for r in rows if options.target in (None, r["target"])))
         return
     made = cases(options.scale)
     try:

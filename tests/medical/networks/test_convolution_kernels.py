@@ -13,6 +13,7 @@ from jax import Array, lax
 import jaxswap
 from jaxswap.medical.networks.convolution_forms import Passes, convolve_by, forms_of
 from jaxswap.medical.networks.convolution_kernels import can_take
+from jaxswap.medical.networks.fastest import relative_error
 
 # Pallas warns that kernels in Triton will not be there for good.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Triton:DeprecationWarning")
@@ -47,7 +48,7 @@ def drawn(*shapes: tuple[int, ...]) -> list[Array]:
 
 def close(found: Any, expected: Any) -> None:
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        assert float(jnp.linalg.norm(a - b)) <= 1e-5 * float(jnp.linalg.norm(b))
+        assert relative_error(a, b) <= 1e-5
 
 
 def all_passes(by: Convolve, x: Array, kernel: Array, gradient: Array) -> Any:
@@ -59,6 +60,20 @@ def test_all_passes_are_those_of_the_convolution() -> None:
     arrays = drawn(SHAPE, KERNEL, (*SHAPE[:4], KERNEL[4]))
     found = jax.jit(all_passes, static_argnums=0)(interpreted, *arrays)
     close(found, all_passes(plain, *arrays))
+
+
+def test_rounding_in_16_bits_is_as_near_to_float32_as_that_of_the_plain_form() -> None:
+    wide = drawn((1, 4, 5, 6, 8), (3, 3, 3, 8, 8), (1, 4, 5, 6, 8))
+    narrow = [a.astype(jnp.bfloat16) for a in wide]
+    exact = all_passes(plain, *wide)
+
+    def errors(by: Convolve) -> list[float]:
+        found = jax.jit(all_passes, static_argnums=0)(by, *narrow)
+        wider = [a.astype(jnp.float32) for a in jax.tree.leaves(found)]
+        return list(map(relative_error, wider, jax.tree.leaves(exact)))
+
+    for error, of_plain in zip(errors(interpreted), errors(plain), strict=True):
+        assert 0 < error <= 1.25 * of_plain
 
 
 def second_derivatives(by: Convolve, *arrays: Array) -> Any:
