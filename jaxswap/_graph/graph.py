@@ -134,7 +134,7 @@ class Equation:
         operation: Name of a heavy operation whose time may have been measured, or "".
         workspace_bytes: Device memory that a convolution takes while it runs, for
             operands and result in another layout. Of a grouped product, what it takes
-            for an operand that is filled with zeros for each group.
+            for operands that are filled with zeros for each group.
         inner_bytes: Bytes that move inside a call, such as a loop, or a kernel, if
             they are more than its operands and results.
         body: The program that a loop executes in each iteration, or that a

@@ -12,12 +12,13 @@ that waits for the copy.
 
 import dataclasses
 import math
+from collections.abc import Collection
 
 import numpy as np
 
 from jaxswap._gpu.rates import Rates
 from jaxswap._graph.graph import Equation, Graph
-from jaxswap._schedule.instructions import Run, Schedule
+from jaxswap._schedule.instructions import Barrier, Run, Schedule
 from jaxswap._simulate.kernels import (
     NO_BUFFER,
     Fusion,
@@ -29,6 +30,10 @@ from jaxswap._simulate.kernels import (
     lower,
 )
 from jaxswap._simulate.timeline import Timeline, Transfer
+
+
+GROUPED = "ragged_dot_general"
+"""The primitive whose operands XLA copies for each group."""
 
 
 class Simulator:
@@ -45,6 +50,9 @@ class Simulator:
             for eqn in graph.equations
             if eqn.body is not None
         }
+        self.grouped = {
+            eqn.inputs[0] for eqn in graph.equations if eqn.primitive == GROUPED
+        }
         self.caller_bytes = self._caller_bytes()
         self.loop_host_bytes = sum(
             graph.values[v].host_nbytes
@@ -56,7 +64,7 @@ class Simulator:
     def play(self, schedule: Schedule) -> Timeline:
         """Simulate one forward and backward pass."""
         steps = lower(self.fusion, schedule)
-        return _Play(self, steps).timeline()
+        return _Play(self, steps, self._merged(schedule)).timeline()
 
     def play_once(self) -> Timeline:
         """Simulate all equations once, in their order, as one forward pass."""
@@ -111,6 +119,17 @@ class Simulator:
         if found is not None:
             return found.device_bytes
         return self.graph.equations[equation].workspace_bytes
+
+    def _merged(self, schedule: Schedule) -> set[int]:
+        """Values whose copies for grouped products XLA makes once for all products.
+
+        It merges equal operations, unless the value passed a barrier in between.
+        Arguments pass none.
+        """
+        equations = (*schedule.forward, *schedule.backward)
+        if any(isinstance(step, Barrier) for step in equations):
+            return set(self.graph.arguments) & self.grouped
+        return self.grouped
 
     def is_copy(self, eqn: Equation) -> bool:
         """Whether an equation copies between device and host, beside computation."""
@@ -201,9 +220,12 @@ def _slice_bytes(body: Graph, fusion: Fusion) -> int:
 class _Play:
     """One run through the steps."""
 
-    def __init__(self, simulator: Simulator, steps: Steps) -> None:
+    def __init__(
+        self, simulator: Simulator, steps: Steps, merged: Collection[int]
+    ) -> None:
         self.simulator = simulator
         self.steps = steps
+        self.merged = merged
         self.clock = 0.0
         self.lanes = [0.0, 0.0]
         self.arrival: dict[int, float] = {}
@@ -304,7 +326,24 @@ class _Play:
                 inner = self.simulator.inner_bytes(step.equation)
                 change[at] += inner
                 change[at + 1] -= inner
+        self._hold_merged(change)
         return np.cumsum(change)[:-1]
+
+    def _hold_merged(self, change: np.ndarray) -> None:
+        """Add copies for groups, from behind their first product to their last one."""
+        first: dict[int, tuple[int, int]] = {}
+        last: dict[int, int] = {}
+        for at, step in enumerate(self.steps.steps if self.merged else ()):
+            if not isinstance(step, Kernel):
+                continue
+            eqn = self.simulator.graph.equations[step.equation]
+            if eqn.primitive == GROUPED and eqn.inputs[0] in self.merged:
+                first.setdefault(eqn.inputs[0], (at, eqn.workspace_bytes))
+                last[eqn.inputs[0]] = at
+        for v, (at, nbytes) in first.items():
+            if last[v] > at:
+                change[at + 1] += nbytes
+                change[last[v]] -= nbytes
 
     def _host_bytes(self) -> np.ndarray:
         """Bytes in host memory at each step: from the copy out to the last one in.

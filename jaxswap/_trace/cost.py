@@ -131,13 +131,16 @@ def converted_bytes(eqn: Any) -> int:
 
 
 def padded_bytes(eqn: Any) -> int:
-    """Bytes of a grouped product's operand with a copy for each group.
+    """Bytes of a grouped product's operands with a copy for each group.
 
-    XLA fills each copy with zeros outside of its group. Of a call, the most that a
-    product in it needs.
+    XLA fills each copy with zeros outside of its group. That is the left operand, and
+    the right one too if what is summed is grouped. Of a call, the most that a product
+    in it needs.
     """
     if eqn.primitive.name == "ragged_dot_general":
-        return array_bytes(eqn.invars[0]) * grouped_of(eqn).groups
+        found = grouped_of(eqn)
+        copied = eqn.invars[: found.copied_count]
+        return sum(map(array_bytes, copied)) * found.groups
     return max(map(padded_bytes, _heavy_inside(eqn)), default=0)
 
 

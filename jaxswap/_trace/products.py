@@ -139,6 +139,7 @@ class Matmul:
         columns: Of each.
         summands: What each element of the result sums.
         groups: Into how many groups one operand is split.
+        copied_count: How many operands XLA copies for each group.
     """
 
     batch: int
@@ -146,6 +147,7 @@ class Matmul:
     columns: int
     summands: int
     groups: int = 1
+    copied_count: int = 1
 
     @property
     def flops(self) -> float:
@@ -184,7 +186,8 @@ def grouped_of(eqn: Any) -> Matmul:
 
     On NVIDIA's GPUs XLA copies the left operand for each group, with zeros outside of
     the group, and computes a dense product (github.com/openxla/xla/pull/45999). It sums
-    over the groups, or it makes a result for each group if what is summed is grouped.
+    over the groups. If what is summed is grouped, it copies the right operand, too, and
+    makes a result for each group.
     """
     numbers = eqn.params["ragged_dot_dimension_numbers"]
     (contracted, right_contracted), (batch, right_batch) = numbers.dot_dimension_numbers
@@ -199,6 +202,7 @@ def grouped_of(eqn: Any) -> Matmul:
         columns=_without(right, (*right_contracted, *right_batch, *of_group)),
         summands=math.prod(left[a] for a in contracted) * (groups if is_summed else 1),
         groups=groups,
+        copied_count=1 if is_summed else 2,
     )
 
 

@@ -258,7 +258,7 @@ def test_a_kernel_that_sums_has_a_rate_of_its_own() -> None:
     assert timeline.seconds_of == pytest.approx([1, 1e-2])  # a GB at 100 GB a second
 
 
-def with_fields(graph: Graph, **fields: float) -> Graph:
+def with_fields(graph: Graph, **fields: float | str) -> Graph:
     """The same program, its equations changed."""
     equations = (dataclasses.replace(e, **fields) for e in graph.equations)
     return dataclasses.replace(graph, equations=tuple(equations))
@@ -274,6 +274,31 @@ def test_a_convolution_that_converts_takes_longer_and_needs_a_workspace() -> Non
     assert converted.seconds_of == pytest.approx([1.5, 1.5])
     more = converted.device_bytes_at - plain.device_bytes_at
     assert more.tolist() == [GB, GB]
+
+
+def test_copies_for_groups_are_merged_unless_a_barrier_lies_between() -> None:
+    b = Builder()
+    x, c = b.argument(GB), b.cotangent()
+    y = b.run("dot", [x], GB)
+    z = b.run("dot", [y], GB)
+    of_y = b.run("dot", [y, c], GB, is_backward=True)
+    of_x = b.run("dot", [x, of_y], GB, is_backward=True)
+    fields = {"primitive": "ragged_dot_general", "workspace_bytes": 8 * GB}
+    graph = with_fields(b.graph([z], [of_x]), **fields)
+
+    def extra(plan: Schedule) -> list[int]:
+        alone = with_fields(graph, primitive="dot")
+        more = play(graph, plan).device_bytes_at - play(alone, plan).device_bytes_at
+        return (more // GB).tolist()
+
+    # `x` is copied for the first and the last product, `y` for the two in between.
+    assert extra(by_hand([0, 1], [2, 3])) == [0, 8, 8, 0]
+    # An argument passes no barrier.
+    assert extra(by_hand([0, 1], [Barrier((y,), ()), 2, 3])) == [0, 8, 8, 0]
+    # Two copies of `y` that are not next to one another.
+    apart = by_hand([1, 0], [3, 2])
+    assert extra(apart) == [0, 8, 8, 0]
+    assert extra(by_hand([1, 0], [Barrier((y,), ()), 3, 2])) == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,9 @@ def test_a_grouped_product_is_computed_once_for_each_group() -> None:
     grouped = [e for e in eqns if e.primitive.name == "ragged_dot_general"]
     assert [cost.flops(eqn) for eqn in grouped] == [3 * 2 * 6 * 8 * 16] * 3
     assert [grouped_of(eqn).batch for eqn in grouped].count(3) == 1
+    of_weights = next(eqn for eqn in grouped if grouped_of(eqn).batch == 3)
     assert cost.padded_bytes(grouped[0]) == 3 * x.nbytes
+    assert cost.padded_bytes(of_weights) == 3 * (x.nbytes + 4 * 6 * 16)
     assert all(cost.is_heavy(eqn) and cost.is_known(eqn) for eqn in grouped)
     assert cost.work(grouped[0]) == Work.TF32_MATMUL
 
