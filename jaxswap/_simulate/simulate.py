@@ -31,7 +31,6 @@ from jaxswap._simulate.kernels import (
 )
 from jaxswap._simulate.timeline import Timeline, Transfer
 
-
 GROUPED = "ragged_dot_general"
 """The primitive whose operands XLA copies for each group."""
 
