@@ -3,6 +3,9 @@
 # make docs          the documentation as a site, in build/docs; warnings are errors
 # make bench-plans   the plans that bench-gpu follows; needs no GPU, takes hours
 # make bench-gpu     measure on this machine's GPU for 14 minutes; goes on where it stopped
+# make experiment-gpu      the papers' experiment on this machine's GPU in 12 minutes
+# make experiment-plan     the plan that experiment-gpu follows; needs no GPU
+# make experiment-wheels   what experiment-gpu needs beside jax, flax, optax and scipy
 # make test-newest   the fast tests again on the newest other Python of this machine
 
 SHELL := /bin/bash
@@ -44,7 +47,28 @@ BENCH_PYTHON := $(firstword $(wildcard $(VENV)/bin/python) python3)
 MINUTES := 14
 BENCH :=
 
-.PHONY: help demo bench-plans bench-gpu docs test test-newest lint types wheel pytest clean
+# The papers' experiment at its full size. The first arm is the one that decides.
+EXPERIMENT := runs/experiment-192
+EXPERIMENT_MINUTES := 12
+EXPERIMENT_TARGET := h200
+EXPERIMENT_PLAN := build/experiment/plan-$(EXPERIMENT_TARGET).json
+EXPERIMENT_OPTIONS := --arms multifocal glioma --size 192 --spacing-mm 1 --patch 128 \
+  --cases 40 --test-cases 24 --set folds=10 --set device_memory=2.2GiB \
+  --set target=$(EXPERIMENT_TARGET)
+COMPARE = -m jaxswap._cli.main compare $(EXPERIMENT) --minutes $(EXPERIMENT_MINUTES) \
+  --plan $(EXPERIMENT_PLAN) $(EXPERIMENT_OPTIONS)
+
+# Wheels for a Linux machine with Python 3.12 that has jax, flax, optax, scipy, numpy and
+# what these need. They are unpacked there, without pip. Of nilearn, files of the head
+# alone are read, so what it needs itself is left out.
+WHEELS := build/experiment/wheels
+UNPACKED := build/experiment/site
+WHEELS_OF := nibabel grain portpicker psutil cloudpickle array-record tensorboardX nilearn \
+  matplotlib contourpy cycler fonttools kiwisolver packaging pillow pyparsing \
+  python-dateutil six protobuf
+PLATFORMS := manylinux2014_x86_64 manylinux_2_17_x86_64 manylinux_2_28_x86_64
+
+.PHONY: help demo bench-plans bench-gpu experiment-gpu experiment-plan experiment-wheels docs test test-newest lint types wheel pytest clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -65,6 +89,22 @@ bench-plans: $(VENV)/.installed-demo
 bench-gpu:
 	@status=0; $(BENCH_PYTHON) -m benchmarks --backend device --minutes $(MINUTES) \
 	  $(BENCH) || status=$$?; [ $$status = 0 ] || [ $$status = 3 ]
+
+# Stop it at any moment; the same line goes on. Report and pictures: $(EXPERIMENT).
+experiment-gpu:
+	@for wheel in $(wildcard $(WHEELS)/*.whl); do \
+	  $(BENCH_PYTHON) -m zipfile --extract $$wheel $(UNPACKED); done
+	@PYTHONPATH=.:$(UNPACKED) exec $(BENCH_PYTHON) $(COMPARE)
+
+experiment-plan: $(VENV)/.installed-demo
+	@$(VENV)/bin/python $(COMPARE) --only-plan
+
+experiment-wheels: $(VENV)/bin/python
+	@rm -rf $(WHEELS)
+	@$(VENV)/bin/python -m pip download --quiet --no-deps --only-binary=:all: \
+	  --python-version 3.12 $(addprefix --platform ,$(PLATFORMS)) \
+	  --dest $(WHEELS) $(WHEELS_OF)
+	@du -sh $(WHEELS)
 
 # Types and the wheel keep one processor busy each, the tests two.
 test: lint

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from jaxswap._cli.command import Commands, ExitCode, bad_input
+from jaxswap._cli.command import Commands, ExitCode, bad_input, write
 from jaxswap._cli.screen import make_console
 from jaxswap._cli.start import start_jax
+
+if TYPE_CHECKING:
+    from jaxswap.medical.experiment.experiment import Experiment
 
 _ARMS = ("glioma", "multifocal", "parcellation")
 
@@ -19,8 +25,9 @@ def add_compare(commands: Commands) -> None:
         help="whole volumes with swapping against patches, and without swapping",
         description="Draw synthetic cases, train on whole volumes with swapping, on "
         "patches, and on whole volumes without swapping, and score all on cases that "
-        "none has seen. What is expected is written down first. The same command goes "
-        "on where it was stopped.",
+        "none has seen. What is expected is written down first. It can be stopped at "
+        "any moment: OUT/report.md and report.html say what was found so far, and the "
+        "same command goes on.",
     )
     compare.add_argument("out", type=Path, metavar="OUT", help="folder of everything")
     compare.add_argument(
@@ -35,13 +42,38 @@ def add_compare(commands: Commands) -> None:
         ("--patch", 64, "voxels along each side of a patch"),
         ("--cases", 40, "cases to train on"),
         ("--test-cases", 50, "cases to score on"),
-        ("--steps", 2000, "steps of each run"),
         ("--seeds", 1, "runs of each method"),
-        ("--workers", 1, "processes that draw cases"),
+        ("--workers", _cores(), "processes that draw and prepare cases"),
     ):
         compare.add_argument(
             name, type=int, default=default, metavar="N", help=f"{told} (%(default)s)"
         )
+    compare.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="steps on whole volumes (2000, or as many as --minutes allow)",
+    )
+    compare.add_argument(
+        "--minutes",
+        type=float,
+        metavar="N",
+        help="time from start to report, divided among arms and methods",
+    )
+    compare.add_argument(
+        "--plan",
+        type=Path,
+        metavar="FILE",
+        help="plan of the step on whole volumes; it is made and written if missing",
+    )
+    compare.add_argument(
+        "--only-plan", action="store_true", help="make the plan and stop"
+    )
+    compare.add_argument(
+        "--report",
+        action="store_true",
+        help="only write the report of what OUT holds, such as after a kill",
+    )
     compare.add_argument(
         "--spacing-mm", type=float, default=2.0, help="side of a voxel (%(default)s)"
     )
@@ -71,37 +103,75 @@ def run_compare(parsed: argparse.Namespace) -> int:
     """
     start_jax()
     # Imported here, because the core needs neither flax nor orbax.
-
-    from jaxswap.medical.experiment.experiment import (
-        Experiment,
-        register,
-        run_experiment,
-    )
+    from jaxswap.medical.experiment.experiment import register
+    from jaxswap.medical.experiment.experiment_pictures import draw_pictures
     from jaxswap.medical.experiment.experiment_report import write_report
+    from jaxswap.medical.experiment.experiment_run import make_plan, run_experiment
+
+    console, out = make_console(), parsed.out
+    with bad_input():
+        if parsed.report:
+            write_report(out)
+            draw_pictures(out)
+            write(write_report(out).rstrip())
+            return ExitCode.DONE
+        experiment = _experiment(parsed)
+        if parsed.only_plan:
+            make_plan(experiment, console)
+            return ExitCode.DONE
+        register(experiment)
+    signal.signal(signal.SIGTERM, _interrupt)
+    is_done = is_interrupted = False
+    try:
+        is_done = run_experiment(experiment, console, lambda: write_report(out))
+    except KeyboardInterrupt:
+        is_interrupted = True
+    write_report(out)
+    draw_pictures(out)
+    console.print(write_report(out), markup=False, highlight=False, soft_wrap=True)
+    if is_interrupted:
+        console.print("Interrupted. The same command goes on.")
+        return ExitCode.INTERRUPTED
+    if not is_done:
+        console.print("Time is up. The same command goes on.")
+    return ExitCode.DONE
+
+
+def _experiment(parsed: argparse.Namespace) -> Experiment:
+    """Make the experiment that the options describe."""
+    from jaxswap.medical.experiment.experiment import Experiment
     from jaxswap.medical.runs.run_config import make_config, parse_setting
 
-    with bad_input():
-        settings = dict(map(parse_setting, parsed.set))
-        made = make_config({"data": "unused"} | settings)
-        experiment = Experiment(
-            out=parsed.out,
-            arms=tuple(parsed.arms),
-            size=parsed.size,
-            spacing_mm=parsed.spacing_mm,
-            patch=parsed.patch,
-            training_cases=parsed.cases,
-            test_cases=parsed.test_cases,
-            steps=parsed.steps,
-            learning_rates=tuple(parsed.learning_rates),
-            seeds=parsed.seeds,
-            settings={name: getattr(made, name) for name in settings},
-            workers=parsed.workers,
-        )
-        register(experiment)
-    console = make_console()
-    results, text = [], ""
-    for result in run_experiment(experiment, console):
-        results.append(result)
-        text = write_report(parsed.out, results)
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-    return ExitCode.DONE
+    settings = dict(map(parse_setting, parsed.set))
+    made = make_config({"data": "unused"} | settings)
+    steps = parsed.steps
+    if steps is None and parsed.minutes is None:
+        steps = 2000
+    return Experiment(
+        out=parsed.out,
+        arms=tuple(parsed.arms),
+        size=parsed.size,
+        spacing_mm=parsed.spacing_mm,
+        patch=parsed.patch,
+        training_cases=parsed.cases,
+        test_cases=parsed.test_cases,
+        steps=steps,
+        learning_rates=tuple(parsed.learning_rates),
+        seeds=parsed.seeds,
+        settings={name: getattr(made, name) for name in settings},
+        workers=parsed.workers,
+        minutes=parsed.minutes,
+        plan=parsed.plan,
+    )
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    """End as after Ctrl-C, so that the report is written."""
+    del number, frame
+    raise KeyboardInterrupt("the process was told to stop")
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -38,7 +38,8 @@ class Batch(NamedTuple):
     """The input of one training step.
 
     Attributes:
-        image: Normalized intensities, float32, (batch, x, y, z, channel), or a part.
+        image: Normalized intensities, (batch, x, y, z, channel), or a part. They have
+            the number format of the prepared cases, so that few bytes are copied.
         labels: Values of the data set's label map, uint8, (batch, x, y, z), or a part.
     """
 
@@ -80,9 +81,9 @@ class _Batches:
             start, end = self.part.cases
             _, seen = self.part.of((0, 0, 0), seen)
         shape = (end - start, *seen)
-        channels = open_array(self.cases[0].image).shape[3]
+        first_image = open_array(self.cases[0].image)
         # Filled in place, because whole volumes are large and each copy takes time.
-        images = np.empty((*shape, channels), np.float32)
+        images = np.empty((*shape, first_image.shape[3]), first_image.dtype)
         labels = np.empty(shape, np.uint8)
         for offset in range(start, end):
             found = self._example(first + offset)

@@ -117,6 +117,10 @@ class RunConfig:
             device, several processes split the batch over all of their devices.
         workers: Processes that read batches ahead. 0 for threads.
         validate_every: Steps between validations.
+        validation_pictures: Whether each validation draws its first case, for
+            TensorBoard.
+        keep_best: Whether the checkpoint of the best validation is kept, beside the
+            latest.
         final_validation: Whether validation cases are labeled and scored when training
             has ended, as by `predict` and `evaluate`, into the folder `validation` of
             the run. Not for a mesh or several processes.
@@ -169,6 +173,8 @@ class RunConfig:
     mesh: str | None = None
     workers: int = 0
     validate_every: int = 250
+    validation_pictures: bool = True
+    keep_best: bool = True
     final_validation: bool = True
     checkpoint_every: int = 250
     seed: int = 0

@@ -21,8 +21,8 @@ from jaxswap.medical.runs.trained import Trained
 # These may change when a run is resumed: where things are, how the run is watched, for
 # how long it trains, and on which devices it computes.
 _FREE = frozenset(
-    "data workers steps patience validate_every final_validation checkpoint_every mesh "
-    "device_memory host_memory target".split()
+    "data workers steps patience validate_every validation_pictures keep_best "
+    "final_validation checkpoint_every mesh device_memory host_memory target".split()
 )
 
 

@@ -15,18 +15,20 @@ from jaxswap.medical.runs.run_config import RunConfig
 
 
 def make_optimizer(config: RunConfig) -> optax.GradientTransformation:
-    """Make the optimizer of a run, with its schedule, clipping and accumulation.
+    """Make the optimizer of a run, with its clipping and accumulation.
+
+    Its updates are those of the learning rate 1. The step multiplies them by the rate,
+    see `learning_rates`. So one compiled step serves all rates.
 
     Args:
         config: The run.
     """
-    rate = _schedule(config)
     if config.optimizer == "adam":
-        made = optax.adamw(rate, weight_decay=config.weight_decay)
+        made = optax.adamw(1.0, weight_decay=config.weight_decay)
     else:
         made = optax.chain(
             optax.add_decayed_weights(config.weight_decay),
-            optax.sgd(rate, momentum=0.99, nesterov=True),
+            optax.sgd(1.0, momentum=0.99, nesterov=True),
         )
     if config.gradient_clip:
         made = optax.chain(optax.clip_by_global_norm(config.gradient_clip), made)

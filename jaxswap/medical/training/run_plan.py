@@ -44,6 +44,7 @@ def plan_loss(
     mesh: RunMesh | None = None,
     *,
     is_simulated: bool = False,
+    plan: jaxswap.Plan | None = None,
 ) -> PlannedLoss:
     """Make the loss of a run and plan it for the run's budget.
 
@@ -57,6 +58,7 @@ def plan_loss(
         images: Type of a batch of images, (batch, x, y, z, channel).
         mesh: The devices over which it is split. The budget is for each of them.
         is_simulated: Whether the plan is only simulated, not compiled.
+        plan: A plan of this loss that was made before. None makes one if it is needed.
 
     Returns:
         The loss.
@@ -76,6 +78,8 @@ def plan_loss(
     )
     if not config.offload:
         return PlannedLoss(loss, None)
+    if plan is not None:
+        return PlannedLoss(jaxswap.offload(loss, plan=plan), plan)
     if config.device_memory is None:
         return PlannedLoss(jaxswap.offload(loss, in_shardings=_shardings(mesh)), None)
     parameters = jax.eval_shape(network.init, jax.random.key(0), images)

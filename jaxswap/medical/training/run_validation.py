@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import numpy as np
 
 from jaxswap.medical.networks.host_loss import loss_of_probabilities
 from jaxswap.medical.networks.objective import class_weights, labels_in_slabs
-from jaxswap.medical.prediction.mesh_prediction import MeshPredictor
-from jaxswap.medical.prediction.prediction import Predictor, dice_by_region
-from jaxswap.medical.preparing.mesh import RunMesh
+from jaxswap.medical.prediction.prediction import dice_by_region
 from jaxswap.medical.preparing.preparing import Prepared
 from jaxswap.medical.runs.processes import known_to_any
 from jaxswap.medical.runs.run_cases import RunCases
 from jaxswap.medical.runs.run_config import RunConfig
+from jaxswap.medical.training.run_programs import RunPrograms
 
 
 class Validation(NamedTuple):
@@ -35,36 +34,28 @@ class Validation(NamedTuple):
     shown: np.ndarray | None
 
 
+class _Scored(NamedTuple):
+    """A validation case: its position, Dice of each region, loss and labels."""
+
+    place: int
+    dice: list[float]
+    loss: float | None
+    labels: np.ndarray
+
+
 class Validator:
     """Predicts and scores the validation cases of a run.
 
     Args:
         config: The run.
         cases: Its cases.
-        network: Its network.
-        mesh: Its devices. None for one device.
+        programs: Its programs.
     """
 
     def __init__(
-        self,
-        config: RunConfig,
-        cases: RunCases,
-        network: nn.Module,
-        mesh: RunMesh | None,
+        self, config: RunConfig, cases: RunCases, programs: RunPrograms
     ) -> None:
-        self._config, self._cases = config, cases
-        shape, is_whole = cases.seen(config), config.patch is None
-        label_map = cases.label_map
-        self._predictor = None
-        self._mesh_predictor = None
-        if mesh is None:
-            self._predictor = Predictor(
-                network, label_map, shape, is_whole=is_whole, mirror_axes=()
-            )
-        else:
-            self._mesh_predictor = MeshPredictor(
-                network, label_map, shape, mesh, is_whole=is_whole
-            )
+        self._config, self._cases, self._programs = config, cases, programs
 
     def validate(self, parameters: Any, say: Callable[[str], None]) -> Validation:
         """Predict and score all cases. Every process has to call this.
@@ -80,17 +71,15 @@ class Validator:
         scores = np.full((len(cases), len(label_map.regions)), np.nan)
         losses: list[float] = []
         shown = None
-        step = 1
-        if self._mesh_predictor is not None:
-            step = self._mesh_predictor.mesh.shape.data
-        for first in range(0, len(cases), step):
-            say(f"validating {min(first + step, len(cases))}/{len(cases)}")
-            group = cases[first : first + step]
-            for place, found in self._labels(parameters, group, losses).items():
-                dice = dice_by_region(found, _truth(group[place]), label_map)
-                scores[first + place] = list(dice.values())
-                if first + place == 0:
-                    shown = found
+        on_mesh = self._programs.mesh_predictor is not None
+        groups = self._on_mesh if on_mesh else self._on_device
+        for number, one in enumerate(groups(parameters), 1):
+            say(f"validating {number}/{len(cases)}")
+            if one is None:
+                continue
+            scores[one.place] = one.dice
+            losses += [] if one.loss is None else [one.loss]
+            shown = one.labels if one.place == 0 else shown
         means = known_to_any(scores).mean(0)
         dice = dict(zip(label_map.regions, map(float, means), strict=True))
         loss = float(np.mean(losses)) if losses else None
@@ -119,22 +108,49 @@ class Validator:
             case.name,
         )
 
-    def _labels(
-        self, parameters: Any, group: Sequence[Prepared], losses: list[float]
-    ) -> dict[int, Any]:
-        """Return labels by the position in the group. Add their losses if known."""
-        images = [np.asarray(case.image, np.float32) for case in group]
-        if self._mesh_predictor is not None:
-            return self._mesh_predictor.labels(parameters, images)
-        assert self._predictor is not None
+    def _on_device(self, parameters: Any) -> Iterator[_Scored]:
+        """Predict cases, some of them side by side."""
+        cases, predictor = self._cases.validation, self._programs.predictor
         label_map, config = self._cases.label_map, self._config
-        found = self._predictor.probabilities(parameters, images[0])
         weights = class_weights(label_map, config.class_weights)
-        truth = _truth(group[0])
-        losses.append(
-            loss_of_probabilities(found, truth, label_map, config.loss, weights)
-        )
-        return {0: labels_in_slabs(found, label_map)}
+
+        def score(place: int) -> _Scored:
+            assert predictor is not None
+            image = np.asarray(cases[place].image, np.float32)
+            found, truth = (
+                predictor.probabilities(parameters, image),
+                _truth(cases[place]),
+            )
+            loss = loss_of_probabilities(found, truth, label_map, config.loss, weights)
+            labels = labels_in_slabs(found, label_map)
+            return self._scored(place, labels, loss)
+
+        threads = self._programs.cases_at_a_time
+        if threads == 1:
+            yield from map(score, range(len(cases)))
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            yield from pool.map(score, range(len(cases)))
+
+    def _on_mesh(self, parameters: Any) -> Iterator[_Scored | None]:
+        """Predict cases by groups. None stands for one that another process has."""
+        cases, predictor = self._cases.validation, self._programs.mesh_predictor
+        assert predictor is not None
+        step = predictor.mesh.shape.data
+        for first in range(0, len(cases), step):
+            group = cases[first : first + step]
+            images = [np.asarray(case.image, np.float32) for case in group]
+            found = predictor.labels(parameters, images)
+            for place in range(len(group)):
+                labels = found.get(place)
+                yield None if labels is None else self._scored(first + place, labels)
+
+    def _scored(
+        self, place: int, labels: np.ndarray, loss: float | None = None
+    ) -> _Scored:
+        truth = _truth(self._cases.validation[place])
+        dice = dice_by_region(labels, truth, self._cases.label_map)
+        return _Scored(place, list(dice.values()), loss, labels)
 
 
 def _truth(case: Prepared) -> np.ndarray:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from time import perf_counter
 from typing import Any
 
 import jax
 import numpy as np
-from jax import Array
 
-import jaxswap
 from jaxswap.medical.preparing.loading import Batch
 from jaxswap.medical.runs.checkpoints import Checkpoints
 from jaxswap.medical.runs.processes import any_process, interruption
@@ -20,7 +18,7 @@ from jaxswap.medical.runs.run_log import RunLog
 from jaxswap.medical.runs.state import State
 from jaxswap.medical.training.optimizer import learning_rates
 from jaxswap.medical.training.prepared_run import TrainingRun
-from jaxswap.medical.training.run_devices import BatchInputs
+from jaxswap.medical.training.run_programs import RunPrograms
 from jaxswap.medical.training.run_progress import RunProgress
 from jaxswap.medical.training.run_validation import Validator
 from jaxswap.medical.training.step_reader import StepReader, StepRecord
@@ -37,7 +35,7 @@ class TrainingLoop:
 
     Args:
         run: The run.
-        step: Its step, from `make_step`.
+        programs: Its programs.
         checkpoints: Where the state is saved.
         log: Where measures go. None in all processes but the first.
         progress: What the user sees.
@@ -50,17 +48,16 @@ class TrainingLoop:
     def __init__(
         self,
         run: TrainingRun,
-        step: jax.stages.Wrapped,
+        programs: RunPrograms,
         checkpoints: Checkpoints,
         log: RunLog | None,
         progress: RunProgress,
         extra: dict[str, Any],
     ) -> None:
-        self._run, self._config, self._step = run, run.config, step
+        self._run, self._config, self._programs = run, run.config, programs
         self._checkpoints, self._log, self._progress = checkpoints, log, progress
         self.extra = extra
-        self._validator = Validator(run.config, run.cases, run.network, run.mesh)
-        self._inputs = BatchInputs(run.config, run.batch_shape, run.mesh)
+        self._validator = Validator(run.config, run.cases, programs)
         self._reader = StepReader(self._note)
         self._rates = learning_rates(run.config)
         self._compiled: jax.stages.Compiled | None = None
@@ -107,11 +104,14 @@ class TrainingLoop:
             raise
 
     def _do(self, done: int, state: State, batch: Batch) -> State:
-        images, labels = self._inputs.of(batch, done)
+        images, labels = self._programs.inputs.of(batch, done)
         if self._compiled is None:
-            self._compiled = self._compile(state, images, labels)
+            told = lambda: self._progress.say("compiling")  # noqa: E731
+            self._compiled = self._programs.step(state, images, labels, told)
+            self._progress.show_memory(self._programs.memory)
             self._reader.restart()
-        state, measures = self._compiled(state, images, labels)
+        rate = np.float32(self._rates(done))
+        state, measures = self._compiled(state, images, labels, rate)
         self._reader.add(done, measures)
         return state
 
@@ -150,24 +150,6 @@ class TrainingLoop:
         is_due = first > 0 and self._is_due(first, self._config.validate_every)
         return is_due and self.extra.get("validated_step", first) != first
 
-    def _compile(
-        self, state: State, images: Array, labels: Array
-    ) -> jax.stages.Compiled:
-        """Compile the step and pin its host memory, so that the first one is quick."""
-        self._progress.say("compiling")
-        with ThreadPoolExecutor(max_workers=1) as beside:
-            pinned = beside.submit(self._pin)
-            compiled = self._step.lower(state, images, labels).compile()
-            pinned.result()
-        self._progress.show_memory(compiled.memory_analysis())
-        return compiled
-
-    def _pin(self) -> None:
-        plan, mesh = self._run.planned.plan, self._run.mesh
-        if plan is not None:
-            devices = None if mesh is None else mesh.mesh.local_devices
-            jaxswap.pin_host_memory(plan, devices=devices)
-
     def _note(self, record: StepRecord) -> None:
         step, loss = record.step, record.loss
         if not np.isfinite(loss):
@@ -187,6 +169,7 @@ class TrainingLoop:
             self.extra = {**self.extra, "best_step": step, "validated_step": step}
             self._checkpoints.save_best(state, self.extra)
             return
+        started = perf_counter()
         found = self._validator.validate(state.evaluated, self._say)
         mean = float(np.mean(list(found.dice.values())))
         is_better = mean > self.extra["best"]
@@ -196,11 +179,14 @@ class TrainingLoop:
         self._progress.validated(step, found.dice, found.loss)
         if self._log is not None:
             self._log.write_validation(step, found.dice, found.loss)
-            if found.shown is not None:
+            if found.shown is not None and self._config.validation_pictures:
                 self._log.write_picture(step, self._validator.picture(found.shown))
         if is_better:
             self.extra = {**self.extra, "best": mean, "best_step": step}
-            self._checkpoints.save_best(state, self.extra)
+            if self._config.keep_best:
+                self._checkpoints.save_best(state, self.extra)
+        seconds = self.extra.get("validation_seconds", 0.0) + perf_counter() - started
+        self.extra = {**self.extra, "validation_seconds": seconds}
 
     @property
     def _is_stale(self) -> bool:

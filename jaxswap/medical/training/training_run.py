@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+import jaxswap
 from jaxswap.medical.data.faults import group_notes
 from jaxswap.medical.networks.fastest import in_fastest_forms
 from jaxswap.medical.networks.networks import make_network, multiple_of
@@ -29,16 +30,14 @@ from jaxswap.medical.runs.run_folder import RunFolder
 from jaxswap.medical.runs.run_log import RunLog
 from jaxswap.medical.training.fitting import Data, choose, is_choice_left
 from jaxswap.medical.training.given_parameters import read_parameters, require_run
-from jaxswap.medical.training.optimizer import make_optimizer
 from jaxswap.medical.training.prepared_run import TrainingRun as TrainingRun
-from jaxswap.medical.training.run_devices import out_shardings, place_state
 from jaxswap.medical.training.run_plan import (
     count_state_bytes,
     plan_loss,
 )
+from jaxswap.medical.training.run_programs import RunPrograms
 from jaxswap.medical.training.run_progress import RunProgress
 from jaxswap.medical.training.training_loop import TrainingLoop
-from jaxswap.medical.training.training_step import initialize, make_step
 
 
 def load_run(
@@ -99,6 +98,7 @@ def prepare_run(
     mesh: RunMesh | None = None,
     *,
     is_simulated: bool = False,
+    plan: jaxswap.Plan | None = None,
 ) -> TrainingRun:
     """Make the network and plan the loss. Write nothing.
 
@@ -108,6 +108,7 @@ def prepare_run(
         cases: The cases to train on.
         mesh: The devices to train on. None for one device.
         is_simulated: Whether the plan is only simulated, to see whether it fits.
+        plan: A plan of its loss that was made before. None makes one if it is needed.
 
     Raises:
         ValueError: If network, budget, target or mesh does not fit the data.
@@ -135,7 +136,13 @@ def prepare_run(
     if config.init_from is not None:
         given = read_parameters(config.init_from, parameters)
     planned = plan_loss(
-        config, network, cases.label_map, images, mesh, is_simulated=is_simulated
+        config,
+        network,
+        cases.label_map,
+        images,
+        mesh,
+        is_simulated=is_simulated,
+        plan=plan,
     )
     return TrainingRun(config, folder, cases, network, planned, mesh, given)
 
@@ -145,6 +152,7 @@ def train(
     progress: RunProgress,
     *,
     stop_after: Callable[[int], bool] = lambda step: False,
+    programs: RunPrograms | None = None,
 ) -> dict[str, float]:
     """Train until the last step. Begin at the latest checkpoint if there is one.
 
@@ -152,6 +160,8 @@ def train(
         run: From `load_run`.
         progress: What the user sees.
         stop_after: Is asked after each step whether to stop early.
+        programs: Those of another run with the same network, plan and inputs. None
+            makes own ones.
 
     Returns:
         Dice of each region at the last validation.
@@ -162,23 +172,8 @@ def train(
             second signal comes.
     """
     config, cases = run.config, run.cases
-    optimizer = make_optimizer(config)
-    state = initialize(
-        run.network,
-        optimizer,
-        run.batch_shape,
-        seed=config.seed,
-        average_decay=config.average_decay,
-        given=run.given,
-    )
-    state = place_state(state, run.mesh)
-    step = make_step(
-        run.planned.loss,
-        optimizer,
-        seed=config.seed,
-        average_decay=config.average_decay,
-        out_shardings=out_shardings(state, run.mesh),
-    )
+    programs = programs or RunPrograms(run)
+    state = programs.initial_state()
     checkpoints = Checkpoints(run.folder.checkpoints)
     restored = checkpoints.restore_latest(state)
     extra: dict[str, Any] = {"best": -1.0, "scores": {}, "validated_step": 0}
@@ -193,7 +188,7 @@ def train(
             run.folder.write(cases.trained(config), run.planned.plan, cases.split)
             resumed_step = int(state.step) if is_resumed else None
             log = stack.enter_context(RunLog(run.folder.path, resumed_step))
-        loop = TrainingLoop(run, step, checkpoints, log, progress, extra)
+        loop = TrainingLoop(run, programs, checkpoints, log, progress, extra)
         loop.run(state, stop_after)
     return loop.extra["scores"]
 

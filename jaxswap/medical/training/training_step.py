@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 from jax.sharding import NamedSharding
+from jax.typing import ArrayLike
 
 import jaxswap
 from jaxswap.medical.data.label_maps import LabelMap
@@ -98,17 +99,21 @@ def make_step(
             leaves them to JAX.
 
     Returns:
-        A jitted function of state, images and labels that returns the new state and an
-        `StepMeasures`. It reuses the old state's memory.
+        A jitted function of state, images, labels and a rate that returns the new state
+        and a `StepMeasures`. Updates are multiplied by the rate, which is 1 unless
+        given. It reuses the old state's memory.
     """
     value_and_grad = jax.value_and_grad(loss)
 
-    def step(state: State, images: Array, labels: Array) -> tuple[State, StepMeasures]:
+    def step(
+        state: State, images: Array, labels: Array, rate: ArrayLike = 1.0
+    ) -> tuple[State, StepMeasures]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         value, gradient = value_and_grad(state.parameters, images, labels, key)
         updates, optimizer_state = optimizer.update(
             gradient, state.optimizer_state, state.parameters
         )
+        updates = optax.tree.scale(rate, updates)
         parameters: Any = optax.apply_updates(state.parameters, updates)
         average = state.average
         if average_decay:
@@ -128,6 +133,7 @@ def initialize(
     seed: int = 0,
     average_decay: float = 0.0,
     given: GivenParameters | None = None,
+    drawn: Parameters | None = None,
 ) -> State:
     """Draw the initial state.
 
@@ -138,19 +144,35 @@ def initialize(
         seed: Seed of the parameters.
         average_decay: As for `make_step`.
         given: Parameters that replace drawn ones. None draws all of them.
+        drawn: From `draw_parameters`, if they are drawn already.
 
     Returns:
         The state, committed to the first device of this process. So the second step of
         a program that swaps is not compiled again.
     """
-    # In `jit` the volume is never made, because no parameter depends on it.
-    draw = jax.jit(lambda key: network.init(key, jnp.zeros(shape, jnp.float32)))
-    parameters = draw(jax.random.key(seed))
+    parameters = drawn
+    if parameters is None:
+        parameters = draw_parameters(network, shape, seed)
     if given is not None:
         parameters = given.put_into(parameters)
     average = jax.tree.map(jnp.copy, parameters) if average_decay else ()
     state = State(parameters, optimizer.init(parameters), average, jnp.int32(0))
     return jax.tree.map(_committed, state)
+
+
+def draw_parameters(
+    network: nn.Module, shape: tuple[int, ...], seed: int
+) -> Parameters:
+    """Draw the parameters of a network.
+
+    Args:
+        network: The network.
+        shape: Shape of images, (batch, x, y, z, channel).
+        seed: Seed of the parameters.
+    """
+    # In `jit` the volume is never made, because no parameter depends on it.
+    draw = jax.jit(lambda key: network.init(key, jnp.zeros(shape, jnp.float32)))
+    return draw(jax.random.key(seed))
 
 
 def _committed(x: Array) -> Array:

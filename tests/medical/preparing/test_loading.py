@@ -68,7 +68,8 @@ def test_batches_have_the_promised_form(cached):
     (batch,) = _take(batches(cached, 2, patch=(8, 6, 4)), 1)
     assert batch.image.shape == (2, 8, 6, 4, 4)
     assert batch.labels.shape == (2, 8, 6, 4)
-    assert (batch.image.dtype, batch.labels.dtype) == (np.float32, np.uint8)
+    # The format of the cache.
+    assert (batch.image.dtype, batch.labels.dtype) == (np.float16, np.uint8)
     assert type(batch.image) is np.ndarray
     (whole,) = _take(batches(cached, 1), 1)
     assert whole.image.shape == (1, 12, 12, 8, 4)

@@ -33,13 +33,14 @@ def rates(**settings: Any) -> list[float]:
 def applied(gradient: float, **settings: Any) -> list[float]:
     """How far each step of plain descent moves a parameter."""
     made = config(optimizer="sgd", **settings)
-    optimizer = make_optimizer(made)
+    optimizer, rate = make_optimizer(made), learning_rates(made)
     parameter: Any = jnp.zeros(2)
     state = optimizer.init(parameter)
     moved = []
-    for _ in range(made.steps):
+    for step in range(1, made.steps + 1):
         update: Any
         update, state = optimizer.update(jnp.array([gradient, 0]), state, parameter)
+        update = optax.tree.scale(rate(step), update)
         parameter = optax.apply_updates(parameter, update)
         moved.append(float(-update[0]))
     return moved

@@ -75,6 +75,17 @@ def test_a_step_that_swaps_is_compiled_once() -> None:
     assert step._chosen._cache_size() == 1
 
 
+def test_updates_are_those_of_the_given_rate() -> None:
+    optimizer = optax.sgd(1.0)
+    step: Any = make_step(make_loss(UNET, TUMOUR), optimizer)
+    before = initialize(UNET, optimizer, SHAPE).parameters
+    moved = []
+    for rate in (0.5, 0.25):
+        state, _ = step(initialize(UNET, optimizer, SHAPE), *batch(0), np.float32(rate))
+        moved.append(optax.tree.norm(optax.tree.sub(state.parameters, before)))
+    assert float(moved[0]) == pytest.approx(2 * float(moved[1]), rel=1e-4)
+
+
 def test_dropout_depends_on_seed_and_step_alone() -> None:
     first, state = losses(None, 3)
     assert first == losses(None, 3)[0]
