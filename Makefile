@@ -64,8 +64,8 @@ COMPARE = -m jaxswap._cli.main compare $(EXPERIMENT) --minutes $(EXPERIMENT_MINU
 WHEELS := build/experiment/wheels
 UNPACKED := build/experiment/site
 WHEELS_OF := nibabel grain portpicker psutil cloudpickle array-record tensorboardX nilearn \
-  matplotlib contourpy cycler fonttools kiwisolver packaging pillow pyparsing \
-  python-dateutil six protobuf
+  matplotlib contourpy cycler kiwisolver packaging pillow pyparsing \
+  python-dateutil six
 PLATFORMS := manylinux2014_x86_64 manylinux_2_17_x86_64 manylinux_2_28_x86_64
 
 .PHONY: help demo bench-plans bench-gpu experiment-gpu experiment-plan experiment-wheels docs test test-newest lint types wheel pytest clean

@@ -48,6 +48,30 @@ def add_compare(commands: Commands) -> None:
         compare.add_argument(
             name, type=int, default=default, metavar="N", help=f"{told} (%(default)s)"
         )
+    _add_limits(compare)
+    compare.add_argument(
+        "--spacing-mm", type=float, default=2.0, help="side of a voxel (%(default)s)"
+    )
+    compare.add_argument(
+        "--learning-rates",
+        type=float,
+        nargs="+",
+        default=[1e-3, 3e-3],
+        metavar="RATE",
+        help="tried by each method (%(default)s)",
+    )
+    compare.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other setting of the runs, as for jaxswap train",
+    )
+    compare.set_defaults(run=run_compare, extra="medical")
+
+
+def _add_limits(compare: argparse.ArgumentParser) -> None:
+    """Add how long it takes, and what only a part of it does."""
     compare.add_argument(
         "--steps",
         type=int,
@@ -74,25 +98,6 @@ def add_compare(commands: Commands) -> None:
         action="store_true",
         help="only write the report of what OUT holds, such as after a kill",
     )
-    compare.add_argument(
-        "--spacing-mm", type=float, default=2.0, help="side of a voxel (%(default)s)"
-    )
-    compare.add_argument(
-        "--learning-rates",
-        type=float,
-        nargs="+",
-        default=[1e-3, 3e-3],
-        metavar="RATE",
-        help="tried by each method (%(default)s)",
-    )
-    compare.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="any other setting of the runs, as for jaxswap train",
-    )
-    compare.set_defaults(run=run_compare, extra="medical")
 
 
 def run_compare(parsed: argparse.Namespace) -> int:
