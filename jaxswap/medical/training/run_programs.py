@@ -154,7 +154,7 @@ class RunPrograms:
             average_decay=config.average_decay,
             out_shardings=out_shardings(state, self.run.mesh),
         )
-        return step.lower(state, images, labels, jnp.float32(0))
+        return step.lower(state, images, labels, np.float32(0))
 
     def _pin(self) -> None:
         plan, mesh = self.run.planned.plan, self.run.mesh
