@@ -94,8 +94,8 @@ def plan(
         has_aux: Whether `fn` returns a pair of the loss and something else.
         compile: Whether to compile plans. If not, bytes are those of the simulation.
         most_compiles: How many programs to compile at most.
-        search_seconds: Processor time to search below one limit. With more time, the
-            plan may be faster.
+        search_seconds: How much to search below one limit. A second stands for a number
+            of drafts, and is not timed: the plan is the same on every machine.
         progress: Whether to write to stderr what happens. Or a function that is given
             each line.
         **kwargs: Further arguments of `fn`.

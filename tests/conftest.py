@@ -24,14 +24,12 @@ import pathlib
 import tempfile
 from collections.abc import Callable, Iterator
 
-import counted
 import durations
 import jax
 import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-counted.count_searches()
 
 SCRATCH = tempfile.TemporaryDirectory(prefix="jaxswap-tests-")
 """What tests of this process may find of earlier ones, and nothing from before: plans,

@@ -76,6 +76,7 @@ class FakeSearch:
         self.plain = plain or draft_of(1000 * LIMIT)
         self.calls: list[Call] = []
         self.forgotten_after: int | None = None
+        self.is_cut_short = False
 
     def find(self, limits: Limits, lessons: Any, seconds: float) -> Found:
         self.calls.append(Call(limits, lessons.get(0, Lessons()), seconds))

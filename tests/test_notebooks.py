@@ -15,17 +15,6 @@ LESSONS = (
     "3-reading-a-plan",
     "4-lms-and-the-planner",
 )
-COUNT_SEARCHES = f"""
-import sys
-
-sys.path.append({str(pathlib.Path(__file__).parent)!r})
-import counted
-
-counted.count_searches()
-counted.equation_seconds = """
-EQUATION_SECONDS = {"4-lms-and-the-planner": 5e-5}
-"""What an equation adds to a search's drafts. The fourth lesson is about best plans;
-elsewhere any plan that is good enough for the lesson's assertions will do."""
 MAX_CELLS = 25
 MAX_CELL_LINES = 20
 MAX_BYTES = 400_000
@@ -112,8 +101,6 @@ def test_notebook_runs(
     monkeypatch.setenv("JAXSWAP_CACHE_DIR", str(tmp_path))
     notebook = read(path)
     shown = len(pictures(notebook))
-    count = COUNT_SEARCHES + str(EQUATION_SECONDS.get(path.stem, 1e-3))
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(count))
     resources = {"metadata": {"path": str(FOLDER)}}
     NotebookClient(notebook, timeout=600, resources=resources).execute()
     assert len(pictures(notebook)) == shown

@@ -44,11 +44,17 @@ def schedule(graph: Graph, actions: Sequence[Action], timing: Timing) -> Schedul
         timing: When copies start.
     """
     order = Order.of(graph, actions, *timing.staleness)
-    layout = ByDistance(order, timing)
+    return issue(order, swaps_by_distance(order, actions, timing))
+
+
+def swaps_by_distance(
+    order: Order, actions: Sequence[Action], timing: Timing
+) -> tuple[Swap, ...]:
+    """Lay out over an order the swaps that `actions` ask for, by distances."""
+    graph, layout = order.graph, ByDistance(order, timing)
     nbytes = {v.index: v.nbytes for v in graph.values}
     found = [layout.swap_of(v, nbytes[v]) for v in _leaving(graph, actions, timing)]
-    swaps = layout.spread([swap for swap in found if swap is not None], nbytes)
-    return issue(order, swaps)
+    return layout.spread([swap for swap in found if swap is not None], nbytes)
 
 
 def schedule_body(

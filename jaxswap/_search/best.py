@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from jaxswap._graph.graph import Action
 from jaxswap._search.front import Front
 from jaxswap._search.limits import Limits
-from jaxswap._simulate.draft import Draft
+from jaxswap._search.trial import Laid
 
 PATIENCES = (1.0, 0.3)
 """How willingly short gaps are spent on the host. See `absences`."""
 
-LayOut = Callable[[Sequence[Action]], Sequence[Draft]]
-"""A function that lays actions out in one or several ways, and offers the drafts."""
+LayOut = Callable[[np.ndarray], Sequence[Laid]]
+"""Lays out actions, given as numbers, in one or several ways. Offers the drafts."""
 
 
 class Best:
@@ -31,11 +33,11 @@ class Best:
         self.limits = limits
         self.refused = refused
         self.front = front or Front()
-        self.tried: set[tuple[Action, ...]] = set()
-        self._draft: Draft | None = None
+        self.tried: set[bytes] = set()
+        self._draft: Laid | None = None
 
     @property
-    def draft(self) -> Draft:
+    def draft(self) -> Laid:
         """The best draft. At least one must have been offered before."""
         assert self._draft is not None
         return self._draft
@@ -45,34 +47,34 @@ class Best:
         """Whether the best draft stays within both limits."""
         return not self._rank(self.draft)[0]
 
-    def is_within(self, draft: Draft) -> bool:
+    def is_within(self, draft: Laid) -> bool:
         """Whether a draft stays within both limits."""
         return not self._rank(draft)[0]
 
-    def offer(self, draft: Draft) -> None:
+    def offer(self, draft: Laid) -> None:
         """Take a draft if it is better than the best."""
         self.front.offer(draft)
         if self._draft is None or self._standing(draft) < self._standing(self._draft):
             self._draft = draft
 
-    def cost_seconds(self, draft: Draft, seconds_per_byte: float) -> float:
+    def cost_seconds(self, draft: Laid, seconds_per_byte: float) -> float:
         """Return the seconds of a draft, plus a price for each byte over the limit."""
         excess, seconds = self._rank(draft)
         return seconds + seconds_per_byte * excess
 
-    def _standing(self, draft: Draft) -> tuple[bool, int, float]:
+    def _standing(self, draft: Laid) -> tuple[bool, int, float]:
         """Return what drafts are compared by. No device memory pays for host memory."""
         return (
             self.limits.is_over_on_host(draft.timeline.host_bytes),
             *self._rank(draft),
         )
 
-    def _rank(self, draft: Draft) -> tuple[int, float]:
+    def _rank(self, draft: Laid) -> tuple[int, float]:
         """Return the bytes over the limits, then the seconds."""
         timeline = draft.timeline
         excess = max(0, timeline.device_bytes - self.limits.device_bytes)
         if self.limits.host_bytes is not None:
             excess += max(0, timeline.host_bytes - self.limits.host_bytes)
-        if draft.actions in self.refused:
+        if self.refused and draft.actions in self.refused:
             excess += timeline.device_bytes
         return excess, timeline.seconds

@@ -12,18 +12,19 @@ from collections.abc import Callable
 
 from jaxswap._search.best import Best, LayOut
 from jaxswap._search.candidates import Candidates
-from jaxswap._search.clock import Deadline
 from jaxswap._search.limits import Aim
-from jaxswap._search.moves import neighbours
-from jaxswap._simulate.draft import Arranger, Draft
+from jaxswap._search.moves import changed, neighbours
+from jaxswap._search.quota import Quota
+from jaxswap._search.trial import Laid, trial_of
+from jaxswap._simulate.draft import Arranger
 
 PRICES = (1.0, 4.0, 16.0, 1e9)
 """Prices of a byte over the limit, tried in this order, in times its copy to the host.
 At the last one only memory counts until a draft fits."""
 STARTS = 3
 """How many drafts the search starts from at each price."""
-SHORTEST_SECONDS = 2.0
-"""The least time for each of these starts."""
+FEWEST = 60
+"""The least number of drafts for each of these starts."""
 
 
 def descend(
@@ -31,7 +32,7 @@ def descend(
     arranger: Arranger,
     candidates: Candidates,
     lay_out: LayOut,
-    deadline: Deadline,
+    quota: Quota,
 ) -> None:
     """Change few actions at a time for as long as it helps.
 
@@ -40,15 +41,15 @@ def descend(
         arranger: The arranger of the program.
         candidates: Values whose actions may be changed.
         lay_out: Lays out actions, and offers the drafts to `best`.
-        deadline: When to stop.
+        quota: How many drafts to lay out.
     """
     copy = 1 / arranger.simulator.rates.swap_out_bytes_per_second
     step = functools.partial(_go_down, best, arranger, candidates, lay_out)
     for price in PRICES if best.limits.aim is Aim.FASTEST else PRICES[-1:]:
         cost = functools.partial(best.cost_seconds, seconds_per_byte=price * copy)
         for draft in sorted(best.front, key=cost)[:STARTS]:
-            share = max(deadline.left_seconds / STARTS, SHORTEST_SECONDS)
-            step(draft, cost, deadline.within(share))
+            share = max(quota.left // STARTS, FEWEST)
+            step(draft, cost, quota.within(share))
 
 
 def _go_down(
@@ -56,20 +57,22 @@ def _go_down(
     arranger: Arranger,
     candidates: Candidates,
     lay_out: LayOut,
-    draft: Draft,
-    cost: Callable[[Draft], float],
-    deadline: Deadline,
+    draft: Laid,
+    cost: Callable[[Laid], float],
+    quota: Quota,
 ) -> None:
     """Go from a draft to cheaper ones."""
-    last: Draft | None = None
+    last: Laid | None = None
     while draft is not last:
         last, fits = draft, best.is_within(draft)
-        for actions in neighbours(arranger.graph, candidates, draft, fits=fits):
-            if deadline.is_over:
+        trial = trial_of(draft)
+        for change in neighbours(arranger.graph, candidates, trial, fits=fits):
+            if quota.is_over:
                 return
-            if tuple(actions) in best.tried:
+            numbers = changed(trial.numbers, change)
+            if numbers.tobytes() in best.tried:
                 continue
-            best.tried.add(tuple(actions))
-            draft = min(last, *lay_out(actions), key=cost)
+            best.tried.add(numbers.tobytes())
+            draft = min(last, *lay_out(numbers), key=cost)
             if draft is not last:
                 break

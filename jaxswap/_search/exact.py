@@ -9,16 +9,20 @@ that may leave do. It also ends where something fits: more copies would not be f
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from jaxswap._graph.graph import Action
-from jaxswap._search.best import PATIENCES, Best, LayOut
+from jaxswap._search.best import PATIENCES, Best
 from jaxswap._search.candidates import Candidates
-from jaxswap._search.clock import Deadline
+from jaxswap._search.quota import Quota
+from jaxswap._search.trial import Laid
 from jaxswap._simulate.draft import Arranger, Draft
 
 MOST_SETS = 1 << 12
 """The largest number of sets of recomputed values that is tried."""
+
+LayOutActions = Callable[[Sequence[Action]], Sequence[Laid]]
+"""Lays out actions in one or several ways, and offers the drafts."""
 
 FEW = 5
 """If at most this many values may leave, all their sets are tried. Seldom, a value that
@@ -54,8 +58,8 @@ class Exact:
     def solve(
         self,
         best: Best,
-        lay_out: LayOut,
-        deadline: Deadline,
+        lay_out: LayOutActions,
+        quota: Quota,
         grounded: Collection[int] = (),
     ) -> float:
         """Offer all drafts that may be best. Return a lower bound on their seconds.
@@ -63,20 +67,20 @@ class Exact:
         If the search came to its end, the bound is the time of the best draft. Values
         that are `grounded` do not leave.
         """
-        nodes = self._all_nodes(deadline)
+        nodes = self._all_nodes(quota)
         if nodes is None:
             return 0.0
         for node in nodes:
             seconds = node.draft.timeline.seconds
             if best.fits and seconds >= best.draft.timeline.seconds:
                 break
-            if deadline.is_over:
+            if quota.is_over:
                 return seconds
             best.offer(node.draft)
             free = tuple(v for v in node.swappable if v not in grounded)
             node = dataclasses.replace(node, swappable=free)
             if not best.is_within(node.draft) and not self._branch(
-                node, 0, (), best, lay_out, deadline
+                node, 0, (), best, lay_out, quota
             ):
                 return seconds
         return best.draft.timeline.seconds if best.fits else 0.0
@@ -87,11 +91,11 @@ class Exact:
         at: int,
         leaving: tuple[int, ...],
         best: Best,
-        lay_out: LayOut,
-        deadline: Deadline,
+        lay_out: LayOutActions,
+        quota: Quota,
     ) -> bool:
-        """Decide on the swappable values from `at` on. Return whether time sufficed."""
-        if deadline.is_over:
+        """Decide on the swappable values from `at` on. Return whether that ended."""
+        if quota.is_over:
             return False
         possible = (*leaving, *node.swappable[at:])
         is_many = len(node.swappable) > FEW
@@ -107,8 +111,8 @@ class Exact:
         if at == len(node.swappable):
             return True
         with_it = (*leaving, node.swappable[at])
-        return self._branch(node, at + 1, with_it, best, lay_out, deadline) and (
-            self._branch(node, at + 1, leaving, best, lay_out, deadline)
+        return self._branch(node, at + 1, with_it, best, lay_out, quota) and (
+            self._branch(node, at + 1, leaving, best, lay_out, quota)
         )
 
     def _can_fit(self, actions: list[Action], best: Best) -> bool:
@@ -126,14 +130,14 @@ class Exact:
             actions[v] = Action.OFFLOAD
         return actions
 
-    def _all_nodes(self, deadline: Deadline) -> tuple[RecomputedSet, ...] | None:
-        """Return a node for each order of entries. `None` if time does not suffice."""
+    def _all_nodes(self, quota: Quota) -> tuple[RecomputedSet, ...] | None:
+        """Return a node for each order of entries. `None` if that did not end."""
         if self._nodes is not None:
             return self._nodes
         free = [v for v in self.candidates.forward if v in self.candidates.recomputable]
         found: dict[tuple[object, ...], RecomputedSet] = {}
         for choice in itertools.product((False, True), repeat=len(free)):
-            if deadline.is_over:
+            if quota.is_over:
                 return None
             actions = list(self.candidates.fixed)
             for v, is_recomputed in zip(free, choice, strict=True):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator
 
-from jaxswap._simulate.draft import Draft
+from jaxswap._search.trial import Laid
 
 Measures = tuple[int, int, float]
 
@@ -16,31 +16,32 @@ class Front:
     """
 
     def __init__(self) -> None:
-        self._held: list[tuple[Measures, Draft]] = []
+        self._held: list[tuple[Measures, Laid]] = []
 
-    def __iter__(self) -> Iterator[Draft]:
+    def __iter__(self) -> Iterator[Laid]:
         """All drafts, the oldest first."""
         return iter([draft for _, draft in self._held])
 
-    def offer(self, draft: Draft) -> None:
+    def offer(self, draft: Laid) -> None:
         """Take a draft unless another is at least as good. Drop drafts it replaces."""
-        mine = _measures(draft)
-        if any(_is_covered(mine, other) for other, _ in self._held):
-            return
+        mine = device_bytes, host_bytes, seconds = _measures(draft)
+        for (device, host, theirs), _ in self._held:
+            if device <= device_bytes and host <= host_bytes and theirs <= seconds:
+                return
         self._held = [held for held in self._held if not _is_covered(held[0], mine)]
         self._held.append((mine, draft))
 
-    def drop(self, is_stale: Callable[[Draft], bool]) -> None:
+    def drop(self, is_stale: Callable[[Laid], bool]) -> None:
         """Forget some drafts."""
         self._held = [held for held in self._held if not is_stale(held[1])]
 
 
-def swaps_any(draft: Draft, values: Collection[int]) -> bool:
+def swaps_any(draft: Laid, values: Collection[int]) -> bool:
     """Whether a draft swaps any of some values."""
-    return any(swap.value in values for swap in draft.swaps)
+    return bool(values) and any(swap.value in values for swap in draft.swaps)
 
 
-def _measures(draft: Draft) -> Measures:
+def _measures(draft: Laid) -> Measures:
     timeline = draft.timeline
     return timeline.device_bytes, timeline.host_bytes, timeline.seconds
 

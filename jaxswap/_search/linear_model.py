@@ -15,6 +15,7 @@ instead of its stages. HiGHS (Huangfu and Hall 2018) solves it through SciPy.
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -104,6 +105,7 @@ def solve(
     depth: int | None = None,
     until: Mapping[str, float] | None = None,
     relative_gap: float = 0.005,
+    is_relaxed: bool = False,
 ) -> Answer | None:
     """Solve the model. Return `None` if its end came before any solution.
 
@@ -118,14 +120,15 @@ def solve(
         until: When to return the best solution so far, as an option of SciPy's `milp`:
             `time_limit`, in seconds, or `node_limit`. `None`: not before the end.
         relative_gap: A solution this close to the bound is good enough.
+        is_relaxed: Whether shares may be fractions, which are found faster.
     """
     rows = _Rows(model, limit_bytes, host_limit_bytes, depth)
     result = solve_rows(
         rows.objective,
-        rows.matrix(),
+        rows.matrix,
         np.array(rows.bounds),
         rows.upper,
-        integrality=rows.integrality,
+        integrality=None if is_relaxed else rows.integrality,
         options={"mip_rel_gap": relative_gap, **(until or {})},
     )
     if result.x is None:
@@ -151,7 +154,7 @@ def bound_seconds(model: Model, limit_bytes: int) -> float:
     """
     rows = _Rows(model, limit_bytes, None, None, is_bound=True)
     bounds = np.array(rows.bounds)
-    result = solve_rows(rows.objective, rows.matrix(), bounds, rows.upper)
+    result = solve_rows(rows.objective, rows.matrix, bounds, rows.upper)
     if result.x is None or result.x[rows.over] > 1e-6:
         return 0.0
     return max(0.0, float(result.fun)) * rows.tick
@@ -195,7 +198,9 @@ class _Rows:
         self.over = self.hold + len(self.holds)
         self.level = self.over + 1
         width = self.level + (0 if depth is None else count)
-        self.terms: list[tuple[int, int, float]] = []
+        self.starts: list[int] = []  # of each row, in the two lists that follow
+        self.columns: list[int] = []
+        self.factors: list[float] = []
         self.bounds: list[float] = []
         self.upper = np.full(width, np.inf)
         self.objective = np.zeros(width)
@@ -211,21 +216,24 @@ class _Rows:
         self.memory_start = len(self.bounds)
         self._memory(limit_bytes)
 
+    @functools.cached_property
     def matrix(self) -> Any:
         from scipy import sparse
 
-        rows, columns, data = zip(*self.terms, strict=True)
+        lengths = np.diff([*self.starts, len(self.columns)])
+        rows = np.repeat(np.arange(len(lengths)), lengths)
         shape = (len(self.bounds), len(self.upper))
-        return sparse.csr_matrix((data, (rows, columns)), shape)
+        return sparse.csr_matrix((self.factors, (rows, self.columns)), shape)
 
     def memory(self, x: np.ndarray) -> np.ndarray:
         """Return the modelled bytes of each segment in a solution."""
-        added = self.matrix()[self.memory_start :] @ x + x[self.over]
+        added = self.matrix[self.memory_start :] @ x + x[self.over]
         return added * self.unit + self.model.device_bytes
 
     def _row(self, terms: Sequence[Term], bound: float) -> None:
-        at = len(self.bounds)
-        self.terms.extend((at, column, value) for column, value in terms)
+        self.starts.append(len(self.columns))
+        self.columns.extend([column for column, _ in terms])
+        self.factors.extend([factor for _, factor in terms])
         self.bounds.append(bound)
 
     def _early_holds(self) -> list[tuple[int, int, int]]:

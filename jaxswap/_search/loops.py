@@ -109,14 +109,13 @@ class Programs:
         Args:
             limits: How much memory the draft may use.
             lessons: What is known of each program, by its position in `searches`.
-            seconds: Time to search, for all programs together.
+            seconds: How much to search, for all programs together.
 
         Returns:
             The best draft, with its program. The bound holds for all programs.
         """
         best: Found | None = None
         bounds: list[float] = []
-        share = seconds / len(self.searches)
         for at, search in enumerate(self.searches):
             is_hopeless = (
                 best is not None
@@ -125,7 +124,8 @@ class Programs:
             )
             if is_hopeless:
                 break
-            found = search.find(limits, lessons.get(at, NO_LESSONS), share)
+            known = lessons.get(at, NO_LESSONS)
+            found = search.find(limits, known, seconds, len(self.searches))
             bounds.append(found.bound_seconds)
             if best is None or _rank(found, limits) < _rank(best, limits):
                 best = dataclasses.replace(found, program=at)
@@ -142,6 +142,11 @@ class Programs:
             found.draft.actions, limits, lessons.get(found.program, NO_LESSONS)
         )
         return dataclasses.replace(again, program=found.program)
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether a search took so long that it was stopped by the clock."""
+        return any(search.is_cut_short for search in self.searches)
 
     def forget(self) -> None:
         """Let all searches start from nothing."""

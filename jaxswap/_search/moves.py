@@ -3,11 +3,13 @@
 import itertools
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
 from jaxswap._graph.graph import Action, Graph
 from jaxswap._schedule.swap_heavy import SwapHeavy
 from jaxswap._search.candidates import Candidates
-from jaxswap._simulate.draft import Draft
-from jaxswap._simulate.kernels import Kernel, PlannedCopy
+from jaxswap._search.trial import Trial
+from jaxswap._sketch.program import CODES
 
 REACHES = (2, 4, 8, 16, 32, 64)
 """Distances, in candidates, between the cuts of the starting points."""
@@ -98,56 +100,60 @@ def _forward_lives(
     return made, last
 
 
+Change = dict[int, Action]
+"""New actions of some values."""
+
+
+def changed(numbers: np.ndarray, change: Change) -> np.ndarray:
+    """Return the numbers of actions after a change."""
+    found = numbers.copy()
+    for v, action in change.items():
+        found[v] = CODES[action]
+    return found
+
+
 def neighbours(
-    graph: Graph, candidates: Candidates, draft: Draft, *, fits: bool
-) -> Iterator[list[Action]]:
-    """Return actions one change away from a draft, the most promising first."""
+    graph: Graph, candidates: Candidates, trial: Trial, *, fits: bool
+) -> Iterator[Change]:
+    """Return changes of a draft's actions, the most promising first."""
     changes = (
-        _to_save_time(candidates, draft)
+        _to_save_time(candidates, trial)
         if fits
-        else _to_save_memory(graph, candidates, draft)
+        else _to_save_memory(graph, candidates, trial)
     )
     first = list(itertools.islice(changes, TRIES))
     pairs: Iterable[Change] = ()
     if len(candidates.forward) <= MOST_FOR_PAIRS:
-        every = _single_changes(graph, candidates, draft)
+        every = _single_changes(graph, candidates, trial)
         pairs = (a | b for a, b in itertools.combinations(every, 2))
     for change in itertools.chain(first, pairs):
-        actions = list(draft.actions)
-        for v, action in change.items():
-            actions[v] = action
-        if tuple(actions) != draft.actions:
-            yield actions
+        if any(trial.action(v) is not action for v, action in change.items()):
+            yield change
 
 
-Change = dict[int, Action]
-
-
-def _single_changes(graph: Graph, candidates: Candidates, draft: Draft) -> list[Change]:
+def _single_changes(graph: Graph, candidates: Candidates, trial: Trial) -> list[Change]:
     """Return every other action of every candidate, the largest candidates first."""
     decided = (*candidates.forward, *candidates.backward)
     return [
         {v: action}
         for v in sorted(decided, key=lambda v: -graph.values[v].nbytes)
         for action in Action
-        if action is not draft.actions[v]
+        if action is not trial.action(v)
         and (action is not Action.RECOMPUTE or v in candidates.recomputable)
     ]
 
 
 def _to_save_memory(
-    graph: Graph, candidates: Candidates, draft: Draft
-) -> Iterable[Change]:
+    graph: Graph, candidates: Candidates, trial: Trial
+) -> Iterator[Change]:
     """Return changes of what is alive at the peak, and cuts of long recomputations."""
-    timeline = draft.timeline
-    at = int(timeline.device_bytes_at.argmax())
-    alive = {timeline.steps.values[b] for b in timeline.alive(at)}
+    alive = set(np.flatnonzero(trial.timeline.is_alive).tolist())
     decided = {*candidates.forward, *candidates.backward}
-    mine = sorted(alive & decided, key=lambda v: -graph.values[v].nbytes)
+    mine = sorted(alive & decided, key=lambda v: (-graph.values[v].nbytes, v))
     recomputed = [
         v
         for v in candidates.forward
-        if v in alive and draft.actions[v] is Action.RECOMPUTE
+        if v in alive and trial.action(v) is Action.RECOMPUTE
     ]
     for action in (Action.OFFLOAD, Action.KEEP):
         for pieces in (2, 3, 4, 6):
@@ -160,36 +166,26 @@ def _to_save_memory(
                 yield {v: action}
 
 
-def _to_save_time(candidates: Candidates, draft: Draft) -> Iterable[Change]:
+def _to_save_time(candidates: Candidates, trial: Trial) -> Iterator[Change]:
     """Return changes of what costs time, the most costly first."""
-    timeline = draft.timeline
-    cost: dict[int, float] = {}
-    for step, seconds, stall in zip(
-        timeline.steps.steps, timeline.seconds_of, timeline.stalls, strict=True
-    ):
-        if isinstance(step, Kernel):
-            if step.is_recomputed:
-                for b in step.makes:
-                    v = timeline.steps.values[b]
-                    cost[v] = cost.get(v, 0.0) + float(seconds)
-            for b in step.reads if stall else ():
-                v = timeline.steps.values[b]
-                cost[v] = cost.get(v, 0.0) + float(stall)
-        elif isinstance(step, PlannedCopy):
-            cost.setdefault(step.value, 0.0)
-    decided = {*candidates.forward, *candidates.backward}
-    dearest = sorted(cost.keys() & decided, key=lambda v: -cost[v])
-    yield from _groups(candidates, draft, dearest)
+    cost = trial.timeline.cost_seconds
+    dearest = [
+        v
+        for v in sorted({*candidates.forward, *candidates.backward})
+        if cost[v] > 0 or trial.action(v) is Action.OFFLOAD
+    ]
+    dearest.sort(key=lambda v: -cost[v])
+    yield from _groups(candidates, trial, dearest)
     for v in dearest:
         for action in Action:
             is_allowed = action is not Action.RECOMPUTE or v in candidates.recomputable
-            if is_allowed and action is not draft.actions[v]:
+            if is_allowed and action is not trial.action(v):
                 yield {v: action}
 
 
 def _groups(
-    candidates: Candidates, draft: Draft, dearest: list[int]
-) -> Iterable[Change]:
+    candidates: Candidates, trial: Trial, dearest: list[int]
+) -> Iterator[Change]:
     """Return one change for many values at once, for half as many each time."""
     for now, then in (
         (Action.OFFLOAD, Action.RECOMPUTE),
@@ -200,7 +196,7 @@ def _groups(
         mine = [
             v
             for v in dearest
-            if draft.actions[v] is now
+            if trial.action(v) is now
             and (then is not Action.RECOMPUTE or v in candidates.recomputable)
         ]
         count = len(mine) // 2

@@ -48,7 +48,7 @@ class Task:
     Attributes:
         limits: How much memory the compiled program may use.
         most_compiles: The largest number of programs to compile.
-        search_seconds: Time for each search.
+        search_seconds: How much to search each time.
         correction_bytes: What programs are already known to need beyond the simulation.
     """
 
@@ -331,7 +331,10 @@ def _find(search: Programs, attempt: Attempt, task: Task, progress: Progress) ->
         search.forget()
     if attempt.again is not None:
         return search.lay_out_again(attempt.again, limits, attempt.lessons)
-    return search.find(limits, attempt.lessons, task.search_seconds)
+    found = search.find(limits, attempt.lessons, task.search_seconds)
+    if search.is_cut_short:
+        progress("the search was stopped by the clock: elsewhere it may find more")
+    return found
 
 
 def _believed(found: Found, task: Task) -> Refined:

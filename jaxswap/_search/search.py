@@ -1,15 +1,16 @@
 """Candidates and a limit of memory -> the best draft that was found, and a bound.
 
-The linear model proposes, and the simulator decides. Each solution of the model is laid
-out and simulated. If the simulation needs more memory than the model said, the model is
-corrected and solved again. Then the drafts are improved by a few actions at a time, the
-most promising changes first, until nothing helps or the time is over (see `descent`).
+The linear model proposes, and the simulator decides. Each solution of the model is
+rounded, laid out and simulated. If the simulation needs more memory than the model
+said, the model is corrected and solved again. Then the drafts are improved by a few
+actions at a time (see `descent`), and at random (see `wander`), until the quota of
+drafts is spent.
 """
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,6 @@ from jaxswap._graph.graph import Action, Graph
 from jaxswap._schedule.decision import Decision
 from jaxswap._search.best import PATIENCES, Best, LayOut
 from jaxswap._search.candidates import Candidates
-from jaxswap._search.clock import Deadline, Instant
 from jaxswap._search.descent import descend
 from jaxswap._search.exact import Exact
 from jaxswap._search.front import Front, swaps_any
@@ -25,39 +25,44 @@ from jaxswap._search.lessons import NO_LESSONS, Lessons
 from jaxswap._search.limits import Aim, Limits
 from jaxswap._search.linear_model import Answer, bound_seconds, solve
 from jaxswap._search.moves import checkpoints, swaps_of_products
+from jaxswap._search.quota import Quota
 from jaxswap._search.segments import Segments, actions_of, build_model, cut
+from jaxswap._search.trial import Laid, Trial, draft_of, trial_of
+from jaxswap._search.wander import wander
 from jaxswap._simulate.draft import Arranger, Draft
+from jaxswap._sketch.program import CODES
+from jaxswap._sketch.sketch import Sketcher, actions_of_codes, codes
 
-ROUNDS = 3
-"""How often the model is corrected and solved again."""
+MOST_ITEMS = 48
+"""A model with more items is large: its solution takes a few tenths of a second."""
+ROUNDS = (3, 2)
+"""How often a small and a large model are corrected and solved again."""
 VARIANTS = ((0.0, None), (1.0, None), (0.5, 4), (1.0, 4), (0.0, 2))
 """Forms of the model. The first number is the room left for buffers that are being
 copied, in sizes of the largest item. The model itself needs none: in it, bytes land one
 by one as they are used. The second is how many recomputations may depend on one another
-in a row."""
+in a row. Of a large model, only the first is solved."""
 GOOD = 1.15
 """A draft is a good start if it is at most this many times as slow as keeping all."""
-MODEL_SECONDS = 1.0
-"""The most time for one solution of the model."""
-SEARCH_SECONDS = 6.0
-"""Processor time for the search below one limit."""
-SHARES = (0.5, 0.2, 0.3)
-"""Shares of the time: for a search, for a search without swaps, for improvements of
-both. Plans without swaps are the best on slow links, but a mixed search finds them
-late."""
+EQUATIONS_PER_SECOND = 3_000_000
+"""How many equations a usual processor lays out in a second. Seconds of a search stand
+for that many. They are counted, not timed: plans do not depend on the machine."""
+FEWEST, MOST = 100, 1000
+"""The fewest and the most drafts that stand for a second."""
+SEARCH_SECONDS = 3.0
+"""Seconds for the search below one limit."""
+EXACT_DRAFTS = 20
+"""How many times as many drafts a solution to the end may take: it seldom does."""
+MOST_SECONDS = 120.0
+"""A search ends after this time, whatever it has done. A safety net: where it is hit,
+the plan depends on the machine."""
+SHARES = (0.25, 0.15, 0.2)
+"""Shares of the drafts: for a search, for a search without swaps, for improvements of
+both by few changes. All that is left are random changes. Plans without swaps are the
+best on slow links, but a mixed search finds them late."""
 LOOSER = (1.0, 1.1, 1.2)
 """The search without swaps is made for this many times the limit. What is over the
 limit can then be swapped."""
-DEAR = 1.1
-"""A plan is worth a longer search if it is this many times as slow as keeping all."""
-PERSISTENCE = 3
-"""How often the time of a search is extended, while it helps."""
-HELPS = 0.99
-"""A search has helped if its plan takes at most this many times as long as before."""
-BAD = 1.5
-"""A search goes on to its end while its plan is this many times as slow as that."""
-NEAR = 0.05
-"""Of limits that differ by less than this share, only one gets a longer search."""
 
 
 Seed = Callable[[Graph], Decision]
@@ -103,68 +108,63 @@ class Search:
         )
         self.exact = Exact(arranger, candidates)
         self.front = Front()
+        self.sketcher = Sketcher(arranger)
+        self.is_cut_short = False
         self._laid_out_eager: frozenset[int] = frozenset()
-        self._persisted_bytes = 0
-        self.started: dict[int, Draft] = {}
+        self.started: dict[int, Laid] = {}
         self._starts = (
             *swaps_of_products(arranger.graph, candidates),
             *checkpoints(arranger.graph, candidates),
         )
 
-    def clock(self) -> float:
-        """Return the seconds of work so far: the processor time of this thread.
+    def count(self) -> int:
+        """Return how many drafts were laid out so far."""
+        return self.sketcher.count + self.arranger.draft_count
 
-        So other load on the machine does not make plans worse.
-        """
-        return time.thread_time()
-
-    def model_limit(self, left_seconds: float, slowdown: float) -> dict[str, float]:
-        """Return the end of one solution of the model, as an option of SciPy's `milp`.
-
-        HiGHS can only limit wall time. If the machine has other load, it gets more.
-
-        Args:
-            left_seconds: Processor time that is left of the search.
-            slowdown: How many times its processor time the search has taken so far.
-        """
-        return {"time_limit": min(MODEL_SECONDS, left_seconds) * slowdown}
+    def drafts(self, seconds: float, programs: int = 1) -> int:
+        """Return how many drafts stand for so many seconds, shared by some programs."""
+        equations = max(1, len(self.arranger.graph.equations))
+        each = EQUATIONS_PER_SECOND / equations / programs
+        return int(seconds * min(max(each, FEWEST), MOST))
 
     def find(
         self,
         limits: Limits,
         lessons: Lessons = NO_LESSONS,
         seconds: float = SEARCH_SECONDS,
+        programs: int = 1,
     ) -> Found:
         """Search for the fastest draft that fits. If none fits, find the smallest.
 
         Args:
             limits: How much memory the draft may use.
             lessons: What the draft has to respect.
-            seconds: Time to search.
+            seconds: How much to search. They stand for a number of drafts.
+            programs: How many programs are searched in these seconds.
         """
-        search = functools.partial(self._search, lessons=lessons)
-        if limits.host_bytes == 0 or self.exact.is_small:
-            return search(limits, seconds=seconds)
-        found = search(limits, seconds=SHARES[0] * seconds)
-        if self._is_ample(Best(limits, lessons.refused)):
-            return found
+        drafts = self.drafts(seconds, programs)
+        quota = Quota.of(drafts, self.count, MOST_SECONDS)
+        is_mixed = limits.host_bytes != 0 and not self.exact.is_small
+        share = SHARES[0] if is_mixed else 1 - SHARES[2]
+        bound = self._search(limits, lessons, quota.within(share * drafts))
+        best = self._best(limits, lessons)
+        is_optimal = best.fits and self.exact.is_small
+        is_optimal &= bound >= best.draft.timeline.seconds
+        if self._is_ample(best) or is_optimal:
+            return _found(best, bound)
         device_bytes = limits.device_bytes
         looser = [int(max(device_bytes, f * device_bytes)) for f in LOOSER]
-        for swapless_bytes in dict.fromkeys(looser):
+        for swapless_bytes in dict.fromkeys(looser) if is_mixed else ():
             swapless = dataclasses.replace(
                 limits, device_bytes=swapless_bytes, host_bytes=0
             )
-            search(swapless, seconds=SHARES[1] * seconds / len(LOOSER))
+            part = quota.within(SHARES[1] * drafts / len(LOOSER))
+            self._search(swapless, lessons, part)
         best = self._best(limits, lessons)
-        self._descend(best, lessons, SHARES[2] * seconds)
-        for _ in range(PERSISTENCE if self._is_worth_more(best) else 0):
-            before_seconds = best.draft.timeline.seconds
-            self._descend(best, lessons, seconds)
-            after_seconds = best.draft.timeline.seconds
-            is_bad = after_seconds > BAD * self.kept.timeline.seconds
-            if after_seconds > HELPS * before_seconds and not is_bad:
-                break
-        return _found(best, found.bound_seconds)
+        self._descend(best, lessons, quota.within(SHARES[2] * drafts))
+        self._wander(best, lessons, quota)
+        self.is_cut_short |= quota.is_late
+        return _found(best, bound)
 
     def lay_out_again(
         self, actions: Sequence[Action], limits: Limits, lessons: Lessons
@@ -196,77 +196,79 @@ class Search:
                 best.offer(draft)
         return best
 
-    def _is_worth_more(self, best: Best) -> bool:
-        """Whether the draft is slow, and no limit near this one had a longer search."""
-        limit_bytes = best.limits.device_bytes
-        is_near = abs(limit_bytes - self._persisted_bytes) <= NEAR * limit_bytes
-        is_dear = best.draft.timeline.seconds > DEAR * self.kept.timeline.seconds
-        if is_near or not best.fits or not is_dear:
-            return False
-        self._persisted_bytes = limit_bytes
-        return True
-
     def _is_ample(self, best: Best) -> bool:
         """Whether the limits allow everything to be kept."""
         return best.is_within(self.kept) or best.is_within(self.arranger.all_kept)
 
-    def _search(self, limits: Limits, *, lessons: Lessons, seconds: float) -> Found:
-        """Search once, for a part of the time."""
-        start = Instant.now()
-        deadline = Deadline.after(seconds, self.clock)
+    def _search(self, limits: Limits, lessons: Lessons, quota: Quota) -> float:
+        """Search once, for a part of the drafts. Return a bound on the seconds."""
+        drafts = quota.left
         best = self._best(limits, lessons)
         all_kept = self.arranger.all_kept
         bound = min(self.kept.timeline.seconds, all_kept.timeline.seconds)
+        self._follow_seeds()
         if self._is_ample(best):
-            self._follow_seeds()
             for draft in self.seeded:
                 best.offer(draft)
-            return _found(best, bound)
+            return bound
         lay_out = functools.partial(self._lay_out, best=best, lessons=lessons)
-        self._start(best, lessons, lay_out, deadline.earlier(0.6 * seconds))
-        self._relax(best, lay_out, deadline.earlier(0.4 * seconds))
-        is_small = self.exact.is_small
-        until = deadline.earlier(0.5 * seconds) if is_small else deadline
-        bound += self._solve(best, lessons, lay_out, until, start.slowdown())
-        if is_small:
-            exact = self.exact.solve(best, lay_out, deadline, lessons.grounded)
+        self._start(best, lessons, lay_out)
+        self._relax(best, lay_out)
+        bound += self._solve(best, lessons, lay_out)
+        if self.exact.is_small:
+            exact = self.exact.solve(
+                best,
+                lambda actions: lay_out(codes(actions)),
+                quota.within(drafts * EXACT_DRAFTS),
+                lessons.grounded,
+            )
             bound = max(bound, exact)
         if not best.fits or bound < best.draft.timeline.seconds:
-            descend(best, self.arranger, self.candidates, lay_out, deadline)
-        return _found(best, bound)
+            descend(best, self.arranger, self.candidates, lay_out, quota)
+        return bound
 
-    def _descend(self, best: Best, lessons: Lessons, seconds: float) -> None:
+    def _descend(self, best: Best, lessons: Lessons, quota: Quota) -> None:
         """Improve the best drafts by changing a few actions at a time."""
         lay_out = functools.partial(self._lay_out, best=best, lessons=lessons)
-        deadline = Deadline.after(seconds, self.clock)
-        descend(best, self.arranger, self.candidates, lay_out, deadline)
+        descend(best, self.arranger, self.candidates, lay_out, quota)
 
-    def _follow_seeds(self, deadline: Deadline | None = None) -> None:
+    def _wander(self, best: Best, lessons: Lessons, quota: Quota) -> None:
+        """Improve the best drafts by random changes."""
+
+        def lay_out(numbers: np.ndarray, patience: float) -> Trial:
+            trial = self._trial(numbers, best.limits.device_bytes, lessons, patience)
+            best.offer(trial)
+            return trial
+
+        rates = self.arranger.simulator.rates
+        wander(
+            best,
+            self.candidates,
+            self.arranger.graph,
+            lay_out,
+            quota,
+            1 / rates.swap_out_bytes_per_second,
+        )
+
+    def _follow_seeds(self) -> None:
         """Lay out the decisions of policies, if that was not done before."""
         for seed in self.seeds[len(self.seeded) :]:
-            if deadline is not None and deadline.is_over:
-                break
             self.seeded.append(self.arranger.follow(seed(self.arranger.graph)))
 
-    def _start(
-        self, best: Best, lessons: Lessons, lay_out: LayOut, deadline: Deadline
-    ) -> None:
+    def _start(self, best: Best, lessons: Lessons, lay_out: LayOut) -> None:
         """Try the starting points. Those that swap are tried until a good one fits."""
         for index, actions in enumerate(self._starts):
-            if deadline.is_over:
-                break
             if Action.OFFLOAD in actions:
                 if best.limits.host_bytes != 0 and not self._is_good(best):
-                    lay_out(actions)
+                    lay_out(codes(actions))
             elif index not in self.started:
-                self.started[index] = self.arranger.arrange(actions, 0)
-        self._follow_seeds(deadline)
+                self.started[index] = self._trial(codes(actions), 0, lessons)
         is_own = best.limits.aim is Aim.SMALLEST_OWN  # As in `_best`.
         for draft in (*self.started.values(), *(() if is_own else self.seeded)):
             if not swaps_any(draft, lessons.grounded):
                 best.offer(draft)
 
-    def _relax(self, best: Best, lay_out: LayOut, deadline: Deadline) -> None:
+    def _relax(self, best: Best, lay_out: LayOut) -> None:
         """Keep as many of the last values as fit. The others keep their actions.
 
         The backward pass reads the last values first, when memory is fullest. So in a
@@ -274,15 +276,15 @@ class Search:
         """
         if not best.fits:
             return
-        decided = best.draft.actions
+        decided = trial_of(best.draft).numbers
         values = self.candidates.forward
         few, enough = 0, len(values)
-        while enough - few > 1 and not deadline.is_over:
+        while enough - few > 1:
             count = (few + enough) // 2
-            actions = list(self.candidates.fixed)
+            numbers = codes(self.candidates.fixed)
             for v in values[:count]:
-                actions[v] = decided[v]
-            draft = lay_out(actions)[0]
+                numbers[v] = decided[v]
+            draft = lay_out(numbers)[0]
             few, enough = (few, count) if best.is_within(draft) else (count, enough)
 
     def _is_good(self, best: Best) -> bool:
@@ -290,19 +292,13 @@ class Search:
         limit = GOOD * self.kept.timeline.seconds
         return best.fits and best.draft.timeline.seconds <= limit
 
-    def _solve(
-        self,
-        best: Best,
-        lessons: Lessons,
-        lay_out: LayOut,
-        deadline: Deadline,
-        slowdown: float,
-    ) -> float:
+    def _solve(self, best: Best, lessons: Lessons, lay_out: LayOut) -> float:
         """Let the model propose drafts. Return its bound on the seconds to be added."""
         if not self.values:
             return 0.0
         limit_bytes = best.limits.device_bytes
-        bound = bound_seconds(self.model, limit_bytes)
+        is_swapless = best.limits.host_bytes == 0
+        bound = 0.0 if is_swapless else bound_seconds(self.model, limit_bytes)
         grounded = dataclasses.replace(
             self.model,
             items=tuple(
@@ -310,30 +306,30 @@ class Search:
                 for item, v in zip(self.model.items, self.values, strict=True)
             ),
         )
-        largest = max(item.nbytes for item in self.model.items)
-        seen: set[tuple[Action, ...]] = set()
-        for room, depth in VARIANTS:
+        is_large = len(self.values) > MOST_ITEMS
+        seen: set[bytes] = set()
+        for room, depth in VARIANTS[:1] if is_large else VARIANTS:
             model = grounded
-            for _ in range(ROUNDS):
-                left = deadline.left_seconds
-                if left <= 0:
-                    return bound
+            room_bytes = room * max(item.nbytes for item in model.items)
+            for _ in range(1 if is_large and is_swapless else ROUNDS[is_large]):
                 answer = solve(
                     model,
-                    limit_bytes - int(room * largest),
+                    limit_bytes - int(room_bytes),
                     host_limit_bytes=best.limits.host_bytes,
                     depth=depth,
-                    until=self.model_limit(left, slowdown),
+                    is_relaxed=True,
                 )
                 if answer is None:
                     break
-                actions = self._actions(answer)
-                if tuple(actions) in seen:
+                numbers = codes(self._actions(answer))
+                if numbers.tobytes() in seen:
                     break
-                seen.add(tuple(actions))
-                draft = lay_out(actions)[0]
-                excess = self.segments.peaks(draft) - answer.device_bytes
-                excess = np.maximum(excess - room * largest, 0)
+                seen.add(numbers.tobytes())
+                self._trial(numbers, limit_bytes, lessons)
+                entries = self.sketcher.last_entries()
+                lay_out(numbers)
+                excess = self.segments.peaks(entries) - answer.device_bytes
+                excess = np.maximum(excess - room_bytes, 0)
                 model = dataclasses.replace(
                     model, device_bytes=model.device_bytes + excess
                 )
@@ -353,29 +349,43 @@ class Search:
         )
 
     def _lay_out(
-        self, actions: Sequence[Action], *, best: Best, lessons: Lessons
-    ) -> list[Draft]:
-        """Simulate some actions, with more and with fewer short gaps taken."""
-        if lessons.grounded:
-            actions = [
-                Action.KEEP if a is Action.OFFLOAD and v in lessons.grounded else a
-                for v, a in enumerate(actions)
-            ]
-        made: list[Draft] = []
+        self, numbers: np.ndarray, *, best: Best, lessons: Lessons
+    ) -> list[Trial]:
+        """Sketch some actions, with more and with fewer short gaps taken."""
+        made: list[Trial] = []
         for patience in PATIENCES:
-            draft = self.arranger.arrange(
-                actions,
-                best.limits.device_bytes,
-                patience=patience,
-                eager=lessons.eager,
-            )
-            best.offer(draft)
-            made.append(draft)
-            if Action.OFFLOAD not in actions or best.is_within(draft):
+            trial = self._trial(numbers, best.limits.device_bytes, lessons, patience)
+            best.offer(trial)
+            made.append(trial)
+            is_swapped = (trial.numbers == CODES[Action.OFFLOAD]).any()
+            if not is_swapped or best.is_within(trial):
                 break
         return made
+
+    def _trial(
+        self,
+        numbers: np.ndarray,
+        limit_bytes: int,
+        lessons: Lessons,
+        patience: float = PATIENCES[0],
+    ) -> Trial:
+        """Sketch some actions once."""
+        if lessons.grounded:
+            numbers = numbers.copy()
+            values = list(lessons.grounded)
+            leaves = numbers[values] == CODES[Action.OFFLOAD]
+            numbers[values] = np.where(leaves, CODES[Action.KEEP], numbers[values])
+        options: dict[str, Any] = {"patience": patience, "eager": lessons.eager}
+        sketch = self.sketcher.sketch(numbers, limit_bytes, **options)
+
+        def make() -> Draft:
+            return self.arranger.arrange(
+                actions_of_codes(numbers), limit_bytes, **options
+            )
+
+        return Trial(numbers, sketch, make, patience)
 
 
 def _found(best: Best, bound_seconds: float) -> Found:
     bound = min(bound_seconds, best.draft.timeline.seconds)
-    return Found(best.draft, bound, best.fits)
+    return Found(draft_of(best.draft), bound, best.fits)

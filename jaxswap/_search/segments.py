@@ -11,11 +11,11 @@ import itertools
 import numpy as np
 
 from jaxswap._graph.graph import Action
-from jaxswap._schedule.entries import Entry
 from jaxswap._search.candidates import Candidates
 from jaxswap._search.linear_model import Item, Model
-from jaxswap._simulate.draft import Arranger, Draft, device_bytes_at, seconds_at
+from jaxswap._simulate.draft import Arranger, Draft, seconds_at
 from jaxswap._simulate.kernels import Kernel
+from jaxswap._sketch.sketch import Entries, entries_of
 
 MOST_SEGMENTS = 160
 """With more segments the model is slower, and hardly better."""
@@ -33,22 +33,21 @@ class Segments:
     of_equation: dict[int, int]
     count: int
 
-    def of_entries(self, entries: tuple[Entry, ...]) -> np.ndarray:
+    def of_entries(self, entries: Entries) -> np.ndarray:
         """Return the segment of each entry. Recomputations belong to what follows."""
-        found = np.zeros(len(entries), np.int64)
+        found = np.zeros(len(entries.equations), np.int64)
         current = self.count - 1
-        for at in range(len(entries) - 1, -1, -1):
-            equation, is_recomputed = entries[at].parts[-1]
-            if not is_recomputed:
+        for at in range(len(found) - 1, -1, -1):
+            if not entries.is_recomputed[at]:
+                equation = int(entries.equations[at])
                 current = min(self.of_equation.get(equation, current), current)
             found[at] = current
         return found
 
-    def peaks(self, draft: Draft) -> np.ndarray:
+    def peaks(self, entries: Entries) -> np.ndarray:
         """Return the most device memory of a draft in each segment."""
         found = np.zeros(self.count, np.int64)
-        at = self.of_entries(draft.entries)
-        np.maximum.at(found, at, device_bytes_at(draft.entries, draft.timeline))
+        np.maximum.at(found, self.of_entries(entries), entries.device_bytes)
         return found
 
 
@@ -71,7 +70,8 @@ def build_model(
     arranger: Arranger, candidates: Candidates, kept: Draft, segments: Segments
 ) -> tuple[Model, tuple[int, ...]]:
     """Return the model, and the value of each of its items."""
-    at = segments.of_entries(kept.entries)
+    entries = entries_of(kept)
+    at = segments.of_entries(entries)
     seconds = np.zeros(segments.count)
     np.add.at(seconds, at, seconds_at(kept.entries, kept.timeline))
     builder = _Items(arranger, candidates, kept, at)
@@ -79,7 +79,7 @@ def build_model(
     rates = arranger.simulator.rates
     model = Model(
         seconds=seconds,
-        device_bytes=segments.peaks(kept).astype(float),
+        device_bytes=segments.peaks(entries).astype(float),
         items=items,
         out_bytes_per_second=rates.swap_out_bytes_per_second,
         in_bytes_per_second=rates.swap_in_bytes_per_second,

@@ -12,8 +12,7 @@ from jaxswap._schedule.by_clock import Clock, absences, place, tight
 from jaxswap._schedule.decision import Decision
 from jaxswap._schedule.entries import Entry
 from jaxswap._schedule.instructions import Schedule, Swap
-from jaxswap._schedule.issue import issue
-from jaxswap._schedule.issue import schedule as make_schedule
+from jaxswap._schedule.issue import issue, swaps_by_distance
 from jaxswap._schedule.order import Order
 from jaxswap._simulate.kernels import Kernel
 from jaxswap._simulate.simulate import Simulator
@@ -166,8 +165,9 @@ class Arranger:
     def follow(self, decision: Decision) -> Draft:
         """Lay out what a policy decided, by its own distances, and simulate."""
         timing = decision.timing
-        schedule = make_schedule(self.graph, decision.actions, timing)
-        return self.draft(decision.actions, schedule.swaps, timing.staleness)
+        order = Order.of(self.graph, decision.actions, *timing.staleness)
+        swaps = swaps_by_distance(order, decision.actions, timing)
+        return self._draft(decision.actions, swaps, order, timing.staleness)
 
     def _order(self, actions: Sequence[Action]) -> Order:
         """The order of entries, which depends on what is recomputed alone."""

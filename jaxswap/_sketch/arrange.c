@@ -5,6 +5,9 @@ typedef struct {
   double seconds;
   int steps;
   const Bytes *bytes_at; /* at each step */
+  int entries;
+  const int *template_of; /* of each entry */
+  const Bytes *entry_bytes; /* the most device memory at each */
 } Result;
 
 /* Count the bytes at each step. Return the step with the most of them. */
@@ -141,6 +144,10 @@ int jaxswap_arrange(Space *s, const signed char *actions, Bytes limit, double pa
   result->steps = lanes->entry.count;
   result->bytes_at = lanes->bytes_at;
   mark_alive(s, peak, alive);
+  fill_clock(s);
+  result->entries = s->order.template_of.count;
+  result->template_of = s->order.template_of.at;
+  result->entry_bytes = s->clock.used;
   memcpy(cost, lanes->cost, sizeof(double) * (size_t)s->program.values);
   return 0;
 }

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jaxswap._graph.graph import Action
-from jaxswap._simulate.draft import Arranger, Draft
+from jaxswap._simulate.draft import Arranger, Draft, device_bytes_at
 from jaxswap._simulate.kernels import Kernel
 from jaxswap._sketch.library import library
 from jaxswap._sketch.program import ACTIONS, CODES, program_of
@@ -40,6 +40,31 @@ class Sketch:
     cost_seconds: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Entries:
+    """The entries of a draft.
+
+    Attributes:
+        equations: The main equation of each.
+        is_recomputed: Whether this is one of the forward pass, in the backward pass.
+        device_bytes: The most device memory at each.
+    """
+
+    equations: np.ndarray
+    is_recomputed: np.ndarray
+    device_bytes: np.ndarray
+
+
+def entries_of(draft: Draft) -> Entries:
+    """Return the entries of a draft."""
+    main = [entry.parts[-1] for entry in draft.entries]
+    return Entries(
+        np.array([equation for equation, _ in main]),
+        np.array([is_recomputed for _, is_recomputed in main]),
+        device_bytes_at(draft.entries, draft.timeline),
+    )
+
+
 class _Result(ctypes.Structure):
     _fields_ = [
         ("device_bytes", ctypes.c_int64),
@@ -47,6 +72,9 @@ class _Result(ctypes.Structure):
         ("seconds", ctypes.c_double),
         ("steps", ctypes.c_int),
         ("bytes_at", ctypes.POINTER(ctypes.c_int64)),
+        ("entries", ctypes.c_int),
+        ("template_of", ctypes.POINTER(ctypes.c_int)),
+        ("entry_bytes", ctypes.POINTER(ctypes.c_int64)),
     ]
 
 
@@ -61,9 +89,12 @@ class Sketcher:
         self.count = 0
         self._arranger = arranger
         self._result = _Result()
+        self._draft: Draft | None = None  # The last one, without a compiler.
         self._library = library()
         if self._library is not None:
             self._program = program_of(arranger)
+            equations = arranger.graph.equations
+            self._is_backward = np.array([eqn.is_backward for eqn in equations])
             opened = self._library.jaxswap_open
             opened.restype = ctypes.c_void_p
             self._space = ctypes.c_void_p(opened(ctypes.byref(self._program)))
@@ -90,8 +121,9 @@ class Sketcher:
         self.count += 1
         if self._library is None:
             draft = self._arranger.arrange(
-                actions_of(actions), limit_bytes, patience=patience, eager=eager
+                actions_of_codes(actions), limit_bytes, patience=patience, eager=eager
             )
+            self._draft = draft
             return sketch_of(draft)
         count = self._program.values
         is_alive, cost = np.empty(count, np.int8), np.empty(count)
@@ -120,13 +152,25 @@ class Sketcher:
         """Return the device memory at each step of the last sketch that C made."""
         return np.ctypeslib.as_array(self._result.bytes_at, (self._result.steps,))
 
+    def last_entries(self) -> Entries:
+        """Return the entries of the last sketch."""
+        if self._draft is not None:
+            return entries_of(self._draft)
+        found, count = self._result, (self._result.entries,)
+        template = np.ctypeslib.as_array(found.template_of, count)
+        equations = template % self._program.equations
+        is_behind = template >= self._program.equations
+        is_recomputed = is_behind & ~self._is_backward[equations]
+        nbytes = np.ctypeslib.as_array(found.entry_bytes, count).copy()
+        return Entries(equations, is_recomputed, nbytes)
+
 
 def codes(actions: Sequence[Action]) -> np.ndarray:
     """Return the number of each action."""
     return np.array([CODES[action] for action in actions], np.int8)
 
 
-def actions_of(numbers: np.ndarray) -> tuple[Action, ...]:
+def actions_of_codes(numbers: np.ndarray) -> tuple[Action, ...]:
     """Return the actions of numbers."""
     return tuple([ACTIONS[number] for number in numbers.tolist()])
 

@@ -2,36 +2,36 @@
 
 import contextlib
 import functools
-from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from handmade import chain
 from handmade_plans import H100, busy
 
-from jaxswap._graph.graph import Action
 from jaxswap._planner import search_of
 from jaxswap._search import descent
 from jaxswap._search.best import Best
-from jaxswap._search.clock import Deadline
 from jaxswap._search.lessons import NO_LESSONS
 from jaxswap._search.limits import Limits
 from jaxswap._search.moves import swaps_of_products
+from jaxswap._search.quota import Quota
+from jaxswap._search.trial import Laid, Trial
 from jaxswap._simulate.draft import Draft
 
 SEARCH = search_of(busy(chain(6)), H100)
 KEPT = SEARCH.kept
-PLENTY = 3.0
+PLENTY = 3000
 
 
 class EnoughError(Exception):
     """Raised to end a search after some drafts."""
 
 
-def descend(best: Best, *drafts: Draft, seconds: float = PLENTY, most: int = 0) -> None:
-    """Go on from some drafts, for some time or until `most` were laid out."""
+def descend(best: Best, *drafts: Draft, quota: int = PLENTY, most: int = 0) -> None:
+    """Go on from some drafts, until a quota is spent or `most` were laid out."""
     count = 0
 
-    def lay_out(actions: Sequence[Action]) -> list[Draft]:
+    def lay_out(actions: np.ndarray) -> list[Trial]:
         nonlocal count
         count += 1
         if count > most > 0:
@@ -40,15 +40,15 @@ def descend(best: Best, *drafts: Draft, seconds: float = PLENTY, most: int = 0) 
 
     for draft in drafts:
         best.offer(draft)
-    deadline = Deadline.after(seconds, SEARCH.clock)
+    left = Quota.of(quota, SEARCH.count)
     with contextlib.suppress(EnoughError):
-        descent.descend(best, SEARCH.arranger, SEARCH.candidates, lay_out, deadline)
+        descent.descend(best, SEARCH.arranger, SEARCH.candidates, lay_out, left)
 
 
 @functools.cache
-def smallest() -> Draft:
+def smallest() -> Laid:
     best = Best(Limits.smallest(None))
-    descend(best, KEPT, seconds=2.0)
+    descend(best, KEPT, quota=2000)
     return best.draft
 
 
@@ -87,20 +87,20 @@ def test_the_smallest_is_found_without_a_limit() -> None:
 
 
 def test_no_actions_are_laid_out_twice() -> None:
-    seen: list[tuple[Action, ...]] = []
+    seen: list[bytes] = []
     best = Best(Limits(int(0.6 * KEPT.timeline.device_bytes)))
     best.offer(KEPT)
 
-    def lay_out(actions: Sequence[Action]) -> list[Draft]:
-        seen.append(tuple(actions))
+    def lay_out(actions: np.ndarray) -> list[Trial]:
+        seen.append(actions.tobytes())
         return SEARCH._lay_out(actions, best=best, lessons=NO_LESSONS)
 
     step = functools.partial(descent.descend, best, SEARCH.arranger)
-    step(SEARCH.candidates, lay_out, Deadline.after(PLENTY, SEARCH.clock))
+    step(SEARCH.candidates, lay_out, Quota.of(PLENTY, SEARCH.count))
     assert len(seen) == len(set(seen)) > 10
 
 
-def test_time_is_kept_to() -> None:
-    start = SEARCH.clock()
-    descend(Best(Limits.smallest(None)), KEPT, seconds=0.2)
-    assert SEARCH.clock() - start < 0.3
+def test_the_quota_is_kept_to() -> None:
+    start = SEARCH.count()
+    descend(Best(Limits.smallest(None)), KEPT, quota=50)
+    assert 10 < SEARCH.count() - start < 55  # A change may be laid out in two ways.

@@ -8,9 +8,9 @@ from random_programs import random_case
 from jaxswap._graph.graph import Action
 from jaxswap._search import exact as exact_search
 from jaxswap._search.best import Best
-from jaxswap._search.clock import Deadline
 from jaxswap._search.exact import Exact
 from jaxswap._search.limits import Limits
+from jaxswap._search.quota import Quota
 from jaxswap._simulate.draft import Draft
 
 
@@ -25,7 +25,7 @@ def solve(seed: int, layers: int, share: float) -> tuple[Best, float]:
         return [draft]
 
     best.offer(case.arranger.draft(case.candidates.fixed, ()))
-    bound = exact.solve(best, lay_out, Deadline.after(20.0, lambda: 0.0))
+    bound = exact.solve(best, lay_out, Quota.of(10**6, lambda: 0))
     return best, bound
 
 
@@ -41,10 +41,10 @@ def test_nothing_is_claimed_where_nothing_fits() -> None:
     assert bound == 0.0
 
 
-OVER = Deadline.after(-1.0, lambda: 0.0)
+OVER = Quota.of(0, lambda: 0)
 
 
-def test_time_up_leaves_the_best_as_it_was() -> None:
+def test_a_quota_that_is_spent_leaves_the_best_as_it_was() -> None:
     case = random_case(1, 4)
     best = Best(Limits(case.limit(0.5)))
     best.offer(case.arranger.draft(case.candidates.fixed, ()))

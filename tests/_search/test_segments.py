@@ -7,6 +7,7 @@ from jaxswap._gpu.target import built_in_target
 from jaxswap._graph.graph import Action
 from jaxswap._planner import search_of
 from jaxswap._search.segments import actions_of
+from jaxswap._sketch.sketch import entries_of
 
 GRAPH = chain(6)
 SEARCH = search_of(GRAPH, built_in_target("h100"))
@@ -14,7 +15,7 @@ SEARCH = search_of(GRAPH, built_in_target("h100"))
 
 def test_each_heavy_entry_begins_a_segment() -> None:
     entries = SEARCH.kept.entries
-    at = SEARCH.segments.of_entries(entries)
+    at = SEARCH.segments.of_entries(entries_of(SEARCH.kept))
     heavy = [int(at[i]) for i, entry in enumerate(entries) if entry.is_heavy]
     assert heavy == list(range(SEARCH.segments.count))
     assert list(at) == sorted(at)
@@ -23,7 +24,7 @@ def test_each_heavy_entry_begins_a_segment() -> None:
 def test_recomputations_belong_to_what_they_are_made_for() -> None:
     actions = [Action.RECOMPUTE] * len(GRAPH.values)
     draft = SEARCH.arranger.arrange(actions, 0)
-    at = SEARCH.segments.of_entries(draft.entries)
+    at = SEARCH.segments.of_entries(entries_of(draft))
     behind = [i for i, e in enumerate(draft.entries) if e.is_backward]
     first = next(i for i in behind if draft.entries[i].is_heavy)
     assert draft.entries[first].is_recomputed

@@ -15,7 +15,13 @@ from jaxswap._search.loops import WAYS
 from jaxswap._simulate.draft import Arranger
 from jaxswap._sketch import sketch as sketch_module
 from jaxswap._sketch.library import library
-from jaxswap._sketch.sketch import Sketcher, actions_of, codes, sketch_of
+from jaxswap._sketch.sketch import (
+    Sketcher,
+    actions_of_codes,
+    codes,
+    entries_of,
+    sketch_of,
+)
 
 PROGRAMS = 100
 SCHEDULES = 20
@@ -48,6 +54,9 @@ def compare(arranger: Arranger, rng: random.Random, schedules: int) -> None:
         assert found.device_bytes == timeline.device_bytes
         assert found.host_bytes == timeline.host_bytes
         assert found.seconds == timeline.seconds
+        entries, wanted_entries = sketcher.last_entries(), entries_of(draft)
+        for name in ("equations", "is_recomputed", "device_bytes"):
+            assert np.array_equal(getattr(entries, name), getattr(wanted_entries, name))
         wanted = sketch_of(draft)
         assert np.array_equal(found.is_alive, wanted.is_alive)
         assert np.array_equal(found.cost_seconds, wanted.cost_seconds)
@@ -77,7 +86,7 @@ def test_without_a_compiler_the_readable_simulation_answers(
     actions = codes([Action.OFFLOAD] * len(case.graph.values))
     monkeypatch.setattr(sketch_module, "library", lambda: None)
     found = Sketcher(case.arranger).sketch(actions, 0)
-    timeline = case.arranger.arrange(actions_of(actions), 0).timeline
+    timeline = case.arranger.arrange(actions_of_codes(actions), 0).timeline
     assert (found.seconds, found.device_bytes) == (
         timeline.seconds,
         timeline.device_bytes,
