@@ -166,6 +166,7 @@ void jaxswap_close(Space *s) {
       &s->places.late, &s->places.back_next, &s->places.done, &s->places.done_next,
       &held->inputs, &held->inputs_end, &held->awaited, &held->awaited_end,
       &held->item, &held->item_next, &held->recent, &held->pending, &held->device,
+      &held->might_run_early,
       &lanes->roots.pool, &lanes->roots.mark, &lanes->given.pool, &lanes->given.mark,
       &lanes->of, &lanes->made, &lanes->read, &lanes->fixed, &lanes->entry,
       &lanes->family, &s->stack, &s->depth, &s->chain_at, &s->by_use,

@@ -119,20 +119,37 @@ static void hold_run(Space *s, int start, int end, int behind_heavy) {
     append(s, &held->awaited, &held->awaited_end, place, held->device.at[i]);
 }
 
-/* Find where recomputations are held back, and what they wait for. */
+static int is_recomputed(const Space *s, int at) {
+  return is_behind(s, at) && !(s->program.kind[equation_of(s, at)] & BACKWARD);
+}
+
+/* Find the entries of the backward pass that await no cotangent. */
+static void find_early(Space *s) {
+  const Program *p = &s->program;
+  Templates *found = &s->templates;
+  int *dependent = s->needed;
+  memset(dependent, 0, sizeof(int) * (size_t)p->values);
+  for (int i = 0; i < p->cotangent_count; i++) dependent[p->cotangents[i]] = 1;
+  fill(s, &s->held.might_run_early, s->order.template_of.count, 0);
+  for (int at = 0; at < s->order.template_of.count; at++) {
+    int t = s->order.template_of.at[at], is_awaiting = 0;
+    for (int i = found->read_start[t]; i < found->read_end[t]; i++)
+      is_awaiting |= dependent[found->reads.at[i]];
+    for (int i = found->make_start[t]; is_awaiting && i < found->make_end[t]; i++)
+      dependent[found->makes.at[i]] = 1;
+    s->held.might_run_early.at[at] = is_behind(s, at) && !is_awaiting;
+  }
+}
+
+/* Find where entries are held back, and what they wait for. */
 static void hold_back(Space *s) {
   Held *held = &s->held;
-  int count = s->order.template_of.count, behind_heavy = NONE, start = 0, was = 0;
-  List *of_entries[] = {&held->inputs, &held->inputs_end, &held->awaited,
-                        &held->awaited_end};
-  for (int i = 0; i < 4; i++) fill(s, of_entries[i], count, NONE);
-  held->item.count = held->item_next.count = 0;
+  int count = s->order.template_of.count, behind_heavy = NONE, start = 0;
+  const int *is_early = held->might_run_early.at;
   for (int end = 1; end <= count; end++) {
-    int is_recomputed = end < count && is_behind(s, end) &&
-                        !(s->program.kind[equation_of(s, end)] & BACKWARD);
-    if (end == count || is_recomputed != was) {
-      if (was) hold_run(s, start, end, behind_heavy);
-      start = end, was = is_recomputed;
+    if (end == count || is_early[end] != is_early[start]) {
+      if (is_early[start]) hold_run(s, start, end, behind_heavy);
+      start = end;
     }
     if (!is_behind(s, end - 1)) continue;
     if (behind_heavy == NONE) behind_heavy = end - 1;
@@ -140,14 +157,30 @@ static void hold_back(Space *s) {
   }
 }
 
-/* The next four are those of `_schedule/sequencer.py`. */
+/* The next five are those of `_schedule/sequencer.py`. */
+
+/* Whether an entry turns a value into a narrow form for the backward pass. */
+static int stores_less(const Space *s, int at) {
+  const Program *p = &s->program;
+  const Templates *found = &s->templates;
+  int t = s->order.template_of.at[at], kind = p->kind[equation_of(s, at)], is_late = 0;
+  Bytes read = 0, made = 0;
+  if (!(kind & CHEAP) || kind & REDUCTION) return 0;
+  for (int i = found->read_start[t]; i < found->read_end[t]; i++)
+    read += p->nbytes[found->reads.at[i]];
+  for (int i = found->make_start[t]; i < found->make_end[t]; i++) {
+    made += p->nbytes[found->makes.at[i]];
+    is_late |= s->order.last_use[found->makes.at[i]] >= s->order.backward_start;
+  }
+  return made > 0 && 2 * made < read && is_late;
+}
 
 static void pass_by(Space *s, int at) {
   Held *held = &s->held;
   Templates *found = &s->templates;
   int t = s->order.template_of.at[at], latest = 0;
   if (s->program.kind[equation_of(s, at)] & DEFERRED) return;
-  if (is_behind(s, at)) push(s, &held->pending, at);
+  if (is_behind(s, at) || stores_less(s, at)) push(s, &held->pending, at);
   for (int i = found->read_start[t]; i < found->read_end[t]; i++)
     latest = most(latest, held->after[found->reads.at[i]]);
   if (is_heavy(s, at)) {
@@ -308,8 +341,16 @@ static void hold(Space *s) {
   memset(held->after, 0, values);
   memset(held->held_stamp, 0, values);
   held->recent.count = held->pending.count = held->passed = held->stamp = 0;
-  hold_back(s);
-  int is_ordered = s->copies.value.count || held->item.count;
+  int count = s->order.template_of.count, is_ordered = s->copies.value.count > 0;
+  List *of_entries[] = {&held->inputs, &held->inputs_end, &held->awaited,
+                        &held->awaited_end};
+  for (int i = 0; i < 4; i++) fill(s, of_entries[i], count, NONE);
+  held->item.count = held->item_next.count = 0;
+  for (int at = 0; at < count && !is_ordered; at++) is_ordered = is_recomputed(s, at);
+  if (is_ordered) {
+    find_early(s);
+    hold_back(s);
+  }
   for (int at = 0; at < s->order.template_of.count; at++) {
     if (held->inputs.at[at] != NONE) bar_recomputations(s, at);
     if (is_ordered && is_heavy(s, at)) bar_heavy(s, at);

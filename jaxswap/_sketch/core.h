@@ -11,7 +11,7 @@
 enum { KEEP, OFFLOAD, RECOMPUTE };
 /* What an equation is. A lone view is a view with a single result. */
 enum { BACKWARD = 1, HEAVY = 2, CHEAP = 4, PURE = 8, LONE_VIEW = 16, DEFERRED = 32,
-       FUSIBLE = 64, ALIAS = 128 };
+       FUSIBLE = 64, ALIAS = 128, REDUCTION = 256 };
 /* What a value is. A buffer is one in any schedule. */
 enum { ARGUMENT = 1, COTANGENT = 2, OUTPUT = 4, GRADIENT = 8, BUFFER = 16 };
 enum { NONE = -1 };
@@ -51,7 +51,7 @@ typedef struct {
 /* The entries of both passes. */
 typedef struct {
   List template_of, heavy, heavy_before, use_start, uses, quiet_until;
-  int *made, *last_use;
+  int *made, *last_use, backward_start;
 } Order;
 
 /* Swapped values and their gaps. Those of swap k lie at start[k] to start[k + 1]. */
@@ -71,7 +71,7 @@ typedef struct {
   int *passes, *mark, *after, *held_stamp;
   Bytes *held_bytes;
   List inputs, inputs_end, awaited, awaited_end, item, item_next;
-  List recent, pending, device;
+  List recent, pending, device, might_run_early;
   int passed, stamp;
 } Held;
 

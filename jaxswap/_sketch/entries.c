@@ -232,6 +232,7 @@ static void lay_out_entries(Space *s, const signed char *actions) {
   for (int v = 0; v < p->values; v++) s->mark[v] = NONE;
   s->order.template_of.count = 0;
   forward_entries(s);
+  s->order.backward_start = s->order.template_of.count;
   backward_entries(s);
   index_entries(s);
   s->has_order = 1;

@@ -15,7 +15,7 @@ ACTIONS = tuple(CODES)
 
 # As in core.h.
 _KINDS = ("is_backward", "is_heavy", "is_cheap", "is_pure")
-_LONE_VIEW, _DEFERRED, _FUSIBLE, _ALIAS = (1 << bit for bit in range(4, 8))
+_LONE_VIEW, _DEFERRED, _FUSIBLE, _ALIAS, _REDUCTION = (1 << bit for bit in range(4, 9))
 
 _INT, _BYTES = ctypes.c_int, ctypes.c_int64
 _INTS, _SIZES = ctypes.POINTER(_INT), ctypes.POINTER(_BYTES)
@@ -148,7 +148,8 @@ def _kind(eqn: Equation) -> int:
     """Return what an equation is, as a sum of bits."""
     bits = sum(getattr(eqn, name) << bit for bit, name in enumerate(_KINDS))
     is_lone_view = eqn.is_view and len(eqn.outputs) == 1
-    return bits | _LONE_VIEW * is_lone_view | _DEFERRED * eqn.is_deferred
+    bits |= _LONE_VIEW * is_lone_view | _DEFERRED * eqn.is_deferred
+    return bits | _REDUCTION * eqn.is_reduction
 
 
 def _ints(numbers: Any) -> np.ndarray:
