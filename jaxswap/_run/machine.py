@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
@@ -46,6 +46,7 @@ class Machine:
         self.program = traced.program
         self.graph = traced.graph
         self.schedule = schedule
+        self.rounded = _rounded(traced, schedule)
 
     def forward(self, operands: Sequence[Any]) -> tuple[list[Any], Residuals]:
         """Execute the forward pass.
@@ -56,7 +57,7 @@ class Machine:
         program, schedule = self.program, self.schedule
         if any(isinstance(x, Tracer) for x in operands):
             self._refuse_ordered_callbacks()
-        memory = _Memory(self)
+        memory = _Memory(self, self.rounded)
         memory.device.update(zip(program.operands, operands, strict=True))
         outputs = [v for v in program.outputs if isinstance(v, int)]
         memory.execute(schedule.forward, {*outputs, *schedule.device_residuals})
@@ -127,11 +128,39 @@ def like_operands(program: Program, gradients: Sequence[Any]) -> list[Any]:
     return found
 
 
+def _rounded(traced: Traced, schedule: Schedule) -> frozenset[int]:
+    """Return the values in 16 bits that are stored in another form than they are used.
+
+    XLA may compute with more digits than bfloat16 has, and rounds where a value is
+    stored. Then both passes would see other numbers. A program that keeps everything is
+    that of plain JAX, and is left to XLA.
+    """
+    steps = (*schedule.forward, *schedule.backward)
+    if not traced.graph.is_body and all(isinstance(step, Run) for step in steps):
+        return frozenset()
+    stored = {*schedule.device_residuals, *schedule.host_residuals}
+    return frozenset(
+        v
+        for eqn in traced.graph.equations
+        for v in eqn.outputs
+        if eqn.is_cheap and v in stored and traced.graph.values[v].dtype == jnp.bfloat16
+    )
+
+
+def _in_its_type(array: Any) -> Any:
+    """Round to bfloat16 at this place, where XLA would round only what is stored."""
+    kind = jnp.finfo(jnp.bfloat16)
+    return lax.reduce_precision(
+        array, exponent_bits=kind.nexp, mantissa_bits=kind.nmant
+    )
+
+
 class _Memory:
     """Executes instructions. Frees each array after its last use."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, rounded: Collection[int] = ()) -> None:
         self.program = machine.program
+        self.rounded = rounded
         self.graph = machine.graph
         self.known = machine.program.constants
         self.device: dict[int, Any] = dict(self.known)
@@ -169,7 +198,8 @@ class _Memory:
         operation = self.program.operations[index]
         inputs = [self.read(atom) for atom in operation.inputs]
         results = _compat.bind_equation(operation.eqn, inputs)
-        self.device.update(zip(operation.outputs, results, strict=True))
+        for v, array in zip(operation.outputs, results, strict=True):
+            self.device[v] = _in_its_type(array) if v in self.rounded else array
 
     def _barrier(self, device: tuple[int, ...], host: tuple[int, ...]) -> None:
         # Inside `shard_map` a barrier gives all its results one type. So values that
