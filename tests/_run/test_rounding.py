@@ -21,7 +21,7 @@ NOTHING = jnp.zeros(129)
 
 @jax.custom_vjp
 def shown(y: jax.Array, stored: jax.Array) -> jax.Array:
-    """Return what the forward pass sees. The gradient of `stored` is what was stored."""
+    """Return what the forward pass sees. The gradient of `stored` is what is stored."""
     del stored
     return y.astype(jnp.float32)
 
