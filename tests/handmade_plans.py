@@ -4,11 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from handmade import MIB, Builder, chain, results_of
+from handmade import MIB, Builder, chain, rates, results_of
 
 from jaxswap._gpu.target import Target, built_in_target, rates_of
 from jaxswap._gpu.work import Work
-from jaxswap._graph.graph import Action, Graph
+from jaxswap._graph.graph import Action, Graph, Loop
+from jaxswap._graph.placement import Placement
 from jaxswap._graph.signature import signature_of
 from jaxswap._plans.plan import Plan
 from jaxswap._search.candidates import find_candidates
@@ -101,3 +102,36 @@ def empty_plan() -> Plan:
     """A program that returns its argument."""
     b = Builder()
     return plan_of(b.graph([b.argument()]))
+
+
+def full_plan() -> Plan:
+    """A plan in which no field has its default."""
+    plan = mixed_plan(
+        target=dataclasses.replace(H100, rates=rates()),
+        budget_bytes=700 * MIB,
+        reserve_bytes=3,
+        host_budget_bytes=500 * MIB,
+        bound_seconds=0.1 + 0.2,  # not a short decimal
+        correction_bytes=-17,
+        compiled=COMPILED,
+        policy="LMS(swapout_threshold=1)",
+    )
+    loop = Loop(body(), (Action.RECOMPUTE,) * len(body().values))
+    graph = dataclasses.replace(plan.graph, loops=(loop,))
+    return dataclasses.replace(
+        plan,
+        graph=graph,
+        signature=signature_of(graph),
+        plain_graph=plan.graph,
+        staleness=(4, MIB),
+        placement=Placement(
+            (("data", 2), ("depth", 4)), ("data",), ((("data",), ()), ((), ("depth",)))
+        ),
+    )
+
+
+def body() -> Graph:
+    """One iteration of a loop over two layers."""
+    graph = chain(1)
+    x, w = graph.arguments
+    return dataclasses.replace(graph, carried=(x,), sliced=(w,), trip_count=2)

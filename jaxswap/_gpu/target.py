@@ -5,6 +5,7 @@ compile for a GPU that is not there, and the rates that the GPU sustains. No JAX
 """
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass
 
@@ -43,8 +44,8 @@ class Target:
             seconds.
 
     Raises:
-        ValueError: If the seconds of an operation are not positive and finite; the text
-            names it.
+        ValueError: If a number, or the seconds of an operation, is not positive and
+            finite; the text names it.
 
     Example:
         >>> import dataclasses, jaxswap
@@ -75,6 +76,19 @@ class Target:
 
     def __post_init__(self) -> None:
         check_operations(self.operations, "Target")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type in (int, float) and not 0 < value < math.inf:
+                raise ValueError(
+                    f"`{field.name}` of `Target` is {value!r}: give a positive, finite "
+                    "number."
+                )
+        major, minor = self.compute_capability
+        if not (0 < major < 100 and 0 <= minor < 10):
+            raise ValueError(
+                f"`compute_capability` of `Target` is {self.compute_capability}: give "
+                "major and minor number, such as (9, 0)."
+            )
 
     def to_text_proto(self) -> str:
         """Write the `GpuTargetConfigProto` that XLA compiles for.

@@ -7,6 +7,7 @@ absent. If the folder cannot be written, plans are not remembered.
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -74,16 +75,26 @@ def find(key: str, retrace: Retrace) -> Plan | None:
 
     Errors of `retrace` are not caught: it runs the user's function.
     """
+    path = folder() / f"{key}.json"
     try:
-        text = (folder() / f"{key}.json").read_text(encoding="utf-8")
-        found = decisions_from_json(text)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        found = decisions_from_json(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (OSError, ValueError) as error:
+        return _missed(path, error)
     graphs = retrace(found.decide_loop, found.inside)
     try:
-        return found.plan(*graphs)
-    except (ValueError, TypeError, AttributeError):
-        return None
+        plan = found.plan(*graphs)
+        _ = plan.timeline
+    except Exception as error:  # Nothing of the user runs here: the file is at fault.
+        return _missed(path, error)
+    return plan
+
+
+def _missed(path: Path, error: Exception) -> None:
+    """Say that a file is of no use."""
+    message = f"{path} holds no plan that can be used ({error}). Planning anew."
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 def keep(key: str, plan: Plan) -> None:

@@ -1,23 +1,28 @@
 """Plan <-> JSON."""
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxswap._base.files import write_whole
-from jaxswap._gpu.fields import target_from_fields
-from jaxswap._gpu.work import Work
+from jaxswap._base.typed import (
+    Readers,
+    field_types,
+    parse_json,
+    read_as,
+    read_fields,
+    read_json,
+)
 from jaxswap._graph.graph import Action, Equation, Graph, Inside, Loop, Value
-from jaxswap._graph.placement import Placement
-from jaxswap._graph.signature import Signature, signature_of
+from jaxswap._graph.signature import signature_of
 from jaxswap._plans.plan import Plan
-from jaxswap._schedule.instructions import Return, Swap
-from jaxswap._search.measured import Compiled
+from jaxswap._schedule.instructions import Swap
 
 FORMAT = 6
 
@@ -54,11 +59,17 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
         True
     """
     try:
-        return plan_from_json(Path(path).read_text(encoding="utf-8"))
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a plan: {error!r}.") from error
+        plan = _plan_of(read_json(Path(path)))
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {error}. Plan again, and save the plan.") from error
+    try:
+        _ = plan.timeline
+    except Exception as error:  # Whatever else was changed in the file.
+        raise ValueError(
+            f"{path}: the plan cannot be carried out ({error!r}). Plan again, and save "
+            "the plan."
+        ) from error
+    return plan
 
 
 def plan_to_json(plan: Plan) -> str:
@@ -70,18 +81,9 @@ def plan_to_json(plan: Plan) -> str:
     return json.dumps({"format": FORMAT, **fields})
 
 
-def plan_from_json(text: str) -> Plan:
-    """Read what `plan_to_json` wrote.
-
-    Raises:
-        ValueError: If the text is no plan. Some mistakes raise `KeyError`, `TypeError`
-            or `AttributeError` instead.
-    """
-    fields = _read(text)
-    for name in ("graph", "plain_graph"):
-        if fields[name] is not None:
-            fields[name] = _graph_from_json(fields[name])
-    plan = Plan(**fields)
+def _plan_of(content: Any) -> Plan:
+    """Read what `plan_to_json` wrote. Raises ValueError: If it is no plan."""
+    plan = read_fields(Plan, _formatted(content), "", _READERS)
     _check(plan)
     return plan
 
@@ -129,10 +131,18 @@ def decisions_to_json(plan: Plan) -> str:
 
 
 def decisions_from_json(text: str) -> Decisions:
-    """Read what `decisions_to_json` wrote. Raises the errors of `plan_from_json`."""
-    fields = _read(text)
-    loops, inside = fields.pop("loops"), Inside(fields.pop("inside"))
-    return Decisions(fields, {key: actions_of(loops[key]) for key in loops}, inside)
+    """Read what `decisions_to_json` wrote. Raises ValueError: If it is no plan."""
+    content = _formatted(parse_json(text))
+    loops = read_as(
+        Mapping[str, tuple[Action, ...]], content.pop("loops", None), "loops", _READERS
+    )
+    inside = read_as(Inside, content.pop("inside", None), "inside")
+    graphs = ("graph", "plain_graph")
+    kinds = {n: kind for n, kind in field_types(Plan).items() if n not in graphs}
+    if odd := sorted(kinds.keys() ^ content.keys()):
+        raise ValueError(f"fields missing or unknown: {', '.join(map(repr, odd))}")
+    read = {n: read_as(kind, content[n], n, _READERS) for n, kind in kinds.items()}
+    return Decisions(read, loops, inside)
 
 
 def _fields(plan: Plan) -> dict[str, Any]:
@@ -148,53 +158,68 @@ def _fields(plan: Plan) -> dict[str, Any]:
     return fields
 
 
-def _read(text: str) -> dict[str, Any]:
-    """Return the fields as a plan holds them, without graphs and loops."""
-    fields = json.loads(text)
-    if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
-        raise ValueError(f"this is not a plan of format {FORMAT}.")
-    fields["actions"] = actions_of(fields["actions"])
-    fields["target"] = target_from_fields(fields["target"])
-    signature = fields["signature"]
-    fields["signature"] = Signature(tuple(signature["arguments"]), signature["program"])
-    fields["swaps"] = tuple(swap_of(swap) for swap in fields["swaps"])
-    if fields["compiled"] is not None:
-        returns = tuple(fields["compiled"].pop("exposed_returns"))
-        fields["compiled"] = Compiled(**fields["compiled"], exposed_returns=returns)
-    if fields["placement"] is not None:
-        fields["placement"] = _placement(fields["placement"])
-    fields["staleness"] = tuple(fields["staleness"])
-    return fields
-
-
-def _placement(fields: dict[str, Any]) -> Placement:
-    return Placement(
-        axes=tuple((name, size) for name, size in fields["axes"]),
-        explicit=tuple(fields["explicit"]),
-        operands=tuple(
-            tuple(tuple(names) for names in spec) for spec in fields["operands"]
-        ),
-    )
+def _formatted(content: Any) -> dict[str, Any]:
+    """Return the fields of a file of this version's format."""
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"this is not a plan of format {FORMAT}")
+    return {name: value for name, value in content.items() if name != "format"}
 
 
 def _check(plan: Plan) -> None:
     """Refuse a plan that does not fit its own program."""
     values = range(len(plan.graph.values))
+    check_indices(plan.graph)
     if signature_of(plan.graph) != plan.signature:
-        raise ValueError("the program is not the one that the plan was made for.")
+        raise ValueError("the program is not the one that the plan was made for")
     if len(plan.actions) != len(values):
         raise ValueError(
-            f"the plan has {len(plan.actions)} actions for {len(values)} values."
+            f"the plan has {len(plan.actions)} actions for {len(values)} values"
         )
     for swap in plan.swaps:
         if swap.value not in values:
-            raise ValueError(f"the plan swaps value {swap.value}, which is not there.")
+            raise ValueError(f"the plan swaps value {swap.value}, which is not there")
+    if min(plan.staleness) < 1:
+        raise ValueError(f"`staleness` is {list(plan.staleness)}; it needs 1 or more")
+    _check_times(plan)
 
 
-def swap_of(fields: dict[str, Any]) -> Swap:
+def _check_times(plan: Plan) -> None:
+    """Refuse copies at a time when the program does not run."""
+    entries = range(len(plan.draft.entries))
+    for place, swap in enumerate(plan.swaps):
+        returns = [(back.gate, back.use, back.done_at) for back in swap.returns]
+        times = [swap.made, swap.free_at, *(time for back in returns for time in back)]
+        odd = next((t for t in times if t is not None and t not in entries), None)
+        if odd is not None or not returns:
+            what = (
+                f"has the entry {odd}, which is not there" if returns else "never ends"
+            )
+            raise ValueError(f"`swaps[{place}]` {what}")
+
+
+def check_indices(graph: Graph) -> None:
+    """Refuse a program whose rows do not name one another."""
+    known = range(len(graph.values))
+    for what, rows in (("value", graph.values), ("equation", graph.equations)):
+        for place, row in enumerate(rows):
+            if row.index != place:
+                raise ValueError(f"{what} {place} of the program has index {row.index}")
+    used = [v for eqn in graph.equations for v in (*eqn.inputs, *eqn.outputs)]
+    used += [v for name in _ENDS for v in getattr(graph, name)]
+    lost = next((v for v in used if v not in known), None)
+    if lost is not None:
+        raise ValueError(f"the program uses value {lost}, which is not there")
+    for inner in (*(loop.graph for loop in graph.loops), *_bodies(graph)):
+        check_indices(inner)
+
+
+def _bodies(graph: Graph) -> list[Graph]:
+    return [eqn.body for eqn in graph.equations if eqn.body is not None]
+
+
+def swap_of(fields: Any) -> Swap:
     """Return the swap that was written as these fields."""
-    returns = tuple(Return(**back) for back in fields.pop("returns"))
-    return Swap(**fields, returns=returns)
+    return read_fields(Swap, fields, "swap")
 
 
 _ENDS = ("arguments", "outputs", "cotangents", "gradients", "carried", "sliced")
@@ -227,48 +252,39 @@ def _letters(actions: Sequence[Action]) -> str:
     return "".join(action.value[0] for action in actions)
 
 
-def actions_of(letters: str) -> tuple[Action, ...]:
+def actions_of(letters: Any, where: str = "actions") -> tuple[Action, ...]:
     """Return the actions that were written as their first letters."""
     by_letter = {action.value[0]: action for action in Action}
+    if not isinstance(letters, str) or not set(letters) <= by_letter.keys():
+        known = " ".join(by_letter)
+        raise ValueError(f"`{where}` holds something else than the letters {known}")
     return tuple(by_letter[letter] for letter in letters)
 
 
-def _graph_from_json(stored: dict[str, Any]) -> Graph:
-    value_names = [f.name for f in dataclasses.fields(Value)]
-    equation_names = [f.name for f in dataclasses.fields(Equation)]
-    values = []
-    for row in stored["values"]:
-        fields = dict(zip(value_names, row, strict=True))
-        fields["shape"] = tuple(fields["shape"])
-        fields["dtype"] = None if fields["dtype"] is None else dtype_of(fields["dtype"])
-        values.append(Value(**fields))
-    equations = []
-    for row in stored["equations"]:
-        fields = dict(zip(equation_names, row, strict=True))
-        fields["inputs"] = tuple(fields["inputs"])
-        fields["outputs"] = tuple(fields["outputs"])
-        fields["work"] = Work(fields["work"]) if fields["work"] else None
-        if fields["body"] is not None:
-            fields["body"] = _graph_from_json(fields["body"])
-        equations.append(Equation(**fields))
-    return Graph(
-        tuple(values),
-        tuple(equations),
-        **{name: tuple(stored[name]) for name in _ENDS},
-        trip_count=stored["trip_count"],
-        inside=Inside(stored["inside"]),
-        loops=tuple(
-            Loop(_graph_from_json(body), actions_of(letters))
-            for body, letters in stored["loops"]
-        ),
-    )
-
-
-def dtype_of(name: str) -> np.dtype:
+def dtype_of(name: Any, where: str = "dtype") -> np.dtype:
     """Return a dtype by name. bfloat16 and similar come from `ml_dtypes`."""
-    try:
-        return np.dtype(name)
-    except TypeError:
-        import ml_dtypes
+    import ml_dtypes
 
-        return np.dtype(getattr(ml_dtypes, name))
+    if isinstance(name, str):
+        with contextlib.suppress(TypeError, ValueError):
+            return np.dtype(getattr(ml_dtypes, name, name))
+    raise ValueError(f"`{where}` is {name!r}; it needs the name of a dtype")
+
+
+def _read_row(kind: type) -> Callable[[Any, str], Any]:
+    """Return how rows of plain fields are read, in the order of the dataclass."""
+
+    def read(row: Any, where: str) -> Any:
+        names = list(field_types(kind))
+        if not isinstance(row, list) or len(row) != len(names):
+            raise ValueError(f"`{where}` is no list of {len(names)} fields")
+        return read_fields(kind, dict(zip(names, row, strict=True)), where, _READERS)
+
+    return read
+
+
+_READERS: Readers = {
+    np.dtype: dtype_of,
+    tuple[Action, ...]: actions_of,
+    **{kind: _read_row(kind) for kind in (Value, Equation, Loop)},
+}

@@ -119,12 +119,20 @@ BROKEN = [
     (broken({"core_count": True}), "`core_count` is True"),
     (broken({"architecture_specific": 1}), "`architecture_specific` is 1"),
     (broken({"clock_hertz": "fast"}), "`clock_hertz` is 'fast'"),
-    (broken({"compute_capability": [9]}), r"`compute_capability` is \[9\]"),
-    (broken({"compute_capability": [9, "a"]}), "`compute_capability` is"),
-    (broken({"rates": 5}), "`rates` is 5"),
+    (broken({"compute_capability": [9]}), r"is \[9\]; it needs 2 values"),
+    (
+        broken({"compute_capability": [9, "a"]}),
+        r"capability\[1\]` is 'a'; it needs",
+    ),
+    (broken({"compute_capability": [0, 0]}), r"of `Target` is \(0, 0\): give major"),
+    (broken({"memory_bytes": 0}), "`memory_bytes` of `Target` is 0: give a positive"),
+    (broken({"clock_hertz": float("inf")}), "`clock_hertz` is inf"),
+    (broken({}, {"launch_seconds": float("nan")}), "`rates.launch_seconds` is nan"),
+    ("[" * 200_000, "nested too deeply"),
+    (broken({"rates": 5}), "`rates` holds no fields of a `Rates`"),
     (broken({}, {"launch_seconds": -1.0}), "`launch_seconds` of `Rates` is -1.0"),
     (broken({}, {"speed": 1.0}), "unknown: 'speed'"),
-    (broken({}, {"source": None}), "`source` is None"),
+    (broken({}, {"source": None}), "`rates.source` is None"),
 ]
 
 

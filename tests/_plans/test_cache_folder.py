@@ -1,5 +1,6 @@
 """The folder that plans are kept in, and what goes wrong with files."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("cache", "compiled")
         "{}",
         "null",
         '{"format": 1}',
+        "[" * 100_000,
         "\x00\xff",
         pytest.param(None, id="half"),
     ],
@@ -34,10 +36,23 @@ def test_a_file_that_cannot_be_read_counts_as_absent(
     (file,) = cache.iterdir()
     whole = file.read_text()
     file.write_text(whole[: len(whole) // 2] if text is None else text)
-    again = plan()
+    with pytest.warns(RuntimeWarning, match="holds no plan that can be used"):
+        again = plan()
     assert len(compiled) > count
     assert again.actions == first.actions
     assert file.read_text() == whole  # and is replaced
+
+
+@pytest.mark.parametrize("name", ["swaps", "actions", "staleness", "target", "loops"])
+@pytest.mark.parametrize("value", [None, 3, "x", [[]], {"a": 1}])
+def test_a_plan_that_was_changed_counts_as_absent(
+    cache: Path, name: str, value: Any
+) -> None:
+    first = plan()
+    (file,) = cache.iterdir()
+    file.write_text(json.dumps(json.loads(file.read_text()) | {name: value}))
+    with pytest.warns(RuntimeWarning, match=f"holds no plan .*{name}"):
+        assert plan().actions == first.actions
 
 
 def test_bytes_that_are_no_text_count_as_absent(
@@ -47,7 +62,8 @@ def test_bytes_that_are_no_text_count_as_absent(
     count = len(compiled)
     (file,) = cache.iterdir()
     file.write_bytes(b"\xff\xfe\x00")
-    plan()
+    with pytest.warns(RuntimeWarning, match="holds no plan"):
+        plan()
     assert len(compiled) > count
 
 
@@ -59,7 +75,8 @@ def test_a_folder_in_place_of_the_file_counts_as_absent(
     (file,) = cache.iterdir()
     file.unlink()
     file.mkdir()
-    assert plan().device_bytes == 20000
+    with pytest.warns(RuntimeWarning, match="holds no plan"):
+        assert plan().device_bytes == 20000
     assert len(compiled) > count
 
 

@@ -10,48 +10,20 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from handmade import MIB, chain, rates, results_of
-from handmade_plans import COMPILED, H100, busy, empty_plan, mixed_plan, plan_of
+from handmade import chain, results_of
+from handmade_plans import (
+    body,
+    busy,
+    empty_plan,
+    full_plan,
+    mixed_plan,
+    plan_of,
+)
 
 import jaxswap
 from jaxswap import Plan
-from jaxswap._graph.graph import Action, Graph, Loop
-from jaxswap._graph.placement import Placement
-from jaxswap._graph.signature import signature_of
+from jaxswap._graph.graph import Action, Graph
 from jaxswap._plans.file import decisions_from_json, decisions_to_json, plan_to_json
-
-
-def full_plan() -> Plan:
-    """A plan in which no field has its default."""
-    plan = mixed_plan(
-        target=dataclasses.replace(H100, rates=rates()),
-        budget_bytes=700 * MIB,
-        reserve_bytes=3,
-        host_budget_bytes=500 * MIB,
-        bound_seconds=0.1 + 0.2,  # not a short decimal
-        correction_bytes=-17,
-        compiled=COMPILED,
-        policy="LMS(swapout_threshold=1)",
-    )
-    loop = Loop(body(), (Action.RECOMPUTE,) * len(body().values))
-    graph = dataclasses.replace(plan.graph, loops=(loop,))
-    return dataclasses.replace(
-        plan,
-        graph=graph,
-        signature=signature_of(graph),
-        plain_graph=plan.graph,
-        staleness=(4, MIB),
-        placement=Placement(
-            (("data", 2), ("depth", 4)), ("data",), ((("data",), ()), ((), ("depth",)))
-        ),
-    )
-
-
-def body() -> Graph:
-    """One iteration of a loop over two layers."""
-    graph = chain(1)
-    x, w = graph.arguments
-    return dataclasses.replace(graph, carried=(x,), sliced=(w,), trip_count=2)
 
 
 def odd_plan() -> Plan:
@@ -161,7 +133,7 @@ def test_targets_are_checked(tmp_path: Path) -> None:
     content["target"]["core_count"] = "many"
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="`core_count` is 'many'"):
+    with pytest.raises(ValueError, match=r"`target\.core_count` is 'many'"):
         jaxswap.load_plan(path)
 
 
@@ -210,6 +182,12 @@ BROKEN = {
     "signature of nothing": changed(signature=None),
     "compiled of too little": changed(compiled={}),
     "graph of nothing": changed(graph=None),
+    "nested without end": "[" * 100_000,
+    "a rate that is none": changed(
+        target=stored()["target"] | {"clock_hertz": float("nan")}
+    ),
+    "staleness of texts": changed(staleness=["1", "2"]),
+    "bytes of a fraction": changed(reserve_bytes=0.5),
     "graph of rows too short": changed(graph=stored()["graph"] | {"values": [[1]]}),
 }
 for _name in ("format", "graph", "target", "actions", "swaps", "signature"):
@@ -243,20 +221,30 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         jaxswap.load_plan(path)
 
 
+def swapped(**changes: Any) -> dict[str, Any]:
+    """Return the plan's swap with some fields changed."""
+    return {"swaps": [stored()["swaps"][0] | changes]}
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "why"),
     [
-        {"actions": "k"},
-        {"swaps": [{"value": 10**6, "made": 0, "free_at": None, "returns": []}]},
+        ({"actions": "k"}, "has 1 actions for"),
+        (swapped(value=10**6), "swaps value 1000000, which is not there"),
+        (swapped(made=-1), r"`swaps\[0\]` has the entry -1, which is not there"),
+        (swapped(free_at=10**6), "has the entry 1000000"),
+        (swapped(returns=[]), r"`swaps\[0\]` never ends"),
+        (swapped(returns=[{"gate": None, "use": 999, "done_at": None}]), "entry 999"),
+        ({"staleness": [-1, -1]}, r"`staleness` is \[-1, -1\]; it needs 1 or more"),
+        ({"staleness": [2, 0]}, "it needs 1 or more"),
     ],
-    ids=["too few actions", "swap of no value"],
 )
 def test_a_plan_that_does_not_fit_its_graph_is_refused(
-    tmp_path: Path, changes: dict[str, Any]
+    tmp_path: Path, changes: dict[str, Any], why: str
 ) -> None:
     path = tmp_path / "plan.json"
     path.write_text(changed(**changes))
-    with pytest.raises(ValueError, match=r"plan\.json"):
+    with pytest.raises(ValueError, match=rf"plan\.json: .*{why}"):
         jaxswap.load_plan(path)
 
 

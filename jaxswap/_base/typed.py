@@ -1,0 +1,172 @@
+"""Plain data, as JSON holds it -> values of the types that dataclasses ask for."""
+
+import dataclasses
+import enum
+import functools
+import json
+import math
+import reprlib
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Readers = Mapping[Any, Callable[[Any, str], Any]]
+"""How values of some types are read: from the content and its place in the file."""
+
+_MOST_BYTES = 2**28
+_REPR = reprlib.Repr()
+_REPR.maxother = _REPR.maxstring = 60
+_PLAIN = {str: "a text", bool: "true or false", int: "an integer", float: "a number"}
+
+
+def read_json(path: Path, most_bytes: int = _MOST_BYTES) -> Any:
+    """Read a JSON file that anyone may have written.
+
+    Args:
+        path: The file.
+        most_bytes: A larger file is refused before it is read.
+
+    Raises:
+        ValueError: If it is too large, no JSON, not UTF-8 or nested too deeply. The
+            text does not name the file.
+        OSError: If it cannot be read.
+    """
+    size = path.stat().st_size
+    if size > most_bytes:
+        raise ValueError(f"it has {size} bytes, more than the {most_bytes} of any plan")
+    return parse_json(path.read_text(encoding="utf-8"))
+
+
+def parse_json(text: str) -> Any:
+    """Read JSON, however deeply it is nested.
+
+    Raises:
+        ValueError: If it is no JSON, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_as(kind: Any, content: Any, where: str, readers: Readers | None = None) -> Any:
+    """Make a value of a type from what JSON holds.
+
+    Args:
+        kind: A dataclass, an enumeration, `str`, `bool`, `int`, `float`, a tuple, a
+            mapping with texts as keys, or a union of such types.
+        content: What JSON holds.
+        where: Its place in the file, such as `"swaps[3]"`, for messages.
+        readers: How values of further types are read.
+
+    Returns:
+        The value. Numbers are finite.
+
+    Raises:
+        ValueError: If the content has another form. The text names the place.
+
+    Example:
+        >>> read_as(tuple[int, ...], [1, 2], "shape")
+        (1, 2)
+        >>> read_as(tuple[int, ...], [1, "2"], "shape")
+        Traceback (most recent call last):
+        ValueError: `shape[1]` is '2'; it needs an integer
+    """
+    readers = readers or {}
+    if kind in readers:
+        return readers[kind](content, where)
+    if kind is Any:
+        return content
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return _read_union(arguments, content, where, readers)
+    if origin is tuple:
+        return _read_tuple(arguments, content, where, readers)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        _require(isinstance(content, dict), where, content, "names and values")
+        inside = {key: f"{where}.{key}" for key in content}
+        return {
+            key: read_as(arguments[1], value, inside[key], readers)
+            for key, value in content.items()
+        }
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        known = {member.value: member for member in kind}
+        is_known = isinstance(content, str) and content in known
+        _require(is_known, where, content, f"one of {', '.join(map(str, known))}")
+        return known[content]
+    if dataclasses.is_dataclass(kind):
+        return read_fields(typing.cast(type, kind), content, where, readers)
+    return _read_plain(kind, content, where)
+
+
+def read_fields(
+    kind: type, content: Any, where: str, readers: Readers | None = None
+) -> Any:
+    """Make a dataclass of its fields by name. See `read_as`."""
+    wanted = field_types(kind)
+    if not isinstance(content, dict):
+        place = f"`{where}`" if where else "it"
+        raise ValueError(f"{place} holds no fields of a `{kind.__name__}`")
+    if odd := sorted(wanted.keys() ^ content.keys()):
+        prefix = f"`{where}` has " if where else ""
+        raise ValueError(
+            f"{prefix}fields missing or unknown: {', '.join(map(repr, odd))}"
+        )
+    begin = f"{where}." if where else ""
+    made = {
+        name: read_as(wanted[name], content[name], f"{begin}{name}", readers)
+        for name in wanted
+    }
+    return kind(**made)
+
+
+@functools.cache
+def field_types(kind: type) -> dict[str, Any]:
+    """Return the type of each field of a dataclass, in their order."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _read_union(
+    kinds: Sequence[Any], content: Any, where: str, readers: Readers
+) -> Any:
+    if content is None and types.NoneType in kinds:
+        return None
+    error: ValueError | None = None
+    for kind in kinds:
+        if kind is not types.NoneType:
+            try:
+                return read_as(kind, content, where, readers)
+            except ValueError as raised:
+                error = error or raised
+    raise error or ValueError(f"`{where}` is {_REPR.repr(content)}; it needs nothing")
+
+
+def _read_tuple(
+    kinds: Sequence[Any], content: Any, where: str, readers: Readers
+) -> tuple[Any, ...]:
+    _require(isinstance(content, list | tuple), where, content, "a list")
+    if kinds[-1] is Ellipsis:
+        kinds = (kinds[0],) * len(content)
+    _require(len(content) == len(kinds), where, content, f"{len(kinds)} values")
+    return tuple(
+        read_as(kind, value, f"{where}[{i}]", readers)
+        for i, (kind, value) in enumerate(zip(kinds, content, strict=True))
+    )
+
+
+def _read_plain(kind: Any, content: Any, where: str) -> Any:
+    is_flag = isinstance(content, bool)
+    wanted = (int, float) if kind is float else kind
+    is_fit = isinstance(content, wanted) and is_flag == (kind is bool)
+    if is_fit and kind is float:
+        is_fit = math.isfinite(content)
+    _require(is_fit, where, content, _PLAIN.get(kind, str(kind)))
+    return content
+
+
+def _require(is_fit: bool, where: str, content: Any, what: str) -> None:
+    if not is_fit:
+        raise ValueError(f"`{where}` is {_REPR.repr(content)}; it needs {what}")
