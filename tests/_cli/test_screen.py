@@ -1,7 +1,9 @@
 """Any text on any stream."""
 
+import contextlib
 import io
 import sys
+from collections.abc import Iterator
 
 import pytest
 from rich.table import Table
@@ -11,15 +13,20 @@ from jaxswap._cli.command import tell, write
 from jaxswap._cli.screen import harmless, make_console, write_any_text
 
 
-def stream(encoding: str) -> io.TextIOWrapper:
-    return io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True)
+@contextlib.contextmanager
+def stdout(encoding: str) -> Iterator[io.BytesIO]:
+    """Put a stream of an encoding into the place of stdout."""
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding=encoding, write_through=True)
+    with contextlib.redirect_stdout(stream):
+        yield written
 
 
-def written(monkeypatch: pytest.MonkeyPatch, encoding: str, text: str) -> str:
-    monkeypatch.setattr(sys, "stdout", stream(encoding))
-    write_any_text()
-    sys.stdout.write(text)
-    return sys.stdout.buffer.getvalue().decode(encoding)
+def written(encoding: str, text: str) -> str:
+    with stdout(encoding) as out:
+        write_any_text()
+        sys.stdout.write(text)
+        return out.getvalue().decode(encoding)
 
 
 @pytest.mark.parametrize(
@@ -31,30 +38,29 @@ def written(monkeypatch: pytest.MonkeyPatch, encoding: str, text: str) -> str:
         ("頭 \udcff", "? ?"),
     ],
 )
-def test_what_an_encoding_lacks_is_written_as_what_is_near(monkeypatch, text, ascii):
-    assert written(monkeypatch, "ascii", text) == ascii
+def test_what_an_encoding_lacks_is_written_as_what_is_near(text, ascii):
+    assert written("ascii", text) == ascii
 
 
-def test_what_an_encoding_has_is_written_as_it_is(monkeypatch):
-    assert written(monkeypatch, "utf-8", "头 └─┘ é \udcff") == "头 └─┘ é ?"
-    assert written(monkeypatch, "latin-1", "é ─ µ") == "é - µ"
+def test_what_an_encoding_has_is_written_as_it_is():
+    assert written("utf-8", "头 └─┘ é \udcff") == "头 └─┘ é ?"
+    assert written("latin-1", "é ─ µ") == "é - µ"
 
 
-def test_a_plan_is_printed_where_the_locale_is_ascii(monkeypatch):
-    out = stream("ascii")
-    monkeypatch.setattr(sys, "stdout", out)
+def test_a_plan_is_printed_where_the_locale_is_ascii():
     words = ("plan", "unet3d", "--target", "h100", "--size", "16", "--no-compile")
-    assert cli.main(words) == 0
-    text = out.buffer.getvalue().decode("ascii")
+    with stdout("ascii") as out:
+        assert cli.main(words) == 0
+        text = out.getvalue().decode("ascii")
     assert "decisions" in text
     assert "?" not in text
 
 
-def test_stdout_that_is_no_file_is_left_alone(monkeypatch):
-    monkeypatch.setattr(sys, "stdout", io.StringIO())
-    write_any_text()
-    write("é")
-    assert sys.stdout.getvalue() == "é\n"
+def test_stdout_that_is_no_file_is_left_alone():
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        write_any_text()
+        write("é")
+    assert out.getvalue() == "é\n"
 
 
 def test_names_cannot_move_the_cursor(capsys):
