@@ -64,25 +64,39 @@ def fastest_layers(target: Target) -> Layers:
 def layers_in_forms(forms: Mapping[str, str]) -> Layers:
     """Return the layers in forms of one's choice, the same for all three passes.
 
+    A convolution whose shape or type a form cannot take is plain.
+
     Args:
         forms: Name of the form by kind of convolution. Those left out are plain.
 
     Returns:
-        The layers. They raise ValueError for features that a form cannot take.
+        The layers.
 
     Raises:
-        ValueError: If there is no such kind.
+        ValueError: If there is no such kind, or no such form of it.
 
     Example:
         >>> from jaxswap.medical.networks.unet import UNet3D
         >>> network = UNet3D(layers=layers_in_forms({"convolve": "reshaped2"}))
     """
-    for kind in forms:
+    for kind, name in forms.items():
         if kind not in KINDS:
             raise ValueError(
                 f"`forms` names the convolution {kind!r}; choose {', '.join(KINDS)}."
             )
+        if name not in (names := _form_names(kind)):
+            raise ValueError(
+                f"`forms` wants {kind!r} as {name!r}, which it cannot have here; "
+                f"choose {', '.join(names)}."
+            )
     return _layers(lambda kind: _InForm(kind, forms.get(kind, PLAIN)))
+
+
+def _form_names(kind: Kind) -> list[str]:
+    """List the forms of a convolution that can have each of them."""
+    side = 2 if kind == "convolve_transposed" else 3
+    kernel = (side, side, side, 16, 16)
+    return list(forms_of(kind, (1, 8, 8, 8, 16), kernel, "bfloat16"))
 
 
 def time_forms(
@@ -202,13 +216,7 @@ class _InForm:
 
     def __call__(self, x: Array, kernel: Array) -> Array:
         forms = forms_of(self.kind, x.shape, kernel.shape, x.dtype)
-        if self.name not in forms:
-            raise ValueError(
-                f"`forms` wants {self.kind!r} as {self.name!r}, which features of "
-                f"{x.shape} and a kernel of {kernel.shape} cannot have; choose "
-                f"{', '.join(forms)}."
-            )
-        form = forms[self.name]
+        form = forms.get(self.name, forms[PLAIN])
         return convolve_by(Passes(form, form, form), x, kernel)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -98,9 +99,10 @@ def test_gradients_have_gradients() -> None:
     close(both(interpreted, *arrays), both(plain, *arrays))
 
 
-def test_a_batch_of_batches_is_mapped_over() -> None:
-    x, kernel = drawn((2, 1, 3, 3, 3, 4), (2, 3, 3, 3, 4, 4))
-    close(jax.jit(jax.vmap(interpreted))(x, kernel), jax.vmap(plain)(x, kernel))
+def test_all_passes_are_mapped_over_a_batch_of_batches() -> None:
+    arrays = drawn((2, 1, 3, 3, 3, 4), (2, 3, 3, 3, 4, 4), (2, 1, 3, 3, 3, 4))
+    mapped = jax.jit(jax.vmap(partial(all_passes, interpreted)))
+    close(mapped(*arrays), jax.vmap(partial(all_passes, plain))(*arrays))
 
 
 @pytest.mark.parametrize(

@@ -212,9 +212,19 @@ def test_a_form_can_be_named() -> None:
 
 
 def test_a_form_that_cannot_be_had_is_an_error() -> None:
-    named = NETWORK.clone(layers=layers_in_forms({"convolve": "reshaped3"}))
     with pytest.raises(ValueError, match=r"'reshaped3'.*choose plain, reshaped2"):
-        jax.eval_shape(named.apply, parameters(), X)
+        layers_in_forms({"convolve": "reshaped3"})
+
+
+def test_convolutions_that_cannot_take_a_named_form_are_plain() -> None:
+    """Those of 1x1x1 voxels, of three channels, and those of another kind."""
+    network = NETWORK.clone(layers=layers_in_forms({"convolve": "triton"}))
+    text = str(jax.make_jaxpr(network.apply)(parameters(), X))
+    all_plain = str(jax.make_jaxpr(NETWORK.apply)(parameters(), X))
+    kernels, others = (text.count(name) for name in (" pallas_call[", "conv_general_"))
+    assert kernels > 0
+    assert others > 0
+    assert kernels + others == all_plain.count("conv_general_")
 
 
 def test_an_unknown_convolution_is_an_error() -> None:
