@@ -31,7 +31,7 @@ X = jax.ShapeDtypeStruct((1, 8, 8, 8, 3), jnp.float32)
 
 @functools.cache
 def parameters() -> Any:
-    return NETWORK.init(jax.random.key(0), jnp.ones(X.shape))
+    return jax.jit(NETWORK.init)(jax.random.key(0), jnp.ones(X.shape))
 
 
 def timed(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]) -> list[str]:

@@ -1,5 +1,6 @@
 """The residual-encoder U-Net."""
 
+import functools
 from typing import Any
 
 import jax
@@ -26,17 +27,16 @@ def test_preset_has_the_parameters_of_its_paper() -> None:
 def test_each_level_has_logits_of_its_size() -> None:
     unet = ResidualUNet3D(**TINY, dtype=jnp.float32, layers=CPU)
     volume = jnp.ones((1, 8, 12, 16, 3))
-    levels, parameters = unet.init_with_output(
-        jax.random.key(0), volume, all_levels=True
-    )
+    init = jax.jit(functools.partial(unet.init_with_output, all_levels=True))
+    levels, parameters = init(jax.random.key(0), volume)
     assert [x.shape for x in levels] == [(1, 8, 12, 16, 2), (1, 4, 6, 8, 2)]
-    np.testing.assert_array_equal(unet.apply(parameters, volume), levels[0])
+    np.testing.assert_array_equal(jax.jit(unet.apply)(parameters, volume), levels[0])
 
 
 def test_lean_and_cpu_layers_are_one_function() -> None:
     volume = jax.random.normal(jax.random.key(1), (1, 8, 8, 8, 2))
     lean = ResidualUNet3D(**TINY, dtype=jnp.float32, layers=LEAN)
-    parameters = lean.init(jax.random.key(0), volume)
+    parameters = jax.jit(lean.init)(jax.random.key(0), volume)
     other = ResidualUNet3D(**TINY, dtype=jnp.float32, layers=CPU)
 
     def loss(unet: Any) -> Any:
@@ -54,7 +54,7 @@ def test_lean_and_cpu_layers_are_one_function() -> None:
 def test_offloaded_gradient_is_the_plain_one() -> None:
     volume = jax.random.normal(jax.random.key(1), (1, 8, 8, 8, 2))
     unet: Any = ResidualUNet3D(**TINY, dtype=jnp.float32, layers=CPU)
-    parameters = unet.init(jax.random.key(0), volume)
+    parameters = jax.jit(unet.init)(jax.random.key(0), volume)
 
     def loss(parameters: Any) -> jax.Array:
         return jnp.mean(unet.apply(parameters, volume) ** 2)
