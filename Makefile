@@ -60,11 +60,12 @@ COMPARE = -m jaxswap._cli.main compare $(EXPERIMENT) --minutes $(EXPERIMENT_MINU
 
 # Wheels for a Linux machine with Python 3.12 that has jax, flax, optax, scipy, numpy and
 # what these need. They are unpacked there, without pip. Of nilearn, files of the head
-# alone are read, so what it needs itself is left out.
+# alone are read, so what it needs itself is left out. Matplotlib 3.11 needs fonttools to
+# draw pictures, 5 MB more.
 WHEELS := build/experiment/wheels
 UNPACKED := build/experiment/site
 WHEELS_OF := nibabel grain portpicker psutil cloudpickle array-record tensorboardX nilearn \
-  matplotlib contourpy cycler kiwisolver packaging pillow pyparsing \
+  'matplotlib<3.11' contourpy cycler kiwisolver packaging pillow pyparsing \
   python-dateutil six
 PLATFORMS := manylinux2014_x86_64 manylinux_2_17_x86_64 manylinux_2_28_x86_64
 

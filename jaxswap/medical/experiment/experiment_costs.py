@@ -54,7 +54,9 @@ def _communication(rows: Mapping[str, Any]) -> Table:
     untuned = rows.get(UNTUNED, {}).get("step_seconds")
     lines = []
     names = {PLAIN: "plain", UNTUNED: "LMS, untuned", TUNED: "LMS, tuned as published"}
-    for name, told in {**names, SWAPPED: "planned"}.items():
+    is_planned = "planned_bytes" in rows.get(SWAPPED, {})
+    ours = "planned" if is_planned else "by default, without a budget"
+    for name, told in {**names, SWAPPED: ours}.items():
         row = rows.get(name, {})
         if "step_seconds" not in row:
             lines.append([told, row.get("error", "not timed"), *["–"] * 5])

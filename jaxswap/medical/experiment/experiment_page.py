@@ -9,7 +9,7 @@ from html import escape
 from jaxswap.medical.scoring.page_style import STYLE
 
 _WRAPPED = "td,th{white-space:normal}th{min-width:4.5em}td:first-child{min-width:9em}"
-_WRAPPED += "img{min-width:0}.hash{overflow-wrap:anywhere}"
+_WRAPPED += "img{min-width:0;max-width:760px}.hash{overflow-wrap:anywhere}"
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def _curves(
         lines = smooth(losses, max(4.0, 0.02 * len(losses)))
         below.plot(np.array(list(seconds.values())) / 60, lines, lw=1.5, **options)
     above.set(ylabel="mean Dice, validation", title=f"synthetic cases, arm {arm}")
-    above.set_ylim(bottom=0)
+    above.set(ylim=(0, None), xlim=(0, None))
     below.set(ylabel="training loss, smoothed", xlabel="minutes of training")
     below.legend(fontsize=9, frameon=False)
     return figure
@@ -156,7 +156,7 @@ def _slice(
 def _figure(rows: int, height: float) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(6.5, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = list(figure.subplots(rows, 1, squeeze=False)[:, 0])
+    axes = list(figure.subplots(rows, 1, squeeze=False, sharex=True)[:, 0])
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25)

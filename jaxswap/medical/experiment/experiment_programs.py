@@ -59,7 +59,7 @@ def make_programs(
         config = experiment.config(arm, method)
         return prepare_run(config, RunFolder(experiment.out), blank, plan=plan)
 
-    swapped = _planned(run_of, experiment.plan, say)
+    swapped = follow_plan(run_of, experiment.plan, say)
     programs = {SWAPPED: RunPrograms(swapped), PATCHES: RunPrograms(run_of(PATCHES))}
     programs[PLAIN] = RunPrograms(run_of(PLAIN), like=programs[SWAPPED])
     for name, policy in _POLICIES.items():
@@ -70,6 +70,34 @@ def make_programs(
     for one in programs.values():
         one.cases_at_a_time = _CASES_AT_A_TIME
     return programs
+
+
+def follow_plan(
+    run_of: Callable[..., TrainingRun], path: Path | None, say: Callable[[str], None]
+) -> TrainingRun:
+    """Return the run on whole volumes, by a plan that was made before if it fits.
+
+    Args:
+        run_of: Makes the run of a method, by a plan or with one of its own.
+        path: File of the plan. It is written if it is missing and a plan was made. None
+            for no file.
+        say: Is told what is done.
+    """
+    if path is not None and path.exists():
+        try:
+            run = run_of(SWAPPED, jaxswap.load_plan(path))
+            # A plan is held against the loss when its gradient is traced.
+            jax.eval_shape(jax.grad(run.planned.loss), *_arguments(run))
+            say(f"the plan is that of {path.name}")
+            return run
+        except ValueError as error:
+            say(f"{path.name} does not fit, so the step is planned anew: {error}")
+    say("planning the step on whole volumes")
+    run = run_of(SWAPPED)
+    if path is not None and run.planned.plan is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        run.planned.plan.save(path)
+    return run
 
 
 def compile_all(programs: Mapping[str, RunPrograms]) -> dict[str, dict[str, Any]]:
@@ -130,26 +158,6 @@ def peak_bytes() -> int | None:
     """Return the most bytes of the device that were in use so far, if it knows them."""
     known = jax.local_devices()[0].memory_stats() or {}
     return known.get("peak_bytes_in_use")
-
-
-def _planned(
-    run_of: Callable[..., TrainingRun], path: Path | None, say: Callable[[str], None]
-) -> TrainingRun:
-    """Return the run on whole volumes, by a plan that was made before if it fits."""
-    if path is not None and path.exists():
-        try:
-            run = run_of(SWAPPED, jaxswap.load_plan(path))
-            jax.eval_shape(run.planned.loss, *_arguments(run))
-            say(f"the plan is that of {path.name}")
-            return run
-        except ValueError as error:
-            say(f"{path.name} does not fit, so the step is planned anew: {error}")
-    say("planning the step on whole volumes")
-    run = run_of(SWAPPED)
-    if path is not None and run.planned.plan is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        run.planned.plan.save(path)
-    return run
 
 
 def _arguments(run: TrainingRun) -> tuple[Any, ...]:

@@ -148,7 +148,7 @@ def _trials(trials: Sequence[Recorded]) -> list[Block]:
         told = found.ended or ("not finished" if dice is None else f"Dice {dice:.3f}")
         run = found.run
         kind = "whole volumes" if run.method == SWAPPED else "patches"
-        said.append(f"{kind} at {run.rate:g}: {told} after {found.steps} steps")
+        said.append(f"{kind} at {run.rate:g}: {told} (step {found.steps})")
     if not said:
         return []
     return [Text(f"Rates tried, on synthetic validation cases: {'; '.join(said)}.")]

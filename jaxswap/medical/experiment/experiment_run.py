@@ -53,6 +53,7 @@ from jaxswap.medical.experiment.experiment_time import (
     divide,
     validate_every,
 )
+from jaxswap.medical.preparing.preparing import Prepared
 from jaxswap.medical.runs.run_folder import RunFolder
 from jaxswap.medical.training.run_programs import RunPrograms
 from jaxswap.medical.training.run_progress import RunProgress
@@ -284,8 +285,7 @@ def _score(session: _Session, run: Run, cases: ArmCases) -> None:
     parameters, _ = restore(RunFolder(folder))
     session.say(f"{run.arm}: {run.method}, scoring {len(cases.test)} test cases")
 
-    def show(labels: np.ndarray) -> None:
-        case = cases.test[0]
+    def show(case: Prepared, labels: np.ndarray) -> None:
         np.savez_compressed(
             folder / SHOWN,
             name=case.name,

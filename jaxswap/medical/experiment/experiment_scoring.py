@@ -57,7 +57,7 @@ def score(
     parameters: Any,
     cases: Sequence[Prepared],
     threads: int,
-    show: Callable[[np.ndarray], None] = lambda labels: None,
+    show: Callable[[Prepared, np.ndarray], None] = lambda case, labels: None,
 ) -> Scores:
     """Label cases and score them on the grid that the network sees.
 
@@ -66,19 +66,21 @@ def score(
         parameters: Its parameters.
         cases: Cases with labels.
         threads: Cases that are labeled at the same time.
-        show: Is given the labels of the first case.
+        show: Is given the first case that has a reference, and the labels found.
 
     Returns:
         Their scores.
     """
     label_map = predictor.label_map
+    labeled = (n for n, case in enumerate(cases) if np.any(case.labels))
+    shown = next(labeled, 0)
 
     def score_one(number: int) -> _Case:
         case = cases[number]
         image = np.asarray(case.image, np.float32)
         labels = predictor.labels(parameters, image)
-        if number == 0:
-            show(labels)
+        if number == shown:
+            show(case, labels)
         return _score(labels, case, label_map)
 
     with ThreadPoolExecutor(threads) as pool:

@@ -117,7 +117,7 @@ def test_overhead_is_told_as_the_paper_did(out: pathlib.Path) -> None:
         PLAIN: {"step_seconds": 0.05, "busy_seconds": 0.06},
         UNTUNED: {"step_seconds": 0.15},
         TUNED: {"step_seconds": 0.13, "stall_seconds": 0.07},
-        SWAPPED: {"step_seconds": 0.06, "busy_seconds": 0.8, "device_bytes": 2**31},
+        SWAPPED: {"step_seconds": 0.06, "busy_seconds": 0.8, "planned_bytes": 2**31},
         PATCHES: {"error": "out of memory"},
     }
     write_json(out / SPEEDS, {"device": "cpu: cpu", "programs": rows})
@@ -125,6 +125,10 @@ def test_overhead_is_told_as_the_paper_did(out: pathlib.Path) -> None:
     assert "| LMS, tuned as published | 130.0 | 80.0 | -20.0% | 70.0 |" in text
     assert "| planned | 60.0 | 10.0 | -90.0% |" in text
     assert PAPER_CUT in text
+    del rows[SWAPPED]["planned_bytes"]
+    write_json(out / SPEEDS, {"device": "cpu: cpu", "programs": rows})
+    text = write_report(out)
+    assert "| by default, without a budget | 60.0 |" in text
     assert "a rehearsal, from which nothing follows" in text
     # A step of a second, of which the device was busy for 0.8.
     assert "| glioma | whole, swapped | 800.0 | 1,000.0 | 20.0% | 4.8% |" in text

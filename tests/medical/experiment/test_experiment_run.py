@@ -28,6 +28,8 @@ from jaxswap.medical.experiment.experiment_report import write_report
 from jaxswap.medical.experiment.experiment_run import make_plan, run_experiment
 from jaxswap.medical.experiment.experiment_time import Deadline
 
+pytestmark = pytest.mark.slow
+
 DIVERGES, LEARNS = 3e38, 1e-2
 STEPS = 10
 
