@@ -9,6 +9,7 @@ Where `jax.jvp` calls the function itself, the mode is known before: see `is_pus
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -71,6 +72,7 @@ def derivative(passes: Passes, primals: Arrays, tangents: Arrays) -> Any:
         *leaves,
         *(tangents[i] for i in moving),
         linear=passes.linear[key],
+        lifetime=_lifetime(),
         counts=(len(primals), len(leaves)),
         types=tuple(of_results[i].aval for i in moved),
     )
@@ -106,6 +108,20 @@ _pushforward = Primitive("jaxswap_pushforward")
 _pushforward.multiple_results = True
 
 
+@functools.cache
+def _empty() -> Any:
+    return jax.make_jaxpr(lambda: ())().jaxpr
+
+
+def _lifetime() -> Any:
+    """Return an empty jaxpr, for one equation.
+
+    JAX remembers the parameters of equations, and with them all that they hold. But it
+    forgets an entry when a jaxpr among the parameters dies.
+    """
+    return _empty().replace()
+
+
 def _split(args: Arrays, counts: tuple[int, int]) -> tuple[Arrays, Arrays, Arrays]:
     """Return operands, residuals and tangents."""
     first, last = counts[0], sum(counts)
@@ -113,9 +129,9 @@ def _split(args: Arrays, counts: tuple[int, int]) -> tuple[Arrays, Arrays, Array
 
 
 def _execute(
-    *args: Any, linear: Linear, counts: tuple[int, int], types: Arrays
+    *args: Any, linear: Linear, lifetime: Any, counts: tuple[int, int], types: Arrays
 ) -> Arrays:
-    del types
+    del lifetime, types
     operands, _, tangents = _split(args, counts)
     return linear.push(operands, tangents)
 
@@ -125,10 +141,11 @@ def _derivative(
     tangents: Arrays,
     *,
     linear: Linear,
+    lifetime: Any,
     counts: tuple[int, int],
     types: Arrays,
 ) -> tuple[Arrays, Arrays]:
-    del types
+    del lifetime, types
     given, of_given = _split(primals, counts), _split(tangents, counts)
     return pushed(
         linear.push,
@@ -142,10 +159,11 @@ def _transpose(
     cotangents: Arrays,
     *args: Any,
     linear: Linear,
+    lifetime: Any,
     counts: tuple[int, int],
     types: Arrays,
 ) -> Arrays:
-    del types
+    del lifetime, types
     operands, residuals, tangents = _split(args, counts)
     given = tuple(None if isinstance(c, ad.Zero) else c for c in cotangents)
     found = linear.pull(operands, residuals, given)
@@ -160,9 +178,11 @@ def _batch(
     dims: Sequence[int | None],
     *,
     linear: Linear,
+    lifetime: Any,
     counts: tuple[int, int],
     types: Arrays,
 ) -> tuple[Arrays, Arrays]:
+    del lifetime
     of_operands, of_residuals, of_tangents = _split(dims, counts)
 
     def mapped(function: Callable[..., Any], *axes: Any) -> Callable[..., Any]:
@@ -187,6 +207,7 @@ def _batch(
         *known[1],
         *spread,
         linear=batched,
+        lifetime=_lifetime(),
         counts=counts,
         types=tuple(unmapped_aval(axis.size, 0, t) for t in types),
     )
