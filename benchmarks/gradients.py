@@ -73,21 +73,22 @@ def prepare() -> None:
 def try_chunk(first: int, count: int) -> dict[str, Any]:
     """Try the programs of `count` numbers from `first` on."""
     sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
-    generator = importlib.import_module("program_generator")
+    draw = importlib.import_module("program_generator").draw
+    gradients = importlib.import_module("program_gradients")
 
     start = time.perf_counter()
     features: collections.Counter[str] = collections.Counter()
     swapping = informative = refused = 0
     failures = []
     for seed in range(first, first + count):
-        program = generator.draw(seed)
+        program = draw(seed)
         features.update(program.features().keys())
-        outcome = generator.attempt(program)
+        outcome = gradients.attempt(program)
         swapping += outcome.swaps > 0
         informative += outcome.is_informative
         refused += outcome.is_refused
         if outcome.kind and not outcome.is_refused:
-            small = generator.shrunk(program, outcome.kind, SHRINKING)
+            small = gradients.shrunk(program, outcome.kind, SHRINKING)
             failure = {"kind": outcome.kind, "error": outcome.error}
             failures.append({"seed": seed, "program": repr(small), **failure})
     return {

@@ -54,7 +54,9 @@ def compare(seed: int, layers: int) -> dict[str, Any] | None:
         return None
     limits = [case.limit(share) for share in random_programs.LIMITS]
     start = time.perf_counter()
-    optima = random_programs.brute_force(case, limits, is_pruned=True)
+    optima = importlib.import_module("brute_force").brute_force(
+        case, limits, is_pruned=True
+    )
     brute_seconds = time.perf_counter() - start
     search = case.search()
     rows = []

@@ -11,7 +11,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import program_building
 import program_generator
+import program_gradients
 import pytest
 from program_generator import Program, Step
 from program_operations import OPERATIONS, WITH_BODY
@@ -43,10 +45,10 @@ def _forgotten_programs() -> Iterator[None]:
 def test_gradients_of_random_programs(chunk: int) -> None:
     outcomes, failures = [], []
     for program in PROGRAMS[chunk * CHUNK : (chunk + 1) * CHUNK]:
-        outcome = program_generator.attempt(program)
+        outcome = program_gradients.attempt(program)
         outcomes.append(outcome)
         if outcome.kind and not outcome.is_refused:
-            small = program_generator.shrunk(program, outcome.kind, attempts=50)
+            small = program_gradients.shrunk(program, outcome.kind, attempts=50)
             failures.append(f"{small}\n    {outcome.kind} {outcome.error}")
     assert not failures, "\n".join(failures)
     # JAX refuses complex numbers in a checkpoint with a policy.
@@ -58,7 +60,7 @@ def test_gradients_of_random_programs(chunk: int) -> None:
 
 @pytest.mark.parametrize("name", REGRESSIONS)
 def test_gradient_of_what_once_failed(name: str) -> None:
-    program_generator.compare(REGRESSIONS[name])
+    program_gradients.compare(REGRESSIONS[name])
 
 
 def altered(fn: Callable[..., Any], **_: Any) -> Callable[..., Any]:
@@ -91,12 +93,12 @@ def test_a_wrong_gradient_is_noticed_and_shrunk(
         policy="random 3",
         seed=5,
     )
-    assert program_generator.attempt(program).is_informative
+    assert program_gradients.attempt(program).is_informative
     monkeypatch.setattr(jaxswap, "offload", altered)
-    outcome = program_generator.attempt(program)
+    outcome = program_gradients.attempt(program)
     assert outcome.kind == "GradientError"
     assert outcome.error.startswith("the gradient of args")
-    small = program_generator.shrunk(program, outcome.kind, attempts=30)
+    small = program_gradients.shrunk(program, outcome.kind, attempts=30)
     assert len(small.steps) == 1
     assert dataclasses.replace(small, inputs=(), steps=()) == Program([], [])
 
@@ -136,7 +138,7 @@ def test_every_operation_takes_any_operands(name: str) -> None:
         for choice in range(i, 60, 19):
             step = Step(name, 0, 1, choice, body)
             given = [f"{dtype}[{sizes}]", "float32[2,3]"]
-            fn, args = program_generator.build(Program(given, [step], ending="all"))
+            fn, args = program_building.build(Program(given, [step], ending="all"))
             jax.eval_shape(jax.grad(fn, allow_int=True), *args)
 
 

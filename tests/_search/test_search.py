@@ -8,9 +8,10 @@ import time
 from typing import Any
 
 import pytest
+from brute_force import brute_force
 from handmade import chain
 from handmade_plans import H100, SLOW_LINK, busy
-from random_programs import LIMITS, Case, brute_force, random_case
+from random_programs import LIMITS, Case, random_case
 
 from jaxswap._graph.graph import Action
 from jaxswap._planner import search_of
