@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxswap.medical.data.channels import order_channels
 from jaxswap.medical.data.label_maps import LabelMap, make_label_map
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not JSON. The message names the file.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file.")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: is not readable as JSON ({error}).") from error
+from jaxswap.medical.data.plain_files import read_json
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -10,9 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from jaxswap.medical.data.label_maps import LabelMap, make_label_map
+from jaxswap.medical.data.plain_files import parse_yaml
 
 _MOST = 255
 _EXAMPLE = "such as {left: 17, right: [53, 1053]}"
@@ -83,8 +82,8 @@ def parse_labels(text: str) -> dict[str, Any]:
         ValueError: If it holds no names and values.
     """
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        content = parse_yaml(text)
+    except ValueError as error:
         raise ValueError(f"`labels` is {text!r}, no YAML; {_EXAMPLE}.") from error
     if not isinstance(content, Mapping) or not content:
         raise ValueError(

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -25,22 +26,14 @@ from nibabel.wrapstruct import WrapStructError
 
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
 from jaxswap.medical.data.grid import Grid
+from jaxswap.medical.data.plain_files import DAMAGE, read_json
 from jaxswap.medical.data.writing import require_writable
 from jaxswap.medical.preparing.preparing import PrepareConfig, Prepared, prepare_as
 
 _FORMAT = 3  # Raise this if the same settings give other arrays.
 _ENTRY, _IMAGE, _LABELS = "entry.json", "image.npy", "labels.npy"
-# Errors that reading a damaged file may raise.
-_DAMAGE = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    EOFError,
-    SyntaxError,
-    WrapStructError,
-)
+# What NumPy and nibabel raise besides.
+_DAMAGE = (*DAMAGE, SyntaxError, WrapStructError)
 
 
 @dataclass(frozen=True)
@@ -223,20 +216,24 @@ def _put_in_place(fresh: Path, folder: Path) -> None:
 
 def _open(folder: Path, fingerprint: str) -> Prepared | None:
     """Open what is kept. None if it is missing, outdated or damaged."""
+    if not folder.exists():
+        return None
     try:
-        entry = json.loads((folder / _ENTRY).read_text(encoding="utf-8"))
+        entry = read_json(folder / _ENTRY)
         if entry["fingerprint"] != fingerprint:
             return None
         for name, size in entry["bytes"].items():
             if (folder / name).stat().st_size != size:
-                return None
+                raise ValueError(f"{name} has not the {size} bytes that were written")
         grid = _grid_from_json(entry["grid"])
         image = np.load(folder / _IMAGE, mmap_mode="r")
         labels = None
         if entry["has_labels"]:
             labels = np.load(folder / _LABELS, mmap_mode="r")
         return Prepared(entry["name"], image, labels, grid, tuple(entry["notes"]))
-    except _DAMAGE:
+    except _DAMAGE as error:
+        message = f"{folder} is damaged ({error}). The case is prepared anew."
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
         return None
 
 

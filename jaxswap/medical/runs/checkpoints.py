@@ -23,6 +23,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding
 
 from jaxswap import JaxswapError
+from jaxswap.medical.data.plain_files import DAMAGE, read_json
 from jaxswap.medical.preparing.mesh import place_replicated
 from jaxswap.medical.runs.processes import is_first, wait_for_all
 from jaxswap.medical.runs.state import Parameters, State
@@ -194,7 +195,7 @@ def _whole_checkpoints(folder: Path) -> Iterator[_StoredCheckpoint]:
         place = folder / str(number)
         try:
             saved = _read(place)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except DAMAGE as error:
             reason = f"{place} is damaged: {error}"
             message = f"{reason}; trying the one before."
             warnings.warn(message, RuntimeWarning, stacklevel=4)
@@ -209,7 +210,7 @@ def _whole_checkpoints(folder: Path) -> Iterator[_StoredCheckpoint]:
 
 def _read(place: Path) -> _StoredCheckpoint:
     """Read a checkpoint whose files are all unchanged since they were written."""
-    content = json.loads((place / _RECORD).read_text(encoding="utf-8"))
+    content = read_json(place / _RECORD)
     found = {name: _checksum(place / name) for name in _files(place)}
     found[_RECORD] = zlib.crc32(content["record"].encode())
     for name, checksum in content["checksums"].items():

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from jaxswap.medical.data.plain_files import parse_yaml, read_text
+
 
 class _SettingsLoader(yaml.SafeLoader):
     """Reads YAML with the numbers of YAML 1.2."""
@@ -40,10 +42,9 @@ def read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such configuration file.")
     try:
-        content = _load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: is not YAML: {reason}.") from error
+        content = parse_yaml(read_text(path), _SettingsLoader)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}.") from error
     if not isinstance(content, dict):
         raise ValueError(
             f"{path}: holds {type(content).__name__}, but needs names and values such "
@@ -72,10 +73,6 @@ def parse_setting(text: str) -> tuple[str, Any]:
     if not separator or not name.strip():
         raise ValueError(f"`--set {text}` is not `--set name=value`.")
     try:
-        return name.strip(), _load(value)
-    except yaml.YAMLError as error:
-        raise ValueError(f"`--set {text}`: the value is not YAML.") from error
-
-
-def _load(text: str) -> Any:
-    return yaml.load(text, _SettingsLoader)
+        return name.strip(), parse_yaml(value, _SettingsLoader)
+    except ValueError as error:
+        raise ValueError(f"`--set {text}`: the value {error}.") from error

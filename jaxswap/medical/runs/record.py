@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+
+from jaxswap.medical.data.plain_files import DAMAGE, read_json
 
 T = TypeVar("T")
 
@@ -23,6 +24,6 @@ def load_record(path: Path, make: Callable[[Any], T]) -> T | None:
     if not path.is_file():
         return None
     try:
-        return make(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return make(read_json(path))
+    except DAMAGE as error:
         raise ValueError(f"{path}: is damaged: {error}.") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jaxswap
 from jaxswap.extend import user_folder
+from jaxswap.medical.data.plain_files import DAMAGE, read_json
 from jaxswap.medical.data.writing import require_writable, whole_file
 from jaxswap.medical.runs.recorded_split import RecordedSplit, load_split
 from jaxswap.medical.runs.run_config import (
@@ -144,9 +145,9 @@ class RunFolder:
         if not self.is_run:
             raise ValueError(f"{self.path} holds no training run (no config.yaml).")
         try:
-            content = json.loads((self.path / "data.json").read_text(encoding="utf-8"))
+            content = read_json(self.path / "data.json")
             return Trained.from_plain(content, make_config(read_config(config)))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except DAMAGE as error:
             raise ValueError(
                 f"{self.path / 'data.json'}: is damaged: {error}."
             ) from error

@@ -20,6 +20,7 @@ from threading import Thread
 from typing import Any
 
 from jaxswap.extend import user_folder
+from jaxswap.medical.data.plain_files import DAMAGE, read_json
 from jaxswap.medical.data.writing import require_writable, whole_file
 from jaxswap.medical.synthesis.half_millimetre import fetch_templates
 from jaxswap.medical.synthesis.parcellation import draw_parcellation, load_atlas
@@ -214,9 +215,9 @@ def _end_with(parent: Any) -> None:
 
 def _check_same(path: Path, synthesis: Synthesis) -> None:
     try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-        seed, recipe = there["seed"], there["recipe"]
-    except (ValueError, KeyError, TypeError) as error:
+        there = read_json(path)
+        seed, recipe = there["seed"], dict(there["recipe"])
+    except DAMAGE as error:
         raise ValueError(f"{path}: cannot be read ({error}).") from error
     wanted = describe_synthesis(synthesis)
     if seed != wanted["seed"]:
@@ -242,7 +243,7 @@ def _write_summary(synthesis: Synthesis) -> None:
     path = synthesis.out / SUMMARY
     summary = describe_synthesis(synthesis)
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_json(path)
         summary["cases"] = max(summary["cases"], before.get("cases", 0))
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -251,14 +252,11 @@ def _write_summary(synthesis: Synthesis) -> None:
 def _finish(synthesis: Synthesis) -> None:
     """Write what needs all cases, also those of an earlier, larger run."""
     out, arm = synthesis.out, synthesis.recipe.arm
-    summary = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+    summary = read_json(out / SUMMARY)
     whole = [i for i in range(summary["cases"]) if is_whole(out, arm, i)]
     write_table(
         out,
-        (
-            json.loads(record_path(out, arm, i).read_text(encoding="utf-8"))
-            for i in whole
-        ),
+        (read_json(record_path(out, arm, i)) for i in whole),
     )
     if arm == "parcellation":
         assert synthesis.templates is not None
