@@ -37,6 +37,7 @@ from jaxswap._base.units import parse_bytes as parse_bytes
 from jaxswap._compiled.buffers import Buffer as Buffer
 from jaxswap._compiled.collectives import Collective as Collective
 from jaxswap._compiled.copies import Copy as Copy
+from jaxswap._gpu.host_memory import available_ram_bytes as available_ram_bytes
 from jaxswap._gpu.target import rates_of as rates_of
 from jaxswap._gpu.work import Work as Work
 from jaxswap._graph.graph import Action as Action

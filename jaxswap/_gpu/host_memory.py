@@ -113,20 +113,34 @@ def xla_pool_bytes() -> int:
 
 def available_ram_bytes(
     meminfo: str | os.PathLike[str] = "/proc/meminfo",
+    group: str | os.PathLike[str] = "/sys/fs/cgroup",
 ) -> int | None:
     """Return how much memory of this machine new data can take without paging to disk.
 
-    A container or a batch system may allow less. That limit is not read.
+    It is no more than what the container, the batch system or `ulimit -v` leaves to
+    this process.
 
     Args:
         meminfo: Linux's file of memory figures. If it does not exist, the operating
             system is asked for its free pages.
+        group: The folder in which Linux tells the limits of a container.
 
     Returns:
         Bytes, or None if the system does not tell.
+
+    Example:
+        >>> from jaxswap.extend import available_ram_bytes
+        >>> free_bytes = available_ram_bytes()
+        >>> free_bytes is None or free_bytes > 0
+        True
     """
+    found = (_free_bytes(Path(meminfo)), _left_in_group(Path(group)), _left_by_ulimit())
+    return min((left for left in found if left is not None), default=None)
+
+
+def _free_bytes(meminfo: Path) -> int | None:
     try:
-        for line in Path(meminfo).read_text(encoding="ascii").splitlines():
+        for line in meminfo.read_text(encoding="ascii").splitlines():
             name, _, amount = line.partition(":")
             if name == "MemAvailable":
                 return int(amount.split()[0]) * 1024  # "kB" there means KiB.
@@ -136,3 +150,31 @@ def available_ram_bytes(
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, AttributeError):
         return None
+
+
+def _left_in_group(group: Path) -> int | None:
+    try:
+        limit = (group / "memory.max").read_text(encoding="ascii").strip()
+        used = (group / "memory.current").read_text(encoding="ascii").strip()
+        # What files keep in memory counts as used, but is given back when needed.
+        kept = _inactive_file_bytes((group / "memory.stat").read_text(encoding="ascii"))
+        return max(int(limit) - int(used) + kept, 0)
+    except (OSError, ValueError):  # "max": no limit.
+        return None
+
+
+def _inactive_file_bytes(statistics: str) -> int:
+    rows = (line.split() for line in statistics.splitlines())
+    return next((int(row[1]) for row in rows if row[:1] == ["inactive_file"]), 0)
+
+
+def _left_by_ulimit() -> int | None:
+    try:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+        used = int(pages) * os.sysconf("SC_PAGE_SIZE")
+    except (ImportError, OSError, ValueError, IndexError):
+        return None
+    return None if limit == resource.RLIM_INFINITY else max(limit - used, 0)

@@ -2,6 +2,8 @@
 
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -110,6 +112,30 @@ def test_free_memory_is_what_linux_calls_available(tmp_path: pathlib.Path) -> No
     assert available_ram_bytes(account) == 300 * 1024
 
 
+def test_a_container_may_leave_less(tmp_path: pathlib.Path) -> None:
+    account = tmp_path / "meminfo"
+    account.write_text("MemAvailable:   300 kB\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("90000\n")
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 1000\n")
+    assert available_ram_bytes(account, tmp_path) == 300 * 1024
+    (tmp_path / "memory.max").write_text("100000\n")
+    assert available_ram_bytes(account, tmp_path) == 11_000
+    (tmp_path / "memory.max").write_text("80000\n")
+    assert available_ram_bytes(account, tmp_path) == 0
+
+
+def test_ulimit_may_leave_less(tmp_path: pathlib.Path) -> None:
+    code = (
+        "import resource; from jaxswap.extend import available_ram_bytes as left;"
+        "resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30, -1)); print(left())"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True
+    )
+    assert 0 < int(ran.stdout) < 3 * 2**30
+
+
 @pytest.mark.parametrize("text", [None, "MemTotal: 900 kB\n", "MemAvailable: much\n"])
 def test_free_pages_are_counted_where_linux_does_not_tell(
     text: str | None, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
@@ -129,7 +155,7 @@ def test_a_system_that_tells_nothing(
         raise ValueError(f"unrecognized configuration name {name}")
 
     monkeypatch.setattr(host_memory.os, "sysconf", unknown)
-    assert available_ram_bytes(tmp_path / "none") is None
+    assert available_ram_bytes(tmp_path / "none", tmp_path) is None
 
 
 def test_this_machine_has_memory() -> None:

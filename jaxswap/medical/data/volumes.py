@@ -26,6 +26,7 @@ from nibabel.orientations import (
 )
 from nibabel.spatialimages import SpatialImage
 
+from jaxswap.medical.data.memory import require_memory
 from jaxswap.medical.data.writing import whole_file
 
 SUFFIXES = (".nii", ".nii.gz", ".mgz")
@@ -54,6 +55,7 @@ _CONVERSIONS = {
 }
 _MOST_COMPRESSION = 1100  # Deflate reaches 1032.
 _CHUNK_BYTES = 2**20
+_MOST_SURPLUS_BYTES = 2**26
 _RAS = np.array([[0, 1], [1, 1], [2, 1]])
 
 
@@ -244,8 +246,11 @@ def _voxels(path: Path, image: Any) -> np.ndarray:
         return np.asarray(image.dataobj)
     with gzip.open(path) as stream:
         data = np.asarray(type(image).from_stream(stream).dataobj)
-        while stream.read(_CHUNK_BYTES):  # The end raises if the checksum is wrong.
-            pass
+        surplus = 0
+        while chunk := stream.read(_CHUNK_BYTES):  # A wrong checksum raises at the end.
+            surplus += len(chunk)
+            if surplus > _MOST_SURPLUS_BYTES:
+                raise VolumeError("more follows than its header says")
     return data
 
 
@@ -258,6 +263,8 @@ def _check_promise(path: Path, image: SpatialImage) -> None:
         raise VolumeError(
             f"its header promises {promised} bytes, it has {most} at most"
         )
+    # Read as they are, then as float32.
+    require_memory(promised + 4 * voxels, "its voxels")
 
 
 def _choose(path: Path, data: np.ndarray, channel: int | None) -> np.ndarray:

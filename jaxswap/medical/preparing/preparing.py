@@ -18,6 +18,7 @@ from jaxswap.medical.data.grid import Grid, Shape, resize
 from jaxswap.medical.data.label_maps import LabelMap
 from jaxswap.medical.data.label_values import to_map
 from jaxswap.medical.data.masks import bounding_box
+from jaxswap.medical.data.memory import require_memory
 from jaxswap.medical.data.reading import CaseVolumes, read_case
 from jaxswap.medical.data.volumes import Volume, VolumeError
 from jaxswap.medical.preparing.normalization import Normalization, normalize
@@ -199,7 +200,9 @@ def plan_grid(
     resampled = cropped
     if config.spacing_mm is not None:
         sizes_mm = np.array(cropped) * np.array(reference.spacing)
-        x, y, z = np.maximum(np.round(sizes_mm / np.array(config.spacing_mm)), 1)
+        sizes = np.maximum(np.round(sizes_mm / np.array(config.spacing_mm)), 1)
+        _require_memory(volumes, sizes, "spacing_mm", name)
+        x, y, z = sizes
         resampled = int(x), int(y), int(z)
     shape = fit_shape(resampled, config.multiple)
     if config.shape is not None:
@@ -209,6 +212,7 @@ def plan_grid(
                 f"`shape` {_by(config.shape)}; {_by(shape)} would do."
             )
         shape = config.shape
+        _require_memory(volumes, shape, "shape", name)
     before = tuple((m - n) // 2 for n, m in zip(resampled, shape, strict=True))
     stored = reference.source_affine
     return Grid(
@@ -223,6 +227,17 @@ def plan_grid(
         before=_three_ints(before),
         shape=shape,
     )
+
+
+def _require_memory(
+    volumes: CaseVolumes, shape: Sequence[float], setting: str, name: str
+) -> None:
+    """Refuse a grid that this machine cannot hold, resampled and then padded."""
+    with np.errstate(over="ignore"):
+        voxels = float(np.prod(np.asarray(shape, float)))
+    sides = "x".join(f"{side:.0f}" for side in shape)
+    what = f"{name}: `{setting}` makes {sides} voxels, which"
+    require_memory(2 * 4 * len(volumes.channels) * voxels, what)
 
 
 def fit_shape(size: Sequence[int], multiple: int) -> Shape:

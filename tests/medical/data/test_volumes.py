@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from jaxswap.medical.data import memory
 from jaxswap.medical.data.label_values import load_labels
 from jaxswap.medical.data.volumes import (
     Volume,
@@ -267,6 +268,23 @@ def _refusal(path):
     except VolumeError as error:
         return str(error)
     return None
+
+
+def test_a_volume_that_memory_cannot_hold_is_not_read(tmp_path, monkeypatch):
+    path = _write(tmp_path / "a.nii", _ramp(dtype=np.float32))
+    monkeypatch.setattr(memory, "available_ram_bytes", lambda: 479)
+    with pytest.raises(VolumeError, match=r"a\.nii: .*its voxels would take 0\.0 GiB"):
+        load_volume(path)
+    monkeypatch.setattr(memory, "available_ram_bytes", lambda: 480)
+    assert load_volume(path).data.size == 60
+
+
+def test_a_stream_that_does_not_end_is_not_read_to_its_end(tmp_path):
+    path = _write(tmp_path / "a.nii.gz", _ramp())
+    content = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(content + bytes(65 * 2**20), 1))
+    with pytest.raises(VolumeError, match="more follows than its header says"):
+        load_volume(path)
 
 
 def test_a_header_cannot_ask_for_all_memory(tmp_path):

@@ -231,6 +231,9 @@ def test_missing_files_and_channels_are_refused(tmp_path):
         ({"shape": (16, 16, 20)}, "multiple of 16; 16x16x32 would do"),
         ({"spacing_mm": (1, 1)}, r"`spacing_mm` is \(1, 1\)"),
         ({"spacing_mm": (1, 0, 1)}, "three positive numbers"),
+        ({"spacing_mm": (1e-3,) * 3}, "`spacing_mm` makes .* voxels, which would take"),
+        ({"spacing_mm": (1e-300,) * 3}, "which would take inf GiB of memory, and"),
+        ({"shape": (160_000,) * 3}, "`shape` makes 160000x160000x160000 voxels, which"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(tmp_path, options, message):
