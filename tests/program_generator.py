@@ -3,9 +3,10 @@
     Program(["float32[2,3]"], [Step("scan_time", body=[Step("matmul")])], policy="lms")
 
 `draw` makes the program of a number, `program_building` its function and arguments,
-`program_gradients` its gradient, plain and offloaded. Operands are counted backwards from the newest value and
-wrap around, so every sequence of steps is a program, and what is left of one when a
-step is taken out is one too: this is what lets `shrink` find the few that matter.
+`program_gradients` its gradient, plain and offloaded. Operands are counted backwards
+from the newest value and wrap around, so every sequence of steps is a program, and what
+is left of one when a step is taken out is one too: this is what lets `shrink` find the
+few that matter.
 """
 
 import collections
