@@ -4,32 +4,22 @@
     python tests/plan_snapshots.py after.json      on the other
     cmp before.json after.json
 
-A search ends when its time is up, so that its plan depends on the machine. Here time is
-counted: each draft that is laid out takes the same, whatever else the machine does, and
-the mixed-integer solver is limited by nodes. The plans of two versions are then equal,
-byte for byte, if and only if both decide alike. Nothing is compiled.
+A search counts its drafts and no time. So the plans of two versions are equal, byte for
+byte, if and only if both decide alike. Nothing is compiled.
 """
 
 import argparse
 import dataclasses
-import functools
 import json
 import pathlib
 import sys
-import time
 from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-import scipy.optimize
-
 import jaxswap
 from benchmarks.programs import PROGRAMS, TINY
 
-DRAFT_SECONDS = 0.05
-"""What one draft counts for: about what laying it out takes for a U-Net."""
-MOST_NODES = 20
-"""Of one mixed-integer problem's search tree."""
 PLAIN_BYTES = {
     "mlp": 1946157260,
     "unet3d-128-bf16": 1282178992,
@@ -42,48 +32,6 @@ PLAIN_BYTES = {
 """Device memory of the plain step, compiled for an H100 (`planner.jsonl`)."""
 SHARES = (0.65, 0.5, 0.33)
 TINY_BUDGET = "smallest"
-
-
-class CountedTime:
-    """Stands for the clocks of `time`: goes on by one draft at a time."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def now(self) -> float:
-        """Seconds so far."""
-        return self.seconds
-
-    def count_drafts_of(self, arranger: Any) -> None:
-        """Let each draft of this class take its time."""
-        draft = arranger.draft
-
-        @functools.wraps(draft)
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            self.seconds += DRAFT_SECONDS
-            return draft(*args, **kwargs)
-
-        arranger.draft = counted
-
-
-def count_time() -> None:
-    """Replace clocks and limits of time in this process."""
-    clock = CountedTime()
-    arrangers = {
-        module.Arranger
-        for name, module in list(sys.modules.items())
-        if name.startswith("jaxswap.") and hasattr(module, "Arranger")
-    }
-    (arranger,) = arrangers
-    clock.count_drafts_of(arranger)
-    time.thread_time = time.perf_counter = time.monotonic = clock.now
-    milp = scipy.optimize.milp
-
-    def limited(*args: Any, options: Any = None, **kwargs: Any) -> Any:
-        by_nodes = {k: v for k, v in (options or {}).items() if k != "time_limit"}
-        return milp(*args, options={**by_nodes, "node_limit": MOST_NODES}, **kwargs)
-
-    scipy.optimize.milp = limited
 
 
 def snapshot(plan: jaxswap.Plan) -> dict[str, Any]:
@@ -118,7 +66,6 @@ def main() -> None:
     parser.add_argument("output", type=pathlib.Path)
     parser.add_argument("--tiny", action="store_true", help="small programs alone")
     options = parser.parse_args()
-    count_time()
     found: dict[str, Any] = {}
     cases: list[tuple[Any, str, int | str, str]] = [
         (TINY, name, TINY_BUDGET, f"tiny {name} {TINY_BUDGET}") for name in TINY

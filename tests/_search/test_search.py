@@ -232,7 +232,7 @@ def test_with_and_without_a_compiler_the_same_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def find() -> Found:
-        search = search_of(busy(chain(13)), SLOW_LINK)
+        search = search_of(busy(chain(9)), SLOW_LINK)
         return search.find(
             Limits(search.kept.timeline.device_bytes * 3 // 4), seconds=0.2
         )
