@@ -201,7 +201,7 @@ def plan_grid(
     if config.spacing_mm is not None:
         sizes_mm = np.array(cropped) * np.array(reference.spacing)
         sizes = np.maximum(np.round(sizes_mm / np.array(config.spacing_mm)), 1)
-        _require_memory(volumes, sizes, "spacing_mm", name)
+        _require_memory(volumes, sizes.tolist(), "spacing_mm", name)
         x, y, z = sizes
         resampled = int(x), int(y), int(z)
     shape = fit_shape(resampled, config.multiple)
