@@ -180,6 +180,7 @@ def inspect(
         ImportError: If `target` is given and JAX's CUDA plugin is not installed.
         ValueError: If `target` is not known, or its plugin cannot compile for it.
         NotImplementedError: If `strict` is set and XLA has no such option.
+        PermissionError: If XLA's temporary files cannot be written.
         jax.errors.JaxRuntimeError: If XLA cannot compile the program.
 
     Example:
@@ -311,6 +312,11 @@ def _compile(
     try:
         return lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
+        if "Unable to write" in str(error):
+            raise PermissionError(
+                "XLA cannot write its temporary files. Let the environment variable "
+                f"TMPDIR name a folder that can be written. XLA says: {error}"
+            ) from error
         if f"No such compile option: '{_STRICT_OPTION}'" not in str(error):
             raise
         raise NotImplementedError(

@@ -300,3 +300,14 @@ def test_repr_is_one_short_line() -> None:
 
 def test_public_name_is_this_one() -> None:
     assert jaxswap.inspect is inspect
+
+
+def test_a_folder_that_xla_cannot_write_to_is_explained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise jax.errors.JaxRuntimeError("NOT_FOUND: Unable to write PTX contents to x")
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", fail)
+    with pytest.raises(PermissionError, match=r"TMPDIR name a folder .* contents to x"):
+        inspect(jnp.sin, jnp.ones(3), target="h100")

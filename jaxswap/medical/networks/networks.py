@@ -101,7 +101,7 @@ def _class_of(name: str) -> type[nn.Module]:
         )
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ValueError(f"`network` is {name!r}: {error}.") from error
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ValueError(f"`network` is {name!r}, which is no Flax linen module class.")

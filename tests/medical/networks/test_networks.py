@@ -59,6 +59,8 @@ def test_a_users_network_by_import_path() -> None:
     [
         ("unet", {}, "`network` is 'unet'; choose isensee2017, residual"),
         ("no.module:Net", {}, "No module named"),
+        ("..:Net", {}, "`network` is '..:Net': "),
+        (":Net", {}, "`network` is ':Net': "),
         (f"{__name__}:Nothing", {}, "has no attribute"),
         (f"{__name__}:pytest", {}, "no Flax linen module class"),
         (f"{__name__}:WithoutClasses", {}, "has no field `classes`"),
