@@ -92,10 +92,13 @@ bench-gpu:
 	  $(BENCH) || status=$$?; [ $$status = 0 ] || [ $$status = 3 ]
 
 # Stop it at any moment; the same line goes on. Report and pictures: $(EXPERIMENT).
+# The wheels are for Pythons without these packages.
 experiment-gpu:
-	@for wheel in $(wildcard $(WHEELS)/*.whl); do \
-	  $(BENCH_PYTHON) -m zipfile --extract $$wheel $(UNPACKED); done
-	@PYTHONPATH=.:$(UNPACKED) exec $(BENCH_PYTHON) $(COMPARE)
+	@path=.; if ! $(BENCH_PYTHON) -c 'import grain, matplotlib, nibabel' 2>/dev/null; then \
+	  for wheel in $(wildcard $(WHEELS)/*.whl); do \
+	    $(BENCH_PYTHON) -m zipfile --extract $$wheel $(UNPACKED); done; \
+	  path=.:$(UNPACKED); fi; \
+	PYTHONPATH=$$path exec $(BENCH_PYTHON) $(COMPARE)
 
 experiment-plan: $(VENV)/.installed-demo
 	@$(VENV)/bin/python $(COMPARE) --only-plan
