@@ -71,19 +71,28 @@ def test_a_kernel_is_compiled_under_a_plan(call) -> None:
     assert "xla.gpu.triton" in jaxswap.inspect(step, X, w, target="h200").hlo_text
 
 
-def test_a_plan_fits_whichever_gpu_kernels_are_written_for() -> None:
-    """Sums of arguments alone: their types do not name that GPU, those of sums do."""
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_plan_fits_whichever_gpu_kernels_are_written_for(count: int) -> None:
+    """The types of arguments do not name that GPU, those of results do."""
+    split = NamedSharding(Mesh(jax.devices()[:count], "x"), PartitionSpec("x"))
+    image = jax.ShapeDtypeStruct(
+        X.shape, X.dtype, sharding=split if count > 1 else None
+    )
 
-    def loss(x: Any, w: jax.Array) -> jax.Array:
-        total = jnp.tanh((x[0] + x[1]) @ w) @ w + jnp.sin(x[0] + 1)
-        return jnp.sum(total) + (w[0, 0] + w[1, 1]) + (x[2] + x[3])
+    def loss(arguments: tuple[jax.Array, ...]) -> jax.Array:
+        w, *x = arguments
+        total = x[0]
+        for _ in range(3):
+            total = jnp.tanh(total @ w) + total
+        return jnp.sum(total**2) + jnp.sum(x[0] + x[1]) + (x[2] + x[3])
 
     scalar = jax.ShapeDtypeStruct((), jnp.float32)
-    x, w = (X, X, scalar, scalar), jax.ShapeDtypeStruct((64, 64), jnp.float32)
-    plan = jaxswap.plan(loss, x, w, target="h200", progress=False)
+    w = jax.ShapeDtypeStruct((64, 64), jnp.float32)
+    arguments = (w, image, image, scalar, scalar)
+    plan = jaxswap.plan(loss, arguments, target="h200", progress=False)
     step = jax.value_and_grad(jaxswap.offload(loss, plan=plan))
-    assert jaxswap.inspect(step, x, w, target="h200").hlo_text
-    assert jax.jit(step).lower(x, w).as_text()
+    assert jaxswap.inspect(step, arguments, target="h200").hlo_text
+    assert jax.jit(step).lower(arguments).as_text()
 
 
 def test_a_kernel_is_compiled_for_every_gpu_of_a_mesh() -> None:

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 from jax.extend.core import JaxprEqn, Literal, jaxprs_in_params
+from jax.sharding import AxisType
 
 from jaxswap import _compat
 
@@ -36,8 +37,20 @@ def kind_of(eqn: JaxprEqn) -> Hashable | None:
 
 def _kind_of_input(atom: Any) -> Hashable:
     if isinstance(atom, Literal):
-        return atom.aval, np.asarray(atom.val).tobytes()
-    return atom.aval
+        return _kind_of_type(atom.aval), np.asarray(atom.val).tobytes()
+    return _kind_of_type(atom.aval)
+
+
+def _kind_of_type(aval: Any) -> Hashable:
+    """Return what of a type matters: of a mesh, axes that are not left to XLA.
+
+    Arguments and results may name different devices, or a mesh and none. See
+    `_compat.is_idle`.
+    """
+    mesh = getattr(getattr(aval, "sharding", None), "mesh", None)
+    if mesh is None or any(kind is not AxisType.Auto for kind in mesh.axis_types):
+        return aval
+    return aval.shape, aval.dtype, aval.weak_type, _compat.is_on_host(aval)
 
 
 def _comparable(parameter: Any) -> Any:
