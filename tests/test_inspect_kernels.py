@@ -1,7 +1,5 @@
 """Kernels in Pallas are compiled for GPUs that are not in the machine."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import pytest
