@@ -1,7 +1,8 @@
 """How long each test takes: `pytest --durations-file FILE` writes it.
 
 Seconds of the clock depend on what else the machine does, those of its processors
-hardly: who makes tests faster compares these.
+hardly: who makes tests faster compares these. What a fork server starts (see
+`forked_commands`) is in the clock's seconds alone.
 """
 
 import collections
