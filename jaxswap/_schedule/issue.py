@@ -133,6 +133,7 @@ class _Issue:
         self.graph = order.graph
         self.entries = order.entries
         self.producers = order.graph.producers()
+        self.swapped = {swap.value for swap in swaps}
         self.leaves: dict[int, list[int]] = {}
         self.waits: dict[int, list[int]] = {}
         self.returns: dict[int, list[int]] = {}
@@ -160,11 +161,11 @@ class _Issue:
     def instructions(self) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
         """Return the instructions of the forward and of the backward pass."""
         passes: tuple[list[Instruction], list[Instruction]] = ([], [])
-        sequencer = Sequencer(self.order)
+        sequencer = Sequencer(self.order, self.swapped)
         for at, entry in enumerate(self.entries):
             if self.graph.is_body and entry.is_backward and not passes[1]:
                 # Other iterations run in between, so nothing of this one is awaited.
-                sequencer = Sequencer(self.order)
+                sequencer = Sequencer(self.order, self.swapped)
             issued = passes[entry.is_backward]
             if entry.is_heavy or at in self.busy:
                 self._issue(at, entry, sequencer, issued)

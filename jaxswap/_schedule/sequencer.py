@@ -1,5 +1,7 @@
 """Which values a heavy operation waits for, so that it runs after the previous one."""
 
+from collections.abc import Collection
+
 from jaxswap._schedule.entries import Entry
 from jaxswap._schedule.order import Order
 
@@ -12,7 +14,8 @@ class Sequencer:
     read. Or it would move them away from the copy that they are to hide.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, swapped: Collection[int] = ()) -> None:
+        self.swapped = swapped
         self.graph = order.graph
         self.order = order
         self.last_use = order.last_use
@@ -45,8 +48,11 @@ class Sequencer:
             return False
         read = sum(sizes[v].nbytes for v in entry.reads)
         made = sum(sizes[v].nbytes for v in entry.makes)
+        # A copy to the host is waited for by itself.
         return 0 < 2 * made < read and any(
-            self.last_use.get(v, -1) >= self.order.backward_start for v in entry.makes
+            self.last_use.get(v, -1) >= self.order.backward_start
+            and v not in self.swapped
+            for v in entry.makes
         )
 
     def tie(self, values: tuple[int, ...]) -> None:

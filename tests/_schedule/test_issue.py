@@ -245,6 +245,7 @@ def test_narrow_forms_are_made_before_and_widened_after_other_work() -> None:
     assert swapped(plan) == {narrow[0]}
     ahead = {v for s in plan.forward if isinstance(s, Barrier) for v in s.device}
     assert set(narrow[1:-2]) <= ahead
+    assert narrow[0] not in ahead  # its copy is waited for
     behind = {v for s in plan.backward if isinstance(s, Barrier) for v in s.device}
     assert set(narrow[1:-1]) <= behind
 
