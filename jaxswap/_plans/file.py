@@ -178,8 +178,12 @@ def _check(plan: Plan) -> None:
     for swap in plan.swaps:
         if swap.value not in values:
             raise ValueError(f"the plan swaps value {swap.value}, which is not there")
-    if min(plan.staleness) < 1:
-        raise ValueError(f"`staleness` is {list(plan.staleness)}; it needs 1 or more")
+    after, least_bytes = plan.staleness
+    if after < 1 or least_bytes < 0:
+        raise ValueError(
+            f"`staleness` is {list(plan.staleness)}; it needs 1 or more operations, and "
+            "bytes"
+        )
     _check_times(plan)
 
 

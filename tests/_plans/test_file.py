@@ -236,7 +236,8 @@ def swapped(**changes: Any) -> dict[str, Any]:
         (swapped(returns=[]), r"`swaps\[0\]` never ends"),
         (swapped(returns=[{"gate": None, "use": 999, "done_at": None}]), "entry 999"),
         ({"staleness": [-1, -1]}, r"`staleness` is \[-1, -1\]; it needs 1 or more"),
-        ({"staleness": [2, 0]}, "it needs 1 or more"),
+        ({"staleness": [2, -1]}, "it needs 1 or more operations, and bytes"),
+        ({"staleness": [0, 1]}, "it needs 1 or more operations, and bytes"),
     ],
 )
 def test_a_plan_that_does_not_fit_its_graph_is_refused(
