@@ -181,8 +181,8 @@ def _check(plan: Plan) -> None:
     after, least_bytes = plan.staleness
     if after < 1 or least_bytes < 0:
         raise ValueError(
-            f"`staleness` is {list(plan.staleness)}; it needs 1 or more operations, and "
-            "bytes"
+            f"`staleness` is {list(plan.staleness)}; it needs 1 or more operations, "
+            "and bytes"
         )
     _check_times(plan)
 
