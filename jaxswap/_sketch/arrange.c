@@ -191,7 +191,7 @@ Space *jaxswap_open(const Program *program) {
       &s->last, &s->templates.part_start, &s->templates.part_end,
       &s->templates.read_start, &s->templates.read_end, &s->templates.make_start,
       &s->templates.make_end, &s->order.made, &s->order.last_use, &s->held.passes,
-      &s->held.mark, &s->held.after, &s->held.held_stamp, &s->lanes.roots.start,
+      &s->held.mark, &s->held.after, &s->held.held_stamp, &s->held.swapped, &s->lanes.roots.start,
       &s->lanes.roots.length, &s->lanes.given.start, &s->lanes.given.length,
       &s->lanes.is_buffer, &s->lanes.unmade, &s->lanes.in_flight, &s->lanes.sent,
       &s->lanes.sent_buffer, &s->lanes.awaited, &s->lanes.moved};

@@ -170,7 +170,9 @@ static int stores_less(const Space *s, int at) {
     read += p->nbytes[found->reads.at[i]];
   for (int i = found->make_start[t]; i < found->make_end[t]; i++) {
     made += p->nbytes[found->makes.at[i]];
-    is_late |= s->order.last_use[found->makes.at[i]] >= s->order.backward_start;
+    /* A copy to the host is waited for by itself. */
+    is_late |= s->order.last_use[found->makes.at[i]] >= s->order.backward_start &&
+               !s->held.swapped[found->makes.at[i]];
   }
   return made > 0 && 2 * made < read && is_late;
 }
@@ -340,6 +342,9 @@ static void hold(Space *s) {
   memset(held->mark, 0, values);
   memset(held->after, 0, values);
   memset(held->held_stamp, 0, values);
+  memset(held->swapped, 0, values);
+  for (int k = 0; k < s->copies.value.count; k++)
+    held->swapped[s->copies.value.at[k]] = 1;
   held->recent.count = held->pending.count = held->passed = held->stamp = 0;
   int count = s->order.template_of.count, is_ordered = s->copies.value.count > 0;
   List *of_entries[] = {&held->inputs, &held->inputs_end, &held->awaited,

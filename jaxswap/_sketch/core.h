@@ -68,7 +68,7 @@ typedef struct {
 /* Barriers. `passes` is 1 for a value that one holds in the forward pass, 2 in the
    backward pass, 3 in both. */
 typedef struct {
-  int *passes, *mark, *after, *held_stamp;
+  int *passes, *mark, *after, *held_stamp, *swapped;
   Bytes *held_bytes;
   List inputs, inputs_end, awaited, awaited_end, item, item_next;
   List recent, pending, device, might_run_early;
