@@ -37,6 +37,7 @@ import jaxswap
 folder = pathlib.Path(jaxswap.__file__).parent
 assert folder.is_relative_to(sys.prefix), folder
 assert (folder / "py.typed").exists()
+assert (folder / "_sketch" / "core.c").exists()
 assert jaxswap.__version__ == importlib.metadata.version("jaxswap")
 for library in ("grain", "matplotlib", "nilearn", "tensorboardX"):
     assert importlib.util.find_spec(library) is None, f"{library} belongs to an extra"

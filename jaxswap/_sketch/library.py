@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from jaxswap._base.files import user_folder
 SOURCES = Path(__file__).parent
 # A product that is added to something is rounded before that, as in Python.
 FLAGS = ("-O2", "-std=c11", "-ffp-contract=off", "-shared", "-fPIC")
+_MOST_SECONDS = 120
 SWITCH = "JAXSWAP_COMPILE"
 """An environment variable. If it is `0`, nothing is compiled."""
 
@@ -35,8 +37,9 @@ def library() -> ctypes.CDLL | None:
     texts = [path.read_bytes() for path in sorted(SOURCES.glob("*.[ch]"))]
     key = hashlib.sha256(b"".join([*texts, " ".join(FLAGS).encode()]))
     key.update(" ".join(platform.uname()[i] for i in (0, 4)).encode())
-    name = f"core-{key.hexdigest()[:20]}.so"
-    found = _load(user_folder("compiled") / name)
+    name = f"core-{key.hexdigest()[:20]}"
+    kept = sorted(user_folder("compiled").glob(f"{name}-*.so"))
+    found = next(filter(None, map(_load, kept)), None)
     for compiler in () if found else _compilers():
         found = found or _built(compiler, name)
     return found
@@ -53,26 +56,41 @@ def _compilers() -> Iterator[Sequence[str]]:
 
 def _built(compiler: Sequence[str], name: str) -> ctypes.CDLL | None:
     """Compile, keep the result if that is possible, and load it."""
-    with tempfile.TemporaryDirectory(prefix="jaxswap-") as scratch:
-        made = Path(scratch) / name
-        command = [*compiler, *FLAGS, str(SOURCES / "core.c"), "-o", str(made)]
-        try:
-            subprocess.run(command, check=True, capture_output=True)
-            kept = user_folder("compiled") / name
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            # Another process may load the old file: the new one replaces it whole.
-            beside = kept.with_name(f".{os.getpid()}-{name}")
-            shutil.copy(made, beside)
-            beside.replace(kept)
-        except subprocess.CalledProcessError:
-            return None
-        except OSError:  # The folder cannot be written.
-            return _load(made)
-        return _load(kept)
+    try:
+        with tempfile.TemporaryDirectory(prefix="jaxswap-") as scratch:
+            made = Path(scratch) / f"{name}.so"
+            command = [*compiler, *FLAGS, str(SOURCES / "core.c"), "-o", str(made)]
+            subprocess.run(
+                command, check=True, capture_output=True, timeout=_MOST_SECONDS
+            )
+            named = made.rename(made.with_stem(f"{name}-{_checksum(made)}"))
+            return _load(_kept(named)) or _load(named)
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _kept(made: Path) -> Path:
+    """Copy a library to the user's folder, and return where it is then."""
+    kept = user_folder("compiled") / made.name
+    # Another process may load the old file: the new one replaces it whole.
+    beside = kept.with_name(f".{os.getpid()}-{made.name}")
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(made, beside)
+        beside.replace(kept)
+    except OSError:  # The folder cannot be written.
+        return made
+    return kept
 
 
 def _load(path: Path) -> ctypes.CDLL | None:
+    """Load a library, unless it is damaged: that could end the process."""
     try:
-        return ctypes.CDLL(str(path)) if path.is_file() else None
+        is_whole = path.stem.endswith(_checksum(path))
+        return ctypes.CDLL(str(path)) if is_whole else None
     except OSError:
         return None
+
+
+def _checksum(path: Path) -> str:
+    return f"{zlib.crc32(path.read_bytes()):08x}"
