@@ -10,6 +10,7 @@ import re
 import tempfile
 from typing import Any
 
+import inspected_programs
 import jax
 import jax.numpy as jnp
 import pytest
@@ -154,7 +155,7 @@ def test_half_precision_swaps_half_the_bytes() -> None:
 
 
 def test_unlabelled_copies_name_the_line_that_made_the_value() -> None:
-    here = re.escape(pathlib.Path(__file__).name)
+    here = re.escape(pathlib.Path(inspected_programs.__file__).name)
     for copy in seen("conv").copies:
         assert re.search(rf"{here}:\d+$", copy.label)
 

@@ -313,7 +313,11 @@ def is_right(
 
 
 def draw(types: Iterable[ShapeDtypeStruct]) -> list[Array]:
-    """Draw random numbers for arrays of these types, always the same."""
+    """Draw random numbers for arrays of these types, always the same.
+
+    Args:
+        types: Shape and dtype of each.
+    """
     return [
         jax.random.normal(jax.random.key(seed), a.shape, a.dtype)
         for seed, a in enumerate(types)
@@ -322,6 +326,10 @@ def draw(types: Iterable[ShapeDtypeStruct]) -> list[Array]:
 
 def relative_error(found: Array, right: Array) -> float:
     """Return the length of the difference of two results, relative to the second's.
+
+    Args:
+        found: A result, of any shape.
+        right: Another one of the same shape.
 
     Example:
         >>> round(relative_error(jnp.array([3.0, 4.1]), jnp.array([3.0, 4.0])), 3)
