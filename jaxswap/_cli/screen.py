@@ -7,6 +7,7 @@ to the terminal.
 from __future__ import annotations
 
 import codecs
+import io
 import sys
 import unicodedata
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ def write_any_text() -> None:
     """
     codecs.register_error(_HANDLER, _nearest)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # Not what notebooks put there.
+        if isinstance(stream, io.TextIOWrapper):  # Not what notebooks put there.
             stream.reconfigure(errors=_HANDLER)
 
 
