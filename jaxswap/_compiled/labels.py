@@ -118,6 +118,10 @@ def _labels_of_copies(
         if (label := names.get(instruction.name)) is None:
             continue
         moves[direction, *instruction.operands] = label
+        rounding = computation.producer(instruction.operands[0])
+        if rounding is not None and rounding.opcode == "reduce-precision":
+            # XLA removes it where the value has the type to which it rounds.
+            moves[direction, *rounding.operands] = label
         neighbor = _slice_beside(computation, instruction, direction)
         if neighbor is not None:
             moves[neighbor.operands] = label

@@ -198,8 +198,10 @@ class _Memory:
         operation = self.program.operations[index]
         inputs = [self.read(atom) for atom in operation.inputs]
         results = _compat.bind_equation(operation.eqn, inputs)
-        for v, array in zip(operation.outputs, results, strict=True):
-            self.device[v] = _in_its_type(array) if v in self.rounded else array
+        # As a part of the equation: copies are named after what they copy.
+        with _compat.at_equation(operation.eqn):
+            for v, array in zip(operation.outputs, results, strict=True):
+                self.device[v] = _in_its_type(array) if v in self.rounded else array
 
     def _barrier(self, device: tuple[int, ...], host: tuple[int, ...]) -> None:
         # Inside `shard_map` a barrier gives all its results one type. So values that

@@ -2,7 +2,9 @@
 
 import dataclasses
 
-from jaxswap._graph.graph import Action
+from jaxswap._graph.graph import Action, Graph
+from jaxswap._search.measured import Measured
+from jaxswap._simulate.draft import Draft
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,3 +36,23 @@ class Lessons:
 
 
 NO_LESSONS = Lessons()
+
+
+def exposed_values(graph: Graph, measured: Measured) -> frozenset[int]:
+    """Return the values whose copies back to the device overlap nothing."""
+    labels = set(measured.exposed_returns)
+    return frozenset(v.index for v in graph.values if v.scope_label in labels)
+
+
+def likeness(one: Draft, other: Draft) -> float:
+    """Return the share of the large values, by bytes, with equal actions in two drafts.
+
+    One program needs some bytes beyond its simulation. Another one is expected to need
+    this share of them.
+    """
+    if one.graph is not other.graph:
+        return 0.0
+    sizes = [v.nbytes for v in one.graph.values]
+    large = [v for v, n in enumerate(sizes) if n >= one.staleness[1]]
+    same = [v for v in large if one.actions[v] is other.actions[v]]
+    return sum(sizes[v] for v in same) / max(1, sum(sizes[v] for v in large))

@@ -17,8 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxswap._base.units import format_bytes
-from jaxswap._graph.graph import Graph
-from jaxswap._search.lessons import NO_LESSONS, Lessons
+from jaxswap._search.lessons import NO_LESSONS, Lessons, exposed_values, likeness
 from jaxswap._search.limits import Aim, Limits
 from jaxswap._search.loops import Programs
 from jaxswap._search.measured import Compiled, Measured, compiled_of
@@ -142,6 +141,8 @@ class Attempt:
         needed_bytes: What the last program needed beyond its simulation.
         again: A draft to lay out once more, instead of a search.
         is_anew: Whether the search starts from nothing, for the least memory.
+        too_much_bytes: The least that a simulation was given for a program that did not
+            fit, if there is one.
     """
 
     limits: Limits
@@ -151,6 +152,7 @@ class Attempt:
     needed_bytes: int = 0
     again: Found | None = None
     is_anew: bool = False
+    too_much_bytes: int | None = None
 
     @classmethod
     def first(cls, task: Task) -> "Attempt":
@@ -193,8 +195,25 @@ class Attempt:
             limits = _less(task.limits, made.lasting_bytes)
         else:
             limits = _less(task.limits, self._spent(made, task))
+            given = self.limits.device_bytes
+            too_much = given if self.too_much_bytes is None else self.too_much_bytes
+            following = dataclasses.replace(
+                following, too_much_bytes=min(given, too_much)
+            )
         following = dataclasses.replace(following, limits=limits)
         return following._taught(tried)
+
+    def widened(self, task: Task) -> "Attempt | None":
+        """Return this attempt with half of the way to what was too much.
+
+        The search may find nothing new because plans are few and far between.
+        """
+        if self.too_much_bytes is None or self.limits.aim is not Aim.FASTEST:
+            return None
+        left = self.too_much_bytes - self.limits.device_bytes
+        if left < ENOUGH * task.limits.device_bytes:
+            return None
+        return dataclasses.replace(self, limits=_less(self.limits, -left // 2))
 
     def _for_the_least(self, task: Task, tried: Tried) -> "Attempt":
         """Return this attempt for the least memory, with nothing left from before."""
@@ -306,9 +325,10 @@ def _refined(
         predicted = draft.timeline.device_bytes + int(known)
         if compile_ is None:
             return _believed(found, task)
-        if best is not None and (
-            draft is best.draft or (attempt.is_anew and _is_as_small(last, draft))
-        ):
+        if best is not None and draft is best.draft:
+            attempt = None if attempt.is_anew else attempt.widened(task)
+            continue
+        if best is not None and attempt.is_anew and _is_as_small(last, draft):
             break
         progress(f"compiling a plan of {format_bytes(predicted)} predicted")
         tried = _tried(found, compile_, predicted, attempt.number, task, progress)
@@ -354,26 +374,6 @@ def is_within(measured: Measured, limits: Limits) -> bool:
     """Whether a program stays within limits."""
     is_on_device = measured.device_bytes <= limits.device_bytes
     return is_on_device and not limits.is_over_on_host(measured.host_bytes)
-
-
-def likeness(one: Draft, other: Draft) -> float:
-    """Return the share of the large values, by bytes, with equal actions in two drafts.
-
-    One program needs some bytes beyond its simulation. Another one is expected to need
-    this share of them.
-    """
-    if one.graph is not other.graph:
-        return 0.0
-    sizes = [v.nbytes for v in one.graph.values]
-    large = [v for v, n in enumerate(sizes) if n >= one.staleness[1]]
-    same = [v for v in large if one.actions[v] is other.actions[v]]
-    return sum(sizes[v] for v in same) / max(1, sum(sizes[v] for v in large))
-
-
-def exposed_values(graph: Graph, measured: Measured) -> frozenset[int]:
-    """Return the values whose copies back to the device overlap nothing."""
-    labels = set(measured.exposed_returns)
-    return frozenset(v.index for v in graph.values if v.scope_label in labels)
 
 
 def _is_as_small(one: Draft | None, other: Draft) -> bool:

@@ -29,11 +29,11 @@ from scripted_search import (
 from jaxswap._gpu.target import rates_of
 from jaxswap._graph.graph import Action
 from jaxswap._search.candidates import find_candidates
-from jaxswap._search.lessons import Lessons
+from jaxswap._search.lessons import Lessons, likeness
 from jaxswap._search.limits import Aim, Limits
 from jaxswap._search.loops import Programs
 from jaxswap._search.measured import Measured
-from jaxswap._search.refine import ENOUGH, Task, likeness, refine
+from jaxswap._search.refine import ENOUGH, Task, refine
 from jaxswap._search.search import Search
 from jaxswap._simulate.draft import Arranger
 
