@@ -61,7 +61,9 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
     try:
         plan = _plan_of(read_json(Path(path)))
     except ValueError as error:
-        raise ValueError(f"{path}: {error}. Plan again, and save the plan.") from error
+        raise ValueError(
+            f"{path} is not a plan: {error}. Plan again, and save the plan."
+        ) from error
     try:
         _ = plan.timeline
     except Exception as error:  # Whatever else was changed in the file.

@@ -175,12 +175,17 @@ def test_without_a_target_the_gpus_are_listed(capsys: Capture) -> None:
     assert "h100" in line
 
 
-@pytest.mark.parametrize("words", [["plan"], [*PLAN, "--colour"], [*PLAN, "more"]])
-def test_misspelt_words_show_the_usage(capsys: Capture, words: list[str]) -> None:
+def test_a_missing_word_shows_the_usage(capsys: Capture) -> None:
     with pytest.raises(SystemExit) as stopped:
-        run(*words)
+        run("plan")
     assert stopped.value.code == 2
     assert "usage: jaxswap" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["--colour", "more"])
+def test_words_that_are_not_known_are_named(capsys: Capture, word: str) -> None:
+    line = refused(capsys, *PLAN, word)
+    assert f"plan does not know {word}. See jaxswap plan -h." in line
 
 
 @pytest.mark.parametrize("size", ["20", "0", "-8"])

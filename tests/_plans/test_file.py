@@ -245,7 +245,7 @@ def test_a_plan_that_does_not_fit_its_graph_is_refused(
 ) -> None:
     path = tmp_path / "plan.json"
     path.write_text(changed(**changes))
-    with pytest.raises(ValueError, match=rf"plan\.json: .*{why}"):
+    with pytest.raises(ValueError, match=rf"plan\.json is not a plan: .*{why}"):
         jaxswap.load_plan(path)
 
 
