@@ -21,12 +21,11 @@ _REPR.maxother = _REPR.maxstring = 60
 _PLAIN = {str: "a text", bool: "true or false", int: "an integer", float: "a number"}
 
 
-def read_json(path: Path, most_bytes: int = _MOST_BYTES) -> Any:
+def read_json(path: Path) -> Any:
     """Read a JSON file that anyone may have written.
 
     Args:
-        path: The file.
-        most_bytes: A larger file is refused before it is read.
+        path: The file. If it is larger than any plan, it is not read.
 
     Raises:
         ValueError: If it is too large, no JSON, not UTF-8 or nested too deeply. The
@@ -34,8 +33,8 @@ def read_json(path: Path, most_bytes: int = _MOST_BYTES) -> Any:
         OSError: If it cannot be read.
     """
     size = path.stat().st_size
-    if size > most_bytes:
-        raise ValueError(f"it has {size} bytes, more than the {most_bytes} of any plan")
+    if size > _MOST_BYTES:
+        raise ValueError(f"it has {size} bytes, more than {_MOST_BYTES}")
     return parse_json(path.read_text(encoding="utf-8"))
 
 
@@ -105,21 +104,29 @@ def read_fields(
     kind: type, content: Any, where: str, readers: Readers | None = None
 ) -> Any:
     """Make a dataclass of its fields by name. See `read_as`."""
-    wanted = field_types(kind)
     if not isinstance(content, dict):
         place = f"`{where}`" if where else "it"
         raise ValueError(f"{place} holds no fields of a `{kind.__name__}`")
-    if odd := sorted(wanted.keys() ^ content.keys()):
+    return kind(**read_named(field_types(kind), content, where, readers))
+
+
+def read_named(
+    kinds: Mapping[str, Any],
+    content: Mapping[str, Any],
+    where: str,
+    readers: Readers | None = None,
+) -> dict[str, Any]:
+    """Make a value of its type for each name, and refuse other names. See `read_as`."""
+    if odd := sorted(kinds.keys() ^ content.keys()):
         prefix = f"`{where}` has " if where else ""
         raise ValueError(
             f"{prefix}fields missing or unknown: {', '.join(map(repr, odd))}"
         )
     begin = f"{where}." if where else ""
-    made = {
-        name: read_as(wanted[name], content[name], f"{begin}{name}", readers)
-        for name in wanted
+    return {
+        name: read_as(kind, content[name], f"{begin}{name}", readers)
+        for name, kind in kinds.items()
     }
-    return kind(**made)
 
 
 @functools.cache

@@ -70,7 +70,6 @@ def run_check(parsed: argparse.Namespace) -> int:
         BadInputError: If an option or the data does not fit.
     """
     # Imported here, because the core needs neither nibabel nor rich.
-
     from jaxswap.medical.data.datasets import find_dataset
     from jaxswap.medical.data.fault_groups import to_csv
     from jaxswap.medical.preparing.audit_summary import show, summarize_survey

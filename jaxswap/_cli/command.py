@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import enum
+import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -108,6 +109,13 @@ def meaning_of(parsed: argparse.Namespace) -> str | LabelMap | None:
     if parsed.labels.lstrip().startswith("{"):
         return make_named_map(parse_labels(parsed.labels))
     return read_meaning(parsed.labels)
+
+
+def count_processors() -> int:
+    """Count the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def write(text: str) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxswap._cli.command import Commands, ExitCode, bad_input, write
+from jaxswap._cli.command import Commands, ExitCode, bad_input, count_processors, write
 from jaxswap._cli.screen import make_console
 from jaxswap._cli.start import start_jax
 
@@ -43,7 +42,7 @@ def add_compare(commands: Commands) -> None:
         ("--cases", 40, "cases to train on"),
         ("--test-cases", 50, "cases to score on"),
         ("--seeds", 1, "runs of each method"),
-        ("--workers", _cores(), "processes that draw and prepare cases"),
+        ("--workers", count_processors(), "processes that draw and prepare cases"),
     ):
         compare.add_argument(
             name, type=int, default=default, metavar="N", help=f"{told} (%(default)s)"
@@ -174,9 +173,3 @@ def _interrupt(number: int, frame: Any) -> None:
     """End as after Ctrl-C, so that the report is written."""
     del number, frame
     raise KeyboardInterrupt("the process was told to stop")
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from jaxswap._cli.command import (
     ExitCode,
     add_meaning,
     bad_input,
+    count_processors,
     meaning_of,
     tell,
     write,
@@ -140,7 +140,9 @@ def run_evaluate(parsed: argparse.Namespace) -> int:
             images=parsed.images,
             rules=ScoringRules(parsed.tolerance, _lesion_rules(parsed)),
             only_predicted=parsed.only_predicted,
-            workers=_processors() if parsed.workers is None else parsed.workers,
+            workers=min(count_processors(), _MOST_WORKERS)
+            if parsed.workers is None
+            else parsed.workers,
             console=make_console(stderr=True),
         )
         evaluation, comparison = score(parsed.predictions), None
@@ -187,9 +189,3 @@ def _lesion_rules(parsed: argparse.Namespace) -> LesionRules:
     }
     changes = {name: value for name, value in given.items() if value is not None}
     return replace(rules, **changes)
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
-    return min(os.cpu_count() or 1, _MOST_WORKERS)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxswap._cli.command import Commands, ExitCode, bad_input
+from jaxswap._cli.command import (
+    Commands,
+    ExitCode,
+    bad_input,
+    count_processors,
+)
 from jaxswap._cli.screen import make_console
 
 if TYPE_CHECKING:
@@ -110,7 +114,7 @@ def run_synth(parsed: argparse.Namespace) -> int:
             recipe=recipe,
             cases=parsed.cases,
             seed=parsed.seed,
-            workers=_cores() if parsed.workers is None else parsed.workers,
+            workers=count_processors() if parsed.workers is None else parsed.workers,
             templates=(parsed.templates or default_templates())
             if parsed.arm == "parcellation"
             else None,
@@ -151,9 +155,3 @@ def _shape(sides: list[int] | None, spacing_mm: float) -> tuple[int, int, int]:
         raise ValueError(f"`--shape` has {len(sides)} sides; give one or three.")
     x, y, z = sides * 3 if len(sides) == 1 else sides
     return x, y, z
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

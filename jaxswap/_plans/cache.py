@@ -84,11 +84,9 @@ def find(key: str, retrace: Retrace) -> Plan | None:
         return _missed(path, error)
     graphs = retrace(found.decide_loop, found.inside)
     try:
-        plan = found.plan(*graphs)
-        _ = plan.timeline
+        return found.plan(*graphs)
     except Exception as error:  # Nothing of the user runs here: the file is at fault.
         return _missed(path, error)
-    return plan
 
 
 def _missed(path: Path, error: Exception) -> None:

@@ -249,6 +249,19 @@ def test_a_plan_that_does_not_fit_its_graph_is_refused(
         jaxswap.load_plan(path)
 
 
+def test_a_plan_that_cannot_be_simulated_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = full_plan().save(tmp_path / "plan.json")
+
+    def fail(plan: Plan) -> None:
+        raise KeyError(7)
+
+    monkeypatch.setattr(Plan, "draft", property(fail))
+    with pytest.raises(ValueError, match=r"plan\.json .* cannot be carried out \(Key"):
+        jaxswap.load_plan(path)
+
+
 def test_a_graph_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
     """The signature is the plan's promise of what program its actions are for."""
     graph = stored()["graph"]
