@@ -1,8 +1,9 @@
 """Plans that were found before, kept on disk.
 
-There is one small file for each combination of program, budget, target and versions. It
-is in the folder that `user_folder("plans")` names. A file that cannot be read counts as
-absent. If the folder cannot be written, plans are not remembered.
+There is one small file for each combination of program, budget, target, versions and
+code of jaxswap. So no plan of an older search is found. The file is in the folder that
+`user_folder("plans")` names. If it cannot be read, it counts as absent. If the folder
+cannot be written, plans are not remembered.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxswap._base.files import user_folder, write_whole
+from jaxswap._base.sources import digest_of
 from jaxswap._base.version import __version__
 from jaxswap._graph.graph import Action, Graph, Inside
 from jaxswap._plans.file import decisions_from_json, decisions_to_json
@@ -65,7 +67,7 @@ def can_name(policy: Policy | None) -> bool:
 def key_of(**parts: Any) -> str:
     """Return a name for what a plan depends on, versions included."""
     versions = {name: version(name) for name in ("jax", "jaxlib", "scipy")}
-    versions["jaxswap"] = __version__
+    versions |= {"jaxswap": __version__, "code": digest_of()}
     text = json.dumps({**parts, "versions": versions}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

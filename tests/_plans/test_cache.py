@@ -36,6 +36,16 @@ def test_the_same_call_again_does_not_compile(cache: Path, compiled: list[Any]) 
     assert len(list(cache.iterdir())) == 1
 
 
+def test_plans_of_other_code_are_not_found(
+    compiled: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan()
+    count = len(compiled)
+    monkeypatch.setattr(plan_cache, "digest_of", lambda: "of an older search")
+    plan()
+    assert len(compiled) > count
+
+
 def test_arrays_and_their_types_are_one_call(compiled: list[Any]) -> None:
     plan()
     count = len(compiled)
