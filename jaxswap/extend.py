@@ -33,6 +33,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 from jaxswap._base.files import user_folder as user_folder
+from jaxswap._base.plain import parse_plain as parse_plain
+from jaxswap._base.plain import read_plain as read_plain
+from jaxswap._base.typed import read_as as read_as
 from jaxswap._base.units import parse_bytes as parse_bytes
 from jaxswap._compiled.buffers import Buffer as Buffer
 from jaxswap._compiled.collectives import Collective as Collective

@@ -3,61 +3,31 @@
 import dataclasses
 import enum
 import functools
-import json
 import math
 import reprlib
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired
 
 Readers = Mapping[Any, Callable[[Any, str], Any]]
 """How values of some types are read: from the content and its place in the file."""
 
-_MOST_BYTES = 2**28
 _REPR = reprlib.Repr()
 _REPR.maxother = _REPR.maxstring = 60
 _PLAIN = {str: "a text", bool: "true or false", int: "an integer", float: "a number"}
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file that anyone may have written.
-
-    Args:
-        path: The file. If it is larger than any plan, it is not read.
-
-    Raises:
-        ValueError: If it is too large, no JSON, not UTF-8 or nested too deeply. The
-            text does not name the file.
-        OSError: If it cannot be read.
-    """
-    size = path.stat().st_size
-    if size > _MOST_BYTES:
-        raise ValueError(f"it has {size} bytes, more than {_MOST_BYTES}")
-    return parse_json(path.read_text(encoding="utf-8"))
-
-
-def parse_json(text: str) -> Any:
-    """Read JSON, however deeply it is nested.
-
-    Raises:
-        ValueError: If it is no JSON, or nested too deeply to be read.
-    """
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
 
 
 def read_as(kind: Any, content: Any, where: str, readers: Readers | None = None) -> Any:
     """Make a value of a type from what JSON holds.
 
     Args:
-        kind: A dataclass, an enumeration, `str`, `bool`, `int`, `float`, a tuple, a
-            mapping with texts as keys, or a union of such types.
+        kind: A dataclass, a `TypedDict`, an enumeration, a `Literal`, `str`, `bool`,
+            `int`, `float`, a tuple, a mapping with texts as keys, or a union of such
+            types. `Any` is not looked at.
         content: What JSON holds.
-        where: Its place in the file, such as `"swaps[3]"`, for messages.
+        where: Its place in the file, such as `"swaps[3]"`, for messages. Empty for the
+            whole.
         readers: How values of further types are read.
 
     Returns:
@@ -67,6 +37,7 @@ def read_as(kind: Any, content: Any, where: str, readers: Readers | None = None)
         ValueError: If the content has another form. The text names the place.
 
     Example:
+        >>> from jaxswap.extend import read_as
         >>> read_as(tuple[int, ...], [1, 2], "shape")
         (1, 2)
         >>> read_as(tuple[int, ...], [1, "2"], "shape")
@@ -85,7 +56,7 @@ def read_as(kind: Any, content: Any, where: str, readers: Readers | None = None)
         return _read_tuple(arguments, content, where, readers)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         _require(isinstance(content, dict), where, content, "names and values")
-        inside = {key: f"{where}.{key}" for key in content}
+        inside = {key: f"{where}.{key}" if where else key for key in content}
         return {
             key: read_as(arguments[1], value, inside[key], readers)
             for key, value in content.items()
@@ -95,7 +66,11 @@ def read_as(kind: Any, content: Any, where: str, readers: Readers | None = None)
         is_known = isinstance(content, str) and content in known
         _require(is_known, where, content, f"one of {', '.join(map(str, known))}")
         return known[content]
-    if dataclasses.is_dataclass(kind):
+    if origin is Literal:
+        is_known = isinstance(content, str) and content in arguments
+        _require(is_known, where, content, f"one of {', '.join(map(str, arguments))}")
+        return content
+    if dataclasses.is_dataclass(kind) or typing.is_typeddict(kind):
         return read_fields(typing.cast(type, kind), content, where, readers)
     return _read_plain(kind, content, where)
 
@@ -103,11 +78,13 @@ def read_as(kind: Any, content: Any, where: str, readers: Readers | None = None)
 def read_fields(
     kind: type, content: Any, where: str, readers: Readers | None = None
 ) -> Any:
-    """Make a dataclass of its fields by name. See `read_as`."""
+    """Make a dataclass or a `TypedDict` of its fields by name. See `read_as`."""
     if not isinstance(content, dict):
         place = f"`{where}`" if where else "it"
-        raise ValueError(f"{place} holds no fields of a `{kind.__name__}`")
-    return kind(**read_named(field_types(kind), content, where, readers))
+        raise ValueError(f"{place} holds no fields of a `{kind.__name__.lstrip('_')}`")
+    left_out = _optional(kind) - content.keys()
+    kinds = {name: x for name, x in field_types(kind).items() if name not in left_out}
+    return kind(**read_named(kinds, content, where, readers))
 
 
 def read_named(
@@ -131,9 +108,22 @@ def read_named(
 
 @functools.cache
 def field_types(kind: type) -> dict[str, Any]:
-    """Return the type of each field of a dataclass, in their order."""
+    """Return the type of each field of a dataclass or `TypedDict`, in their order."""
     hints = typing.get_type_hints(kind)
+    if typing.is_typeddict(kind):
+        return hints
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+@functools.cache
+def _optional(kind: Any) -> frozenset[str]:
+    """Return the fields of a `TypedDict` that may be missing."""
+    if not typing.is_typeddict(kind):
+        return frozenset()
+    # `__optional_keys__` does not know annotations that are texts.
+    hints = typing.get_type_hints(kind, include_extras=True)
+    noted = {name for name, x in hints.items() if typing.get_origin(x) is NotRequired}
+    return kind.__optional_keys__ | noted
 
 
 def _read_union(
@@ -176,4 +166,5 @@ def _read_plain(kind: Any, content: Any, where: str) -> Any:
 
 def _require(is_fit: bool, where: str, content: Any, what: str) -> None:
     if not is_fit:
-        raise ValueError(f"`{where}` is {_REPR.repr(content)}; it needs {what}")
+        place = f"`{where}`" if where else "it"
+        raise ValueError(f"{place} is {_REPR.repr(content)}; it needs {what}")

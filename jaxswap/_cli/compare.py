@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jaxswap._cli.command import Commands, ExitCode, bad_input, count_processors, write
 from jaxswap._cli.screen import make_console
@@ -111,6 +110,7 @@ def run_compare(parsed: argparse.Namespace) -> int:
     from jaxswap.medical.experiment.experiment_pictures import draw_pictures
     from jaxswap.medical.experiment.experiment_report import write_report
     from jaxswap.medical.experiment.experiment_run import make_plan, run_experiment
+    from jaxswap.medical.runs.processes import interrupted_when_told
 
     console, out = make_console(), parsed.out
     with bad_input():
@@ -124,10 +124,10 @@ def run_compare(parsed: argparse.Namespace) -> int:
             make_plan(experiment, console)
             return ExitCode.DONE
         register(experiment)
-    signal.signal(signal.SIGTERM, _interrupt)
     is_done = is_interrupted = False
     try:
-        is_done = run_experiment(experiment, console, lambda: write_report(out))
+        with interrupted_when_told():
+            is_done = run_experiment(experiment, console, lambda: write_report(out))
     except KeyboardInterrupt:
         is_interrupted = True
     write_report(out)
@@ -167,9 +167,3 @@ def _experiment(parsed: argparse.Namespace) -> Experiment:
         minutes=parsed.minutes,
         plan=parsed.plan,
     )
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    """End as after Ctrl-C, so that the report is written."""
-    del number, frame
-    raise KeyboardInterrupt("the process was told to stop")

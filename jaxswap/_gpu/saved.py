@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from jaxswap._base.files import user_folder, write_whole
-from jaxswap._base.typed import read_json
+from jaxswap._base.plain import read_plain
 from jaxswap._gpu.fields import target_from_fields
 from jaxswap._gpu.target import Target, target_key
 
@@ -74,7 +74,7 @@ def load_target(path: str | os.PathLike[str]) -> Target:
         OSError: If it cannot be read.
     """
     try:
-        content = read_json(Path(path))
+        content = read_plain(path)
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise ValueError(f'it does not hold `"format": "{_FORMAT}"`')
         return target_from_fields(content.get("target"))

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxswap._base.files import user_folder, write_whole
+from jaxswap._base.plain import read_plain
 from jaxswap._base.sources import digest_of
 from jaxswap._base.version import __version__
 from jaxswap._graph.graph import Action, Graph, Inside
-from jaxswap._plans.file import decisions_from_json, decisions_to_json
+from jaxswap._plans.file import decisions_of, decisions_to_json
 from jaxswap._plans.plan import Plan
 from jaxswap._schedule.decision import Policy
 from jaxswap._schedule.policy import ByValue
@@ -48,6 +49,7 @@ def clear_plans() -> int:
         True
     """
     found = list(folder().glob("*.json")) if folder().is_dir() else []
+    found = [path for path in found if not path.is_dir()]
     for path in found:
         path.unlink(missing_ok=True)
     return len(found)
@@ -79,7 +81,7 @@ def find(key: str, retrace: Retrace) -> Plan | None:
     """
     path = folder() / f"{key}.json"
     try:
-        found = decisions_from_json(path.read_text(encoding="utf-8"))
+        found = decisions_of(read_plain(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:

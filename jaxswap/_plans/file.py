@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from jaxswap._base.files import write_whole
+from jaxswap._base.plain import read_plain
 from jaxswap._base.typed import (
     Readers,
     field_types,
-    parse_json,
     read_as,
     read_fields,
-    read_json,
     read_named,
 )
 from jaxswap._graph.graph import Action, Equation, Graph, Inside, Loop, Value
@@ -60,7 +59,7 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
         True
     """
     try:
-        return _plan_of(read_json(Path(path)))
+        return _plan_of(read_plain(path))
     except ValueError as error:
         raise ValueError(
             f"{path} is not a plan: {error}. Plan again, and save the plan."
@@ -125,9 +124,9 @@ def decisions_to_json(plan: Plan) -> str:
     return json.dumps({"format": FORMAT, **fields})
 
 
-def decisions_from_json(text: str) -> Decisions:
+def decisions_of(content: Any) -> Decisions:
     """Read what `decisions_to_json` wrote. Raises ValueError: If it is no plan."""
-    content = _formatted(parse_json(text))
+    content = _formatted(content)
     loops = read_as(
         Mapping[str, tuple[Action, ...]], content.pop("loops", None), "loops", _READERS
     )

@@ -104,7 +104,7 @@ def test_bad_prediction_input_is_named_and_nothing_written(
     (broken / "config.yaml").write_text("data: d\n")
     cases = [
         ([str(tmp_path / "no"), str(data)], "holds no training run"),
-        ([str(broken), str(data)], "data.json: is damaged"),
+        ([str(broken), str(data)], "data.json: no such file"),
         ([str(trained), str(tmp_path / "no")], "no such file or folder"),
         ([str(trained), str(lacking)], "has no channel t1c, t2w"),
         ([str(trained), str(copies)], f"2 cases have the name {NAMES[0]}"),

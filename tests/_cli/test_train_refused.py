@@ -16,7 +16,7 @@ BAD_TRAINING: list[tuple[list[str], str]] = [
     (["--set", "stepz=1"], "did you mean `steps`"),
     (["--set", "steps=0"], "`steps` is 0"),
     (["--set", "loss=mse"], "`loss` is 'mse'"),
-    (["--config", "missing.yaml"], "missing.yaml: no such configuration file"),
+    (["--config", "missing.yaml"], "missing.yaml: no such file"),
     (["--network", "vnet"], "`network` is 'vnet'"),
     (["--network", "no.such:Net"], "No module named"),
     (["--set", "network_options={width: 3}"], "`network_options` has 'width'"),

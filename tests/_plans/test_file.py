@@ -23,7 +23,7 @@ from handmade_plans import (
 import jaxswap
 from jaxswap import Plan
 from jaxswap._graph.graph import Action, Graph
-from jaxswap._plans.file import decisions_from_json, decisions_to_json, plan_to_json
+from jaxswap._plans.file import decisions_of, decisions_to_json, plan_to_json
 
 
 def odd_plan() -> Plan:
@@ -105,7 +105,7 @@ def test_without_its_graph_a_plan_is_read_with_it() -> None:
     assert "graph" not in json.loads(text)
     assert len(text) < len(plan_to_json(plan)) / 2
 
-    found = decisions_from_json(text)
+    found = decisions_of(json.loads(text))
     loops = tuple(
         dataclasses.replace(loop, actions=tuple(found.decide_loop(loop.graph)))
         for loop in plan.graph.loops
@@ -117,7 +117,7 @@ def test_without_its_graph_a_plan_is_read_with_it() -> None:
 
 def test_loops_that_are_not_known_are_kept_and_their_program_refused() -> None:
     plan = full_plan()
-    found = decisions_from_json(decisions_to_json(plan))
+    found = decisions_of(json.loads(decisions_to_json(plan)))
     body = plan.graph.loops[0].graph
     other = dataclasses.replace(body, trip_count=body.trip_count + 1)
     kept = tuple(found.decide_loop(other))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
+from jaxswap.extend import read_as
 from jaxswap.medical.data.dataset_json import (
     read_label_map,
     read_object,
@@ -16,6 +17,16 @@ from jaxswap.medical.data.label_maps import LABEL_MAPS, LabelMap, make_region_ma
 
 _NAME = "dataset.json"  # Of nnU-Net, which copies it beside predictions, and MSD.
 _TUMOUR_LABELS = {"edema": 1, "nonenhancingtumor": 2, "enhancingtumor": 3}
+
+
+class PlainLabelMap(TypedDict):
+    """A label map as JSON holds it: values that are keys are texts."""
+
+    name: str
+    labels: Mapping[str, int]
+    regions: Mapping[str, tuple[int, ...]]
+    is_exclusive: bool
+    aliases: NotRequired[Mapping[str, int]]
 
 
 def read_meaning(path: str | os.PathLike[str]) -> LabelMap:
@@ -42,7 +53,7 @@ def read_meaning(path: str | os.PathLike[str]) -> LabelMap:
         try:
             return from_plain(content["label_map"])
         except ValueError as error:
-            raise ValueError(f"{path}: `label_map`: {error}") from error
+            raise ValueError(f"{path}: {error}.") from error
     if "labels" not in content:
         raise ValueError(
             f"{path}: has no `labels`, such as "
@@ -131,12 +142,12 @@ def decathlon_labels(path: Path, content: Mapping[str, Any]) -> LabelMap:
     return read_label_map(path, str(content.get("name", path.parent.name)), values)
 
 
-def to_plain(label_map: LabelMap) -> dict[str, Any]:
+def to_plain(label_map: LabelMap) -> PlainLabelMap:
     """Return a map as plain values, for JSON. `from_plain` reads them."""
     return {
         "name": label_map.name,
         "labels": dict(label_map.labels),
-        "regions": {name: list(v) for name, v in label_map.regions.items()},
+        "regions": dict(label_map.regions),
         "is_exclusive": label_map.is_exclusive,
         "aliases": {str(k): v for k, v in label_map.aliases.items()},
     }
@@ -148,13 +159,14 @@ def from_plain(plain: Any) -> LabelMap:
     Raises:
         ValueError: If these are not the values of a map.
     """
-    try:
-        regions = {name: tuple(v) for name, v in plain["regions"].items()}
-        aliases = {int(k): v for k, v in plain.get("aliases", {}).items()}
-        exclusive = plain["is_exclusive"]
-        return LabelMap(plain["name"], plain["labels"], regions, exclusive, aliases)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"is no label map ({error!r}).") from error
+    known: PlainLabelMap = read_as(PlainLabelMap, plain, "label_map")
+    return LabelMap(
+        known["name"],
+        known["labels"],
+        known["regions"],
+        known["is_exclusive"],
+        {int(value): read for value, read in known.get("aliases", {}).items()},
+    )
 
 
 def _are_ints(values: Any) -> bool:

@@ -20,6 +20,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from jaxswap.medical.data.plain_files import read_json
 from jaxswap.medical.data.writing import require_writable, whole_file
 from jaxswap.medical.preparing.augmentation import AugmentConfig
 from jaxswap.medical.runs.run_config import RunConfig
@@ -218,7 +219,7 @@ def register(experiment: Experiment) -> None:
     require_writable(experiment.out)
     path = experiment.out / REGISTRATION
     if path.exists():
-        if json.loads(path.read_text()) != content:
+        if read_json(path) != content:
             raise ValueError(
                 f"{path}: registers another experiment; choose another folder, or give "
                 "the settings that it names."
@@ -227,7 +228,7 @@ def register(experiment: Experiment) -> None:
     if experiment.out.exists() and any(experiment.out.iterdir()):
         raise ValueError(f"`out` is {experiment.out}, which must be an empty folder.")
     with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def registration_hash(out: Path) -> str:

@@ -8,7 +8,6 @@ cannot run. So the report can be written at any time, also after the process was
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from jaxswap.medical.data.writing import whole_file
 from jaxswap.medical.experiment.experiment import Experiment
+from jaxswap.medical.experiment.experiment_files import (
+    Done,
+    Ended,
+    RecordError,
+    Scored,
+    Speeds,
+    read_json,
+    write_json,
+)
 from jaxswap.medical.runs.run_config import RunConfig
 from jaxswap.medical.runs.run_folder import RunFolder
 from jaxswap.medical.runs.run_log import History, read_history
@@ -115,15 +122,13 @@ class Recorded:
         return {row.step: one for row, one in zip(rows, total, strict=True)}
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file, complete or not at all."""
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+def read_speeds(out: Path) -> Speeds:
+    """Read what was timed before the runs. Empty if nothing was.
 
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file. Empty if there is none."""
-    return json.loads(path.read_text()) if path.exists() else {}
+    Args:
+        out: Folder of the experiment.
+    """
+    return read_json(out / SPEEDS, Speeds) or Speeds(device="", programs={})
 
 
 def begin(run: Run, out: Path) -> RunFolder:
@@ -135,15 +140,23 @@ def begin(run: Run, out: Path) -> RunFolder:
 
 def recorded(folder: Path) -> Recorded | None:
     """Read what is known of a run. None if the folder is none of a run."""
-    what = read_json(folder / _WHAT)
-    if not what:
+    run = read_json(folder / _WHAT, Run)
+    if run is None:
         return None
-    scored = read_json(folder / SCORED)
-    ended = read_json(folder / ENDED).get("reason", "")
-    run, done = Run(**what), read_json(folder / DONE)
-    return Recorded(
-        run, read_history(folder), done, **scored, ended=ended, folder=folder
+    done, scored = read_json(folder / DONE, Done), read_json(folder / SCORED, Scored)
+    ended = read_json(folder / ENDED, Ended)
+    try:
+        history = read_history(folder)
+    except ValueError as error:
+        raise RecordError(str(error)) from error
+    found = Recorded(
+        run,
+        history,
+        done or {},
+        ended=ended["reason"] if ended else "",
+        folder=folder,
     )
+    return dataclasses.replace(found, **(scored or {}))
 
 
 def all_recorded(out: Path, arm: str) -> list[Recorded]:

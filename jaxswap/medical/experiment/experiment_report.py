@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,12 @@ from jaxswap.medical.experiment.experiment import (
     registration_hash,
 )
 from jaxswap.medical.experiment.experiment_costs import cost_blocks
+from jaxswap.medical.experiment.experiment_files import (
+    RecordError,
+    Registration,
+    read_json,
+    write_json,
+)
 from jaxswap.medical.experiment.experiment_page import (
     Block,
     Heading,
@@ -35,11 +41,9 @@ from jaxswap.medical.experiment.experiment_page import (
     to_markdown,
 )
 from jaxswap.medical.experiment.experiment_records import (
-    SPEEDS,
     Recorded,
     all_recorded,
-    read_json,
-    write_json,
+    read_speeds,
 )
 from jaxswap.medical.scoring.summaries import summarize
 
@@ -74,7 +78,7 @@ def write_report(out: Path) -> str:
     return text
 
 
-def registered(out: Path) -> dict[str, Any]:
+def registered(out: Path) -> Registration:
     """Read what was registered.
 
     Args:
@@ -83,8 +87,8 @@ def registered(out: Path) -> dict[str, Any]:
     Raises:
         ValueError: If nothing was.
     """
-    content = read_json(out / REGISTRATION)
-    if not content:
+    content = read_json(out / REGISTRATION, Registration)
+    if content is None:
         raise ValueError(f"{out} holds no experiment: it has no {REGISTRATION}.")
     return content
 
@@ -98,7 +102,7 @@ def report_blocks(out: Path) -> list[Block]:
     Args:
         out: Folder of the experiment.
     """
-    content, speeds = registered(out), read_json(out / SPEEDS)
+    content, speeds = registered(out), read_speeds(out)
     experiment = experiment_of(out, content)
     blocks: list[Block] = [Heading(TITLE, 1), Text(STATEMENT)]
     blocks += [
@@ -125,11 +129,19 @@ def report_blocks(out: Path) -> list[Block]:
     return blocks + cost_blocks(experiment, out, speeds)
 
 
-def experiment_of(out: Path, content: dict[str, Any]) -> Experiment:
+def experiment_of(out: Path, content: Registration) -> Experiment:
     """Make the registered experiment again, without settings of its runs."""
+    try:
+        return _experiment_of(out, content["experiment"])
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        path = out / REGISTRATION
+        raise RecordError(f"{path}: is damaged ({error}).") from error
+
+
+def _experiment_of(out: Path, plain: Mapping[str, Any]) -> Experiment:
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
-        for name, value in content["experiment"].items()
+        for name, value in plain.items()
     }
     values["settings"] = {
         name: value for name, value in values["settings"].items() if name == "folds"

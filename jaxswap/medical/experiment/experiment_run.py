@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -27,6 +26,12 @@ from jaxswap.medical.experiment.experiment import (
     steps_of_patches,
 )
 from jaxswap.medical.experiment.experiment_cases import ArmCases, drawing
+from jaxswap.medical.experiment.experiment_files import (
+    ProgramTimes,
+    Steps,
+    read_json,
+    write_json,
+)
 from jaxswap.medical.experiment.experiment_programs import (
     compile_all,
     device_name,
@@ -43,9 +48,8 @@ from jaxswap.medical.experiment.experiment_records import (
     Recorded,
     Run,
     begin,
-    read_json,
+    read_speeds,
     recorded,
-    write_json,
 )
 from jaxswap.medical.experiment.experiment_scoring import restore, score
 from jaxswap.medical.experiment.experiment_time import (
@@ -147,7 +151,7 @@ def make_plan(experiment: Experiment, console: Console) -> None:
 def _measure_speeds(session: _Session) -> None:
     """Compile all programs, time them, and keep what was found."""
     path = session.experiment.out / SPEEDS
-    rows: dict[str, Any] = read_json(path).get("programs", {})
+    rows = dict(read_speeds(session.experiment.out)["programs"])
     untimed = {name: one for name, one in session.programs.items() if name not in rows}
     needed = {name: session.programs[name] for name in (SWAPPED, PATCHES, PLAIN)}
     session.say(f"compiling {len(needed | untimed)} programs side by side")
@@ -158,7 +162,7 @@ def _measure_speeds(session: _Session) -> None:
             row |= time_step(one)
         said = row.get("error") or f"{row['step_seconds'] * 1e3:.1f} ms a step"
         session.say(f"{name}: {said}")
-        rows[name] = row
+        rows[name] = ProgramTimes(**row)
         write_json(path, {"device": device_name(), "programs": rows})
     session.refresh()
 
@@ -170,9 +174,11 @@ def _do_arm(
     experiment, deadline = session.experiment, session.deadline
     path = experiment.out / arm / _STEPS
     if not path.exists():
-        division = divide(experiment, _step_seconds(session), seconds)
-        write_json(path, division._asdict())
-    steps, trial = read_json(path)["steps"], read_json(path)["trial"]
+        divided = divide(experiment, _step_seconds(session), seconds)
+        write_json(path, divided._asdict())
+    division = read_json(path, Steps)
+    assert division is not None
+    steps, trial = division["steps"], division["trial"]
     rates = {}
     for method in (SWAPPED, PATCHES):
         rates[method] = _best_rate(session, arm, method, trial[method], cases[method])
@@ -197,7 +203,7 @@ def _do_arm(
 
 def _step_seconds(session: _Session) -> dict[str, float]:
     """Return the seconds of a step by method."""
-    rows = read_json(session.experiment.out / SPEEDS)["programs"]
+    rows = read_speeds(session.experiment.out)["programs"]
     known = {
         method: row["busy_seconds"]
         for method, row in rows.items()

@@ -14,7 +14,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -204,13 +203,7 @@ def load_postprocessing(path: Path) -> Postprocessing | None:
     Raises:
         ValueError: If the file is damaged.
     """
-    return load_record(path, _made)
-
-
-def _made(content: Any) -> Postprocessing:
-    rules = {name: RegionRule(**rule) for name, rule in content["rules"].items()}
-    dice = {name: (a, b) for name, (a, b) in content["dice"].items()}
-    return Postprocessing(rules, dice, tuple(content["cases"]))
+    return load_record(path, Postprocessing)
 
 
 def common_rules(found: Sequence[Postprocessing | None]) -> Postprocessing:

@@ -13,19 +13,19 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import nibabel as nib
 import numpy as np
 from nibabel.wrapstruct import WrapStructError
 
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
-from jaxswap.medical.data.grid import Grid
+from jaxswap.medical.data.grid import Grid, Shape
 from jaxswap.medical.data.plain_files import DAMAGE, read_json
 from jaxswap.medical.data.writing import require_writable
 from jaxswap.medical.preparing.preparing import PrepareConfig, Prepared, prepare_as
@@ -34,6 +34,37 @@ _FORMAT = 3  # Raise this if the same settings give other arrays.
 _ENTRY, _IMAGE, _LABELS = "entry.json", "image.npy", "labels.npy"
 # What NumPy and nibabel raise besides.
 _DAMAGE = (*DAMAGE, SyntaxError, WrapStructError)
+
+
+_SHAPES = ("ras_shape", "start", "cropped", "resampled", "before", "shape")
+_Row = tuple[float, float, float, float]
+_Affine = tuple[_Row, _Row, _Row, _Row]
+
+
+class _StoredGrid(TypedDict):
+    """A grid, see `Grid`. The header is in base64."""
+
+    path: str | None
+    file_affine: _Affine
+    file_header: str
+    ras_affine: _Affine
+    ras_shape: Shape
+    start: Shape
+    cropped: Shape
+    resampled: Shape
+    before: Shape
+    shape: Shape
+
+
+class _Entry(TypedDict):
+    """What was kept, and what it was made of."""
+
+    fingerprint: str
+    name: str
+    has_labels: bool
+    bytes: Mapping[str, int]
+    grid: _StoredGrid
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -219,18 +250,18 @@ def _open(folder: Path, fingerprint: str) -> Prepared | None:
     if not folder.exists():
         return None
     try:
-        entry = read_json(folder / _ENTRY)
+        entry: _Entry = read_json(folder / _ENTRY, _Entry)
         if entry["fingerprint"] != fingerprint:
             return None
         for name, size in entry["bytes"].items():
             if (folder / name).stat().st_size != size:
                 raise ValueError(f"{name} has not the {size} bytes that were written")
-        grid = _grid_from_json(entry["grid"])
+        grid = _grid_of(entry["grid"])
         image = np.load(folder / _IMAGE, mmap_mode="r")
         labels = None
         if entry["has_labels"]:
             labels = np.load(folder / _LABELS, mmap_mode="r")
-        return Prepared(entry["name"], image, labels, grid, tuple(entry["notes"]))
+        return Prepared(entry["name"], image, labels, grid, entry["notes"])
     except _DAMAGE as error:
         message = f"{folder} is damaged ({error}). The case is prepared anew."
         warnings.warn(message, RuntimeWarning, stacklevel=2)
@@ -247,16 +278,12 @@ def _grid_to_json(grid: Grid) -> dict[str, Any]:
     }
 
 
-def _grid_from_json(content: dict[str, Any]) -> Grid:
-    path = content["path"]
-    header = nib.Nifti1Header(base64.b64decode(content["file_header"]), check=False)
+def _grid_of(stored: _StoredGrid) -> Grid:
+    path, header = stored["path"], base64.b64decode(stored["file_header"])
     return Grid(
         path=None if path is None else Path(path),
-        file_affine=np.array(content["file_affine"]),
-        file_header=header,
-        ras_affine=np.array(content["ras_affine"]),
-        **{name: tuple(content[name]) for name in _SHAPES},
+        file_affine=np.array(stored["file_affine"]),
+        file_header=nib.Nifti1Header(header, check=False),
+        ras_affine=np.array(stored["ras_affine"]),
+        **{name: stored[name] for name in _SHAPES},
     )
-
-
-_SHAPES = ("ras_shape", "start", "cropped", "resampled", "before", "shape")

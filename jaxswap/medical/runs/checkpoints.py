@@ -15,7 +15,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import jax
 import numpy as np
@@ -23,6 +23,8 @@ import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding
 
 from jaxswap import JaxswapError
+from jaxswap.extend import parse_plain, read_as
+from jaxswap.medical.data.memory import require_memory
 from jaxswap.medical.data.plain_files import DAMAGE, read_json
 from jaxswap.medical.preparing.mesh import place_replicated
 from jaxswap.medical.runs.processes import is_first, wait_for_all
@@ -134,6 +136,20 @@ class _StoredCheckpoint(NamedTuple):
     extra: Extra
 
 
+class _Stored(TypedDict):
+    """What lies beside the arrays: their description, and a checksum of each file."""
+
+    record: str
+    checksums: Mapping[str, int]
+
+
+class _Record(TypedDict):
+    """What was saved besides the state, and names, shapes and dtypes of the arrays."""
+
+    extra: Mapping[str, Any]
+    arrays: tuple[tuple[Name, tuple[int, ...], str], ...]
+
+
 def _save(folder: Path, state: State, extra: Mapping[str, Any]) -> None:
     # Several processes write what each of them holds. A single one writes all it has.
     is_alone = jax.process_count() == 1
@@ -210,21 +226,24 @@ def _whole_checkpoints(folder: Path) -> Iterator[_StoredCheckpoint]:
 
 def _read(place: Path) -> _StoredCheckpoint:
     """Read a checkpoint whose files are all unchanged since they were written."""
-    content = read_json(place / _RECORD)
+    stored: _Stored = read_json(place / _RECORD, _Stored)
     found = {name: _checksum(place / name) for name in _files(place)}
-    found[_RECORD] = zlib.crc32(content["record"].encode())
-    for name, checksum in content["checksums"].items():
+    found[_RECORD] = zlib.crc32(stored["record"].encode())
+    for name, checksum in stored["checksums"].items():
         if found.get(name) != checksum:
             raise CheckpointError(f"{name} is not as it was written")
-    record = json.loads(content["record"])
-    empty = {
-        tuple(name): np.empty(shape, np.dtype(dtype))
+    record: _Record = read_as(_Record, parse_plain(stored["record"]), "record")
+    described = {
+        name: jax.ShapeDtypeStruct(shape, np.dtype(dtype))
         for name, shape, dtype in record["arrays"]
     }
+    needed_bytes = sum(x.size * x.dtype.itemsize for x in described.values())
+    require_memory(needed_bytes, f"{place}: its arrays")
+    empty = {name: np.empty(x.shape, x.dtype) for name, x in described.items()}
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
         restore = ocp.args.StandardRestore(_nest(empty))
         arrays = _named(checkpointer.restore(place / _ARRAYS, args=restore))
-    return _StoredCheckpoint(place, arrays, record["extra"])
+    return _StoredCheckpoint(place, arrays, dict(record["extra"]))
 
 
 def _numbers(folder: Path) -> list[int]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from jaxswap.medical.data.plain_files import parse_yaml, read_text
+from jaxswap.medical.data.plain_files import parse_yaml, read_yaml
+from jaxswap.medical.data.shown_names import short_name
 
 
 class _SettingsLoader(yaml.SafeLoader):
@@ -39,12 +40,7 @@ def read_config(path: Path) -> dict[str, Any]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not a YAML mapping.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such configuration file.")
-    try:
-        content = parse_yaml(read_text(path), _SettingsLoader)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}.") from error
+    content = read_yaml(path, _SettingsLoader)
     if not isinstance(content, dict):
         raise ValueError(
             f"{path}: holds {type(content).__name__}, but needs names and values such "
@@ -71,8 +67,8 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """
     name, separator, value = text.partition("=")
     if not separator or not name.strip():
-        raise ValueError(f"`--set {text}` is not `--set name=value`.")
+        raise ValueError(f"`--set {short_name(text)}` is not `--set name=value`.")
     try:
         return name.strip(), parse_yaml(value, _SettingsLoader)
     except ValueError as error:
-        raise ValueError(f"`--set {text}`: the value {error}.") from error
+        raise ValueError(f"`--set {short_name(text)}`: {error}.") from error

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -225,9 +225,6 @@ def interruption(told: Callable[[], None] = lambda: None) -> Iterator[list[int]]
         A list. After a signal it holds the signal's number.
     """
     received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
 
     def receive(number: int, frame: FrameType | None) -> None:
         del frame
@@ -236,10 +233,33 @@ def interruption(told: Callable[[], None] = lambda: None) -> Iterator[list[int]]
         received.append(number)
         told()
 
-    signals = (signal.SIGINT, signal.SIGTERM)
+    with _handling((signal.SIGINT, signal.SIGTERM), receive):
+        yield received
+
+
+@contextmanager
+def interrupted_when_told() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt, as SIGINT does, while the block runs."""
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise KeyboardInterrupt("the process was told to stop")
+
+    with _handling((signal.SIGTERM,), receive):
+        yield
+
+
+@contextmanager
+def _handling(
+    signals: Sequence[signal.Signals], receive: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Handle signals while the block runs. In other threads, none arrive."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = [signal.signal(number, receive) for number in signals]
     try:
-        yield received
+        yield
     finally:
         for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from jaxswap.medical.data.plain_files import DAMAGE, read_json
+from jaxswap.medical.data.plain_files import read_json
 
 T = TypeVar("T")
 
 
-def load_record(path: Path, make: Callable[[Any], T]) -> T | None:
+def load_record(path: Path, kind: type[T]) -> T | None:
     """Read a record. None if there is no such file.
 
     Args:
         path: The file.
-        make: Makes the record from what JSON holds.
+        kind: A dataclass, see `jaxswap.extend.read_as`.
 
     Raises:
-        ValueError: If the file is damaged.
+        ValueError: If the file is damaged. The message names the file and the place.
     """
-    if not path.is_file():
-        return None
-    try:
-        return make(read_json(path))
-    except DAMAGE as error:
-        raise ValueError(f"{path}: is damaged: {error}.") from error
+    return read_json(path, kind) if path.is_file() else None

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
 from jaxswap.medical.data.faults import list_names
@@ -125,12 +124,7 @@ def load_split(path: Path) -> RecordedSplit | None:
     Raises:
         ValueError: If the file is damaged.
     """
-    return load_record(
-        path,
-        lambda content: RecordedSplit(
-            _cases(content["training"]), _cases(content["validation"])
-        ),
-    )
+    return load_record(path, RecordedSplit)
 
 
 def record_split(
@@ -184,10 +178,3 @@ def _name(file: Path, folder: Path) -> str:
 
 def _hashes(files: Mapping[str, FileState]) -> list[str]:
     return sorted(state.sha256 for state in files.values())
-
-
-def _cases(content: Mapping[str, Any]) -> Cases:
-    return {
-        name: {file: FileState(**state) for file, state in files.items()}
-        for name, files in content.items()
-    }

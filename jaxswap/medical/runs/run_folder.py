@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jaxswap
 from jaxswap.extend import user_folder
-from jaxswap.medical.data.plain_files import DAMAGE, read_json
 from jaxswap.medical.data.writing import require_writable, whole_file
 from jaxswap.medical.runs.recorded_split import RecordedSplit, load_split
 from jaxswap.medical.runs.run_config import (
@@ -82,7 +81,7 @@ class RunFolder:
             return
         if not self.is_run:
             raise ValueError(f"{self.path} holds no run to resume.")
-        old = make_config(read_config(self.path / "config.yaml"))
+        old = self._settings()
         changed = [
             f"`{name}` was {getattr(old, name)!r}, is {getattr(config, name)!r}"
             for name in RunConfig.__annotations__
@@ -141,13 +140,14 @@ class RunFolder:
         Raises:
             ValueError: If the folder holds no run, or if the run is damaged.
         """
-        config = self.path / "config.yaml"
         if not self.is_run:
             raise ValueError(f"{self.path} holds no training run (no config.yaml).")
+        return Trained.read(self.path / "data.json", self._settings())
+
+    def _settings(self) -> RunConfig:
+        path = self.path / "config.yaml"
+        values = read_config(path)
         try:
-            content = read_json(self.path / "data.json")
-            return Trained.from_plain(content, make_config(read_config(config)))
-        except DAMAGE as error:
-            raise ValueError(
-                f"{self.path / 'data.json'}: is damaged: {error}."
-            ) from error
+            return make_config(values)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: is damaged ({error}).") from error

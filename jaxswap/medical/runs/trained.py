@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
-from jaxswap.medical.data.labels_json import from_plain, to_plain
+from jaxswap.medical.data.labels_json import PlainLabelMap, from_plain, to_plain
+from jaxswap.medical.data.plain_files import read_json
 from jaxswap.medical.preparing.normalization import Normalization
 from jaxswap.medical.preparing.preparing import PrepareConfig
 from jaxswap.medical.runs.run_config import RunConfig
 
 Spacing = tuple[float, float, float]
 _MOST_CHANGE = 1.1  # Beyond this, structures have another size than in training.
+
+
+class _Plain(TypedDict):
+    """What JSON holds of a run."""
+
+    channels: tuple[str, ...]
+    shape: Shape
+    label_map: PlainLabelMap
+    positions: NotRequired[tuple[int, ...]]
+    spacings_mm: NotRequired[tuple[Spacing, Spacing] | None]
+    normalizations: NotRequired[tuple[Normalization, ...]]
 
 
 @dataclass(frozen=True)
@@ -79,42 +92,30 @@ class Trained:
 
     def to_plain(self) -> dict[str, Any]:
         """Return all but the settings as plain values, for JSON."""
-        return {
-            "channels": self.channels,
-            "shape": self.shape,
+        values = {name: getattr(self, name) for name in _Plain.__annotations__}
+        return values | {
             "label_map": to_plain(self.label_map),
-            "positions": self.positions,
-            "spacings_mm": self.spacings_mm,
             "normalizations": [asdict(how) for how in self.normalizations],
         }
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any], config: RunConfig) -> Trained:
-        """Return what `to_plain` wrote.
+    def read(cls, path: Path, config: RunConfig) -> Trained:
+        """Read what `to_plain` returned from a JSON file.
 
         Args:
-            plain: The values.
+            path: The file.
             config: The settings of the run.
 
         Raises:
-            ValueError, KeyError, TypeError: If these are not the values.
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged. The message names the place in it.
         """
-        x, y, z = plain["shape"]
-        spacings = plain.get("spacings_mm")
-        if spacings is not None:
-            (a, b, c), (d, e, f) = spacings
-            spacings = (a, b, c), (d, e, f)
-        return cls(
-            config=config,
-            channels=tuple(plain["channels"]),
-            shape=(x, y, z),
-            label_map=from_plain(plain["label_map"]),
-            positions=tuple(plain.get("positions", ())),
-            spacings_mm=spacings,
-            normalizations=tuple(
-                Normalization(**how) for how in plain.get("normalizations", ())
-            ),
-        )
+        known: _Plain = read_json(path, _Plain)
+        try:
+            label_map = from_plain(known["label_map"])
+        except ValueError as error:
+            raise ValueError(f"{path}: is damaged ({error}).") from error
+        return cls(**{**known, "label_map": label_map}, config=config)
 
 
 def _by(sizes: Sequence[float]) -> str:

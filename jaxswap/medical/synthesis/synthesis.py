@@ -10,17 +10,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, TypedDict
 
 from jaxswap.extend import user_folder
-from jaxswap.medical.data.plain_files import DAMAGE, read_json
+from jaxswap.medical.data.plain_files import read_json
 from jaxswap.medical.data.writing import require_writable, whole_file
 from jaxswap.medical.synthesis.half_millimetre import fetch_templates
 from jaxswap.medical.synthesis.parcellation import draw_parcellation, load_atlas
@@ -162,7 +162,16 @@ def make_case(synthesis: Synthesis, index: int) -> str:
     return synthetic_name(recipe.arm, index)
 
 
-def describe_synthesis(synthesis: Synthesis) -> dict[str, Any]:
+class Summary(TypedDict):
+    """The content of `synthesis.json`."""
+
+    statement: str
+    seed: int
+    cases: int
+    recipe: Mapping[str, Any]
+
+
+def describe_synthesis(synthesis: Synthesis) -> Summary:
     """Return the content of `synthesis.json`.
 
     Args:
@@ -214,11 +223,8 @@ def _end_with(parent: Any) -> None:
 
 
 def _check_same(path: Path, synthesis: Synthesis) -> None:
-    try:
-        there = read_json(path)
-        seed, recipe = there["seed"], dict(there["recipe"])
-    except DAMAGE as error:
-        raise ValueError(f"{path}: cannot be read ({error}).") from error
+    there = _read_summary(path)
+    seed, recipe = there["seed"], there["recipe"]
     wanted = describe_synthesis(synthesis)
     if seed != wanted["seed"]:
         raise ValueError(
@@ -234,6 +240,10 @@ def _check_same(path: Path, synthesis: Synthesis) -> None:
             )
 
 
+def _read_summary(path: Path) -> Summary:
+    return read_json(path, Summary)
+
+
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) < 40 else text[:37] + "..."
@@ -243,8 +253,7 @@ def _write_summary(synthesis: Synthesis) -> None:
     path = synthesis.out / SUMMARY
     summary = describe_synthesis(synthesis)
     if path.exists():
-        before = read_json(path)
-        summary["cases"] = max(summary["cases"], before.get("cases", 0))
+        summary["cases"] = max(summary["cases"], _read_summary(path)["cases"])
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
@@ -252,11 +261,11 @@ def _write_summary(synthesis: Synthesis) -> None:
 def _finish(synthesis: Synthesis) -> None:
     """Write what needs all cases, also those of an earlier, larger run."""
     out, arm = synthesis.out, synthesis.recipe.arm
-    summary = read_json(out / SUMMARY)
+    summary = _read_summary(out / SUMMARY)
     whole = [i for i in range(summary["cases"]) if is_whole(out, arm, i)]
     write_table(
         out,
-        (read_json(record_path(out, arm, i)) for i in whole),
+        (read_json(record_path(out, arm, i), Mapping[str, Any]) for i in whole),
     )
     if arm == "parcellation":
         assert synthesis.templates is not None

@@ -55,7 +55,10 @@ def test_a_description_without_labels_is_none_at_all(tmp_path):
         ({"labels": {"a": "b"}}, "`labels` has 'a': 'b'"),
         ({"labels": {"a": [1, 2]}}, "so give `regions_class_order`"),
         ({"labels": {"a": 1, "ignore": 2}}, "ignore label, which is not supported"),
-        ({"label_map": {"name": "x"}}, r"`label_map`: is no label map \(KeyError"),
+        (
+            {"label_map": {"name": "x"}},
+            "`label_map` has fields missing or unknown: 'is_exclusive', 'labels', 'r",
+        ),
     ],
 )
 def test_a_file_that_does_not_say_it_is_refused_by_name(tmp_path, content, message):

@@ -1,6 +1,7 @@
 """JSON and YAML as people, disks and attackers leave them."""
 
 import json
+from typing import Any, TypedDict
 
 import pytest
 
@@ -10,6 +11,13 @@ from jaxswap.medical.data.plain_files import parse_yaml, read_json
 from jaxswap.medical.runs.config_yaml import parse_setting, read_config
 from jaxswap.medical.runs.record import load_record
 from jaxswap.medical.runs.run_folder import RunFolder
+
+
+class Shaped(TypedDict):
+    """A record."""
+
+    shape: tuple[int, int, int]
+
 
 DEEP = "[" * 100_000
 DEEP_MAPPING = '{"a":' * 100_000
@@ -25,12 +33,12 @@ def test_nested_without_end_is_refused_by_every_reader(tmp_path, text):
         lambda: find_dataset(tmp_path / "dataset.json"),
         lambda: read_config(tmp_path / "config.yaml"),
         lambda: RunFolder(tmp_path).read(),
-        lambda: load_record(tmp_path / "record.json", dict),
+        lambda: load_record(tmp_path / "record.json", dict[str, Any]),
     ):
         with pytest.raises(ValueError, match="nested too deeply") as caught:
             read()
         assert str(tmp_path) in str(caught.value)
-    with pytest.raises(ValueError, match=r"the value is nested too deeply\.$"):
+    with pytest.raises(ValueError, match=r"it is nested too deeply\.$"):
         parse_setting(f"exclude={text[:50_000]}")
 
 
@@ -44,7 +52,7 @@ def test_a_file_too_large_to_be_a_description_is_not_read(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("text", ["[", "a: !!python/object:os.system x", "? *a", "\0"])
 def test_what_is_no_yaml_is_refused_on_one_line(text):
-    with pytest.raises(ValueError, match="is not YAML: ") as caught:
+    with pytest.raises(ValueError, match="it is not YAML: ") as caught:
         parse_yaml(text)
     assert "\n" not in str(caught.value)
 
@@ -54,7 +62,7 @@ def test_a_record_of_another_kind_is_damage(tmp_path, content):
     path = tmp_path / "record.json"
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"record\.json: is damaged"):
-        load_record(path, lambda plain: tuple(plain["shape"])[2])
+        load_record(path, Shaped)
 
 
 @pytest.mark.parametrize("content", [[], 3, "x", None, {"shape": [1]}, {"shape": 3}])

@@ -13,6 +13,7 @@ import pytest
 from jaxswap.medical.runs.processes import (
     Processes,
     any_process,
+    interrupted_when_told,
     interruption,
     is_first,
     known_to_any,
@@ -71,3 +72,13 @@ def test_a_thread_beside_the_main_one_collects_no_signals() -> None:
 
     with ThreadPoolExecutor(1) as beside:
         assert beside.submit(collect).result() == []
+
+
+def test_being_told_to_end_interrupts_only_while_the_block_runs() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with (
+        pytest.raises(KeyboardInterrupt, match="told to stop"),
+        interrupted_when_told(),
+    ):
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -155,11 +155,11 @@ def test_wrong_values_are_named(values: dict[str, Any], message: str) -> None:
 
 
 def test_files_that_are_no_configuration(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no\.yaml: no such configuration"):
+    with pytest.raises(FileNotFoundError, match=r"no\.yaml: no such file"):
         read_config(tmp_path / "no.yaml")
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: [1")
-    with pytest.raises(ValueError, match=r"broken\.yaml: is not YAML"):
+    with pytest.raises(ValueError, match=r"broken\.yaml: it is not YAML"):
         read_config(broken)
     listed = tmp_path / "list.yaml"
     listed.write_text("- 1\n")
@@ -167,5 +167,5 @@ def test_files_that_are_no_configuration(tmp_path: pathlib.Path) -> None:
         read_config(listed)
     with pytest.raises(ValueError, match="`--set steps` is not"):
         parse_setting("steps")
-    with pytest.raises(ValueError, match="the value is not YAML"):
+    with pytest.raises(ValueError, match="it is not YAML"):
         parse_setting("steps=[1")

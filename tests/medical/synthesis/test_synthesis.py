@@ -189,7 +189,7 @@ def test_folder_with_other_things_is_refused(tmp_path: Path, drawn: list[int]) -
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
 def test_damaged_summary_is_named(tmp_path: Path, drawn: list[int], text: str) -> None:
     (tmp_path / "synthesis.json").write_text(text)
-    with pytest.raises(ValueError, match=r"synthesis\.json: cannot be read"):
+    with pytest.raises(ValueError, match=r"synthesis\.json: is damaged"):
         prepare_synthesis(Synthesis(tmp_path, RECIPE, 1))
     assert drawn == []
 
