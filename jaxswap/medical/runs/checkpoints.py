@@ -87,6 +87,25 @@ class Checkpoints:
         """
         return _restore(self.folder / "latest", like)
 
+    def require_same(self, like: State) -> None:
+        """Compare the arrays of the last checkpoint with a state. Read none of them.
+
+        A record that cannot be read is left to `restore_latest`.
+
+        Args:
+            like: A state, or the types of its arrays.
+
+        Raises:
+            CheckpointError: If names, shapes or dtypes differ from those of `like`.
+        """
+        for number in reversed(_numbers(self.folder / "latest")):
+            place = self.folder / "latest" / str(number)
+            try:
+                types = _types(_record(read_json(place / _RECORD, _Stored)))
+            except DAMAGE:
+                continue
+            return _check_same(_StoredCheckpoint(place, types, {}), _named(like))
+
 
 def restore_parameters(
     folder: str | Path, which: Which = "best"
@@ -127,12 +146,12 @@ class _StoredCheckpoint(NamedTuple):
 
     Attributes:
         folder: Its folder.
-        arrays: Host arrays, by the names on the path to them.
+        arrays: Host arrays, or their types, by the names on the path to them.
         extra: What was saved besides the state.
     """
 
     folder: Path
-    arrays: dict[Name, np.ndarray]
+    arrays: dict[Name, Any]
     extra: Extra
 
 
@@ -232,11 +251,8 @@ def _read(place: Path) -> _StoredCheckpoint:
     for name, checksum in stored["checksums"].items():
         if found.get(name) != checksum:
             raise CheckpointError(f"{name} is not as it was written")
-    record: _Record = read_as(_Record, parse_plain(stored["record"]), "record")
-    described = {
-        name: jax.ShapeDtypeStruct(shape, np.dtype(dtype))
-        for name, shape, dtype in record["arrays"]
-    }
+    record = _record(stored)
+    described = _types(record)
     needed_bytes = sum(x.size * x.dtype.itemsize for x in described.values())
     require_memory(needed_bytes, f"{place}: its arrays")
     empty = {name: np.empty(x.shape, x.dtype) for name, x in described.items()}
@@ -244,6 +260,18 @@ def _read(place: Path) -> _StoredCheckpoint:
         restore = ocp.args.StandardRestore(_nest(empty))
         arrays = _named(checkpointer.restore(place / _ARRAYS, args=restore))
     return _StoredCheckpoint(place, arrays, dict(record["extra"]))
+
+
+def _record(stored: _Stored) -> _Record:
+    return read_as(_Record, parse_plain(stored["record"]), "record")
+
+
+def _types(record: _Record) -> dict[Name, Any]:
+    """Return shape and dtype of each array of a checkpoint."""
+    return {
+        name: jax.ShapeDtypeStruct(shape, np.dtype(dtype))
+        for name, shape, dtype in record["arrays"]
+    }
 
 
 def _numbers(folder: Path) -> list[int]:

@@ -20,6 +20,7 @@ from jaxswap.medical.preparing.mesh import RunMesh
 from jaxswap.medical.runs.processes import made_by_first
 from jaxswap.medical.runs.run_config import RunConfig
 from jaxswap.medical.training.optimizer import make_optimizer
+from jaxswap.medical.training.resuming import fits
 from jaxswap.medical.training.training_step import Loss, make_loss
 
 
@@ -45,6 +46,7 @@ def plan_loss(
     *,
     is_simulated: bool = False,
     plan: jaxswap.Plan | None = None,
+    recorded: jaxswap.Plan | None = None,
 ) -> PlannedLoss:
     """Make the loss of a run and plan it for the run's budget.
 
@@ -59,6 +61,8 @@ def plan_loss(
         mesh: The devices over which it is split. The budget is for each of them.
         is_simulated: Whether the plan is only simulated, not compiled.
         plan: A plan of this loss that was made before. None makes one if it is needed.
+        recorded: A plan that the run has followed so far. It is used if it is one of
+            this loss.
 
     Returns:
         The loss.
@@ -86,8 +90,11 @@ def plan_loss(
     labels = jax.ShapeDtypeStruct(images.shape[:-1], jnp.uint8)
     key = jax.eval_shape(lambda: jax.random.key(0))
     arguments = _placed((parameters, images, labels, key), mesh)
-    plan = _same_in_all_processes(
-        lambda: jaxswap.plan(
+
+    def make() -> jaxswap.Plan:
+        if recorded is not None and fits(recorded, loss, arguments):
+            return recorded
+        return jaxswap.plan(
             loss,
             *arguments,
             budget=config.device_memory,
@@ -97,7 +104,8 @@ def plan_loss(
             compile=not is_simulated,
             progress=not is_simulated,
         )
-    )
+
+    plan = _same_in_all_processes(make)
     return PlannedLoss(jaxswap.offload(loss, plan=plan), plan)
 
 

@@ -31,6 +31,7 @@ from jaxswap.medical.runs.run_log import RunLog
 from jaxswap.medical.training.fitting import Data, choose, is_choice_left
 from jaxswap.medical.training.given_parameters import read_parameters, require_run
 from jaxswap.medical.training.prepared_run import TrainingRun as TrainingRun
+from jaxswap.medical.training.resuming import recorded_plan, require_restorable
 from jaxswap.medical.training.run_plan import (
     count_state_bytes,
     plan_loss,
@@ -112,6 +113,7 @@ def prepare_run(
 
     Raises:
         ValueError: If network, budget, target or mesh does not fit the data.
+        CheckpointError: If a run is there whose state has other arrays.
     """
     network = make_network(
         config.network,
@@ -132,6 +134,7 @@ def prepare_run(
     if mesh is None:  # All processes of a mesh run one program, whatever each timed.
         network = in_fastest_forms(network, images, config.target)
     parameters = jax.eval_shape(network.init, jax.random.key(0), images)
+    require_restorable(config, folder, parameters)  # Before the search for a plan.
     given = None
     if config.init_from is not None:
         given = read_parameters(config.init_from, parameters)
@@ -143,6 +146,7 @@ def prepare_run(
         mesh,
         is_simulated=is_simulated,
         plan=plan,
+        recorded=recorded_plan(config, folder),
     )
     return TrainingRun(config, folder, cases, network, planned, mesh, given)
 
