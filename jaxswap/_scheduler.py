@@ -17,7 +17,7 @@ from jaxswap._planner import Request
 from jaxswap._plans.plan import Plan, checked_plan
 from jaxswap._run.machine import Machine
 from jaxswap._run.source import Source
-from jaxswap._schedule.decision import Policy
+from jaxswap._schedule.decision import Policy, loops_by
 from jaxswap._schedule.issue import schedule
 from jaxswap._schedule.policy import as_policy
 from jaxswap._schedule.swap_heavy import SwapHeavy
@@ -156,7 +156,7 @@ def _if_it_saves_memory(policy: SwapHeavy, source: Source) -> Machine:
 
     Memory depends on the order of operations alone, so any GPU's rates will do.
     """
-    traced = source.traced(lambda body: policy.decide(body).actions)
+    traced = source.traced(loops_by(policy))
     kept = _laid_out(as_policy(Action.KEEP), traced)
     values = traced.graph.values
     residual_bytes = sum(values[v].nbytes for v in traced.graph.residuals())
@@ -171,7 +171,7 @@ def _if_it_saves_memory(policy: SwapHeavy, source: Source) -> Machine:
 
 def _by_policy(policy: Policy, source: Source) -> Machine:
     """Trace a function, and lay it out as a policy says."""
-    return _laid_out(policy, source.traced(lambda body: policy.decide(body).actions))
+    return _laid_out(policy, source.traced(loops_by(policy)))
 
 
 def _laid_out(policy: Policy, traced: Traced) -> Machine:
@@ -198,5 +198,5 @@ def _followed(plan: Plan, source: Source) -> Machine:
 
 
 def _by_plan(plan: Plan, source: Source) -> Machine:
-    traced = source.traced(plan.actions_of_body, plan.graph.inside)
+    traced = source.traced(plan.segments_of, plan.graph.inside)
     return Machine(traced, plan.schedule_of(traced.graph))

@@ -48,6 +48,7 @@ from jaxswap._graph.graph import Equation as Equation
 from jaxswap._graph.graph import Graph as Graph
 from jaxswap._graph.graph import Inside as Inside
 from jaxswap._graph.graph import Loop as Loop
+from jaxswap._graph.graph import Segment as Segment
 from jaxswap._graph.graph import Value as Value
 from jaxswap._graph.placement import Placement as Placement
 from jaxswap._graph.signature import Signature as Signature

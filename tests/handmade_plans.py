@@ -8,7 +8,7 @@ from handmade import MIB, Builder, chain, rates, results_of
 
 from jaxswap._gpu.target import Target, built_in_target, rates_of
 from jaxswap._gpu.work import Work
-from jaxswap._graph.graph import Action, Graph, Loop
+from jaxswap._graph.graph import Action, Graph, Loop, Segment
 from jaxswap._graph.placement import Placement
 from jaxswap._graph.signature import signature_of
 from jaxswap._plans.plan import Plan
@@ -116,7 +116,9 @@ def full_plan() -> Plan:
         compiled=COMPILED,
         policy="LMS(swapout_threshold=1)",
     )
-    loop = Loop(body(), (Action.RECOMPUTE,) * len(body().values))
+    actions = (Action.RECOMPUTE,) * len(body().values)
+    block = Loop(dataclasses.replace(body(), trip_count=2), (Segment(2, actions),))
+    loop = Loop(body(), (Segment(2, actions, 2), Segment(1, actions)), (block,))
     graph = dataclasses.replace(plan.graph, loops=(loop,))
     return dataclasses.replace(
         plan,
@@ -131,7 +133,7 @@ def full_plan() -> Plan:
 
 
 def body() -> Graph:
-    """One iteration of a loop over two layers."""
+    """One iteration of a loop over three layers."""
     graph = chain(1)
     x, w = graph.arguments
-    return dataclasses.replace(graph, carried=(x,), sliced=(w,), trip_count=2)
+    return dataclasses.replace(graph, carried=(x,), sliced=(w,), trip_count=3)

@@ -36,7 +36,10 @@ TINY_BUDGET = "smallest"
 
 def snapshot(plan: jaxswap.Plan) -> dict[str, Any]:
     """What is decided and predicted."""
-    loops = [[a.value[0] for a in loop.actions] for loop in plan.loops]
+    loops = [
+        [a.value[0] for segment in loop.segments for a in segment.actions]
+        for loop in plan.loops
+    ]
     return {
         "actions": "".join(action.value[0] for action in plan.actions),
         "loops": ["".join(letters) for letters in loops],

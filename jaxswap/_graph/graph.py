@@ -16,7 +16,7 @@ Terms used throughout jaxswap:
 import dataclasses
 import enum
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -182,7 +182,7 @@ class Graph:
             They are gone when the iteration ends, so they are stored like results.
         sliced: For a loop's body: the arguments that are slices of scanned arrays.
         trip_count: How often the program is executed, if it is a loop's body.
-        loops: The bodies of the function's loops, with the actions of their values.
+        loops: The bodies of the function's loops, and how their iterations run.
         inside: How values in a user's `jax.checkpoint` and in branches are treated.
     """
 
@@ -232,13 +232,43 @@ class Graph:
 
 
 @dataclasses.dataclass(frozen=True)
+class Segment:
+    """Iterations of a loop, one after the other, that run in one way.
+
+    Attributes:
+        count: How many iterations these are.
+        actions: One for each value of the body.
+        block: How many iterations are recomputed together; `count` is a multiple. 1:
+            each iteration stores what its actions say. More: of each block only the
+            carry that it begins with is stored, as its action says. When the backward
+            pass comes to a block, it runs the block again, as a loop of its own.
+    """
+
+    count: int
+    actions: tuple[Action, ...]
+    block: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
 class Loop:
-    """The body of a loop, and the action of each of its values.
+    """The body of a loop, and how its iterations run.
 
     Attributes:
         graph: Forward and backward pass of one iteration.
-        actions: One for each value of the body.
+        segments: All iterations, in the order in which they are executed.
+        blocks: The loops that blocks of iterations are, when they are run again.
     """
 
     graph: Graph
-    actions: tuple[Action, ...]
+    segments: tuple[Segment, ...]
+    blocks: "tuple[Loop, ...]" = ()
+
+    @property
+    def inner(self) -> "tuple[Loop, ...]":
+        """The loops that run inside of this one."""
+        return (*self.blocks, *self.graph.loops)
+
+
+def alike(body: Graph, actions: Sequence[Action]) -> tuple[Segment, ...]:
+    """Return the one segment in which all iterations of a loop do the same."""
+    return (Segment(body.trip_count, tuple(actions)),)

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 
-from jaxswap._graph.graph import Graph
+from jaxswap._graph.graph import Graph, Loop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +52,21 @@ def signature_of(graph: Graph) -> Signature:
     if graph.is_body:
         digest.update(repr((graph.carried, graph.sliced, graph.trip_count)).encode())
     for loop in graph.loops:
-        actions = "".join(action.value[0] for action in loop.actions)
-        digest.update(f"{signature_of(loop.graph).program}{actions}".encode())
+        digest.update(_loop_text(loop).encode())
     return Signature(
         arguments=tuple(type_of(graph, graph.arguments)),
         program=digest.hexdigest()[:16],
     )
+
+
+def _loop_text(loop: Loop) -> str:
+    """Write what the operations do not show of a loop: which values it stores."""
+    parts = [signature_of(loop.graph).program]
+    for segment in loop.segments:
+        is_whole = segment.count == loop.graph.trip_count and segment.block == 1
+        parts += () if is_whole else (f"{segment.count}/{segment.block}",)
+        parts.append("".join(action.value[0] for action in segment.actions))
+    return "".join((*parts, *map(_loop_text, loop.blocks)))
 
 
 def type_of(graph: Graph, values: Sequence[int]) -> list[str]:

@@ -9,7 +9,7 @@ cannot be written, plans are not remembered.
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ from jaxswap._base.files import user_folder, write_whole
 from jaxswap._base.plain import read_plain
 from jaxswap._base.sources import digest_of
 from jaxswap._base.version import __version__
-from jaxswap._graph.graph import Action, Graph, Inside
+from jaxswap._graph.graph import Graph, Inside, Segment
 from jaxswap._plans.file import decisions_of, decisions_to_json
 from jaxswap._plans.plan import Plan
 from jaxswap._schedule.decision import Policy
 from jaxswap._schedule.policy import ByValue
 
 Retrace = Callable[
-    [Callable[[Graph], Sequence[Action]], Inside], tuple[Graph, Graph | None]
+    [Callable[[Graph], tuple[Segment, ...]], Inside], tuple[Graph, Graph | None]
 ]
 """Traces the program again, with loops and calls that run as decided. Returns its graph
 and, if that may be another one, the graph with loops and calls left to JAX."""

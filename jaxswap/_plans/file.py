@@ -19,12 +19,21 @@ from jaxswap._base.typed import (
     read_fields,
     read_named,
 )
-from jaxswap._graph.graph import Action, Equation, Graph, Inside, Loop, Value
+from jaxswap._graph.graph import (
+    Action,
+    Equation,
+    Graph,
+    Inside,
+    Loop,
+    Segment,
+    Value,
+    alike,
+)
 from jaxswap._graph.signature import signature_of
-from jaxswap._plans.plan import Plan
+from jaxswap._plans.plan import Plan, loops_of
 from jaxswap._schedule.instructions import Swap
 
-FORMAT = 6
+FORMAT = 7
 
 
 def save_plan(plan: Plan, path: str | os.PathLike[str]) -> Path:
@@ -88,19 +97,20 @@ class Decisions:
 
     Attributes:
         fields: The fields of the plan, without its graphs.
-        loops: The actions of each loop's body, by the signature of the body.
+        loops: How the iterations of each loop run, by the signature of its body.
         inside: How values in a user's `jax.checkpoint` and in branches are treated.
     """
 
     fields: Mapping[str, Any]
-    loops: Mapping[str, tuple[Action, ...]]
+    loops: Mapping[str, tuple[Segment, ...]]
     inside: Inside
 
-    def decide_loop(self, body: Graph) -> Sequence[Action]:
-        """Return the actions of a body's values. Keep all if none are known."""
-        actions = self.loops.get(signature_of(body).program, ())
-        is_fit = len(actions) == len(body.values)
-        return actions if is_fit else [Action.KEEP] * len(body.values)
+    def decide_loop(self, body: Graph) -> tuple[Segment, ...]:
+        """Return how a loop's iterations run. Keep all if that is not known."""
+        segments = self.loops.get(signature_of(body).program, ())
+        if is_complete(segments, body):
+            return segments
+        return alike(body, [Action.KEEP] * len(body.values))
 
     def plan(self, graph: Graph, plain_graph: Graph | None) -> Plan:
         """Return the plan of a program that was traced again.
@@ -118,7 +128,8 @@ def decisions_to_json(plan: Plan) -> str:
     fields = _fields(plan)
     del fields["graph"], fields["plain_graph"]
     fields["loops"] = {
-        signature_of(loop.graph).program: _letters(loop.actions) for loop in plan.loops
+        signature_of(loop.graph).program: [_row(one) for one in loop.segments]
+        for loop in plan.loops
     }
     fields["inside"] = plan.graph.inside.value
     return json.dumps({"format": FORMAT, **fields})
@@ -128,7 +139,7 @@ def decisions_of(content: Any) -> Decisions:
     """Read what `decisions_to_json` wrote. Raises ValueError: If it is no plan."""
     content = _formatted(content)
     loops = read_as(
-        Mapping[str, tuple[Action, ...]], content.pop("loops", None), "loops", _READERS
+        Mapping[str, tuple[Segment, ...]], content.pop("loops", None), "loops", _READERS
     )
     inside = read_as(Inside, content.pop("inside", None), "inside")
     graphs = ("graph", "plain_graph")
@@ -207,8 +218,23 @@ def check_indices(graph: Graph) -> None:
     lost = next((v for v in used if v not in known), None)
     if lost is not None:
         raise ValueError(f"the program uses value {lost}, which is not there")
-    for inner in (*(loop.graph for loop in graph.loops), *_bodies(graph)):
-        check_indices(inner)
+    for loop in loops_of(graph.loops):
+        check_indices(loop.graph)
+        if not is_complete(loop.segments, loop.graph):
+            raise ValueError("the iterations of a loop are not those of its segments")
+    for body in _bodies(graph):
+        check_indices(body)
+
+
+def is_complete(segments: Sequence[Segment], body: Graph) -> bool:
+    """Whether segments cover all iterations of a loop, and all values of its body."""
+    return sum(segment.count for segment in segments) == body.trip_count and all(
+        len(segment.actions) == len(body.values)
+        and segment.block >= 1
+        and segment.count >= 1
+        and segment.count % segment.block == 0
+        for segment in segments
+    )
 
 
 def _bodies(graph: Graph) -> list[Graph]:
@@ -231,9 +257,7 @@ def _graph_to_json(graph: Graph) -> dict[str, Any]:
         **{name: getattr(graph, name) for name in _ENDS},
         "trip_count": graph.trip_count,
         "inside": graph.inside.value,
-        "loops": [
-            [_graph_to_json(loop.graph), _letters(loop.actions)] for loop in graph.loops
-        ],
+        "loops": [_row(loop) for loop in graph.loops],
     }
 
 
@@ -241,9 +265,17 @@ def _row(row: Any) -> list[Any]:
     def plain(x: Any) -> Any:
         if isinstance(x, Graph):
             return _graph_to_json(x)
+        if isinstance(x, tuple):
+            return _letters(x) if _are_actions(x) else [plain(one) for one in x]
+        if isinstance(x, Segment | Loop):
+            return _row(x)
         return str(x) if isinstance(x, np.dtype) else x
 
     return [plain(getattr(row, f.name)) for f in dataclasses.fields(row)]
+
+
+def _are_actions(row: tuple[Any, ...]) -> bool:
+    return bool(row) and all(isinstance(one, Action) for one in row)
 
 
 def _letters(actions: Sequence[Action]) -> str:
@@ -284,5 +316,5 @@ def _read_row(kind: type) -> Callable[[Any, str], Any]:
 _READERS: Readers = {
     np.dtype: dtype_of,
     tuple[Action, ...]: actions_of,
-    **{kind: _read_row(kind) for kind in (Value, Equation, Loop)},
+    **{kind: _read_row(kind) for kind in (Value, Equation, Segment, Loop)},
 }

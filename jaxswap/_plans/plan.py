@@ -7,14 +7,14 @@ again without JAX and without the GPU.
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxswap._base.files import write_whole
 from jaxswap._base.units import format_bytes
 from jaxswap._gpu.target import Target, rates_of
-from jaxswap._graph.graph import Action, Graph, Loop, Value
+from jaxswap._graph.graph import Action, Graph, Loop, Segment, Value
 from jaxswap._graph.placement import Placement
 from jaxswap._graph.signature import Signature, signature_of
 from jaxswap._schedule.instructions import Schedule, Swap
@@ -141,8 +141,8 @@ class Plan:
 
     @property
     def loops(self) -> tuple[Loop, ...]:
-        """The bodies of all loops, inner loops included, with their values' actions."""
-        return tuple(_loops(self.graph))
+        """All loops, inner loops included, and how their iterations run."""
+        return tuple(loops_of(self.graph.loops))
 
     @property
     def all_kept(self) -> Timeline:
@@ -182,8 +182,8 @@ class Plan:
             max(0.0, 1.0 - self.bound_seconds / self.seconds) if self.seconds else 0.0
         )
 
-    def actions_of_body(self, body: Graph) -> tuple[Action, ...]:
-        """Return the actions of the values of a loop's body.
+    def segments_of(self, body: Graph) -> tuple[Segment, ...]:
+        """Return how the iterations of a loop run, which has this body.
 
         Raises:
             ValueError: If the program that was planned has no such loop.
@@ -191,7 +191,7 @@ class Plan:
         signature = signature_of(body)
         for loop in self.loops:
             if signature_of(loop.graph) == signature:
-                return loop.actions
+                return loop.segments
         raise ValueError(
             "the plan was made for another function: it has no loop over "
             f"{signature}. Make a plan for these arguments with jaxswap.plan."
@@ -382,8 +382,8 @@ def _is_alike(one: Value, other: Value) -> bool:
     return (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
-def _loops(graph: Graph) -> Iterator[Loop]:
-    """Go over the loops of a program, inner loops included."""
-    for loop in graph.loops:
+def loops_of(loops: Sequence[Loop]) -> Iterator[Loop]:
+    """Go over loops and the loops that run inside of them."""
+    for loop in loops:
         yield loop
-        yield from _loops(loop.graph)
+        yield from loops_of(loop.inner)

@@ -2,7 +2,7 @@
 
 from jaxswap._graph.graph import Inside
 from jaxswap._run.source import Source
-from jaxswap._schedule.decision import Policy
+from jaxswap._schedule.decision import Policy, loops_by
 from jaxswap._search.loops import WAYS, keep_all
 from jaxswap._trace.describe import Traced
 
@@ -21,7 +21,7 @@ def programs_of(source: Source, plain: Traced, policy: Policy | None) -> list[Tr
     if policy is not None:
         if not plain.graph.loops:
             return [plain]
-        return [source.traced(lambda body: policy.decide(body).actions)]
+        return [source.traced(loops_by(policy))]
     return [
         program for inside in source.insides for program in _ways(source, plain, inside)
     ]
@@ -35,5 +35,5 @@ def _ways(source: Source, plain: Traced, inside: Inside) -> list[Traced]:
         tuple(way(loop.graph) for loop in kept.graph.loops): way
         for way in reversed(WAYS[1:])
     }
-    ways.pop(tuple(loop.actions for loop in kept.graph.loops), None)
+    ways.pop(tuple(loop.segments for loop in kept.graph.loops), None)
     return [kept, *(source.traced(way, inside) for way in reversed(ways.values()))]

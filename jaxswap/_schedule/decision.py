@@ -1,9 +1,10 @@
 """What a policy is, and what it returns for a program."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-from jaxswap._graph.graph import Action, Graph
+from jaxswap._graph.graph import Action, Graph, Segment, alike
 from jaxswap._schedule.timing import Timing
 
 
@@ -27,3 +28,8 @@ class Policy(Protocol):
     def decide(self, graph: Graph) -> Decision:
         """Return the action of each value, and when copies start."""
         ...
+
+
+def loops_by(policy: Policy) -> Callable[[Graph], tuple[Segment, ...]]:
+    """Return how a policy runs loops: all iterations of one alike."""
+    return lambda body: alike(body, policy.decide(body).actions)

@@ -8,7 +8,7 @@ program, which is searched like any other. The fastest draft that fits is taken.
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from jaxswap._graph.graph import Action, Graph
+from jaxswap._graph.graph import Action, Graph, Segment, alike
 from jaxswap._search.lessons import NO_LESSONS, Lessons
 from jaxswap._search.limits import Limits
 from jaxswap._search.search import SEARCH_SECONDS, Found, Search
@@ -30,8 +30,8 @@ class WayToRun:
     heavy: Action
     share: float
 
-    def decide(self, body: Graph) -> tuple[Action, ...]:
-        """Return the action of each value of a loop's body."""
+    def decide(self, body: Graph) -> tuple[Segment, ...]:
+        """Return one segment: the actions are the same in each iteration."""
         actions = [Action.RECOMPUTE] * len(body.values)
         for v in body.carried:
             actions[v] = self.carry
@@ -50,7 +50,7 @@ class WayToRun:
             if left < -nbytes[v] / 2:
                 break
             actions[v] = self.heavy
-        return tuple(actions)
+        return alike(body, actions)
 
 
 def _needed(body: Graph) -> set[int]:
@@ -62,13 +62,13 @@ def _needed(body: Graph) -> set[int]:
     return needed
 
 
-def keep_all(body: Graph) -> tuple[Action, ...]:
+def keep_all(body: Graph) -> tuple[Segment, ...]:
     """Keep every value, as plain JAX does with a loop."""
-    return (Action.KEEP,) * len(body.values)
+    return alike(body, [Action.KEEP] * len(body.values))
 
 
 _SHARES = (1.0, 0.75, 0.5, 0.25)
-WAYS: tuple[Callable[[Graph], tuple[Action, ...]], ...] = (
+WAYS: tuple[Callable[[Graph], tuple[Segment, ...]], ...] = (
     keep_all,
     *(WayToRun(Action.KEEP, Action.KEEP, share).decide for share in _SHARES),
     *(WayToRun(Action.OFFLOAD, Action.KEEP, share).decide for share in _SHARES),

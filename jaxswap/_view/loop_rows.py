@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxswap._base.units import format_bytes
-from jaxswap._graph.graph import Action, Loop
+from jaxswap._graph.graph import Action, Graph, Loop, Segment
 from jaxswap._plans.plan import Plan
 from jaxswap._schedule.issue import schedule_body
 
@@ -18,14 +18,20 @@ class LoopRow:
     Attributes:
         loop: Position in `Plan.loops`.
         trip_count: Iterations of the loop.
+        first: The first iteration that this is said of, counted from one.
+        last: The last one.
+        block: How many iterations are recomputed together. 1: each by itself.
         label: The operation that makes the values.
         action: Their action.
-        count: How many there are in each iteration.
-        nbytes: Bytes of all of them in one iteration.
+        count: How many there are in each iteration. Of blocks: in each block.
+        nbytes: Bytes of all of them in one iteration, or in one block.
     """
 
     loop: int
     trip_count: int
+    first: int
+    last: int
+    block: int
     label: str
     action: Action
     count: int
@@ -35,23 +41,26 @@ class LoopRow:
 def loop_rows_of(plan: Plan) -> tuple[LoopRow, ...]:
     """List what each loop stores, where, and which heavy operations it recomputes."""
     return tuple(
-        row for at, loop in enumerate(plan.loops) for row in _rows_of_loop(at, loop)
+        row
+        for at, loop in enumerate(plan.loops)
+        for segment, first in _placed(loop)
+        for row in _rows_of(at, loop, segment, first)
     )
 
 
 def loop_lines(plan: Plan) -> Iterator[str]:
-    """Write the rows as text, under a heading for each loop."""
-    rows = loop_rows_of(plan)
+    """Write the rows as text, under a heading for each segment of a loop."""
     for at, loop in enumerate(plan.loops):
-        yield ""
-        yield f"  in each of {loop.graph.trip_count} iterations of loop {at + 1}"
-        of_loop = [row for row in rows if row.loop == at]
-        if not of_loop:
-            yield "    nothing is stored for the backward pass"
-        for row in of_loop:
-            size = format_bytes(row.nbytes)
-            size = f"{row.count} in {size}" if row.count > 1 else size
-            yield f"  {size:>13}  {row.action.value:<9}  {row.label}"
+        for segment, first in _placed(loop):
+            yield ""
+            yield f"  {_heading(at, loop, segment, first)}"
+            rows = list(_rows_of(at, loop, segment, first))
+            if not rows:
+                yield "    nothing is stored for the backward pass"
+            for row in rows:
+                size = format_bytes(row.nbytes)
+                size = f"{row.count} in {size}" if row.count > 1 else size
+                yield f"  {size:>13}  {row.action.value:<9}  {row.label}"
 
 
 def loop_data(row: LoopRow) -> dict[str, Any]:
@@ -59,9 +68,54 @@ def loop_data(row: LoopRow) -> dict[str, Any]:
     return {**dataclasses.asdict(row), "action": row.action.value}
 
 
-def _rows_of_loop(at: int, loop: Loop) -> Iterator[LoopRow]:
+def _placed(loop: Loop) -> Iterator[tuple[Segment, int]]:
+    """Go over the segments of a loop, each with its first iteration, from one on."""
+    first = 1
+    for segment in loop.segments:
+        yield segment, first
+        first += segment.count
+
+
+def _heading(at: int, loop: Loop, segment: Segment, first: int) -> str:
+    """Say which iterations some rows are about."""
+    where = f"of loop {at + 1}"
+    if segment.block > 1:
+        blocks = f"{segment.count // segment.block} blocks of {segment.block}"
+        until = f"{first} to {first + segment.count - 1}"
+        return f"before each of {blocks} iterations, {until} {where}"
+    if segment.count == loop.graph.trip_count:
+        return f"in each of {segment.count} iterations {where}"
+    if segment.count == 1:
+        return f"in iteration {first} {where}"
+    return f"in each of iterations {first} to {first + segment.count - 1} {where}"
+
+
+def _rows_of(at: int, loop: Loop, segment: Segment, first: int) -> Iterator[LoopRow]:
     graph = loop.graph
-    schedule, swapped = schedule_body(graph, loop.actions)
+    rows = _of_iterations if segment.block == 1 else _of_blocks
+    found: collections.Counter[tuple[str, Action]] = collections.Counter()
+    nbytes: collections.Counter[tuple[str, Action]] = collections.Counter()
+    for v, action in rows(graph, segment):
+        value = graph.values[v]
+        found[value.label, action] += 1
+        nbytes[value.label, action] += value.nbytes
+    last = first + segment.count - 1
+    for key, count in found.items():
+        place = (at, graph.trip_count, first, last, segment.block)
+        yield LoopRow(*place, *key, count, nbytes[key])
+
+
+def _of_blocks(graph: Graph, segment: Segment) -> Iterator[tuple[int, Action]]:
+    """Go over the carry: of a block nothing else is stored."""
+    for v in graph.carried:
+        is_swapped = segment.actions[v] is Action.OFFLOAD
+        if graph.values[v].nbytes:
+            yield v, Action.OFFLOAD if is_swapped else Action.KEEP
+
+
+def _of_iterations(graph: Graph, segment: Segment) -> Iterator[tuple[int, Action]]:
+    """Go over what each iteration stores, and what heavy results it recomputes."""
+    schedule, swapped = schedule_body(graph, segment.actions)
     given = {*graph.arguments} - {*graph.carried}
     stored = {v for v in schedule.device_residuals if v not in given}
     recomputations = {
@@ -72,18 +126,10 @@ def _rows_of_loop(at: int, loop: Loop) -> Iterator[LoopRow]:
         if eqn.is_heavy
         for v in eqn.outputs
     }
-    found: collections.Counter[tuple[str, Action]] = collections.Counter()
-    nbytes: collections.Counter[tuple[str, Action]] = collections.Counter()
     for value in graph.values:
         if value.index in swapped:
-            action = Action.OFFLOAD
+            yield value.index, Action.OFFLOAD
         elif value.index in stored and value.nbytes:
-            action = Action.KEEP
+            yield value.index, Action.KEEP
         elif value.index in recomputations:
-            action = Action.RECOMPUTE
-        else:
-            continue
-        found[value.label, action] += 1
-        nbytes[value.label, action] += value.nbytes
-    for key, count in found.items():
-        yield LoopRow(at, graph.trip_count, *key, count, nbytes[key])
+            yield value.index, Action.RECOMPUTE

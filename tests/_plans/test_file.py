@@ -22,7 +22,7 @@ from handmade_plans import (
 
 import jaxswap
 from jaxswap import Plan
-from jaxswap._graph.graph import Action, Graph
+from jaxswap._graph.graph import Action, Graph, alike
 from jaxswap._plans.file import decisions_of, decisions_to_json, plan_to_json
 
 
@@ -107,7 +107,7 @@ def test_without_its_graph_a_plan_is_read_with_it() -> None:
 
     found = decisions_of(json.loads(text))
     loops = tuple(
-        dataclasses.replace(loop, actions=tuple(found.decide_loop(loop.graph)))
+        dataclasses.replace(loop, segments=found.decide_loop(loop.graph))
         for loop in plan.graph.loops
     )
     assert plan.graph.loops
@@ -120,9 +120,9 @@ def test_loops_that_are_not_known_are_kept_and_their_program_refused() -> None:
     found = decisions_of(json.loads(decisions_to_json(plan)))
     body = plan.graph.loops[0].graph
     other = dataclasses.replace(body, trip_count=body.trip_count + 1)
-    kept = tuple(found.decide_loop(other))
-    assert kept == (jaxswap.KEEP,) * len(other.values)
-    loops = (dataclasses.replace(plan.graph.loops[0], graph=other, actions=kept),)
+    kept = found.decide_loop(other)
+    assert kept == alike(other, [jaxswap.KEEP] * len(other.values))
+    loops = (dataclasses.replace(plan.graph.loops[0], graph=other, segments=kept),)
     with pytest.raises(ValueError, match="not the one that the plan was made for"):
         found.plan(dataclasses.replace(plan.graph, loops=loops), plan.plain_graph)
 

@@ -11,7 +11,7 @@ from handmade_plans import H100, SLOW_LINK, busy
 
 import jaxswap
 from jaxswap._base.units import parse_bytes
-from jaxswap._graph.graph import Action, Graph
+from jaxswap._graph.graph import Action, Graph, alike
 from jaxswap._planner import search_of
 from jaxswap._search.lessons import Lessons
 from jaxswap._search.limits import Limits
@@ -36,7 +36,9 @@ def of_heavy(graph: Graph, actions: Any) -> list[Action]:
 def test_a_way_to_run_decides_on_the_carry_and_a_share_of_the_heavy_results() -> None:
     graph = body(4)
     for share, count in ((1.0, 4), (0.5, 2), (0.25, 1), (0.0, 0)):
-        actions = WayToRun(OFFLOAD, KEEP, share).decide(graph)
+        (segment,) = WayToRun(OFFLOAD, KEEP, share).decide(graph)
+        actions = segment.actions
+        assert segment.count == graph.trip_count
         assert [actions[v] for v in graph.carried] == [OFFLOAD]
         assert of_heavy(graph, actions).count(KEEP) == count
         assert of_heavy(graph, actions).count(RECOMPUTE) == 4 - count
@@ -48,7 +50,8 @@ def test_those_that_take_longest_for_their_size_come_first() -> None:
     equations = list(graph.equations)
     equations[heavy[1]] = dataclasses.replace(equations[heavy[1]], flops=9e12)
     graph = dataclasses.replace(graph, equations=tuple(equations))
-    actions = WayToRun(KEEP, OFFLOAD, 0.3).decide(graph)
+    (segment,) = WayToRun(KEEP, OFFLOAD, 0.3).decide(graph)
+    actions = segment.actions
     assert of_heavy(graph, actions) == [RECOMPUTE, OFFLOAD, RECOMPUTE]
 
 
@@ -62,7 +65,8 @@ def test_results_that_no_backward_pass_reads_are_not_stored() -> None:
         for e in graph.equations
     ]
     graph = dataclasses.replace(graph, equations=tuple(readers))
-    actions = WayToRun(OFFLOAD, KEEP, 1.0).decide(graph)
+    (segment,) = WayToRun(OFFLOAD, KEEP, 1.0).decide(graph)
+    actions = segment.actions
     assert set(graph.residuals()).isdisjoint(last.outputs)
     needed = [v for v, a in enumerate(actions) if a is KEEP]
     assert set(needed) <= {v for e in graph.equations for v in e.outputs}
@@ -70,7 +74,7 @@ def test_results_that_no_backward_pass_reads_are_not_stored() -> None:
 
 def test_the_first_way_leaves_loops_to_jax() -> None:
     graph = body()
-    assert WAYS[0](graph) == keep_all(graph) == (KEEP,) * len(graph.values)
+    assert WAYS[0](graph) == keep_all(graph) == alike(graph, [KEEP] * len(graph.values))
 
 
 LEAST = Limits.smallest(None)
