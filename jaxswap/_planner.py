@@ -281,6 +281,7 @@ class Request:
             budget_bytes=None if self.is_for_smallest else budget_bytes,
             reserve_bytes=self.reserve_bytes,
             staleness=draft.staleness,
+            hold_for=draft.hold_for,
             host_budget_bytes=host_bytes,
             bound_seconds=refined.bound_seconds,
             correction_bytes=refined.correction_bytes,

@@ -87,6 +87,7 @@ def found_plan(budget_bytes: int) -> Plan:
         signature=signature_of(graph),
         budget_bytes=budget_bytes,
         staleness=found.draft.staleness,
+        hold_for=found.draft.hold_for,
         bound_seconds=found.bound_seconds,
     )
 
@@ -126,6 +127,7 @@ def full_plan() -> Plan:
         signature=signature_of(graph),
         plain_graph=plan.graph,
         staleness=(4, MIB),
+        hold_for=3,
         placement=Placement(
             (("data", 2), ("depth", 4)), ("data",), ((("data",), ()), ((), ("depth",)))
         ),

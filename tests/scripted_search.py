@@ -48,6 +48,7 @@ class FakeDraft:
     actions: tuple[Any, ...] = (Action.KEEP,) * len(GRAPH.values)
     graph: Graph = GRAPH
     staleness: tuple[int, int] = (6, 1)
+    hold_for: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

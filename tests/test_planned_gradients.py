@@ -1,5 +1,6 @@
 """A plan computes the value and gradient of the plain function."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,18 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] 
     "key": (dropped, (W, jax.random.key(3), X), {"argnums": (0, 2)}),
     "scan": (scanned, (W, X), {}),
 }
+
+
+def test_what_is_recomputed_more_than_once_has_the_same_gradient() -> None:
+    fn, args, _ = PROGRAMS["residual"]
+    once = plan(fn, *args, policy=RECOMPUTE)
+    again = dataclasses.replace(once, hold_for=1, staleness=(6, 1), swaps=())
+    counts = [
+        sum(entry.is_recomputed for entry in made.draft.entries)
+        for made in (once, again)
+    ]
+    assert counts[1] > counts[0]
+    assert_same(follow(again, fn, *args), jax.value_and_grad(fn)(*args))
 
 
 def planned(name: str, **options: Any) -> Plan:

@@ -186,6 +186,10 @@ def _check(plan: Plan) -> None:
             f"`staleness` is {list(plan.staleness)}; it needs 1 or more operations, "
             "and bytes"
         )
+    if plan.hold_for < 0:
+        raise ValueError(
+            f"`hold_for` is {plan.hold_for}; it needs 0 or more operations"
+        )
     _check_times(plan)
 
 

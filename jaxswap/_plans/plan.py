@@ -58,6 +58,8 @@ class Plan:
         budget_bytes: The device memory that it was planned for. `None` for no budget.
         reserve_bytes: The part of the budget that was set aside.
         staleness: When a recomputed value is recomputed once more. See `Draft`.
+        hold_for: For how many heavy operations of the backward pass a recomputed value
+            is held. Then it is recomputed once more. 0: until its last use.
         host_budget_bytes: The pinned host memory that it was planned for.
         bound_seconds: No plan is faster, by the planner's model.
         correction_bytes: What compiled programs needed beyond the simulation.
@@ -92,6 +94,7 @@ class Plan:
     budget_bytes: int | None = None
     reserve_bytes: int = 0
     staleness: tuple[int, int] = (STALE_AFTER, 1)
+    hold_for: int = 0
     host_budget_bytes: int | None = None
     bound_seconds: float = 0.0
     correction_bytes: int = 0
@@ -132,7 +135,9 @@ class Plan:
     @functools.cached_property
     def draft(self) -> Draft:
         """The schedule and its simulation."""
-        return self.arranger.draft(self.actions, self.swaps, self.staleness)
+        return self.arranger.draft(
+            self.actions, self.swaps, self.staleness, self.hold_for
+        )
 
     @property
     def timeline(self) -> Timeline:
@@ -234,7 +239,9 @@ class Plan:
         for v in self._find(value):
             actions[v] = action
         limit = (self.budget_bytes or self.target.memory_bytes) - self.reserve_bytes
-        draft = self.arranger.arrange(actions, limit - self.correction_bytes)
+        draft = self.arranger.arrange(
+            actions, limit - self.correction_bytes, hold_for=self.hold_for
+        )
         return dataclasses.replace(
             self,
             actions=draft.actions,

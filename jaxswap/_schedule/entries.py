@@ -64,7 +64,11 @@ def stored_values(
 
 
 def entries_of(
-    graph: Graph, actions: Sequence[Action], stale_after: int, large_bytes: int
+    graph: Graph,
+    actions: Sequence[Action],
+    stale_after: int,
+    large_bytes: int,
+    hold_for: int = 0,
 ) -> tuple[Entry, ...]:
     """List the entries of both passes.
 
@@ -73,10 +77,11 @@ def entries_of(
         actions: One for each value.
         stale_after: See `backward_entries`.
         large_bytes: See `backward_entries`.
+        hold_for: See `backward_entries`.
     """
     stored = stored_values(graph, actions, graph.residuals())
-    ahead = forward_entries(graph, stored)
-    return (*ahead, *backward_entries(graph, stored, stale_after, large_bytes))
+    behind = backward_entries(graph, stored, stale_after, large_bytes, hold_for)
+    return (*forward_entries(graph, stored), *behind)
 
 
 def forward_entries(graph: Graph, stored: Collection[int]) -> tuple[Entry, ...]:
@@ -98,6 +103,7 @@ def backward_entries(
     stored: Collection[int],
     stale_after: int,
     large_bytes: int,
+    hold_for: int = 0,
 ) -> tuple[Entry, ...]:
     """List the entries of the backward pass. Values are recomputed right before use.
 
@@ -107,8 +113,13 @@ def backward_entries(
         stale_after: A cheap recomputed value of at least `large_bytes` is not held for
             longer than this many heavy operations after a use. It is recomputed again.
         large_bytes: See `stale_after`.
+        hold_for: No recomputed value of at least `large_bytes` is held for longer than
+            this many heavy operations of the backward pass itself. It is recomputed
+            again, from stored values if those between are no longer held. So a long row
+            of recomputations is repeated, and needs the memory of a few. 0: all are
+            held until their last use.
     """
-    builder = _Backward(graph, stored, stale_after, large_bytes)
+    builder = _Backward(graph, stored, stale_after, large_bytes, hold_for)
     wanted = graph.ancestors(graph.gradients)
     for eqn in graph.equations:
         is_wanted = eqn.index in wanted or not eqn.is_pure
@@ -129,6 +140,7 @@ class _Backward:
         stored: Collection[int],
         stale_after: int,
         large_bytes: int,
+        hold_for: int,
     ) -> None:
         self.graph = graph
         self.producers = graph.producers()
@@ -136,8 +148,13 @@ class _Backward:
         self.views = _views(graph, {*graph.gradients, *self.ready})
         self.stale_after = stale_after
         self.large_bytes = large_bytes
+        self.hold_for = hold_for
         self.last_use: dict[int, int] = {}
         self.heavy_count = 0
+        # The same without recomputations. It stands still while they are issued: what
+        # one of them has made is there for the next.
+        self.last_own_use: dict[int, int] = {}
+        self.own_count = 0
         self.entries: list[Entry] = []
 
     def issue(self, eqn: Equation) -> None:
@@ -166,13 +183,18 @@ class _Backward:
     def _append(self, entry: Entry) -> None:
         self.entries.append(entry)
         self.heavy_count += entry.is_heavy
-        self.last_use.update(dict.fromkeys(entry.reads, self.heavy_count))
-        self.last_use.update(dict.fromkeys(entry.makes, self.heavy_count))
+        self.own_count += entry.is_heavy and not entry.is_recomputed
+        for v in (*entry.reads, *entry.makes):
+            self.last_use[v] = self.heavy_count
+            self.last_own_use[v] = self.own_count
 
     def _is_stale(self, v: int, eqn: Equation) -> bool:
-        is_large = self.graph.values[v].nbytes >= self.large_bytes
-        idle = self.heavy_count - self.last_use[v]
-        return eqn.is_cheap and is_large and idle > self.stale_after
+        if self.graph.values[v].nbytes < self.large_bytes:
+            return False
+        if eqn.is_cheap and self.heavy_count - self.last_use[v] > self.stale_after:
+            return True
+        own_idle = self.own_count - self.last_own_use[v]
+        return 0 < self.hold_for < own_idle
 
 
 def _views(graph: Graph, fixed: Collection[int]) -> dict[tuple[int, ...], Equation]:

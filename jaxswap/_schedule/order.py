@@ -42,9 +42,11 @@ class Order:
         actions: Sequence[Action],
         stale_after: int,
         large_bytes: int,
+        hold_for: int = 0,
     ) -> "Order":
         """Return the order for some actions. See `entries_of` for the arguments."""
-        return cls(graph, entries_of(graph, actions, stale_after, large_bytes))
+        entries = entries_of(graph, actions, stale_after, large_bytes, hold_for)
+        return cls(graph, entries)
 
     def gaps(self, v: int) -> list[tuple[int, int]]:
         """Return the stretches without a use of a value in which heavy entries run."""

@@ -12,8 +12,12 @@ from jaxswap._search.trial import Laid
 PATIENCES = (1.0, 0.3)
 """How willingly short gaps are spent on the host. See `absences`."""
 
-LayOut = Callable[[np.ndarray], Sequence[Laid]]
-"""Lays out actions, given as numbers, in one or several ways. Offers the drafts."""
+HOLDS = (0, 1, 2, 4, 8, 16)
+"""How long recomputed values are held. See `backward_entries`."""
+
+LayOut = Callable[[np.ndarray, int], Sequence[Laid]]
+"""Lays out actions, given as numbers, in one or several ways, and offers the drafts.
+The second argument says how long recomputed values are held."""
 
 
 class Best:
@@ -33,7 +37,7 @@ class Best:
         self.limits = limits
         self.refused = refused
         self.front = front or Front()
-        self.tried: set[bytes] = set()
+        self.tried: set[tuple[int, bytes]] = set()
         self._draft: Laid | None = None
 
     @property

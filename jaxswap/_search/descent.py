@@ -70,9 +70,10 @@ def _go_down(
             if quota.is_over:
                 return
             numbers = changed(trial.numbers, change)
-            if numbers.tobytes() in best.tried:
+            key = trial.hold_for, numbers.tobytes()
+            if key in best.tried:
                 continue
-            best.tried.add(numbers.tobytes())
-            draft = min(last, *lay_out(numbers), key=cost)
+            best.tried.add(key)
+            draft = min(last, *lay_out(numbers, trial.hold_for), key=cost)
             if draft is not last:
                 break

@@ -2,9 +2,12 @@
 
 import dataclasses
 
+import numpy as np
+
 from jaxswap._graph.graph import Action, Graph
 from jaxswap._search.measured import Measured
 from jaxswap._simulate.draft import Draft
+from jaxswap._sketch.program import CODES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,15 @@ class Lessons:
     def without(self, actions: tuple[Action, ...]) -> "Lessons":
         """Note a draft whose compiled program does not fit."""
         return dataclasses.replace(self, refused=self.refused | {actions})
+
+    def allowed(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the numbers of actions with all values kept that must not leave."""
+        if not self.grounded:
+            return numbers
+        found, values = numbers.copy(), list(self.grounded)
+        leaves = found[values] == CODES[Action.OFFLOAD]
+        found[values] = np.where(leaves, CODES[Action.KEEP], found[values])
+        return found
 
 
 NO_LESSONS = Lessons()

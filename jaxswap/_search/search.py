@@ -1,14 +1,13 @@
 """Candidates and a limit of memory -> the best draft that was found, and a bound.
 
-The linear model proposes, and the simulator decides. Each solution of the model is
-rounded, laid out and simulated. If the simulation needs more memory than the model
-said, the model is corrected and solved again. Then the drafts are improved by a few
-actions at a time (see `descent`), and at random (see `wander`), until the quota of
-drafts is spent.
+The linear model proposes (see `proposals`), and the simulator decides. Then the drafts
+are improved by a few actions at a time (see `descent`), and at random (see `wander`),
+until the quota of drafts is spent.
 """
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -16,35 +15,22 @@ import numpy as np
 
 from jaxswap._graph.graph import Action, Graph
 from jaxswap._schedule.decision import Decision
-from jaxswap._search.best import PATIENCES, Best, LayOut
+from jaxswap._search.best import HOLDS, PATIENCES, Best, LayOut
 from jaxswap._search.candidates import Candidates
 from jaxswap._search.descent import descend
 from jaxswap._search.exact import Exact
 from jaxswap._search.front import Front, swaps_any
 from jaxswap._search.lessons import NO_LESSONS, Lessons
 from jaxswap._search.limits import Aim, Limits
-from jaxswap._search.linear_model import Answer, bound_seconds, solve
 from jaxswap._search.moves import checkpoints, swaps_of_products
+from jaxswap._search.proposals import Proposals
 from jaxswap._search.quota import Quota
-from jaxswap._search.segments import Segments, actions_of, build_model, cut
 from jaxswap._search.trial import Laid, Trial, draft_of, trial_of
 from jaxswap._search.wander import wander
 from jaxswap._simulate.draft import Arranger, Draft
 from jaxswap._sketch.program import CODES
 from jaxswap._sketch.sketch import Sketcher, actions_of_codes, codes
 
-MOST_ITEMS = 48
-"""A model with more items is large: its solution takes a few tenths of a second."""
-ROUNDS = (3, 2)
-"""How often a small and a large model are corrected and solved again."""
-VARIANTS = ((0.0, None), (1.0, None), (1.0, 4), (0.0, 2))
-"""Forms of the model. The first number is the room left for buffers that are being
-copied, in sizes of the largest item. The model itself needs none: in it, bytes land one
-by one as they are used. The second is how many recomputations may depend on one another
-in a row. Of a large model, only the first is solved."""
-CHAIN = 4
-"""Forms with this limit of a row are solved in integers, at the root of the solver's
-tree. In fractions the limit would mean little."""
 GOOD = 1.15
 """A draft is a good start if it is at most this many times as slow as keeping all."""
 EQUATIONS_PER_SECOND = 3_000_000
@@ -105,16 +91,13 @@ class Search:
         self.seeds = tuple(seeds)
         self.seeded: list[Draft] = []
         self.kept = arranger.arrange(candidates.fixed, 0)
-        self.segments: Segments = cut(self.kept)
-        self.model, self.values = build_model(
-            arranger, candidates, self.kept, self.segments
-        )
         self.exact = Exact(arranger, candidates)
         self.front = Front()
         self.sketcher = Sketcher(arranger)
+        self.proposals = Proposals(arranger, candidates, self.kept, self.sketcher)
         self.is_cut_short = False
         self._laid_out_eager: frozenset[int] = frozenset()
-        self.started: dict[int, Laid] = {}
+        self.started: dict[tuple[int, int], Laid] = {}
         self._starts = (
             *swaps_of_products(arranger.graph, candidates),
             *checkpoints(arranger.graph, candidates),
@@ -217,11 +200,11 @@ class Search:
         lay_out = functools.partial(self._lay_out, best=best, lessons=lessons)
         self._start(best, lessons, lay_out)
         self._relax(best, lay_out)
-        bound += self._solve(best, lessons, lay_out)
+        bound += self.proposals.offer(best, lessons, lay_out)
         if self.exact.is_small:
             exact = self.exact.solve(
                 best,
-                lambda actions: lay_out(codes(actions)),
+                lambda actions: lay_out(codes(actions), 0),
                 quota.within(drafts * EXACT_DRAFTS),
                 lessons.grounded,
             )
@@ -238,8 +221,9 @@ class Search:
     def _wander(self, best: Best, lessons: Lessons, quota: Quota) -> None:
         """Improve the best drafts by random changes."""
 
-        def lay_out(numbers: np.ndarray, patience: float) -> Trial:
-            trial = self._trial(numbers, best.limits.device_bytes, lessons, patience)
+        def lay_out(numbers: np.ndarray, patience: float, hold_for: int) -> Trial:
+            limit_bytes = best.limits.device_bytes
+            trial = self._trial(numbers, limit_bytes, lessons, patience, hold_for)
             best.offer(trial)
             return trial
 
@@ -260,12 +244,14 @@ class Search:
 
     def _start(self, best: Best, lessons: Lessons, lay_out: LayOut) -> None:
         """Try the starting points. Those that swap are tried until a good one fits."""
-        for index, actions in enumerate(self._starts):
+        for at in itertools.product(range(len(self._starts)), HOLDS):
+            actions, hold_for = self._starts[at[0]], at[1]
             if Action.OFFLOAD in actions:
                 if best.limits.host_bytes != 0 and not self._is_good(best):
-                    lay_out(codes(actions))
-            elif index not in self.started:
-                self.started[index] = self._trial(codes(actions), 0, lessons)
+                    lay_out(codes(actions), hold_for)
+            elif at not in self.started:
+                numbers = codes(actions)
+                self.started[at] = self._trial(numbers, 0, lessons, hold_for=hold_for)
         is_own = best.limits.aim is Aim.SMALLEST_OWN  # As in `_best`.
         for draft in (*self.started.values(), *(() if is_own else self.seeded)):
             if not swaps_any(draft, lessons.grounded):
@@ -279,15 +265,15 @@ class Search:
         """
         if not best.fits:
             return
-        decided = trial_of(best.draft).numbers
+        start = trial_of(best.draft)
         values = self.candidates.forward
         few, enough = 0, len(values)
         while enough - few > 1:
             count = (few + enough) // 2
             numbers = codes(self.candidates.fixed)
             for v in values[:count]:
-                numbers[v] = decided[v]
-            draft = lay_out(numbers)[0]
+                numbers[v] = start.numbers[v]
+            draft = lay_out(numbers, start.hold_for)[0]
             few, enough = (few, count) if best.is_within(draft) else (count, enough)
 
     def _is_good(self, best: Best) -> bool:
@@ -295,71 +281,14 @@ class Search:
         limit = GOOD * self.kept.timeline.seconds
         return best.fits and best.draft.timeline.seconds <= limit
 
-    def _solve(self, best: Best, lessons: Lessons, lay_out: LayOut) -> float:
-        """Let the model propose drafts. Return its bound on the seconds to be added."""
-        if not self.values:
-            return 0.0
-        limit_bytes = best.limits.device_bytes
-        is_swapless = best.limits.host_bytes == 0
-        bound = 0.0 if is_swapless else bound_seconds(self.model, limit_bytes)
-        grounded = dataclasses.replace(
-            self.model,
-            items=tuple(
-                dataclasses.replace(item, can_leave=v not in lessons.grounded)
-                for item, v in zip(self.model.items, self.values, strict=True)
-            ),
-        )
-        is_large = len(self.values) > MOST_ITEMS
-        seen: set[bytes] = set()
-        for room, depth in VARIANTS[:1] if is_large else VARIANTS:
-            model = grounded
-            room_bytes = room * max(item.nbytes for item in model.items)
-            for _ in range(1 if is_large and is_swapless else ROUNDS[is_large]):
-                answer = solve(
-                    model,
-                    limit_bytes - int(room_bytes),
-                    host_limit_bytes=best.limits.host_bytes,
-                    depth=depth,
-                    until={"node_limit": 1},
-                    relative_gap=0.05,
-                    is_relaxed=depth != CHAIN or is_swapless,
-                )
-                if answer is None:
-                    break
-                numbers = codes(self._actions(answer))
-                if numbers.tobytes() in seen:
-                    break
-                seen.add(numbers.tobytes())
-                self._trial(numbers, limit_bytes, lessons)
-                entries = self.sketcher.last_entries()
-                lay_out(numbers)
-                excess = self.segments.peaks(entries) - answer.device_bytes
-                excess = np.maximum(excess - room_bytes, 0)
-                model = dataclasses.replace(
-                    model, device_bytes=model.device_bytes + excess
-                )
-                if not excess.any() or answer.excess_bytes >= 1:
-                    break
-        return bound
-
-    def _actions(self, answer: Answer) -> list[Action]:
-        needed = [item.is_needed for item in self.model.items]
-        return actions_of(
-            self.candidates,
-            self.values,
-            answer.leaves,
-            answer.recomputations,
-            answer.stays,
-            needed,
-        )
-
     def _lay_out(
-        self, numbers: np.ndarray, *, best: Best, lessons: Lessons
+        self, numbers: np.ndarray, hold_for: int = 0, *, best: Best, lessons: Lessons
     ) -> list[Trial]:
         """Sketch some actions, with more and with fewer short gaps taken."""
         made: list[Trial] = []
         for patience in PATIENCES:
-            trial = self._trial(numbers, best.limits.device_bytes, lessons, patience)
+            limit_bytes = best.limits.device_bytes
+            trial = self._trial(numbers, limit_bytes, lessons, patience, hold_for)
             best.offer(trial)
             made.append(trial)
             is_swapped = (trial.numbers == CODES[Action.OFFLOAD]).any()
@@ -373,14 +302,12 @@ class Search:
         limit_bytes: int,
         lessons: Lessons,
         patience: float = PATIENCES[0],
+        hold_for: int = 0,
     ) -> Trial:
         """Sketch some actions once."""
-        if lessons.grounded:
-            numbers = numbers.copy()
-            values = list(lessons.grounded)
-            leaves = numbers[values] == CODES[Action.OFFLOAD]
-            numbers[values] = np.where(leaves, CODES[Action.KEEP], numbers[values])
+        numbers = lessons.allowed(numbers)
         options: dict[str, Any] = {"patience": patience, "eager": lessons.eager}
+        options["hold_for"] = hold_for
         sketch = self.sketcher.sketch(numbers, limit_bytes, **options)
 
         def make() -> Draft:
@@ -388,7 +315,7 @@ class Search:
                 actions_of_codes(numbers), limit_bytes, **options
             )
 
-        return Trial(numbers, sketch, make, patience)
+        return Trial(numbers, sketch, make, patience, hold_for)
 
 
 def _found(best: Best, bound_seconds: float) -> Found:

@@ -22,12 +22,14 @@ class Trial:
         timeline: What the draft takes.
         make: Lays it out.
         patience: How willingly short gaps are spent on the host. See `absences`.
+        hold_for: How long recomputed values are held. See `backward_entries`.
     """
 
     numbers: np.ndarray
     timeline: Sketch
     make: Callable[[], Draft]
     patience: float = 1.0
+    hold_for: int = 0
 
     @functools.cached_property
     def draft(self) -> Draft:
@@ -57,7 +59,8 @@ def trial_of(laid: Laid) -> Trial:
     """Return the trial of what may be a draft."""
     if isinstance(laid, Trial):
         return laid
-    return Trial(codes(laid.actions), sketch_of(laid), lambda: laid)
+    numbers, timeline = codes(laid.actions), sketch_of(laid)
+    return Trial(numbers, timeline, lambda: laid, hold_for=laid.hold_for)
 
 
 def draft_of(laid: Laid) -> Draft:

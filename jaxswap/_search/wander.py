@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from jaxswap._graph.graph import Action, Graph
-from jaxswap._search.best import PATIENCES, Best
+from jaxswap._search.best import HOLDS, PATIENCES, Best
 from jaxswap._search.candidates import Candidates
 from jaxswap._search.limits import Aim
 from jaxswap._search.quota import Quota
@@ -28,8 +28,10 @@ is four times as high in each further walk."""
 LOOSE = (1.02, 1.005, 1.005)
 """For each walk: times the seconds of its start that its first drafts may take."""
 
-LayOutOnce = Callable[[np.ndarray, float], Trial]
-"""Lays out actions, given as numbers, with a patience, and offers the draft."""
+Change = tuple[np.ndarray, float, int]
+"""Actions, given as numbers, a patience, and how long recomputed values are held."""
+LayOutOnce = Callable[[np.ndarray, float, int], Trial]
+"""Lays out a change, and offers the draft."""
 
 
 def wander(
@@ -75,8 +77,7 @@ def _walk(
     past = [now * loose] * MEMORY
     turn = 0
     while not quota.is_over:
-        numbers, patience = moves.change(at, fits=best.is_within(at))
-        found = lay_out(numbers, patience)
+        found = lay_out(*moves.change(at, fits=best.is_within(at)))
         cost = best.cost_seconds(found, price)
         if cost <= max(now, past[turn]):
             at, now = found, cost
@@ -107,13 +108,15 @@ class Moves:
         self.rng = rng
         self.rows = [candidates.forward, *_alike(self.decided, graph)]
 
-    def change(self, trial: Trial, *, fits: bool) -> tuple[np.ndarray, float]:
-        """Return other actions, and a patience."""
+    def change(self, trial: Trial, *, fits: bool) -> Change:
+        """Return other actions, or the same ones laid out otherwise."""
         numbers = trial.numbers.copy()
-        patience = trial.patience
+        patience, hold_for = trial.patience, trial.hold_for
         kind = self.rng.random()
         if kind < 0.03:
             patience = PATIENCES[1] if patience == PATIENCES[0] else PATIENCES[0]
+        elif kind < 0.06:
+            hold_for = HOLDS[int(self.rng.random() * len(HOLDS))]
         elif kind < 0.2:
             one, other = self._any(self.decided), self._any(self.decided)
             numbers[one], numbers[other] = trial.numbers[other], trial.numbers[one]
@@ -122,7 +125,7 @@ class Moves:
             values = self._few(trial, fits=fits) if kind < 0.6 else self._row()
             numbers[list(values)] = int(self.rng.random() * len(CODES))
             self._allow(numbers, trial, values)
-        return numbers, patience
+        return numbers, patience, hold_for
 
     def _allow(self, numbers: np.ndarray, trial: Trial, values: Sequence[int]) -> None:
         """Undo what is not possible: some values cannot be recomputed."""

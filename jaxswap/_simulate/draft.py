@@ -38,6 +38,8 @@ class Draft:
         swaps: When swapped values leave and return.
         staleness: Heavy operations after which a cheap large value is recomputed again
             rather than held, and the bytes from which on it is large.
+        hold_for: Heavy operations for which any large recomputed value is held. See
+            `backward_entries`.
         order: The order of issue.
         schedule: The instructions.
         timeline: What they do when.
@@ -47,6 +49,7 @@ class Draft:
     actions: tuple[Action, ...]
     swaps: tuple[Swap, ...]
     staleness: tuple[int, int]
+    hold_for: int
     order: Order
     schedule: Schedule
     timeline: Timeline
@@ -73,7 +76,7 @@ class Arranger:
         self.simulator = Simulator(graph, rates)
         self.draft_count = 0
         self._large_bytes = large_bytes
-        self._orders: dict[tuple[bool, ...], Order] = {}
+        self._orders: dict[tuple[int, ...], Order] = {}
 
     @functools.cached_property
     def large_bytes(self) -> int:
@@ -107,41 +110,43 @@ class Arranger:
         *,
         patience: float = 1.0,
         eager: Collection[int] = (),
+        hold_for: int = 0,
     ) -> Draft:
         """Lay out the copies that `actions` ask for below a limit of device memory."""
-        order = self._order(actions)
+        order = self._order(actions, hold_for)
         leaving = [
             v for v in order.made if actions[v] is Action.OFFLOAD and order.gaps(v)
         ]
         if not leaving:
-            return self.draft(actions, ())
+            return self.draft(actions, (), hold_for=hold_for)
         simulator = self.simulator
         out = {v: simulator.copy_seconds(v, is_inward=False) for v in leaving}
         back = {v: simulator.copy_seconds(v, is_inward=True) for v in leaving}
         both = {v: out[v] + back[v] for v in leaving}
         gaps = absences(order, leaving, self._starts(order.entries), both, patience)
-        first = self.draft(actions, tight(order, gaps))
+        first = self.draft(actions, tight(order, gaps), hold_for=hold_for)
         nbytes = {v: self.graph.values[v].nbytes for v in leaving}
         device_bytes = device_bytes_at(order.entries, first.timeline)
         ends = np.cumsum(seconds_at(order.entries, first.timeline))
         starts = np.concatenate([[0.0], ends[:-1]])
         clock = Clock(starts, ends, device_bytes, out, back, nbytes)
         swaps = place(order, gaps, clock, limit_bytes, eager)
-        return self.draft(actions, swaps)
+        return self.draft(actions, swaps, hold_for=hold_for)
 
     def draft(
         self,
         actions: Sequence[Action],
         swaps: Sequence[Swap],
         staleness: tuple[int, int] | None = None,
+        hold_for: int = 0,
     ) -> Draft:
         """Simulate given swaps."""
         staleness = staleness or self.staleness
         if staleness == self.staleness:
-            order = self._order(actions)
+            order = self._order(actions, hold_for)
         else:
-            order = Order.of(self.graph, actions, *staleness)
-        return self._draft(actions, swaps, order, staleness)
+            order = Order.of(self.graph, actions, *staleness, hold_for)
+        return self._draft(actions, swaps, order, staleness, hold_for)
 
     def _draft(
         self,
@@ -149,6 +154,7 @@ class Arranger:
         swaps: Sequence[Swap],
         order: Order,
         staleness: tuple[int, int],
+        hold_for: int = 0,
     ) -> Draft:
         self.draft_count += 1
         schedule = issue(order, swaps)
@@ -157,6 +163,7 @@ class Arranger:
             actions=tuple(actions),
             swaps=tuple(swaps),
             staleness=staleness,
+            hold_for=hold_for,
             order=order,
             schedule=schedule,
             timeline=self.simulator.play(schedule),
@@ -169,13 +176,14 @@ class Arranger:
         swaps = swaps_by_distance(order, decision.actions, timing)
         return self._draft(decision.actions, swaps, order, timing.staleness)
 
-    def _order(self, actions: Sequence[Action]) -> Order:
+    def _order(self, actions: Sequence[Action], hold_for: int) -> Order:
         """The order of entries, which depends on what is recomputed alone."""
-        key = tuple(action is Action.RECOMPUTE for action in actions)
+        key = (hold_for, *(action is Action.RECOMPUTE for action in actions))
         if key not in self._orders:
             if len(self._orders) >= ORDERS_KEPT:
                 self._orders.pop(next(iter(self._orders)))
-            self._orders[key] = Order.of(self.graph, actions, *self.staleness)
+            order = Order.of(self.graph, actions, *self.staleness, hold_for)
+            self._orders[key] = order
         return self._orders[key]
 
     @functools.cached_property

@@ -116,14 +116,15 @@ static void mark_alive(Space *s, int peak, signed char *alive) {
 
 /* Lay out and simulate actions. Return 0, or -1 if memory does not suffice.
 
-   `eager` marks values whose copies back must be done early; it may be null. `alive`
+   `hold_for` is that of `backward_entries` in `_schedule/entries.py`. `eager` marks
+   values whose copies back must be done early; it may be null. `alive`
    gets a mark for each value that holds memory at the peak. `cost` gets the seconds of
    each value's recomputations, and of the stalls of what reads it. */
 int jaxswap_arrange(Space *s, const signed char *actions, Bytes limit, double patience,
-                    const signed char *eager, Result *result, signed char *alive,
-                    double *cost) {
+                    int hold_for, const signed char *eager, Result *result,
+                    signed char *alive, double *cost) {
   if (setjmp(s->no_memory)) return -1;
-  lay_out_entries(s, actions);
+  lay_out_entries(s, actions, hold_for);
   grow_clock(s);
   guess_starts(s);
   absences(s, actions, patience);
@@ -188,7 +189,7 @@ Space *jaxswap_open(const Program *program) {
   int n = most(program->values, 2 * program->equations) + 1;
   int **of_ints[] = {
       &s->stored, &s->needed, &s->wanted, &s->seen, &s->inline_view, &s->chain, &s->mark,
-      &s->last, &s->templates.part_start, &s->templates.part_end,
+      &s->last, &s->last_own, &s->templates.part_start, &s->templates.part_end,
       &s->templates.read_start, &s->templates.read_end, &s->templates.make_start,
       &s->templates.make_end, &s->order.made, &s->order.last_use, &s->held.passes,
       &s->held.mark, &s->held.after, &s->held.held_stamp, &s->held.swapped, &s->lanes.roots.start,

@@ -106,10 +106,10 @@ typedef struct {
   Held held;
   Lanes lanes;
   Clock clock;
-  int *stored, *needed, *wanted, *seen, *inline_view, *chain, *mark, *last;
+  int *stored, *needed, *wanted, *seen, *inline_view, *chain, *mark, *last, *last_own;
   List stack, depth, chain_at, by_use, first_of_use;
   signed char *was_recomputed;
-  int has_order, stamp;
+  int has_order, order_hold_for, stamp;
   jmp_buf no_memory;
 } Space;
 

@@ -107,18 +107,28 @@ static void forward_entries(Space *s) {
   }
 }
 
+/* Heavy entries of the backward pass so far: all, and those that are its own. */
+typedef struct { int heavy, own, hold_for; } Passed;
+
 /* Whether a forward value has to be recomputed before it can be read. In the backward
    pass `stored` marks all values that are there without it. */
-static int is_missing(const Space *s, int v, int heavy_count) {
+static int is_missing(const Space *s, int v, const Passed *passed) {
   const Program *p = &s->program;
   if (s->stored[v]) return 0;
   if (s->last[v] < 0) return 1;
-  return p->nbytes[v] >= p->large_bytes && p->kind[p->producer[v]] & CHEAP &&
-         heavy_count - s->last[v] > p->stale_after;
+  if (p->nbytes[v] < p->large_bytes) return 0;
+  if (p->kind[p->producer[v]] & CHEAP && passed->heavy - s->last[v] > p->stale_after)
+    return 1;
+  return passed->hold_for && passed->own - s->last_own[v] > passed->hold_for;
+}
+
+static void note_use(Space *s, int v, const Passed *passed) {
+  s->last[v] = passed->heavy;
+  s->last_own[v] = passed->own;
 }
 
 /* Append the entry of an equation, after recomputations of what it reads. */
-static int issue_entry(Space *s, int first, int heavy_count) {
+static void issue_entry(Space *s, int first, Passed *passed) {
   const Program *p = &s->program;
   Templates *found = &s->templates;
   s->stack.count = 0;
@@ -127,23 +137,24 @@ static int issue_entry(Space *s, int first, int heavy_count) {
     int e = s->stack.at[s->stack.count - 1], t = e + p->equations, missing = NONE;
     if (found->part_end[t] < 0) describe(s, e, t);
     for (int i = found->read_start[t]; i < found->read_end[t] && missing < 0; i++)
-      if (is_missing(s, found->reads.at[i], heavy_count)) missing = found->reads.at[i];
+      if (is_missing(s, found->reads.at[i], passed)) missing = found->reads.at[i];
     if (missing >= 0) {
       push(s, &s->stack, p->producer[missing]);
       continue;
     }
     push(s, &s->order.template_of, t);
     s->stack.count--;
-    heavy_count += (p->kind[e] & HEAVY) != 0;
+    int is_heavy = (p->kind[e] & HEAVY) != 0;
+    passed->heavy += is_heavy;
+    passed->own += is_heavy && p->kind[e] & BACKWARD;
     for (int i = found->read_start[t]; i < found->read_end[t]; i++)
-      s->last[found->reads.at[i]] = heavy_count;
+      note_use(s, found->reads.at[i], passed);
     for (int i = found->make_start[t]; i < found->make_end[t]; i++)
-      s->last[found->makes.at[i]] = heavy_count;
+      note_use(s, found->makes.at[i], passed);
   }
-  return heavy_count;
 }
 
-static void backward_entries(Space *s) {
+static void backward_entries(Space *s, int hold_for) {
   const Program *p = &s->program;
   find_views(s, GRADIENT | ARGUMENT | COTANGENT);
   for (int v = 0; v < p->values; v++) {
@@ -152,13 +163,12 @@ static void backward_entries(Space *s) {
         p->kind[p->producer[v]] & BACKWARD)
       s->stored[v] = 1;
   }
-  int heavy_count = 0;
+  Passed passed = {0, 0, hold_for};
   for (int i = 0; i < p->behind_count; i++)
-    if (!s->inline_view[p->behind[i]])
-      heavy_count = issue_entry(s, p->behind[i], heavy_count);
+    if (!s->inline_view[p->behind[i]]) issue_entry(s, p->behind[i], &passed);
   for (int i = 0; i < p->gradient_count; i++)
-    if (is_missing(s, p->gradients[i], heavy_count))
-      heavy_count = issue_entry(s, p->producer[p->gradients[i]], heavy_count);
+    if (is_missing(s, p->gradients[i], &passed))
+      issue_entry(s, p->producer[p->gradients[i]], &passed);
 }
 
 /* List the uses of each value, and until when each entry stays in use. */
@@ -214,9 +224,10 @@ static void index_entries(Space *s) {
 }
 
 /* Lay out the entries, unless the same values were recomputed the last time. */
-static void lay_out_entries(Space *s, const signed char *actions) {
+static void lay_out_entries(Space *s, const signed char *actions, int hold_for) {
   const Program *p = &s->program;
-  int is_same = s->has_order;
+  int is_same = s->has_order && s->order_hold_for == hold_for;
+  s->order_hold_for = hold_for;
   for (int v = 0; v < p->values; v++) {
     signed char is_recomputed = actions[v] == RECOMPUTE;
     if (is_recomputed != s->was_recomputed[v]) is_same = 0;
@@ -233,7 +244,7 @@ static void lay_out_entries(Space *s, const signed char *actions) {
   s->order.template_of.count = 0;
   forward_entries(s);
   s->order.backward_start = s->order.template_of.count;
-  backward_entries(s);
+  backward_entries(s, hold_for);
   index_entries(s);
   s->has_order = 1;
 }

@@ -109,6 +109,7 @@ class Sketcher:
         *,
         patience: float = 1.0,
         eager: Collection[int] = (),
+        hold_for: int = 0,
     ) -> Sketch:
         """Lay out the copies that actions ask for below a limit of device memory.
 
@@ -117,11 +118,16 @@ class Sketcher:
             limit_bytes: Device memory that may be used.
             patience: How willingly short gaps are spent on the host.
             eager: Values whose copies back must be done early.
+            hold_for: How long recomputed values are held. See `backward_entries`.
         """
         self.count += 1
         if self._library is None:
             draft = self._arranger.arrange(
-                actions_of_codes(actions), limit_bytes, patience=patience, eager=eager
+                actions_of_codes(actions),
+                limit_bytes,
+                patience=patience,
+                eager=eager,
+                hold_for=hold_for,
             )
             self._draft = draft
             return sketch_of(draft)
@@ -136,6 +142,7 @@ class Sketcher:
             _pointer(actions),
             ctypes.c_int64(limit_bytes),
             ctypes.c_double(patience),
+            ctypes.c_int(hold_for),
             _pointer(flags),
             ctypes.byref(self._result),
             _pointer(is_alive),

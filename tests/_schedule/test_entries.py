@@ -95,6 +95,28 @@ def test_large_cheap_value_is_recomputed_again_after_a_long_gap() -> None:
     assert primitives(graph, entries).count("tanh") == 1
 
 
+def test_what_is_held_for_a_short_time_is_recomputed_from_what_is_stored() -> None:
+    """Six layers from one stored value. Each is read once more, the last first."""
+    b = Builder()
+    x = b.argument()
+    layers = [b.run("dot", [x, x], MIB)]
+    for _ in range(5):
+        layers.append(b.run("dot", [layers[-1], x], MIB))
+    g = b.cotangent()
+    for v in reversed(layers):
+        g = b.run("slope", [g, v], MIB, is_backward=True)
+        g = b.run("dot", [g, x], MIB, is_backward=True)
+    graph = b.graph([layers[-1]], [g])
+    recomputed = {}
+    for hold_for in (0, 1, 2, 9):
+        entries = backward_entries(graph, (), NEVER_STALE, MIB, hold_for)
+        recomputed[hold_for] = sum(entry.is_recomputed for entry in entries)
+    # All six once. Then 6 + 4 + 2 if one more is there, and so on.
+    assert recomputed == {0: 6, 1: 12, 2: 9, 9: 6}
+    small = backward_entries(graph, (), NEVER_STALE, 2 * MIB, hold_for=1)
+    assert sum(entry.is_recomputed for entry in small) == 6
+
+
 def test_views_go_with_their_reader() -> None:
     b = Builder()
     x, w = b.argument(), b.argument()

@@ -31,12 +31,12 @@ def descend(best: Best, *drafts: Draft, quota: int = PLENTY, most: int = 0) -> N
     """Go on from some drafts, until a quota is spent or `most` were laid out."""
     count = 0
 
-    def lay_out(actions: np.ndarray) -> list[Trial]:
+    def lay_out(actions: np.ndarray, hold_for: int) -> list[Trial]:
         nonlocal count
         count += 1
         if count > most > 0:
             raise EnoughError
-        return SEARCH._lay_out(actions, best=best, lessons=NO_LESSONS)
+        return SEARCH._lay_out(actions, hold_for, best=best, lessons=NO_LESSONS)
 
     for draft in drafts:
         best.offer(draft)
@@ -91,9 +91,9 @@ def test_no_actions_are_laid_out_twice() -> None:
     best = Best(Limits(int(0.6 * KEPT.timeline.device_bytes)))
     best.offer(KEPT)
 
-    def lay_out(actions: np.ndarray) -> list[Trial]:
+    def lay_out(actions: np.ndarray, hold_for: int) -> list[Trial]:
         seen.append(actions.tobytes())
-        return SEARCH._lay_out(actions, best=best, lessons=NO_LESSONS)
+        return SEARCH._lay_out(actions, hold_for, best=best, lessons=NO_LESSONS)
 
     step = functools.partial(descent.descend, best, SEARCH.arranger)
     step(SEARCH.candidates, lay_out, Quota.of(PLENTY, SEARCH.count))

@@ -15,7 +15,7 @@ from random_programs import LIMITS, Case, random_case
 
 from jaxswap._graph.graph import Action
 from jaxswap._planner import search_of
-from jaxswap._search import exact
+from jaxswap._search import exact, wander
 from jaxswap._search import search as search_module
 from jaxswap._search.lessons import Lessons
 from jaxswap._search.limits import Limits
@@ -274,3 +274,19 @@ def test_half_the_memory_costs_half_of_what_it_costs_to_recompute_all(
     assert found.fits
     extra = found.draft.timeline.seconds / kept.seconds - 1
     assert extra < 0.6 * (4 / 3 - 1)
+
+
+def test_a_deep_program_needs_less_memory_if_recomputations_are_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def least() -> Found:
+        search = search_of(busy(chain(16)), SLOW_LINK)
+        return search.find(Limits.smallest(0), seconds=0.5)
+
+    repeated = least()
+    monkeypatch.setattr(search_module, "HOLDS", (0,))
+    monkeypatch.setattr(wander, "HOLDS", (0,))
+    once = least()
+    assert repeated.draft.hold_for > 0
+    ratio = repeated.draft.timeline.device_bytes / once.draft.timeline.device_bytes
+    assert ratio < 0.9

@@ -26,8 +26,9 @@ def walk(limits: Limits, drafts: int) -> Best:
     best = Best(limits)
     best.offer(KEPT)
 
-    def lay_out(numbers: np.ndarray, patience: float) -> Trial:
-        trial = SEARCH._trial(numbers, limits.device_bytes, NO_LESSONS, patience)
+    def lay_out(numbers: np.ndarray, patience: float, hold_for: int) -> Trial:
+        limit_bytes = limits.device_bytes
+        trial = SEARCH._trial(numbers, limit_bytes, NO_LESSONS, patience, hold_for)
         best.offer(trial)
         return trial
 
@@ -65,7 +66,7 @@ def test_impure_values_are_never_recomputed() -> None:
     trial = trial_of(KEPT)
     fixed = {v for v, a in enumerate(KEPT.actions) if a is Action.RECOMPUTE}
     for _ in range(300):
-        numbers, patience = moves.change(trial, fits=True)
+        numbers, patience, hold_for = moves.change(trial, fits=True)
         recomputed = np.flatnonzero(numbers == CODES[Action.RECOMPUTE])
         assert set(recomputed.tolist()) <= fixed
-        trial = Trial(numbers, trial.timeline, trial.make, patience)
+        trial = Trial(numbers, trial.timeline, trial.make, patience, hold_for)

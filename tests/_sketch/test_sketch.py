@@ -10,6 +10,7 @@ from benchmarks.programs import TINY
 from jaxswap._gpu.target import built_in_target, rates_of
 from jaxswap._graph.graph import Action, Graph
 from jaxswap._run.loss import loss_source
+from jaxswap._search.best import HOLDS
 from jaxswap._search.candidates import find_candidates
 from jaxswap._search.loops import WAYS
 from jaxswap._simulate.draft import Arranger
@@ -46,7 +47,11 @@ def compare(arranger: Arranger, rng: random.Random, schedules: int) -> None:
             actions = [rng.choice([a, *Action]) for a in actions]
         eager = [v for v in candidates.forward if rng.random() < 0.2]
         limit = int(kept_bytes * rng.random())
-        options = {"patience": rng.choice([1.0, 0.3]), "eager": frozenset(eager)}
+        options = {
+            "patience": rng.choice([1.0, 0.3]),
+            "eager": frozenset(eager),
+            "hold_for": rng.choice(HOLDS),
+        }
         draft = arranger.arrange(actions, limit, **options)
         found = sketcher.sketch(codes(actions), limit, **options)
         timeline = draft.timeline

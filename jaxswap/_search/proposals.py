@@ -1,0 +1,117 @@
+"""The linear model -> drafts to begin with, and a bound on the seconds of all drafts.
+
+Each solution of the model is rounded, laid out and simulated. If the simulation needs
+more memory than the model said, the model is corrected and solved again.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from jaxswap._graph.graph import Action
+from jaxswap._search.best import Best, LayOut
+from jaxswap._search.candidates import Candidates
+from jaxswap._search.lessons import Lessons
+from jaxswap._search.linear_model import Answer, Model, bound_seconds, solve
+from jaxswap._search.segments import actions_of, build_model, cut
+from jaxswap._simulate.draft import Arranger, Draft
+from jaxswap._sketch.sketch import Sketcher, codes
+
+MOST_ITEMS = 48
+"""A model with more items is large: its solution takes a few tenths of a second."""
+ROUNDS = (3, 2)
+"""How often a small and a large model are corrected and solved again."""
+VARIANTS = ((0.0, None), (1.0, None), (1.0, 4), (0.0, 2))
+"""Forms of the model. The first number is the room left for buffers that are being
+copied, in sizes of the largest item. The model itself needs none: in it, bytes land one
+by one as they are used. The second is how many recomputations may depend on one another
+in a row. Of a large model, only the first is solved."""
+CHAIN = 4
+"""Forms with this limit of a row are solved in integers, at the root of the solver's
+tree. In fractions the limit would mean little."""
+
+
+class Proposals:
+    """Proposes drafts of one program.
+
+    Attributes:
+        model: The model of the program.
+        values: The value of each of its items.
+    """
+
+    def __init__(
+        self,
+        arranger: Arranger,
+        candidates: Candidates,
+        kept: Draft,
+        sketcher: Sketcher,
+    ) -> None:
+        self.candidates = candidates
+        self.sketcher = sketcher
+        self.segments = cut(kept)
+        self.model, self.values = build_model(arranger, candidates, kept, self.segments)
+
+    def offer(self, best: Best, lessons: Lessons, lay_out: LayOut) -> float:
+        """Lay out proposals, and return a bound on the seconds to be added."""
+        if not self.values:
+            return 0.0
+        limit_bytes = best.limits.device_bytes
+        is_swapless = best.limits.host_bytes == 0
+        bound = 0.0 if is_swapless else bound_seconds(self.model, limit_bytes)
+        grounded = self._grounded(lessons)
+        is_large = len(self.values) > MOST_ITEMS
+        rounds = 1 if is_large and is_swapless else ROUNDS[is_large]
+        seen: set[bytes] = set()
+        for room, depth in VARIANTS[:1] if is_large else VARIANTS:
+            model = grounded
+            room_bytes = room * max(item.nbytes for item in model.items)
+            for _ in range(rounds):
+                answer = solve(
+                    model,
+                    limit_bytes - int(room_bytes),
+                    host_limit_bytes=best.limits.host_bytes,
+                    depth=depth,
+                    until={"node_limit": 1},
+                    relative_gap=0.05,
+                    is_relaxed=depth != CHAIN or is_swapless,
+                )
+                numbers = None if answer is None else codes(self._actions(answer))
+                if answer is None or numbers is None or numbers.tobytes() in seen:
+                    break
+                seen.add(numbers.tobytes())
+                excess = self._needed(numbers, best, lessons) - answer.device_bytes
+                lay_out(numbers, 0)
+                excess = np.maximum(excess - room_bytes, 0)
+                model = dataclasses.replace(
+                    model, device_bytes=model.device_bytes + excess
+                )
+                if not excess.any() or answer.excess_bytes >= 1:
+                    break
+        return bound
+
+    def _needed(self, numbers: np.ndarray, best: Best, lessons: Lessons) -> np.ndarray:
+        """Return the most memory that actions need in each segment."""
+        numbers, limit_bytes = lessons.allowed(numbers), best.limits.device_bytes
+        self.sketcher.sketch(numbers, limit_bytes, eager=lessons.eager)
+        return self.segments.peaks(self.sketcher.last_entries())
+
+    def _grounded(self, lessons: Lessons) -> Model:
+        """Return the model in which some values do not leave."""
+        pairs = zip(self.model.items, self.values, strict=True)
+        items = tuple(
+            dataclasses.replace(item, can_leave=v not in lessons.grounded)
+            for item, v in pairs
+        )
+        return dataclasses.replace(self.model, items=items)
+
+    def _actions(self, answer: Answer) -> list[Action]:
+        """Round a solution to actions."""
+        needed = [item.is_needed for item in self.model.items]
+        return actions_of(
+            self.candidates,
+            self.values,
+            answer.leaves,
+            answer.recomputations,
+            answer.stays,
+            needed,
+        )
