@@ -13,8 +13,8 @@ from jaxswap._base.units import format_bytes, parse_bytes
 from jaxswap._device.resolve import default_device, find_target, free_bytes
 from jaxswap._gpu.target import Target, built_in_target, rates_of
 from jaxswap._graph.graph import Action, Value
-from jaxswap._planner import Request
 from jaxswap._plans.plan import Plan, checked_plan
+from jaxswap._request import Request
 from jaxswap._run.machine import Machine
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy, loops_by

@@ -16,7 +16,7 @@ from jaxswap._gpu.rates import Rates
 from jaxswap._gpu.target import Target, built_in_target
 from jaxswap._gpu.work import Work
 from jaxswap._graph.graph import Equation, Graph, Value
-from jaxswap._planner import search_of
+from jaxswap._request import search_of
 from jaxswap._search.candidates import Candidates
 from jaxswap._search.limits import Limits
 from jaxswap._search.search import Found, Search

@@ -19,7 +19,7 @@ import jaxswap
 from jaxswap import KEEP, LMS, OFFLOAD, RECOMPUTE, Action, Value
 from jaxswap._gpu.target import built_in_target
 from jaxswap._offload import _wrap
-from jaxswap._planner import search_of
+from jaxswap._request import search_of
 from jaxswap._run.machine import Machine
 from jaxswap._run.source import Source
 from jaxswap._scheduler import Scheduler

@@ -11,7 +11,7 @@ import pytest
 from zoo import normal, weight
 
 import jaxswap
-from jaxswap import KEEP, Pareto, Point, _planner
+from jaxswap import KEEP, Pareto, Point, _request
 from jaxswap._pareto import SHARES
 from jaxswap.policies import FullRemat, SwapEverything
 
@@ -124,7 +124,7 @@ class Program:
 
 
 def test_plans_are_compiled_if_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_planner, "inspect", lambda *args, **options: Program())
+    monkeypatch.setattr(_request, "inspect", lambda *args, **options: Program())
     simulated = pareto(budgets=["64KiB"])
     assert simulated.points[0].device_bytes == kept().device_bytes
     compiled = pareto(budgets=["64KiB"], compile=True)

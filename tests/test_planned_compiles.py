@@ -17,7 +17,7 @@ from test_gpu_programs import layers, mlp_arguments
 from zoo import normal, weight
 
 import jaxswap
-from jaxswap import BudgetError, _planner
+from jaxswap import BudgetError, _request
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
@@ -35,7 +35,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         found.append(tuple(t.shape for t in types))
         return Program(30000, temp_bytes=1)
 
-    monkeypatch.setattr(_planner, "inspect", inspect)
+    monkeypatch.setattr(_request, "inspect", inspect)
     return found
 
 

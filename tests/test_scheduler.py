@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxswap
-from jaxswap import _planner, _scheduler
+from jaxswap import _request, _scheduler
 from jaxswap._gpu.target import built_in_target
 from jaxswap._schedule.swap_heavy import SwapHeavy
 
@@ -42,10 +42,10 @@ class Gpu:
 def on(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let JAX's default device look like a GPU, of which the numbers are known."""
     monkeypatch.setattr(_scheduler, "default_device", lambda: gpu)
-    for module in (_scheduler, _planner):
+    for module in (_scheduler, _request):
         find = lambda target: H100 if target is None else built_in_target(target)  # noqa: E731
         monkeypatch.setattr(module, "find_target", find)
-    monkeypatch.setattr(_planner, "measured_here", lambda target, *_: target)
+    monkeypatch.setattr(_request, "measured_here", lambda target, *_: target)
 
 
 def barriers(**options: Any) -> int:

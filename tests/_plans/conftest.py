@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from cached_plans import Program
 
-from jaxswap import _planner
+from jaxswap import _request
 
 
 @pytest.fixture
@@ -27,5 +27,5 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         targets.append(target)
         return Program()
 
-    monkeypatch.setattr(_planner, "inspect", inspect)
+    monkeypatch.setattr(_request, "inspect", inspect)
     return targets

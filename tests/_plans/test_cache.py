@@ -13,7 +13,7 @@ from handmade import MIB
 from handmade_plans import COMPILED, H100, mixed_plan
 
 import jaxswap
-from jaxswap import Plan, _planner, policies
+from jaxswap import Plan, _request, policies
 from jaxswap._plans import cache as plan_cache
 from jaxswap._plans.file import decisions_to_json
 from jaxswap._schedule.policy import as_policy
@@ -237,7 +237,7 @@ def test_what_does_not_fit_is_not_kept(cache: Path) -> None:
 def test_a_plan_on_disk_is_checked_against_the_host_budget() -> None:
     made = mixed_plan(compiled=COMPILED)
     with pytest.raises(jaxswap.HostMemoryError, match=r"host budget is 1\.00 MiB"):
-        _planner.Request(target="h100")._checked(
+        _request.Request(target="h100")._checked(
             dataclasses.replace(made, host_budget_bytes=MIB)
         )
 

@@ -12,7 +12,7 @@ from zoo import normal
 from jaxswap import Action
 from jaxswap._gpu.target import built_in_target
 from jaxswap._graph.graph import Graph
-from jaxswap._planner import search_of
+from jaxswap._request import search_of
 from jaxswap._run.machine import Machine
 from jaxswap._run.step import step_of, types_of
 from jaxswap._schedule.policy import as_policy

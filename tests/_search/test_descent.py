@@ -8,7 +8,7 @@ import pytest
 from handmade import chain
 from handmade_plans import H100, busy
 
-from jaxswap._planner import search_of
+from jaxswap._request import search_of
 from jaxswap._search import descent
 from jaxswap._search.best import Best
 from jaxswap._search.lessons import NO_LESSONS

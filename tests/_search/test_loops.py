@@ -12,7 +12,7 @@ from handmade_plans import H100, SLOW_LINK, busy
 import jaxswap
 from jaxswap._base.units import parse_bytes
 from jaxswap._graph.graph import Action, Graph, alike
-from jaxswap._planner import search_of
+from jaxswap._request import search_of
 from jaxswap._search.lessons import Lessons
 from jaxswap._search.limits import Limits
 from jaxswap._search.loops import WAYS, Programs, WayToRun, keep_all

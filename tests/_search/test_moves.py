@@ -7,7 +7,7 @@ from handmade import MIB, chain, results_of
 
 from jaxswap._gpu.target import built_in_target
 from jaxswap._graph.graph import Action
-from jaxswap._planner import search_of
+from jaxswap._request import search_of
 from jaxswap._search.best import Best
 from jaxswap._search.limits import Limits
 from jaxswap._search.moves import Change, checkpoints, neighbours, swaps_of_products

@@ -14,7 +14,7 @@ from handmade_plans import H100, SLOW_LINK, busy
 from random_programs import LIMITS, Case, random_case
 
 from jaxswap._graph.graph import Action
-from jaxswap._planner import search_of
+from jaxswap._request import search_of
 from jaxswap._search import exact, wander
 from jaxswap._search import search as search_module
 from jaxswap._search.lessons import Lessons

@@ -5,7 +5,7 @@ from handmade import chain, results_of
 
 from jaxswap._gpu.target import built_in_target
 from jaxswap._graph.graph import Action
-from jaxswap._planner import search_of
+from jaxswap._request import search_of
 from jaxswap._search.segments import actions_of
 from jaxswap._sketch.sketch import entries_of
 

@@ -7,7 +7,7 @@ from handmade import chain
 from handmade_plans import SLOW_LINK, busy
 
 from jaxswap._graph.graph import Action
-from jaxswap._planner import search_of
+from jaxswap._request import search_of
 from jaxswap._search.best import Best
 from jaxswap._search.lessons import NO_LESSONS
 from jaxswap._search.limits import Limits

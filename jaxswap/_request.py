@@ -1,0 +1,294 @@
+"""What a caller asks of the planner, and how it is answered for a function."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import jax
+
+from jaxswap import policies
+from jaxswap._base.arguments import at_least_one, positive_seconds, refuse_idle
+from jaxswap._base.errors import BudgetError
+from jaxswap._base.progress import progress_of
+from jaxswap._base.units import format_bytes, parse_bytes
+from jaxswap._device.operations import measured_here
+from jaxswap._device.resolve import find_target
+from jaxswap._device.topology import as_default
+from jaxswap._gpu.host_memory import check_host_memory
+from jaxswap._gpu.node import Node, find_node, is_node
+from jaxswap._gpu.target import Target, rates_of
+from jaxswap._graph.graph import Action, Graph, Inside, Value
+from jaxswap._graph.placement import Placement
+from jaxswap._graph.signature import signature_of
+from jaxswap._inspect import inspect
+from jaxswap._plans import cache as plan_cache
+from jaxswap._plans.plan import Plan
+from jaxswap._run.loop import DecideLoop
+from jaxswap._run.machine import Machine
+from jaxswap._run.programs import programs_of
+from jaxswap._run.source import Source
+from jaxswap._run.step import step_of, types_of
+from jaxswap._schedule.decision import Policy
+from jaxswap._schedule.policy import as_policy
+from jaxswap._search.candidates import find_candidates
+from jaxswap._search.limits import Limits
+from jaxswap._search.loops import Programs, keep_all
+from jaxswap._search.measured import Measured
+from jaxswap._search.refine import Compile, Progress, Refined, Task, refine
+from jaxswap._search.search import SEARCH_SECONDS, Search
+from jaxswap._search.tuning import tune
+from jaxswap._simulate.draft import Arranger, Draft
+from jaxswap._trace.describe import Traced
+from jaxswap._trace.options import options_of
+
+MOST_COMPILES = 8
+
+
+class Request:
+    """The arguments of `plan` that do not depend on the function, checked.
+
+    Args:
+        **options: As `plan` takes them. Those left out have its default values.
+
+    Raises:
+        ValueError: If an option cannot be understood.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget: int | str | None = None,
+        target: str | Target | Node | None = None,
+        policy: Policy | Action | Callable[[Value], Action] | None = None,
+        reserve: int | str = 0,
+        host_budget: int | str | None = None,
+        compile: bool = True,
+        most_compiles: int = MOST_COMPILES,
+        search_seconds: float = SEARCH_SECONDS,
+        progress: bool | Progress = True,
+    ) -> None:
+        self.is_for_smallest = str(budget).strip().lower() == "smallest"
+        self.budget_bytes = _bytes(None if self.is_for_smallest else budget, "budget")
+        self.reserve_bytes = parse_bytes(reserve, "reserve")
+        self.host_budget_bytes = _bytes(host_budget, "host_budget")
+        self.target = target
+        self.policy = None if policy is None else as_policy(policy)
+        self.compile = compile
+        self.most_compiles = at_least_one(most_compiles, "most_compiles")
+        self.search_seconds = positive_seconds(search_seconds, "search_seconds")
+        self.progress = progress_of(progress)
+        refuse_idle(
+            {
+                "`most_compiles` and `compile=False`": not compile
+                and most_compiles != MOST_COMPILES,
+                "`search_seconds` and `policy`": policy is not None
+                and search_seconds != SEARCH_SECONDS,
+                '`reserve` and `budget="smallest"`': self.is_for_smallest
+                and self.reserve_bytes != 0,
+            }
+        )
+
+    def for_its_gpu(self) -> AbstractContextManager[None]:
+        """Have kernels that are traced now written for the GPU, if it is not here."""
+        is_absent = self.compile and self.target is not None
+        return as_default(self._gpu(None)[0] if is_absent else None)
+
+    def plan(self, source: Source) -> Plan:
+        """Plan the programs of a function, or find its plan on disk."""
+        with self.for_its_gpu():
+            return self._found_or_made(source)
+
+    def _found_or_made(self, source: Source) -> Plan:
+        source.refuse_symbols()
+        plain = source.traced(keep_all)
+        placement = plain.program.placement
+        target, host_bytes = self._gpu(placement)
+        if self.target is None and placement is None:
+            target = measured_here(target, plain.program.eqns, self.progress)
+        is_named = plan_cache.can_name(self.policy)
+        key = self._key(plain.graph, target, host_bytes, placement)
+
+        def again(
+            decide_loop: DecideLoop, inside: Inside
+        ) -> tuple[Graph, Graph | None]:
+            if inside is Inside.AS_WRITTEN and not plain.graph.loops:
+                return plain.graph, None
+            return source.traced(decide_loop, inside).graph, plain.graph
+
+        found = plan_cache.find(key, again) if is_named else None
+        if found is not None:
+            self.progress(f"found a plan of {format_bytes(found.device_bytes)} on disk")
+            return self._checked(found)
+        made = self._make(source, plain, target, host_bytes)
+        if made.compiled is not None and is_named:
+            plan_cache.keep(key, made)
+        return self._checked(made)
+
+    def _gpu(self, placement: Placement | None) -> tuple[Target, int | None]:
+        """Return the GPU to plan for, and the pinned host memory that it may use."""
+        if not is_node(self.target):
+            assert not isinstance(self.target, Node)
+            return find_target(self.target), self.host_budget_bytes
+        assert isinstance(self.target, str | Node)
+        node = find_node(self.target)
+        busy = node.busy(1 if placement is None else placement.device_count)
+        host_bytes = self.host_budget_bytes
+        if host_bytes is None:
+            host_bytes = node.host_bytes_each(busy)
+        return node.gpu_among(busy), host_bytes
+
+    def _make(
+        self, source: Source, plain: Traced, target: Target, host_bytes: int | None
+    ) -> Plan:
+        programs = programs_of(source, plain, self.policy)
+        searches = [search_of(traced.graph, target) for traced in programs]
+        kept = searches[0].arranger
+        if programs[0] is not plain:
+            kept = Arranger(plain.graph, rates_of(target))
+        together = Programs(searches, kept.all_kept)
+        budget_bytes = self.budget_bytes
+        if budget_bytes is None:
+            budget_bytes = target.memory_bytes
+        limits = Limits(budget_bytes - self.reserve_bytes, host_bytes)
+        options = options_of(plain.program.eqns)
+        compile_ = None
+        if self.compile:
+            compile_ = self._compiler([plain, *programs], target, options)
+        if self.policy is not None:
+            if self.is_for_smallest:
+                limits = Limits.smallest(host_bytes)
+            refined = tune(searches[0], self.policy, limits, compile_, self.progress)
+        elif self.is_for_smallest:
+            refined = self._smallest(together, host_bytes, compile_)
+        else:
+            task = Task(limits, self.most_compiles, self.search_seconds)
+            refined = refine(together, compile_, task, self.progress)
+        draft = refined.draft
+        made = Plan(
+            graph=draft.graph,
+            target=target,
+            actions=draft.actions,
+            swaps=draft.swaps,
+            signature=signature_of(draft.graph),
+            plain_graph=None if draft.graph is plain.graph else plain.graph,
+            budget_bytes=None if self.is_for_smallest else budget_bytes,
+            reserve_bytes=self.reserve_bytes,
+            staleness=draft.staleness,
+            hold_for=draft.hold_for,
+            host_budget_bytes=host_bytes,
+            bound_seconds=refined.bound_seconds,
+            correction_bytes=refined.correction_bytes,
+            compiled=refined.compiled,
+            policy="" if self.policy is None else repr(self.policy),
+            placement=plain.program.placement,
+            compiler_options=options,
+        )
+        made.simulated_by([kept, *(search.arranger for search in searches)])
+        if self.budget_bytes is not None and not refined.fits:
+            raise self._budget_error(made, budget_bytes)
+        return made
+
+    def _smallest(
+        self, programs: Programs, host_bytes: int | None, compile_: Compile | None
+    ) -> Refined:
+        """Find the least memory. Then find the fastest plan that needs no more."""
+        limits = Limits.smallest(host_bytes)
+        task = Task(limits, self.most_compiles, self.search_seconds)
+        smallest = refine(programs, compile_, task, self.progress)
+        used = smallest.compiled.compile_count if smallest.compiled else 0
+        if used >= self.most_compiles:
+            return smallest
+        least = smallest.draft.timeline.device_bytes + smallest.correction_bytes
+        task = Task(
+            Limits(least, host_bytes),
+            self.most_compiles - used,
+            self.search_seconds,
+            smallest.lasting_bytes,
+        )
+        faster = refine(programs, compile_, task, self.progress)
+        return faster if faster.fits else smallest
+
+    def _compiler(
+        self, programs: Sequence[Traced], target: Target, options: dict[str, bool]
+    ) -> Compile:
+        """Return what compiles a draft for the target."""
+        # XLA shares its tuning among the processes of a run. If one of them compiles
+        # alone, it waits for the others. So it compiles for an imitated GPU.
+        is_here = self.target is None and jax.process_count() == 1
+
+        def compile_(draft: Draft) -> Measured:
+            traced = next(t for t in programs if t.graph is draft.graph)
+            seen = inspect(
+                step_of(Machine(traced, draft.schedule)),
+                *types_of(traced.program),
+                target=None if is_here else target,
+                compiler_options=options,
+            )
+            exposed = (c for c in seen.exposed_copies if c.direction == "to_device")
+            return Measured(
+                device_bytes=seen.device_bytes,
+                temp_bytes=seen.temp_bytes,
+                fragmented_bytes=seen.fragmented_bytes,
+                host_bytes=seen.host_bytes,
+                swapped_bytes=seen.swapped_bytes,
+                exposed_bytes=seen.exposed_bytes,
+                exposed_returns=tuple(copy.label for copy in exposed),
+            )
+
+        return compile_
+
+    def _budget_error(self, made: Plan, budget_bytes: int) -> BudgetError:
+        timeline, values = made.timeline, made.graph.values
+        at = int(timeline.device_bytes_at.argmax())
+        alive = [values[timeline.steps.values[b]] for b in timeline.alive(at)]
+        holders = [(v.label, v.nbytes) for v in alive]
+        holders.append(("arguments and results", timeline.caller_bytes))
+        return BudgetError(
+            budget_bytes,
+            made.device_bytes + self.reserve_bytes,
+            sorted(holders, key=lambda holder: -holder[1]),
+            is_compiled=made.compiled is not None,
+        )
+
+    def _checked(self, made: Plan) -> Plan:
+        """Check that this machine's host memory can hold a plan. Return the plan."""
+        device_count = 1 if made.placement is None else made.placement.device_count
+        check_host_memory(
+            made.host_bytes,
+            limit_bytes=made.host_budget_bytes,
+            is_local=self.target is None,
+            device_count=min(device_count, jax.local_device_count()),
+        )
+        return made
+
+    def _key(
+        self,
+        graph: Graph,
+        target: Target,
+        host_bytes: int | None,
+        placement: Placement | None,
+    ) -> str:
+        return plan_cache.key_of(
+            signature=dataclasses.asdict(signature_of(graph)),
+            target=dataclasses.asdict(target),
+            budget="smallest" if self.is_for_smallest else self.budget_bytes,
+            reserve=self.reserve_bytes,
+            host_budget=host_bytes,
+            policy=repr(self.policy),
+            most_compiles=self.most_compiles,
+            search_seconds=self.search_seconds,
+            **({} if placement is None else {"mesh": dataclasses.asdict(placement)}),
+        )
+
+
+def search_of(graph: Graph, target: Target) -> Search:
+    """Return the search for plans of a graph. Drafts of policies take part in it."""
+    arranger = Arranger(graph, rates_of(target))
+    fusion = arranger.simulator.fusion
+    candidates = find_candidates(graph, fusion, arranger.large_bytes)
+    seeds = [getattr(policies, name)().decide for name in policies.UNTUNED]
+    return Search(arranger, candidates, seeds)
+
+
+def _bytes(given: int | str | None, name: str) -> int | None:
+    return None if given is None else parse_bytes(given, name)
