@@ -85,6 +85,13 @@ def custom_jvp_jaxpr(eqn: core.JaxprEqn) -> core.ClosedJaxpr | None:
     return eqn.params["call_jaxpr"]
 
 
+def custom_vjp_jaxpr(eqn: core.JaxprEqn) -> core.ClosedJaxpr | None:
+    """Return what a `jax.custom_vjp` equation executes. `None` for all others."""
+    if eqn.primitive.name != "custom_vjp_call":
+        return None
+    return eqn.params["call_jaxpr"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Scan:
     """A `lax.scan` equation, in a form that all versions of JAX share.

@@ -20,10 +20,16 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # From the ground up; the names at the top of the package come last. The pure ones work
 # on numbers and text.
-PURE = ("_base", "_gpu", "_graph", "_schedule", "_simulate", "_sketch", "_search")
-PURE += ("_plans", "_view", "_compiled", "_profiled")  # these never import JAX
+PURE = ("_base", "_gpu", "_graph", "_slabs", "_schedule", "_simulate", "_sketch")
+PURE += (
+    "_search",
+    "_plans",
+    "_view",
+    "_compiled",
+    "_profiled",
+)  # these never import JAX
 TOP = "the top of the package"
-FLOORS = (*PURE, "_compat", "_trace", "_run", "_device", TOP)
+FLOORS = (*PURE, "_compat", "_trace", "_sweeps", "_run", "_device", TOP)
 NEVER_IN_CORE = {"flax", "optax", "nibabel", "nilearn", "scipy", "matplotlib", "rich"}
 # Libraries that one file is there for, imported when it is used.
 LIBRARIES = {"_search.linear_model": {"scipy"}, "_search.solver": {"scipy"}}

@@ -91,6 +91,19 @@ def test_what_a_custom_jvp_executes() -> None:
     assert _compat.custom_jvp_jaxpr(found.jaxpr.eqns[0]) is None
 
 
+def test_custom_vjp_jaxpr_is_what_runs_without_a_gradient() -> None:
+    @jax.custom_vjp
+    def sine(x: jax.Array) -> jax.Array:
+        return jnp.sin(x)
+
+    sine.defvjp(lambda x: (jnp.sin(x), x), lambda x, c: (c * jnp.cos(x),))
+    (eqn,) = jax.make_jaxpr(sine)(X).eqns
+    found = _compat.custom_vjp_jaxpr(eqn)
+    assert found is not None
+    assert [e.primitive.name for e in found.jaxpr.eqns] == ["sin"]
+    assert _compat.custom_vjp_jaxpr(found.jaxpr.eqns[0]) is None
+
+
 def test_is_on_host_tells_memories_apart() -> None:
     copied = jax.make_jaxpr(_compat.to_host)(X)
     jaxpr, _ = _compat.open_jaxpr(copied)

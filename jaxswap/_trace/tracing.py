@@ -63,10 +63,10 @@ def trace(
 
 def program_of(closed: Any) -> Program:
     """Describe a traced function without its gradient: as a forward pass alone."""
-    listing = _Listing()
+    listing = Listing()
     operands, outputs = listing.take(closed)
     return Program(
-        operations=_without_dead(listing.operations, outputs),
+        operations=without_dead(listing.operations, outputs),
         avals=tuple(listing.avals),
         constants=listing.constants,
         operands=tuple(operands),
@@ -81,13 +81,13 @@ def _number(
     closed: Any, operand_count: int, out_avals: Sequence[Any], wanted: Sequence[int]
 ) -> Program:
     """Turn the jaxpr of `joint` into a `Program`."""
-    listing = _DerivedListing()
+    listing = DerivedListing()
     inputs, results = listing.take(closed)
     operands, given = inputs[:operand_count], iter(inputs[operand_count:])
     outputs, gradients = results[: len(out_avals)], results[len(out_avals) :]
     gradient_of = dict(zip(wanted, gradients, strict=True))
-    operations = _without_dead(listing.operations, results)
-    dependent = _dependent(operations, inputs[operand_count:])
+    operations = without_dead(listing.operations, results)
+    dependent = dependent_on(operations, inputs[operand_count:])
     made = {v for v in results if isinstance(v, int)}
     return Program(
         operations=operations,
@@ -101,7 +101,7 @@ def _number(
     )
 
 
-class _Listing(Interpreter):
+class Listing(Interpreter):
     """Numbers values and collects operations. Looks into calls of `jit`."""
 
     def __init__(self) -> None:
@@ -165,7 +165,7 @@ class _Listing(Interpreter):
         return "/".join(part for part in (self.scope, stack) if part)
 
 
-class _DerivedListing(_Listing):
+class DerivedListing(Listing):
     """Looks into functions with derivatives of their own, too: these were taken."""
 
     def call(
@@ -190,7 +190,7 @@ def _plain_scope(stack: str) -> str:
     return re.sub(r"\b(?:jvp|transpose|vmap|remat\w*|checkpoint)\(|\)", "", stack)
 
 
-def _without_dead(
+def without_dead(
     operations: Sequence[Operation], results: Sequence[int | Literal]
 ) -> tuple[Operation, ...]:
     """Remove what neither a result nor a side effect needs."""
@@ -203,7 +203,9 @@ def _without_dead(
     return tuple(reversed(kept))
 
 
-def _dependent(operations: Sequence[Operation], roots: Sequence[int]) -> frozenset[int]:
+def dependent_on(
+    operations: Sequence[Operation], roots: Sequence[int]
+) -> frozenset[int]:
     """Return the indices of the operations that depend on one of the `roots`."""
     reached = set(roots)
     found = set()

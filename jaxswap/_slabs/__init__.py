@@ -1,0 +1,1 @@
+"""Slabs of one axis as numbers: windows, sweeps, and what each of them reads."""

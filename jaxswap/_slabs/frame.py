@@ -1,0 +1,111 @@
+"""A program by slabs, as numbers: which operation reads which planes of what.
+
+Three kinds of operations touch the sliced axis, or do not:
+
+* *local*: a slab of the result follows from a window of each operand;
+* *sum*: all slabs together make the result, such as a statistic or a kernel's gradient;
+* *whole*: it runs on whole arrays, between the sweeps.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from jaxswap._slabs.windows import Stencils
+
+
+class Kind(enum.Enum):
+    """How an operation meets the sliced axis."""
+
+    LOCAL = "local"
+    SUM = "sum"
+    WHOLE = "whole"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The sliced axis of a value.
+
+    Attributes:
+        planes: How many planes it has.
+        rate: Its planes for one plane of the axis that is cut.
+        is_fine: Whether the value is made in slabs. If not, it is kept whole, but
+            slabs may read windows of it or write it.
+    """
+
+    planes: int
+    rate: Fraction
+    is_fine: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation.
+
+    Attributes:
+        kind: How it meets the sliced axis.
+        inputs: Numbers of the values that it reads.
+        outputs: Numbers of the values that it makes.
+        stencils: For each of `inputs`, which planes a plane of the result reads. `None`
+            if it is read whole. Of a sum: which planes are read for those of the
+            operand that is counted.
+        counted: Of a sum, the place among `inputs` of the operand of which each plane
+            is counted once.
+        is_heavy: Whether it costs much more than to read what it makes.
+        is_sum_of_two: Whether it adds two values, and does no more.
+    """
+
+    kind: Kind
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    stencils: tuple[Stencils | None, ...] = ()
+    counted: int = 0
+    is_heavy: bool = False
+    is_sum_of_two: bool = False
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A program, forward and backward pass, as numbers.
+
+    Attributes:
+        steps: The operations, in an order in which they can run.
+        axes: The sliced axis of each value that has one.
+        wanted: Values that are results, and so must be whole.
+        cotangents: Values that are known when the forward pass has ended.
+    """
+
+    steps: tuple[Step, ...]
+    axes: Mapping[int, Axis]
+    wanted: frozenset[int] = frozenset()
+    cotangents: frozenset[int] = frozenset()
+
+    def is_fine(self, value: int) -> bool:
+        """Whether a value is made in slabs, or given and read in slabs."""
+        axis = self.axes.get(value)
+        return axis is not None and axis.is_fine
+
+    def makers(self) -> dict[int, int]:
+        """Return which step makes a value."""
+        return {v: i for i, step in enumerate(self.steps) for v in step.outputs}
+
+    def users(self) -> dict[int, list[int]]:
+        """Return which steps read a value."""
+        found: dict[int, list[int]] = {}
+        for index, step in enumerate(self.steps):
+            for v in dict.fromkeys(step.inputs):
+                found.setdefault(v, []).append(index)
+        return found
+
+    def floating(self) -> frozenset[int]:
+        """Return the values that exist as slabs only, unless something stores them."""
+        return frozenset(
+            v
+            for step in self.steps
+            if step.kind is Kind.LOCAL
+            for v in step.outputs
+            if self.is_fine(v)
+        )

@@ -1,0 +1,163 @@
+"""A traced program -> the same as numbers for its sweeps, and a rule for each step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from fractions import Fraction
+
+from jax.extend.core import Literal
+
+from jaxswap import _compat
+from jaxswap._slabs.frame import Axis, Frame, Kind, Step
+from jaxswap._slabs.grid import Grid, Line
+from jaxswap._sweeps.lines import lines_at
+from jaxswap._sweeps.rule import NotBySlabsError, Part, shape_of, sizes_of
+from jaxswap._sweeps.rules import RULES
+from jaxswap._trace.cost import PRODUCTS
+from jaxswap._trace.program import Operation, Program
+
+
+@dataclasses.dataclass(frozen=True)
+class Reason:
+    """Why an operation that meets the sliced axis runs on whole arrays.
+
+    Attributes:
+        primitive: What it is.
+        source: The line of the user's program.
+        text: Why.
+    """
+
+    primitive: str
+    source: str
+    text: str
+
+    def __str__(self) -> str:
+        """Write it as a sentence."""
+        place = f" at {self.source}" if self.source else ""
+        return f"{self.primitive}{place}: {self.text}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Described:
+    """A program that is to run by slabs.
+
+    Attributes:
+        program: The program.
+        lines: The sliced axis of each value that has one.
+        length: Planes of the axis that is cut.
+        frame: The program as numbers. Its steps are the operations.
+        parts: How each step that is not whole is computed for a slab.
+        reasons: Why operations on sliced values are not computed by slabs.
+    """
+
+    program: Program
+    lines: Mapping[int, Line]
+    length: int
+    frame: Frame
+    parts: Mapping[int, Part]
+    reasons: tuple[Reason, ...]
+
+    def grid(self, count: int) -> Grid:
+        """Cut the axis into so many slabs, or fewer."""
+        met = {
+            v
+            for step in self.frame.steps
+            if step.kind is not Kind.WHOLE
+            for v in (*step.inputs, *step.outputs)
+            if v in self.lines
+        }
+        return Grid.of(self.length, count, {self.lines[v].rate for v in met})
+
+
+def described(
+    program: Program, lines: Mapping[int, Line], length: int, levels: int
+) -> Described:
+    """Find out how each operation of a program meets the sliced axis.
+
+    Args:
+        program: The program.
+        lines: The sliced axis of each value that has one.
+        length: Planes of the axis that is cut.
+        levels: How many levels are computed by slabs: the finest one, the one of half
+            its planes, and so on.
+    """
+    finest = Fraction(1, 2 ** (levels - 1))
+    fine = frozenset(v for v, line in lines.items() if line.rate >= finest)
+    steps: list[Step] = []
+    parts: dict[int, Part] = {}
+    reasons: list[Reason] = []
+    for index, operation in enumerate(program.operations):
+        step, part = _whole(operation), None
+        if not fine.isdisjoint((*operation.reads, *operation.outputs)):
+            try:
+                part = _part(operation, lines, fine)
+            except NotBySlabsError as error:
+                reasons.append(_reason(operation, str(error)))
+        if part is not None:
+            parts[index] = part
+            step = _by_slabs(operation, part)
+        steps.append(step)
+    results = (*program.outputs, *program.gradients)
+    frame = Frame(
+        steps=tuple(steps),
+        axes={
+            v: Axis(sizes_of(program.avals[v])[line.dimension], line.rate, v in fine)
+            for v, line in lines.items()
+        },
+        wanted=frozenset(v for v in results if isinstance(v, int)),
+        cotangents=frozenset(v for v in program.cotangents if v is not None),
+    )
+    return Described(program, lines, length, frame, parts, tuple(reasons))
+
+
+def _whole(operation: Operation) -> Step:
+    return Step(Kind.WHOLE, operation.reads, operation.outputs)
+
+
+def _by_slabs(operation: Operation, part: Part) -> Step:
+    pairs = zip(operation.inputs, part.stencils, strict=True)
+    read = [(place, v, s) for place, (v, s) in enumerate(pairs) if isinstance(v, int)]
+    counted = 0
+    if part.combine is not None:
+        places = [place for place, _, _ in read]
+        counted = places.index(part.combine.counted)
+    name = operation.eqn.primitive.name
+    return Step(
+        kind=Kind.LOCAL if part.combine is None else Kind.SUM,
+        inputs=tuple(v for _, v, _ in read),
+        outputs=operation.outputs,
+        stencils=tuple(s for _, _, s in read),
+        counted=counted,
+        is_heavy=name in PRODUCTS,
+        is_sum_of_two=name in ("add", "add_any"),
+    )
+
+
+def _part(
+    operation: Operation, lines: Mapping[int, Line], fine: frozenset[int]
+) -> Part:
+    """Return how an operation is computed for a slab.
+
+    Raises:
+        NotBySlabsError: If it cannot be.
+    """
+    eqn = operation.eqn
+    rule = RULES.get(eqn.primitive.name)
+    if rule is None:
+        raise NotBySlabsError("has no rule")
+    if eqn.effects:
+        raise NotBySlabsError("has an effect")
+    ins, outs = lines_at(operation.inputs, lines), lines_at(operation.outputs, lines)
+    part = rule.part(eqn, ins, outs)
+    for atom, stencils in zip(operation.inputs, part.stencils, strict=True):
+        if stencils is None and isinstance(atom, int) and atom in fine:
+            raise NotBySlabsError("reads an operand whole")
+        if stencils is None and isinstance(atom, Literal) and shape_of(atom):
+            raise NotBySlabsError("reads a constant array")
+    return part
+
+
+def _reason(operation: Operation, text: str) -> Reason:
+    eqn = operation.eqn
+    return Reason(eqn.primitive.name, _compat.source_line(eqn), text)

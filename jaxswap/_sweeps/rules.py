@@ -1,0 +1,44 @@
+"""The rule of each primitive, by its name."""
+
+from __future__ import annotations
+
+from jaxswap._sweeps import elementwise, shapes
+from jaxswap._sweeps.convolutions import Convolution
+from jaxswap._sweeps.gathers import Gather
+from jaxswap._sweeps.pooling import Pooling, Scattered
+from jaxswap._sweeps.products import Product
+from jaxswap._sweeps.random_bits import RandomBits
+from jaxswap._sweeps.reductions import COMBINES, Reduction
+from jaxswap._sweeps.rule import Rule
+
+_SO_FAR = elementwise.AlongOthers("axis", "sums up what lies before, which runs")
+_SORTED = elementwise.AlongOthers("dimension", "sorts")
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(elementwise.NAMES, elementwise.Elementwise()),
+    "optimization_barrier": elementwise.Barrier(),
+    "iota": elementwise.Iota(),
+    **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"), _SO_FAR),
+    "sort": _SORTED,
+    "broadcast_in_dim": shapes.BROADCAST,
+    "transpose": shapes.TRANSPOSE,
+    "squeeze": shapes.SQUEEZE,
+    "reshape": shapes.Reshape(),
+    "concatenate": shapes.CONCATENATE,
+    "split": shapes.SPLIT,
+    "rev": shapes.MIRROR,
+    "slice": shapes.Slice(),
+    "pad": shapes.Pad(),
+    **{f"reduce_{name}": Reduction(combine) for name, combine in COMBINES.items()},
+    "argmax": Reduction(None),
+    "argmin": Reduction(None),
+    "conv_general_dilated": Convolution(),
+    "reduce_window_sum": Pooling(COMBINES["sum"]),
+    "reduce_window_max": Pooling(COMBINES["max"]),
+    "reduce_window_min": Pooling(COMBINES["min"]),
+    "select_and_scatter_add": Scattered(),
+    "dot_general": Product(),
+    "gather": Gather(),
+    "random_bits": RandomBits(),
+}
+"""Rules for primitives. Others run on whole arrays."""

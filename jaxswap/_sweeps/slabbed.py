@@ -1,0 +1,99 @@
+"""A traced program -> the same program, with sweeps in place of what runs by slabs.
+
+A sweep is one operation of the new program. It reads and makes values that the old
+program has, too. So the new one is planned and executed as any other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
+
+from jaxswap._slabs.frame import Frame, Kind
+from jaxswap._slabs.grid import Grid
+from jaxswap._slabs.levels import Levels, levels_of
+from jaxswap._slabs.storing import heavy_results
+from jaxswap._slabs.sweeps import Sweep, sweeps_of
+from jaxswap._sweeps.described import Described, Reason, described
+from jaxswap._sweeps.emission import operation_of
+from jaxswap._sweeps.lines import lines_of
+from jaxswap._sweeps.opening import with_operations, without_barriers, without_calls
+from jaxswap._trace.program import Operation, Program
+
+Store = Callable[[Frame], Collection[int]]
+"""Tells which values the sweeps store. All others are computed again where needed."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Slabbed:
+    """A program by slabs.
+
+    Attributes:
+        program: The program with sweeps.
+        described: The program without them, as numbers.
+        grid: How the axis is cut.
+        sweeps: The sweeps.
+        levels: When each operation runs.
+    """
+
+    program: Program
+    described: Described
+    grid: Grid
+    sweeps: tuple[Sweep, ...]
+    levels: Levels
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Why operations on sliced values run on whole arrays."""
+        return self.described.reasons
+
+
+def by_slabs(
+    program: Program,
+    axes: Mapping[int, int] | None = None,
+    *,
+    levels: int = 1,
+    count: int = 16,
+    store: Store = heavy_results,
+) -> Slabbed:
+    """Turn a program into one that computes its finest values slab by slab.
+
+    Args:
+        program: Forward and backward pass, on one device.
+        axes: The dimension to slice of some values. If none is named, it is the longest
+            one of space in the largest convolution.
+        levels: How many levels run by slabs: the finest one, the one of half its
+            planes, and so on.
+        count: So many slabs, or a few less if planes cannot be divided.
+        store: Which values the sweeps store.
+
+    Raises:
+        ValueError: If nothing tells the axis.
+    """
+    opened = without_calls(program)
+    lines, length = lines_of(opened, axes or {})
+    opened = without_barriers(opened, lines)
+    seen = described(opened, lines, length, levels)
+    grid = seen.grid(count)
+    order = levels_of(seen.frame)
+    sweeps = sweeps_of(seen.frame, order, grid, store(seen.frame))
+    operations = _interleaved(seen, order, sweeps, grid)
+    return Slabbed(with_operations(opened, operations), seen, grid, sweeps, order)
+
+
+def _interleaved(
+    seen: Described, order: Levels, sweeps: tuple[Sweep, ...], grid: Grid
+) -> list[Operation]:
+    """Put each sweep behind the operations on whole arrays that it may read from."""
+    steps, operations = seen.frame.steps, seen.program.operations
+    whole: dict[int, list[Operation]] = {}
+    for index, operation in enumerate(operations):
+        if steps[index].kind is Kind.WHOLE:
+            whole.setdefault(order.steps[index], []).append(operation)
+    by_level = {sweep.level: sweep for sweep in sweeps}
+    found: list[Operation] = []
+    for level in range(order.count):
+        found += whole.get(level, [])
+        if level in by_level:
+            found.append(operation_of(seen, by_level[level], grid))
+    return found
