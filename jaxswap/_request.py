@@ -286,8 +286,8 @@ def search_of(graph: Graph, target: Target) -> Search:
     arranger = Arranger(graph, rates_of(target))
     fusion = arranger.simulator.fusion
     candidates = find_candidates(graph, fusion, arranger.large_bytes)
-    seeds = [getattr(policies, name)().decide for name in policies.UNTUNED]
-    return Search(arranger, candidates, seeds)
+    known = [getattr(policies, name)() for name in policies.ALL]
+    return Search(arranger, candidates, known)
 
 
 def _bytes(given: int | str | None, name: str) -> int | None:

@@ -28,8 +28,8 @@ PUBLISHED = ("TFLMSv2", "Imai2018", "FullRemat", "SwapEverything", "SaveOnCpu")
 JAX_OWN = ("DotsSaveable", "OffloadDots")
 """JAX's own policies of the same names, applied to the whole function."""
 
-UNTUNED = ("Imai2018", "FullRemat", "SwapEverything", "SaveOnCpu", *JAX_OWN)
-"""Policies without options to tune. `jaxswap.plan` starts its search from them."""
+ALL = (*PUBLISHED, *JAX_OWN, "SwapHeavy")
+"""All of them. `jaxswap.plan` starts its search from their drafts."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -280,7 +280,7 @@ def test_policies_are_listed_by_name() -> None:
         if dataclasses.is_dataclass(value) and value.__module__ == policies.__name__
     }
     assert defined == set(NAMES)
-    assert set(policies.UNTUNED) == set(NAMES) - {"TFLMSv2"}
+    assert set(policies.ALL) == {*NAMES, "SwapHeavy"}
     for name in NAMES:
         assert isinstance(make(name), Policy)
         assert make(name) == make(name)  # its name and dials are all there is to it

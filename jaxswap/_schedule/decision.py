@@ -33,3 +33,12 @@ class Policy(Protocol):
 def loops_by(policy: Policy) -> Callable[[Graph], tuple[Segment, ...]]:
     """Return how a policy runs loops: all iterations of one alike."""
     return lambda body: alike(body, policy.decide(body).actions)
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """A policy that sets its options by trying what fits."""
+
+    def tune(self, graph: Graph, fits: Callable[[Decision], bool]) -> Decision:
+        """Return the decision for the options that the policy chooses."""
+        ...

@@ -53,7 +53,8 @@ def swaps_by_distance(
     """Lay out over an order the swaps that `actions` ask for, by distances."""
     graph, layout = order.graph, ByDistance(order, timing)
     nbytes = {v.index: v.nbytes for v in graph.values}
-    found = [layout.swap_of(v, nbytes[v]) for v in _leaving(graph, actions, timing)]
+    leaving = leaving_values(graph, actions, timing)
+    found = [layout.swap_of(v, nbytes[v]) for v in leaving]
     return layout.spread([swap for swap in found if swap is not None], nbytes)
 
 
@@ -110,7 +111,9 @@ def issue(order: Order, swaps: Sequence[Swap]) -> Schedule:
     return Schedule(ahead, behind, device, host, tuple(swaps))
 
 
-def _leaving(graph: Graph, actions: Sequence[Action], timing: Timing) -> list[int]:
+def leaving_values(
+    graph: Graph, actions: Sequence[Action], timing: Timing
+) -> list[int]:
     """Return the values that leave the device if their uses are far enough apart."""
     found = []
     for eqn in graph.equations:

@@ -8,17 +8,18 @@ until the quota of drafts is spent.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxswap._graph.graph import Action, Graph
-from jaxswap._schedule.decision import Decision
+from jaxswap._graph.graph import Action
+from jaxswap._schedule.decision import Policy
 from jaxswap._search.best import HOLDS, PATIENCES, Best, LayOut
 from jaxswap._search.candidates import Candidates
 from jaxswap._search.descent import descend
 from jaxswap._search.exact import Exact
+from jaxswap._search.followed import Followed
 from jaxswap._search.front import Front, swaps_any
 from jaxswap._search.lessons import NO_LESSONS, Lessons
 from jaxswap._search.limits import Aim, Limits
@@ -54,10 +55,6 @@ LOOSER = (1.0, 1.1, 1.2)
 limit can then be swapped."""
 
 
-Seed = Callable[[Graph], Decision]
-"""The decision of a policy. The search has to find a better draft than that."""
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Found:
     """The result of a search.
@@ -84,16 +81,18 @@ class Search:
     """
 
     def __init__(
-        self, arranger: Arranger, candidates: Candidates, seeds: Iterable[Seed] = ()
+        self,
+        arranger: Arranger,
+        candidates: Candidates,
+        policies: Iterable[Policy] = (),
     ) -> None:
         self.arranger = arranger
         self.candidates = candidates
-        self.seeds = tuple(seeds)
-        self.seeded: list[Draft] = []
         self.kept = arranger.arrange(candidates.fixed, 0)
         self.exact = Exact(arranger, candidates)
         self.front = Front()
         self.sketcher = Sketcher(arranger)
+        self.followed = Followed(arranger, self.sketcher, policies)
         self.proposals = Proposals(arranger, candidates, self.kept, self.sketcher)
         self.is_cut_short = False
         self._laid_out_eager: frozenset[int] = frozenset()
@@ -176,7 +175,7 @@ class Search:
         self.front.drop(functools.partial(swaps_any, values=stale))
         best = Best(limits, lessons.refused, self.front)
         # XLA does not keep to the waits of policies, so their memory is not reliable.
-        left_out = self.seeded if limits.aim is Aim.SMALLEST_OWN else ()
+        left_out = self.followed if limits.aim is Aim.SMALLEST_OWN else ()
         for draft in (self.kept, self.arranger.all_kept, *self.front):
             if draft not in left_out and not swaps_any(draft, lessons.grounded):
                 best.offer(draft)
@@ -192,10 +191,7 @@ class Search:
         best = self._best(limits, lessons)
         all_kept = self.arranger.all_kept
         bound = min(self.kept.timeline.seconds, all_kept.timeline.seconds)
-        self._follow_seeds()
         if self._is_ample(best):
-            for draft in self.seeded:
-                best.offer(draft)
             return bound
         lay_out = functools.partial(self._lay_out, best=best, lessons=lessons)
         self._start(best, lessons, lay_out)
@@ -237,11 +233,6 @@ class Search:
             1 / rates.swap_out_bytes_per_second,
         )
 
-    def _follow_seeds(self) -> None:
-        """Lay out the decisions of policies, if that was not done before."""
-        for seed in self.seeds[len(self.seeded) :]:
-            self.seeded.append(self.arranger.follow(seed(self.arranger.graph)))
-
     def _start(self, best: Best, lessons: Lessons, lay_out: LayOut) -> None:
         """Try the starting points. Those that swap are tried until a good one fits."""
         for at in itertools.product(range(len(self._starts)), HOLDS):
@@ -253,7 +244,8 @@ class Search:
                 numbers = codes(actions)
                 self.started[at] = self._trial(numbers, 0, lessons, hold_for=hold_for)
         is_own = best.limits.aim is Aim.SMALLEST_OWN  # As in `_best`.
-        for draft in (*self.started.values(), *(() if is_own else self.seeded)):
+        followed = () if is_own else self.followed.drafts(best.limits.device_bytes)
+        for draft in (*self.started.values(), *followed):
             if not swaps_any(draft, lessons.grounded):
                 best.offer(draft)
 

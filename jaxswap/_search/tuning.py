@@ -1,24 +1,11 @@
 """Drafts of a policy that the user chose: its decision, tuned to a budget."""
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
-
 from jaxswap._base.units import format_bytes
-from jaxswap._graph.graph import Graph
-from jaxswap._schedule.decision import Decision, Policy
+from jaxswap._schedule.decision import Decision, Policy, Tunable
 from jaxswap._search.limits import Limits
 from jaxswap._search.measured import compiled_of
 from jaxswap._search.refine import Compile, Progress, Refined, Tried, is_within
 from jaxswap._search.search import Found, Search
-
-
-@runtime_checkable
-class Tunable(Protocol):
-    """A policy that sets its options by trying what fits."""
-
-    def tune(self, graph: Graph, fits: Callable[[Decision], bool]) -> Decision:
-        """Return the decision for the options that the policy chooses."""
-        ...
 
 
 def tune(
@@ -32,7 +19,7 @@ def tune(
     graph, arranger = search.arranger.graph, search.arranger
 
     def fits(decision: Decision) -> bool:
-        return arranger.follow(decision).timeline.device_bytes <= limits.device_bytes
+        return search.sketcher.follow(decision).device_bytes <= limits.device_bytes
 
     if isinstance(policy, Tunable):
         decision = policy.tune(graph, fits)

@@ -114,31 +114,19 @@ static void mark_alive(Space *s, int peak, signed char *alive) {
   }
 }
 
-/* Lay out and simulate actions. Return 0, or -1 if memory does not suffice.
+/* Simulate the order with its copies. Return the step with the most memory. */
+static int simulate(Space *s, Result *result) {
+  file_copies(s);
+  hold(s);
+  play(s);
+  return add_bytes(s, result);
+}
 
-   `hold_for` is that of `backward_entries` in `_schedule/entries.py`. `eager` marks
-   values whose copies back must be done early; it may be null. `alive`
-   gets a mark for each value that holds memory at the peak. `cost` gets the seconds of
-   each value's recomputations, and of the stalls of what reads it. */
-int jaxswap_arrange(Space *s, const signed char *actions, Bytes limit, double patience,
-                    int hold_for, const signed char *eager, Result *result,
-                    signed char *alive, double *cost) {
-  if (setjmp(s->no_memory)) return -1;
-  lay_out_entries(s, actions, hold_for);
-  grow_clock(s);
-  guess_starts(s);
-  absences(s, actions, patience);
-  tight(s);
-  int peak = 0;
-  for (int is_second = 0; is_second < 2; is_second++) {
-    file_copies(s);
-    hold(s);
-    play(s);
-    peak = add_bytes(s, result);
-    if (!s->copies.value.count || is_second) break;
-    fill_clock(s);
-    place(s, limit, eager);
-  }
+/* Fill in what a draft takes. `alive` gets a mark for each value that holds memory at
+   the peak. `cost` gets the seconds of each value's recomputations, and of the stalls of
+   what reads it. */
+static void describe_draft(Space *s, int peak, Result *result, signed char *alive,
+                           double *cost) {
   Lanes *lanes = &s->lanes;
   result->host_bytes = host_bytes(s);
   result->seconds = later(lanes->clock, later(lanes->out_lane, lanes->back_lane));
@@ -150,6 +138,39 @@ int jaxswap_arrange(Space *s, const signed char *actions, Bytes limit, double pa
   result->template_of = s->order.template_of.at;
   result->entry_bytes = s->clock.used;
   memcpy(cost, lanes->cost, sizeof(double) * (size_t)s->program.values);
+}
+
+/* Lay out and simulate actions. Return 0, or -1 if memory does not suffice. `eager`
+   marks values whose copies back must be done early; it may be null. */
+int jaxswap_arrange(Space *s, const signed char *actions, const Staleness *staleness,
+                    Bytes limit, double patience, const signed char *eager,
+                    Result *result, signed char *alive, double *cost) {
+  if (setjmp(s->no_memory)) return -1;
+  lay_out_entries(s, actions, staleness);
+  grow_clock(s);
+  guess_starts(s);
+  absences(s, actions, patience);
+  tight(s);
+  int peak = simulate(s, result);
+  if (s->copies.value.count) {
+    fill_clock(s);
+    place(s, limit, eager);
+    peak = simulate(s, result);
+  }
+  describe_draft(s, peak, result, alive, cost);
+  return 0;
+}
+
+/* The same for what a policy decided, with copies by its distances: `Arranger.follow`.
+   `leaving` are the values that leave if their uses are far enough apart. */
+int jaxswap_follow(Space *s, const signed char *actions, const Staleness *staleness,
+                   const int *leaving, int count, const Timing *timing, Result *result,
+                   signed char *alive, double *cost) {
+  if (setjmp(s->no_memory)) return -1;
+  lay_out_entries(s, actions, staleness);
+  grow_clock(s);
+  swaps_by_distance(s, leaving, count, timing);
+  describe_draft(s, simulate(s, result), result, alive, cost);
   return 0;
 }
 
@@ -171,9 +192,11 @@ void jaxswap_close(Space *s) {
       &lanes->roots.pool, &lanes->roots.mark, &lanes->given.pool, &lanes->given.mark,
       &lanes->of, &lanes->made, &lanes->read, &lanes->fixed, &lanes->entry,
       &lanes->family, &s->stack, &s->depth, &s->chain_at, &s->by_use,
-      &s->first_of_use};
+      &s->first_of_use, &s->distances.covers, &s->distances.levels,
+      &s->distances.started, &s->distances.largest_first};
   void *vectors[] = {lanes->arrival, lanes->seconds, lanes->bytes_at, s->clock.starts,
-                     s->clock.ends, s->clock.used, s->clock.started};
+                     s->clock.ends, s->clock.used, s->clock.started,
+                     s->distances.flops};
   for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) free(lists[i]->at);
   for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) free(vectors[i]);
   free(s->stored); /* the block that all vectors of one length share */

@@ -3,4 +3,5 @@
 #include "copies.c"
 #include "barriers.c"
 #include "play.c"
+#include "distances.c"
 #include "arrange.c"

@@ -32,14 +32,17 @@ typedef struct {
   int residual_count, gradient_count, given_count, cotangent_count, behind_count;
   /* Seconds that do not depend on operands, or -1; arithmetic; if all are kept. */
   const double *fixed_seconds, *base_seconds, *seconds_alone;
+  const double *flops;
   const Bytes *made_bytes, *inside_bytes; /* of results; of device memory inside */
   const double *moved_bytes, *bytes_per_second;
   const double *out_seconds, *back_seconds; /* of each value's copies */
   double launch_seconds, out_share, back_share;
   Bytes caller_bytes, loop_host_bytes;
-  int stale_after;
-  Bytes large_bytes;
 } Program;
+
+/* When a recomputed value is recomputed once more: the arguments of `backward_entries`
+   in `_schedule/entries.py`. */
+typedef struct { int stale_after, hold_for; Bytes large_bytes; } Staleness;
 
 /* What an entry consists of. That of equation e has number e in the forward pass. In
    the backward pass it has number e plus the number of equations. */
@@ -97,6 +100,12 @@ typedef struct {
 
 typedef struct { double *starts, *ends; Bytes *used; int *started, room; } Clock;
 
+/* Heavy entries that hide the copy of a value, and levels of entries. */
+typedef struct {
+  List covers, levels, started, largest_first;
+  double *flops, typical_flops;
+} Distances;
+
 typedef struct {
   Program program;
   Templates templates;
@@ -106,10 +115,12 @@ typedef struct {
   Held held;
   Lanes lanes;
   Clock clock;
+  Distances distances;
+  Staleness staleness;
   int *stored, *needed, *wanted, *seen, *inline_view, *chain, *mark, *last, *last_own;
   List stack, depth, chain_at, by_use, first_of_use;
   signed char *was_recomputed;
-  int has_order, order_hold_for, stamp;
+  int has_order, stamp;
   jmp_buf no_memory;
 } Space;
 

@@ -108,18 +108,19 @@ static void forward_entries(Space *s) {
 }
 
 /* Heavy entries of the backward pass so far: all, and those that are its own. */
-typedef struct { int heavy, own, hold_for; } Passed;
+typedef struct { int heavy, own; } Passed;
 
 /* Whether a forward value has to be recomputed before it can be read. In the backward
    pass `stored` marks all values that are there without it. */
 static int is_missing(const Space *s, int v, const Passed *passed) {
   const Program *p = &s->program;
+  const Staleness *stale = &s->staleness;
   if (s->stored[v]) return 0;
   if (s->last[v] < 0) return 1;
-  if (p->nbytes[v] < p->large_bytes) return 0;
-  if (p->kind[p->producer[v]] & CHEAP && passed->heavy - s->last[v] > p->stale_after)
+  if (p->nbytes[v] < stale->large_bytes) return 0;
+  if (p->kind[p->producer[v]] & CHEAP && passed->heavy - s->last[v] > stale->stale_after)
     return 1;
-  return passed->hold_for && passed->own - s->last_own[v] > passed->hold_for;
+  return stale->hold_for && passed->own - s->last_own[v] > stale->hold_for;
 }
 
 static void note_use(Space *s, int v, const Passed *passed) {
@@ -154,7 +155,7 @@ static void issue_entry(Space *s, int first, Passed *passed) {
   }
 }
 
-static void backward_entries(Space *s, int hold_for) {
+static void backward_entries(Space *s) {
   const Program *p = &s->program;
   find_views(s, GRADIENT | ARGUMENT | COTANGENT);
   for (int v = 0; v < p->values; v++) {
@@ -163,7 +164,7 @@ static void backward_entries(Space *s, int hold_for) {
         p->kind[p->producer[v]] & BACKWARD)
       s->stored[v] = 1;
   }
-  Passed passed = {0, 0, hold_for};
+  Passed passed = {0, 0};
   for (int i = 0; i < p->behind_count; i++)
     if (!s->inline_view[p->behind[i]]) issue_entry(s, p->behind[i], &passed);
   for (int i = 0; i < p->gradient_count; i++)
@@ -224,10 +225,14 @@ static void index_entries(Space *s) {
 }
 
 /* Lay out the entries, unless the same values were recomputed the last time. */
-static void lay_out_entries(Space *s, const signed char *actions, int hold_for) {
+static void lay_out_entries(Space *s, const signed char *actions,
+                            const Staleness *staleness) {
   const Program *p = &s->program;
-  int is_same = s->has_order && s->order_hold_for == hold_for;
-  s->order_hold_for = hold_for;
+  Staleness *last = &s->staleness;
+  int is_same = s->has_order && last->stale_after == staleness->stale_after &&
+                last->hold_for == staleness->hold_for &&
+                last->large_bytes == staleness->large_bytes;
+  *last = *staleness;
   for (int v = 0; v < p->values; v++) {
     signed char is_recomputed = actions[v] == RECOMPUTE;
     if (is_recomputed != s->was_recomputed[v]) is_same = 0;
@@ -244,7 +249,7 @@ static void lay_out_entries(Space *s, const signed char *actions, int hold_for) 
   s->order.template_of.count = 0;
   forward_entries(s);
   s->order.backward_start = s->order.template_of.count;
-  backward_entries(s, hold_for);
+  backward_entries(s);
   index_entries(s);
   s->has_order = 1;
 }

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxswap._graph.graph import Action, Equation
+from jaxswap._schedule.timing import Distance, Timing
 from jaxswap._simulate.draft import Arranger
 
 CODES = {Action.KEEP: 0, Action.OFFLOAD: 1, Action.RECOMPUTE: 2}
@@ -21,6 +22,28 @@ _INT, _BYTES = ctypes.c_int, ctypes.c_int64
 _INTS, _SIZES = ctypes.POINTER(_INT), ctypes.POINTER(_BYTES)
 _FLOAT = ctypes.c_double
 _FLOATS = ctypes.POINTER(_FLOAT)
+
+
+class Staleness(ctypes.Structure):
+    """The C structure: when a recomputed value is recomputed once more."""
+
+    _fields_ = [("stale_after", _INT), ("hold_for", _INT), ("large_bytes", _BYTES)]
+
+
+class PolicyTiming(ctypes.Structure):
+    """The C structure `Timing`: the distances of a policy."""
+
+    _names = (
+        *("swapout_threshold", "swapin_ahead", "swapin_groupby", "sync_swapout"),
+        *("sync_swapin", "copies_in_flight", "is_forced"),
+    )
+    _fields_ = [("is_level", _INT), *((name, _INT) for name in _names)]
+
+    @classmethod
+    def of(cls, timing: Timing) -> "PolicyTiming":
+        """Return the distances of a policy."""
+        is_level = timing.distance is Distance.LEVEL
+        return cls(is_level, *(getattr(timing, name) for name in cls._names))
 
 
 class Program(ctypes.Structure):
@@ -38,14 +61,12 @@ class Program(ctypes.Structure):
         *((f"{name}_count", _INT) for name in ("residual", "gradient", "given")),
         *((f"{name}_count", _INT) for name in ("cotangent", "behind")),
         *((f"{name}_seconds", _FLOATS) for name in ("fixed", "base")),
-        ("seconds_alone", _FLOATS),
+        *((name, _FLOATS) for name in ("seconds_alone", "flops")),
         *((f"{name}_bytes", _SIZES) for name in ("made", "inside")),
         *((name, _FLOATS) for name in ("moved_bytes", "bytes_per_second")),
         *((f"{name}_seconds", _FLOATS) for name in ("out", "back")),
         *((name, _FLOAT) for name in ("launch_seconds", "out_share", "back_share")),
         *((f"{name}_bytes", _BYTES) for name in ("caller", "loop_host")),
-        ("stale_after", _INT),
-        ("large_bytes", _BYTES),
     ]
 
     def __init__(self, **members: Any) -> None:
@@ -63,13 +84,7 @@ class Program(ctypes.Structure):
 
 def program_of(arranger: Arranger) -> Program:
     """Describe the program of an arranger, and what its operations take."""
-    stale_after, large_bytes = arranger.staleness
-    return Program(
-        **_structure(arranger),
-        **_costs(arranger),
-        stale_after=stale_after,
-        large_bytes=large_bytes,
-    )
+    return Program(**_structure(arranger), **_costs(arranger))
 
 
 def _structure(arranger: Arranger) -> dict[str, Any]:
@@ -125,6 +140,7 @@ def _costs(arranger: Arranger) -> dict[str, Any]:
         "fixed_seconds": [-1.0 if s is None else s for s in fixed],
         "base_seconds": simulator.base_seconds,
         "seconds_alone": [alone.get(eqn.index, 0.0) for eqn in equations],
+        "flops": [eqn.flops for eqn in equations],
         "moved_bytes": [eqn.inner_bytes for eqn in equations],
         "bytes_per_second": [by_kind[eqn.is_reduction] for eqn in equations],
         "out_seconds": [simulator.copy_seconds(v, is_inward=False) for v in values],

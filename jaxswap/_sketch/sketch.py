@@ -14,10 +14,18 @@ from typing import Any
 import numpy as np
 
 from jaxswap._graph.graph import Action
+from jaxswap._schedule.decision import Decision
+from jaxswap._schedule.issue import leaving_values
 from jaxswap._simulate.draft import Arranger, Draft, device_bytes_at
 from jaxswap._simulate.kernels import Kernel
 from jaxswap._sketch.library import library
-from jaxswap._sketch.program import ACTIONS, CODES, program_of
+from jaxswap._sketch.program import (
+    ACTIONS,
+    CODES,
+    PolicyTiming,
+    Staleness,
+    program_of,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -131,26 +139,47 @@ class Sketcher:
             )
             self._draft = draft
             return sketch_of(draft)
-        count = self._program.values
-        is_alive, cost = np.empty(count, np.int8), np.empty(count)
         flags = None
         if eager:
-            flags = np.zeros(count, np.int8)
+            flags = np.zeros(self._program.values, np.int8)
             flags[list(eager)] = 1
-        failed = self._library.jaxswap_arrange(
-            self._space,
+        return self._call(
+            self._library.jaxswap_arrange,
             _pointer(actions),
+            self._staleness(*self._arranger.staleness, hold_for),
             ctypes.c_int64(limit_bytes),
             ctypes.c_double(patience),
-            ctypes.c_int(hold_for),
             _pointer(flags),
-            ctypes.byref(self._result),
-            _pointer(is_alive),
-            _pointer(cost),
         )
-        if failed:
+
+    def follow(self, decision: Decision) -> Sketch:
+        """Lay out what a policy decided, by its own distances."""
+        self.count += 1
+        if self._library is None:
+            self._draft = self._arranger.follow(decision)
+            return sketch_of(self._draft)
+        numbers, timing = codes(decision.actions), decision.timing
+        leaving = leaving_values(self._arranger.graph, decision.actions, timing)
+        values = np.array(leaving, np.int32)
+        return self._call(
+            self._library.jaxswap_follow,
+            _pointer(numbers),
+            self._staleness(*timing.staleness, 0),
+            _pointer(values),
+            ctypes.c_int(len(values)),
+            ctypes.byref(PolicyTiming.of(timing)),
+        )
+
+    def _staleness(self, stale_after: int, large_bytes: int, hold_for: int) -> Any:
+        return ctypes.byref(Staleness(stale_after, hold_for, large_bytes))
+
+    def _call(self, function: Any, *given: Any) -> Sketch:
+        """Call a function in C that lays out a draft."""
+        count, found = self._program.values, self._result
+        is_alive, cost = np.empty(count, np.int8), np.empty(count)
+        vectors = (_pointer(is_alive), _pointer(cost))
+        if function(self._space, *given, ctypes.byref(found), *vectors):
             raise MemoryError("no memory to lay out a draft in.")
-        found = self._result
         return Sketch(
             found.device_bytes, found.host_bytes, found.seconds, is_alive, cost
         )

@@ -10,14 +10,15 @@ from handmade_plans import H100, busy
 
 from jaxswap._gpu.target import rates_of
 from jaxswap._graph.graph import Action, Graph
-from jaxswap._schedule.decision import Decision
+from jaxswap._schedule.decision import Decision, Tunable
 from jaxswap._schedule.lms import LMS
 from jaxswap._schedule.timing import Timing
 from jaxswap._search.limits import Limits
 from jaxswap._search.measured import Measured
 from jaxswap._search.refine import Refined
-from jaxswap._search.tuning import Tunable, tune
+from jaxswap._search.tuning import tune
 from jaxswap._simulate.draft import Arranger, Draft
+from jaxswap._sketch.sketch import Sketcher
 from jaxswap.policies import FullRemat, SwapEverything, TFLMSv2
 
 GRAPH = busy(chain(6))
@@ -30,6 +31,7 @@ class Simulated:
         self.arranger = Arranger(GRAPH, rates_of(H100), MIB)
         keep = [Action.KEEP] * len(GRAPH.values)
         self.kept = self.arranger.draft(keep, ())
+        self.sketcher = Sketcher(self.arranger)
 
 
 SEARCH: Any = Simulated()

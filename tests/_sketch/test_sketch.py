@@ -10,13 +10,16 @@ from benchmarks.programs import TINY
 from jaxswap._gpu.target import built_in_target, rates_of
 from jaxswap._graph.graph import Action, Graph
 from jaxswap._run.loss import loss_source
+from jaxswap._schedule.decision import Decision
+from jaxswap._schedule.timing import Distance, Timing
 from jaxswap._search.best import HOLDS
 from jaxswap._search.candidates import find_candidates
 from jaxswap._search.loops import WAYS
-from jaxswap._simulate.draft import Arranger
+from jaxswap._simulate.draft import Arranger, Draft
 from jaxswap._sketch import sketch as sketch_module
 from jaxswap._sketch.library import library
 from jaxswap._sketch.sketch import (
+    Sketch,
     Sketcher,
     actions_of_codes,
     codes,
@@ -54,17 +57,41 @@ def compare(arranger: Arranger, rng: random.Random, schedules: int) -> None:
         }
         draft = arranger.arrange(actions, limit, **options)
         found = sketcher.sketch(codes(actions), limit, **options)
-        timeline = draft.timeline
-        assert np.array_equal(sketcher.last_bytes_at(), timeline.device_bytes_at)
-        assert found.device_bytes == timeline.device_bytes
-        assert found.host_bytes == timeline.host_bytes
-        assert found.seconds == timeline.seconds
-        entries, wanted_entries = sketcher.last_entries(), entries_of(draft)
-        for name in ("equations", "is_recomputed", "device_bytes"):
-            assert np.array_equal(getattr(entries, name), getattr(wanted_entries, name))
-        wanted = sketch_of(draft)
-        assert np.array_equal(found.is_alive, wanted.is_alive)
-        assert np.array_equal(found.cost_seconds, wanted.cost_seconds)
+        assert_equal(sketcher, found, draft)
+        decision = Decision(tuple(actions), random_timing(rng))
+        draft = arranger.follow(decision)
+        assert_equal(sketcher, sketcher.follow(decision), draft)
+
+
+def random_timing(rng: random.Random) -> Timing:
+    """Distances as a policy may choose them."""
+    return Timing(
+        distance=rng.choice(list(Distance)),
+        swapout_threshold=rng.choice([1, 2, 5, 30]),
+        swapin_ahead=rng.choice([1, 2, 9]),
+        swapin_groupby=rng.choice([0, 2, 7]),
+        sync_swapout=rng.random() < 0.3,
+        sync_swapin=rng.random() < 0.3,
+        min_bytes=rng.choice([1, 1 << 10, 1 << 20]),
+        swap_cotangents=rng.random() < 0.5,
+        copies_in_flight=rng.choice([1, 2, 1 << 20]),
+        is_forced=rng.random() < 0.3,
+    )
+
+
+def assert_equal(sketcher: Sketcher, found: Sketch, draft: Draft) -> None:
+    """Hold all numbers of the last sketch against those of a draft."""
+    timeline = draft.timeline
+    assert np.array_equal(sketcher.last_bytes_at(), timeline.device_bytes_at)
+    assert found.device_bytes == timeline.device_bytes
+    assert found.host_bytes == timeline.host_bytes
+    assert found.seconds == timeline.seconds
+    entries, wanted_entries = sketcher.last_entries(), entries_of(draft)
+    for name in ("equations", "is_recomputed", "device_bytes"):
+        assert np.array_equal(getattr(entries, name), getattr(wanted_entries, name))
+    wanted = sketch_of(draft)
+    assert np.array_equal(found.is_alive, wanted.is_alive)
+    assert np.array_equal(found.cost_seconds, wanted.cost_seconds)
 
 
 @pytest.mark.parametrize("first", range(0, PROGRAMS, 50))

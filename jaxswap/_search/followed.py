@@ -1,0 +1,60 @@
+"""Policies and a limit of memory -> their drafts, with which a search begins.
+
+So no plan is slower than what a published policy needs no more memory for.
+"""
+
+import functools
+from collections.abc import Iterable, Sequence
+
+from jaxswap._schedule.decision import Decision, Policy, Tunable
+from jaxswap._search.trial import Laid, Trial
+from jaxswap._simulate.draft import Arranger
+from jaxswap._sketch.sketch import Sketcher, codes
+
+
+class Followed:
+    """The drafts of some policies. Each is sketched once."""
+
+    def __init__(
+        self, arranger: Arranger, sketcher: Sketcher, policies: Iterable[Policy]
+    ) -> None:
+        self.arranger = arranger
+        self.sketcher = sketcher
+        self.policies = tuple(policies)
+        self._untuned: list[Trial] | None = None
+        self._tuned: dict[int, list[Trial]] = {}
+
+    def __contains__(self, draft: Laid) -> bool:
+        """Whether a draft is that of a policy."""
+        drafts = [self._untuned or [], *self._tuned.values()]
+        return any(draft is other for some in drafts for other in some)
+
+    def drafts(self, limit_bytes: int) -> Sequence[Trial]:
+        """Return the draft of each policy, tuned to a limit where this is possible."""
+        if self._untuned is None:
+            self._untuned = [
+                self._followed(policy.decide(self.arranger.graph))
+                for policy in self.policies
+                if not isinstance(policy, Tunable)
+            ]
+        if limit_bytes not in self._tuned:
+            self._tuned[limit_bytes] = [
+                self._followed(self._tune(policy, limit_bytes))
+                for policy in self.policies
+                if isinstance(policy, Tunable)
+            ]
+        return [*self._untuned, *self._tuned[limit_bytes]]
+
+    def _tune(self, policy: Tunable, limit_bytes: int) -> Decision:
+        """Let a policy try its options."""
+
+        def fits(decision: Decision) -> bool:
+            return self.sketcher.follow(decision).device_bytes <= limit_bytes
+
+        return policy.tune(self.arranger.graph, fits)
+
+    def _followed(self, decision: Decision) -> Trial:
+        """Sketch the decision of a policy."""
+        sketch = self.sketcher.follow(decision)
+        make = functools.partial(self.arranger.follow, decision)
+        return Trial(codes(decision.actions), sketch, make)
