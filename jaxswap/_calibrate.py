@@ -26,7 +26,7 @@ from jaxswap._device.stopwatch import Stopwatch
 from jaxswap._gpu.saved import save_target, saved_target, targets_folder
 from jaxswap._gpu.target import Target, find_device
 from jaxswap._run.loss import loss_source
-from jaxswap._search.loops import keep_all
+from jaxswap._search.ways import keep_all
 
 
 def calibrate(

@@ -25,18 +25,19 @@ from jaxswap._plans import cache as plan_cache
 from jaxswap._plans.plan import Plan
 from jaxswap._run.loop import DecideLoop
 from jaxswap._run.machine import Machine
-from jaxswap._run.programs import programs_of
+from jaxswap._run.programs import ProgramsOf
 from jaxswap._run.source import Source
 from jaxswap._run.step import step_of, types_of
 from jaxswap._schedule.decision import Policy
 from jaxswap._schedule.policy import as_policy
 from jaxswap._search.candidates import find_candidates
 from jaxswap._search.limits import Limits
-from jaxswap._search.loops import Programs, keep_all
+from jaxswap._search.loops import Programs
 from jaxswap._search.measured import Measured
 from jaxswap._search.refine import Compile, Progress, Refined, Task, refine
 from jaxswap._search.search import SEARCH_SECONDS, Search
 from jaxswap._search.tuning import tune
+from jaxswap._search.ways import keep_all
 from jaxswap._simulate.draft import Arranger, Draft
 from jaxswap._trace.describe import Traced
 from jaxswap._trace.options import options_of
@@ -140,12 +141,11 @@ class Request:
     def _make(
         self, source: Source, plain: Traced, target: Target, host_bytes: int | None
     ) -> Plan:
-        programs = programs_of(source, plain, self.policy)
-        searches = [search_of(traced.graph, target) for traced in programs]
-        kept = searches[0].arranger
-        if programs[0] is not plain:
+        found = ProgramsOf(source, plain, self.policy, lambda g: search_of(g, target))
+        kept = found.searches[0].arranger
+        if kept.graph is not plain.graph:
             kept = Arranger(plain.graph, rates_of(target))
-        together = Programs(searches, kept.all_kept)
+        together = Programs(found.searches, kept.all_kept, found.mixers)
         budget_bytes = self.budget_bytes
         if budget_bytes is None:
             budget_bytes = target.memory_bytes
@@ -153,11 +153,13 @@ class Request:
         options = options_of(plain.program.eqns)
         compile_ = None
         if self.compile:
-            compile_ = self._compiler([plain, *programs], target, options)
+            compile_ = self._compiler(found.traced, target, options)
         if self.policy is not None:
             if self.is_for_smallest:
                 limits = Limits.smallest(host_bytes)
-            refined = tune(searches[0], self.policy, limits, compile_, self.progress)
+            refined = tune(
+                found.searches[0], self.policy, limits, compile_, self.progress
+            )
         elif self.is_for_smallest:
             refined = self._smallest(together, host_bytes, compile_)
         else:
@@ -183,7 +185,7 @@ class Request:
             placement=plain.program.placement,
             compiler_options=options,
         )
-        made.simulated_by([kept, *(search.arranger for search in searches)])
+        made.simulated_by([kept, *(search.arranger for search in together.searches)])
         if self.budget_bytes is not None and not refined.fits:
             raise self._budget_error(made, budget_bytes)
         return made

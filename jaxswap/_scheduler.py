@@ -21,7 +21,7 @@ from jaxswap._schedule.decision import Policy, loops_by
 from jaxswap._schedule.issue import schedule
 from jaxswap._schedule.policy import as_policy
 from jaxswap._schedule.swap_heavy import SwapHeavy
-from jaxswap._search.loops import keep_all
+from jaxswap._search.ways import keep_all
 from jaxswap._simulate.draft import Arranger
 from jaxswap._simulate.simulate import Simulator
 from jaxswap._trace.describe import Traced

@@ -20,7 +20,7 @@ from jaxswap._gpu.target import built_in_target, rates_of
 from jaxswap._graph.graph import Action
 from jaxswap._run.loss import loss_source
 from jaxswap._search.candidates import Candidates, find_candidates
-from jaxswap._search.loops import keep_all
+from jaxswap._search.ways import keep_all
 from jaxswap._simulate.draft import Arranger
 from jaxswap._sketch.sketch import Sketcher, codes
 

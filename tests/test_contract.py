@@ -25,7 +25,7 @@ from jaxswap._run.source import Source
 from jaxswap._scheduler import Scheduler
 from jaxswap._search.lessons import Lessons
 from jaxswap._search.limits import Limits
-from jaxswap._search.loops import WAYS
+from jaxswap._search.ways import WAYS
 
 ACTIONS = (OFFLOAD, RECOMPUTE, KEEP)
 

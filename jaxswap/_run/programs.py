@@ -1,39 +1,85 @@
 """A source -> the programs among which a plan is searched for."""
 
-from jaxswap._graph.graph import Inside
+from collections.abc import Callable
+
+from jaxswap._graph.graph import Graph, Inside
+from jaxswap._run.loop import DecideLoop
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy, loops_by
-from jaxswap._search.loops import WAYS, keep_all
+from jaxswap._search.loops import Mixer
+from jaxswap._search.search import Search
+from jaxswap._search.ways import LEAST_WAYS, WAYS, keep_all
 from jaxswap._trace.describe import Traced
 
 
-def programs_of(source: Source, plain: Traced, policy: Policy | None) -> list[Traced]:
-    """Trace a function with its loops, checkpoints and branches run in several ways.
+class ProgramsOf:
+    """Traces a function with its loops, checkpoints and branches run in several ways.
 
     Args:
         source: The function.
         plain: The same, traced as JAX runs it.
-        policy: Decides on loops. `None`: the ways that the planner tries.
+        policy: Decides on loops. `None`: the planner's own ways are traced.
+        search_of: Returns the search for plans of a program.
 
-    Returns:
-        The programs. `plain` is the first if it is among them.
+    Attributes:
+        traced: All programs so far, `plain` included.
+        searches: The searches to begin with. The first is that of `plain` if `plain` is
+            among them.
+        mixers: Make further programs, in which loops run in mixtures of ways.
     """
-    if policy is not None:
-        if not plain.graph.loops:
-            return [plain]
-        return [source.traced(loops_by(policy))]
-    return [
-        program for inside in source.insides for program in _ways(source, plain, inside)
-    ]
 
+    def __init__(
+        self,
+        source: Source,
+        plain: Traced,
+        policy: Policy | None,
+        search_of: Callable[[Graph], Search],
+    ) -> None:
+        self._source = source
+        self._search_of = search_of
+        self.traced = [plain]
+        self.searches: list[Search] = []
+        self.mixers: list[Mixer] = []
+        if policy is not None:
+            is_plain = not plain.graph.loops
+            self._add(plain if is_plain else source.traced(loops_by(policy)))
+            return
+        for inside in source.insides:
+            is_plain = inside is Inside.AS_WRITTEN
+            self._ways(plain if is_plain else source.traced(keep_all, inside), inside)
 
-def _ways(source: Source, plain: Traced, inside: Inside) -> list[Traced]:
-    """Trace a function once for each different way to run its loops."""
-    is_plain = inside is Inside.AS_WRITTEN
-    kept = plain if is_plain else source.traced(keep_all, inside)
-    ways = {
-        tuple(way(loop.graph) for loop in kept.graph.loops): way
-        for way in reversed(WAYS[1:])
-    }
-    ways.pop(tuple(loop.segments for loop in kept.graph.loops), None)
-    return [kept, *(source.traced(way, inside) for way in reversed(ways.values()))]
+    def _ways(self, kept: Traced, inside: Inside) -> None:
+        """Add the programs to begin with, and what mixes the ways of their loops.
+
+        Mixed are the loops that lie in no other loop. How the loops inside of them run
+        is the same in all iterations.
+        """
+        base = self._add(kept)
+        loops = kept.graph.loops
+        if not loops:
+            return
+        is_nested = any(loop.graph.loops for loop in loops)
+        self._mix(base, keep_all, inside)
+        known = {tuple(loop.segments for loop in loops)}
+        for way in WAYS[1:] if is_nested else LEAST_WAYS:
+            decided = tuple(way(loop.graph) for loop in loops)
+            if decided in known:
+                continue
+            known.add(decided)
+            search = self._add(self._source.traced(way, inside))
+            if is_nested:
+                self._mix(search, way, inside)
+
+    def _mix(self, base: Search, inner: DecideLoop, inside: Inside) -> None:
+        def make(decide_loop: DecideLoop) -> Search:
+            traced = self._source.traced(decide_loop, inside)
+            self.traced.append(traced)
+            return self._search_of(traced.graph)
+
+        self.mixers.append(Mixer(base, inner, make))
+
+    def _add(self, traced: Traced) -> Search:
+        if traced is not self.traced[0]:
+            self.traced.append(traced)
+        self.searches.append(self._search_of(traced.graph))
+        return self.searches[-1]

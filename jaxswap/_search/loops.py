@@ -1,99 +1,118 @@
-"""Loops and limits -> what each iteration keeps, swaps and recomputes.
+"""Programs that run loops in several ways -> the best draft of all of them.
 
-The actions of a loop's values hold for all its iterations. They decide which program is
-left to plan outside of the loop. So a few ways to run the loops are tried. Each gives a
-program, which is searched like any other. The fastest draft that fits is taken.
+How the iterations of a loop run decides which program is left to plan outside of the
+loop. So some mixtures of ways are tried. Each gives a program, which is searched like
+any other. The fastest draft that fits is taken.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from jaxswap._graph.graph import Action, Graph, Segment, alike
+from jaxswap._graph.graph import Graph
 from jaxswap._search.lessons import NO_LESSONS, Lessons
-from jaxswap._search.limits import Limits
+from jaxswap._search.limits import Aim, Limits
+from jaxswap._search.mixtures import DecideLoop, Mixture, Mixtures
 from jaxswap._search.search import SEARCH_SECONDS, Found, Search
 from jaxswap._simulate.draft import Draft
 
-
-@dataclasses.dataclass(frozen=True)
-class WayToRun:
-    """One way to run loops.
-
-    Attributes:
-        carry: The action of what one iteration hands to the next.
-        heavy: The action of a share of the results of heavy operations.
-        share: This share, in bytes. It takes the results that are most costly to
-            recompute for their size. Everything else is recomputed.
-    """
-
-    carry: Action
-    heavy: Action
-    share: float
-
-    def decide(self, body: Graph) -> tuple[Segment, ...]:
-        """Return one segment: the actions are the same in each iteration."""
-        actions = [Action.RECOMPUTE] * len(body.values)
-        for v in body.carried:
-            actions[v] = self.carry
-        needed = _needed(body)
-        flops = {
-            v: eqn.flops
-            for eqn in body.equations
-            if eqn.is_heavy and not eqn.is_backward
-            for v in eqn.outputs
-            if body.values[v].nbytes and v in needed
-        }
-        nbytes = {v: body.values[v].nbytes for v in flops}
-        left = self.share * sum(nbytes.values())
-        for v in sorted(flops, key=lambda v: -flops[v] / nbytes[v]):
-            left -= nbytes[v]
-            if left < -nbytes[v] / 2:
-                break
-            actions[v] = self.heavy
-        return alike(body, actions)
-
-
-def _needed(body: Graph) -> set[int]:
-    """Return the forward values that the backward pass reads, directly or not."""
-    needed = set(body.residuals())
-    for eqn in reversed(body.equations):
-        if not eqn.is_backward and not needed.isdisjoint(eqn.outputs):
-            needed.update(eqn.inputs)
-    return needed
-
-
-def keep_all(body: Graph) -> tuple[Segment, ...]:
-    """Keep every value, as plain JAX does with a loop."""
-    return alike(body, [Action.KEEP] * len(body.values))
-
-
-_SHARES = (1.0, 0.75, 0.5, 0.25)
-WAYS: tuple[Callable[[Graph], tuple[Segment, ...]], ...] = (
-    keep_all,
-    *(WayToRun(Action.KEEP, Action.KEEP, share).decide for share in _SHARES),
-    *(WayToRun(Action.OFFLOAD, Action.KEEP, share).decide for share in _SHARES),
-    *(WayToRun(Action.OFFLOAD, Action.OFFLOAD, share).decide for share in _SHARES),
-    WayToRun(Action.KEEP, Action.RECOMPUTE, 0.0).decide,
-    WayToRun(Action.OFFLOAD, Action.RECOMPUTE, 0.0).decide,
-)
-"""From what plain JAX does to what needs least memory."""
-
-
 NOTHING: Mapping[int, Lessons] = {}
 """No lessons about any program."""
+ROUNDS = 4
+"""How often a mixture is corrected by what its program needs."""
+SLACK = (0.5, 1.0)
+"""Shares of what is large outside of loops, which a plan may do without. Loops are
+given so much more than the limit leaves for them."""
+
+
+class Mixer:
+    """Makes the programs in which loops run in mixtures of ways.
+
+    Args:
+        base: The program whose loops are mixed. It says how the loops inside of these
+            loops run.
+        inner: The same, as a decision.
+        make: Traces the program with other decisions, and returns its search.
+    """
+
+    def __init__(
+        self, base: Search, inner: DecideLoop, make: Callable[[DecideLoop], Search]
+    ) -> None:
+        self._bodies = [loop.graph for loop in base.arranger.graph.loops]
+        self._rates = base.arranger.simulator.rates
+        self._inner = inner
+        self._make = make
+        self._made: dict[object, Search] = {}
+        self._mixtures: dict[bool, Mixtures] = {}
+
+    def searches(self, limits: Limits) -> Iterator[Search]:
+        """Return the programs to search below a limit."""
+        for may_swap in (True, False) if limits.host_bytes != 0 else (False,):
+            yield from self._near(limits, self._mixtures_of(may_swap))
+
+    def _near(self, limits: Limits, mixtures: Mixtures) -> Iterator[Search]:
+        """Return programs that store as much as fits, and somewhat more."""
+        if limits.aim is not Aim.FASTEST:
+            yield self._search_of(mixtures.at(0))
+            return
+        most, limit = mixtures.most_bytes, limits.device_bytes
+        nbytes, best = most, 0.0
+        search = self._search_of(mixtures.at(most))
+        for _ in range(ROUNDS):
+            room = limit - search.kept.timeline.device_bytes
+            if room >= 0:
+                best = max(best, nbytes)
+            following = min(max(0.0, nbytes + room), most)
+            if mixtures.at(following).key == mixtures.at(nbytes).key:
+                break
+            nbytes = following
+            search = self._search_of(mixtures.at(nbytes))
+        search = self._search_of(mixtures.at(best))
+        yield search
+        if best < most:
+            slack = _bytes_outside(search)
+            for share in SLACK:
+                yield self._search_of(mixtures.at(min(most, best + share * slack)))
+
+    def _mixtures_of(self, may_swap: bool) -> Mixtures:
+        if may_swap not in self._mixtures:
+            mixtures = Mixtures(self._bodies, self._rates, may_swap=may_swap)
+            self._mixtures[may_swap] = mixtures
+        return self._mixtures[may_swap]
+
+    def _search_of(self, mixture: Mixture) -> Search:
+        if mixture.key not in self._made:
+            self._made[mixture.key] = self._make(mixture.or_else(self._inner))
+        return self._made[mixture.key]
+
+
+def _bytes_outside(search: Search) -> int:
+    """Return the bytes that a plan may free at the peak, what loops store left out."""
+    graph: Graph = search.arranger.graph
+    timeline = search.kept.timeline
+    alive = timeline.alive(int(timeline.device_bytes_at.argmax()))
+    makers = graph.producers()
+    found = {timeline.steps.values[b] for b in alive} & {*search.candidates.forward}
+    return sum(graph.values[v].nbytes for v in found if makers[v].body is None)
 
 
 class Programs:
-    """Searches the programs that the ways to run loops give. See `Search`.
+    """Searches programs that differ in how loops, checkpoints and branches run.
 
     Attributes:
-        searches: One search for each program, the fastest program first.
+        searches: One search for each program. More may follow, as limits are tried.
         plain: The function as JAX runs it, with everything kept.
     """
 
-    def __init__(self, searches: Sequence[Search], plain: Draft | None = None) -> None:
-        self.searches = sorted(searches, key=lambda s: s.kept.timeline.seconds)
+    def __init__(
+        self,
+        searches: Sequence[Search],
+        plain: Draft | None = None,
+        mixers: Sequence[Mixer] = (),
+    ) -> None:
+        self.searches = sorted(searches, key=_seconds)
         self.plain = searches[0].kept if plain is None else plain
+        self._fixed = tuple(self.searches)
+        self._mixers = tuple(mixers)
 
     def find(
         self,
@@ -116,22 +135,35 @@ class Programs:
         """
         best: Found | None = None
         bounds: list[float] = []
-        for at, search in enumerate(self.searches):
+        programs = self._programs(limits)
+        for search in programs:
             is_hopeless = (
                 best is not None
                 and best.fits
                 and search.kept.timeline.seconds >= best.draft.timeline.seconds
             )
             if is_hopeless:
-                break
+                continue
+            at = self.searches.index(search)
             known = lessons.get(at, NO_LESSONS)
-            found = search.find(limits, known, seconds, len(self.searches))
+            found = search.find(limits, known, seconds, len(programs))
             bounds.append(found.bound_seconds)
             if best is None or _rank(found, limits) < _rank(best, limits):
                 best = dataclasses.replace(found, program=at)
         assert best is not None
         bound = min(*bounds, best.draft.timeline.seconds)
         return dataclasses.replace(best, bound_seconds=bound)
+
+    def _programs(self, limits: Limits) -> list[Search]:
+        """Return the programs to search, those first that fit as they are."""
+        mixed = [search for mixer in self._mixers for search in mixer.searches(limits)]
+        self.searches += [s for s in dict.fromkeys(mixed) if s not in self.searches]
+
+        def rank(search: Search) -> tuple[bool, float]:
+            is_over = search.kept.timeline.device_bytes > limits.device_bytes
+            return is_over, _seconds(search)
+
+        return sorted(dict.fromkeys((*self._fixed, *mixed)), key=rank)
 
     def lay_out_again(
         self, found: Found, limits: Limits, lessons: Mapping[int, Lessons]
@@ -152,6 +184,10 @@ class Programs:
         """Let all searches start from nothing."""
         for search in self.searches:
             search.forget()
+
+
+def _seconds(search: Search) -> float:
+    return search.kept.timeline.seconds
 
 
 def _rank(found: Found, limits: Limits) -> tuple[bool, bool, float]:

@@ -21,7 +21,7 @@ from jaxswap._device.topology import place_on
 from jaxswap._gpu.saved import saved_target
 from jaxswap._gpu.target import built_in_target, rates_of
 from jaxswap._run.loss import loss_source
-from jaxswap._search.loops import keep_all
+from jaxswap._search.ways import keep_all
 from jaxswap._simulate.kernels import Kernel
 from jaxswap._simulate.simulate import Simulator
 from jaxswap._trace.describe import Traced

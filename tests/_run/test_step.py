@@ -16,7 +16,7 @@ from jaxswap._request import search_of
 from jaxswap._run.machine import Machine
 from jaxswap._run.step import step_of, types_of
 from jaxswap._schedule.policy import as_policy
-from jaxswap._search.loops import keep_all
+from jaxswap._search.ways import keep_all
 from jaxswap._simulate.draft import Draft
 from jaxswap._trace.describe import Traced
 from jaxswap._trace.tracing import trace

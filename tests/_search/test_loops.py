@@ -15,8 +15,9 @@ from jaxswap._graph.graph import Action, Graph, alike
 from jaxswap._request import search_of
 from jaxswap._search.lessons import Lessons
 from jaxswap._search.limits import Limits
-from jaxswap._search.loops import WAYS, Programs, WayToRun, keep_all
+from jaxswap._search.loops import Programs
 from jaxswap._search.search import Search
+from jaxswap._search.ways import WAYS, WayToRun, keep_all
 from jaxswap._view.loop_rows import loop_rows_of
 
 KEEP, OFFLOAD, RECOMPUTE = Action.KEEP, Action.OFFLOAD, Action.RECOMPUTE

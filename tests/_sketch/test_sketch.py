@@ -14,7 +14,7 @@ from jaxswap._schedule.decision import Decision
 from jaxswap._schedule.timing import Distance, Timing
 from jaxswap._search.best import HOLDS
 from jaxswap._search.candidates import find_candidates
-from jaxswap._search.loops import WAYS
+from jaxswap._search.ways import WAYS
 from jaxswap._simulate.draft import Arranger, Draft
 from jaxswap._sketch import sketch as sketch_module
 from jaxswap._sketch.library import library

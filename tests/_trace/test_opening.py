@@ -18,7 +18,7 @@ from jaxswap._run.source import Source
 from jaxswap._run.step import step_of
 from jaxswap._schedule.issue import schedule
 from jaxswap._schedule.policy import as_policy
-from jaxswap._search.loops import keep_all
+from jaxswap._search.ways import keep_all
 from jaxswap._trace.opening import insides_of
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]

@@ -1,0 +1,153 @@
+"""Loops and bytes -> how many iterations of each loop run in which way.
+
+A byte of device memory should save as much time as it can. So all loops begin with the
+way that stores least. Then those changes of way come first that save most seconds for a
+byte. The last change is made for as many iterations as there are bytes left for: the
+last ones of the loop, which the backward pass reads first.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from jaxswap._gpu.rates import Rates
+from jaxswap._graph.graph import Graph, Segment, alike
+from jaxswap._graph.signature import signature_of
+from jaxswap._search.ways import Way, Ways, lower_hull
+
+DecideLoop = Callable[[Graph], tuple[Segment, ...]]
+"""Returns how the iterations of a loop run, which has this body."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """How some loops run.
+
+    Attributes:
+        segments: By the signature of a body.
+    """
+
+    segments: Mapping[str, tuple[Segment, ...]]
+
+    def or_else(self, decide: DecideLoop) -> DecideLoop:
+        """Return a decision that asks another one about further loops."""
+
+        def decide_loop(body: Graph) -> tuple[Segment, ...]:
+            known = self.segments.get(signature_of(body).program)
+            return decide(body) if known is None else known
+
+        return decide_loop
+
+    @property
+    def key(self) -> tuple[tuple[str, tuple[Segment, ...]], ...]:
+        """What differs between two mixtures."""
+        return tuple(sorted(self.segments.items(), key=lambda item: item[0]))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Change:
+    """A change of all iterations of a loop to a way that stores more."""
+
+    loop: str
+    before: Way
+    after: Way
+    iterations: int
+    copies: int
+
+    @property
+    def nbytes(self) -> float:
+        """Bytes that it takes for each iteration, in all loops with this body."""
+        return (self.after.device_bytes - self.before.device_bytes) * self.copies
+
+    @property
+    def seconds_per_byte(self) -> float:
+        """Seconds that a byte saves."""
+        saved = (self.before.seconds - self.after.seconds) * self.copies
+        return saved / self.nbytes
+
+
+class Mixtures:
+    """The mixtures of the ways to run some loops.
+
+    Args:
+        bodies: The bodies of the loops.
+        rates: Those of the GPU.
+        may_swap: Whether values may leave for the host.
+    """
+
+    def __init__(
+        self, bodies: Sequence[Graph], rates: Rates, *, may_swap: bool = True
+    ) -> None:
+        self._bodies: dict[str, Graph] = {}
+        copies: dict[str, int] = {}
+        for body in bodies:
+            name = signature_of(body).program
+            self._bodies[name] = body
+            copies[name] = copies.get(name, 0) + 1
+        self._least: dict[str, Way] = {}
+        changes: list[_Change] = []
+        for name, body in self._bodies.items():
+            ways = Ways(body, rates)
+            hull = lower_hull(
+                way
+                for way in (*ways.single, *ways.blocks)
+                if may_swap or not way.host_bytes
+            )
+            self._least[name] = hull[0]
+            changes += (
+                _Change(name, before, after, body.trip_count, copies[name])
+                for before, after in itertools.pairwise(hull)
+            )
+        self._changes = sorted(changes, key=lambda c: -c.seconds_per_byte)
+
+    @property
+    def most_bytes(self) -> float:
+        """Bytes with which every loop runs in its fastest way."""
+        return sum(change.nbytes * change.iterations for change in self._changes)
+
+    def at(self, nbytes: float) -> Mixture:
+        """Return the mixture for some bytes more than the least."""
+        runs = {
+            name: [(self._bodies[name].trip_count, way)]
+            for name, way in self._least.items()
+        }
+        left = nbytes
+        for change in self._changes:
+            count = min(change.iterations, int(left / change.nbytes))
+            if count <= 0:
+                break
+            runs[change.loop] = [
+                (change.iterations - count, change.before),
+                (count, change.after),
+            ]
+            left -= count * change.nbytes
+            if count < change.iterations:
+                break
+        segments: dict[str, tuple[Segment, ...]] = {}
+        for name, of_loop in runs.items():
+            body = self._bodies[name]
+            segments[name] = tuple(_segments(of_loop, body.trip_count))
+            for _, way in of_loop:
+                if way.again is not None:
+                    block = dataclasses.replace(body, trip_count=way.block)
+                    again = alike(block, way.again.actions)
+                    segments[signature_of(block).program] = again
+        return Mixture(segments)
+
+
+def _segments(runs: Sequence[tuple[int, Way]], total: int) -> Iterator[Segment]:
+    """Return the segments of a loop of which so many iterations run in these ways.
+
+    Blocks are whole. What is left over runs as the iterations of a block do.
+    """
+    left = total
+    for at, (count, way) in enumerate(runs):
+        is_last = at == len(runs) - 1
+        count = left if is_last else min(left, -(-count // way.block) * way.block)
+        in_blocks = count // way.block * way.block
+        if in_blocks:
+            yield Segment(in_blocks, way.actions, way.block)
+        if count > in_blocks:
+            assert way.again is not None
+            yield Segment(count - in_blocks, way.again.actions)
+        left -= count
