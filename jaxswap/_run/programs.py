@@ -11,6 +11,10 @@ from jaxswap._search.search import Search
 from jaxswap._search.ways import LEAST_WAYS, WAYS, keep_all
 from jaxswap._trace.describe import Traced
 
+FEW = 8
+"""Where a loop has fewer iterations, what one of them takes while it runs matters as
+much as what all of them store. Mixtures do not see that. So more ways are tried."""
+
 
 class ProgramsOf:
     """Traces a function with its loops, checkpoints and branches run in several ways.
@@ -61,7 +65,8 @@ class ProgramsOf:
         is_nested = any(loop.graph.loops for loop in loops)
         self._mix(base, keep_all, inside)
         known = {tuple(loop.segments for loop in loops)}
-        for way in WAYS[1:] if is_nested else LEAST_WAYS:
+        is_short = any(loop.graph.trip_count < FEW for loop in loops)
+        for way in WAYS[1:] if is_nested or is_short else LEAST_WAYS:
             decided = tuple(way(loop.graph) for loop in loops)
             if decided in known:
                 continue

@@ -18,26 +18,32 @@ from jaxswap._trace.jaxpr import Interpreter
 
 
 class Step(Protocol):
-    """What a loop repeats.
-
-    Attributes:
-        operands: Its operands: constants, carry, slices.
-        results: Its results: the next carry, then slices. Not all are values.
-        stored: The values that its backward pass reads.
-        swapped: Those of them that the loop swaps.
-        wanted: For each operand, whether its gradient is wanted.
-    """
+    """What a loop repeats."""
 
     @property
-    def operands(self) -> Sequence[int]: ...
+    def operands(self) -> Sequence[int]:
+        """Its operands: constants, carry, slices."""
+        ...
+
     @property
-    def results(self) -> Sequence[Any]: ...
+    def results(self) -> Sequence[Any]:
+        """Its results: the next carry, then slices. Not all are values."""
+        ...
+
     @property
-    def stored(self) -> Sequence[int]: ...
+    def stored(self) -> Sequence[int]:
+        """The values that its backward pass reads."""
+        ...
+
     @property
-    def swapped(self) -> Sequence[int]: ...
+    def swapped(self) -> Sequence[int]:
+        """Those of them that the loop swaps."""
+        ...
+
     @property
-    def wanted(self) -> Sequence[bool]: ...
+    def wanted(self) -> Sequence[bool]:
+        """For each operand, whether its gradient is wanted."""
+        ...
 
     def type_of(self, value: int) -> Any:
         """Return the type of a value that is swapped."""

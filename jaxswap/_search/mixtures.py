@@ -84,15 +84,15 @@ class Mixtures:
             name = signature_of(body).program
             self._bodies[name] = body
             copies[name] = copies.get(name, 0) + 1
+        self._rates = rates
+        self._ways: dict[str, tuple[Way, ...]] = {}
         self._least: dict[str, Way] = {}
         changes: list[_Change] = []
         for name, body in self._bodies.items():
             ways = Ways(body, rates)
-            hull = lower_hull(
-                way
-                for way in (*ways.single, *ways.blocks)
-                if may_swap or not way.host_bytes
-            )
+            found = (*ways.single, *ways.blocks)
+            self._ways[name] = tuple(w for w in found if may_swap or not w.host_bytes)
+            hull = lower_hull(self._ways[name])
             self._least[name] = hull[0]
             changes += (
                 _Change(name, before, after, body.trip_count, copies[name])
@@ -113,16 +113,11 @@ class Mixtures:
         }
         left = nbytes
         for change in self._changes:
-            count = min(change.iterations, int(left / change.nbytes))
-            if count <= 0:
+            if left < change.nbytes * change.iterations:
+                runs[change.loop] = self._partly(change, left)
                 break
-            runs[change.loop] = [
-                (change.iterations - count, change.before),
-                (count, change.after),
-            ]
-            left -= count * change.nbytes
-            if count < change.iterations:
-                break
+            runs[change.loop] = [(change.iterations, change.after)]
+            left -= change.nbytes * change.iterations
         segments: dict[str, tuple[Segment, ...]] = {}
         for name, of_loop in runs.items():
             body = self._bodies[name]
@@ -133,6 +128,36 @@ class Mixtures:
                     again = alike(block, way.again.actions)
                     segments[signature_of(block).program] = again
         return Mixture(segments)
+
+    def _partly(self, change: _Change, nbytes: float) -> list[tuple[int, Way]]:
+        """Return how a loop runs with fewer bytes than a change takes.
+
+        Either the last iterations change their way, or all of them take one that stores
+        no more.
+        """
+        total, before, after = change.iterations, change.before, change.after
+        count = int(nbytes / change.nbytes)
+        of_each = before.device_bytes + nbytes / (total * change.copies)
+        single = min(
+            (way for way in self._ways[change.loop] if way.device_bytes <= of_each),
+            key=lambda way: way.seconds,
+        )
+        mixed = (total - count) * before.seconds + count * after.seconds
+        mixed += self._joint_seconds(change.loop)
+        if not count or single.seconds * total <= mixed:
+            return [(total, single)]
+        return [(total - count, before), (count, after)]
+
+    def _joint_seconds(self, loop: str) -> float:
+        """Seconds to cut and join the arrays that a loop of two segments scans.
+
+        They are cut in both passes, and their gradients are joined.
+        """
+        body = self._bodies[loop]
+        carried = len(body.carried)
+        slices = (*body.sliced, *body.sliced, *body.sliced, *body.outputs[carried:])
+        nbytes = body.trip_count * sum(body.values[v].nbytes for v in slices)
+        return 2 * nbytes / self._rates.memory_bytes_per_second
 
 
 def _segments(runs: Sequence[tuple[int, Way]], total: int) -> Iterator[Segment]:

@@ -1,4 +1,4 @@
-"""Ways to run loops, and the choice among the programs they give."""
+"""The choice among programs that run loops in different ways."""
 
 import dataclasses
 from typing import Any
@@ -11,71 +11,16 @@ from handmade_plans import H100, SLOW_LINK, busy
 
 import jaxswap
 from jaxswap._base.units import parse_bytes
-from jaxswap._graph.graph import Action, Graph, alike
+from jaxswap._graph.graph import Action
 from jaxswap._request import search_of
 from jaxswap._search.lessons import Lessons
 from jaxswap._search.limits import Limits
 from jaxswap._search.loops import Programs
 from jaxswap._search.search import Search
-from jaxswap._search.ways import WAYS, WayToRun, keep_all
 from jaxswap._view.loop_rows import loop_rows_of
 
 KEEP, OFFLOAD, RECOMPUTE = Action.KEEP, Action.OFFLOAD, Action.RECOMPUTE
 Struct = jax.ShapeDtypeStruct
-
-
-def body(depth: int = 4) -> Graph:
-    graph = busy(chain(depth))
-    return dataclasses.replace(graph, carried=graph.arguments[:1], trip_count=3)
-
-
-def of_heavy(graph: Graph, actions: Any) -> list[Action]:
-    forward = [e for e in graph.equations if e.is_heavy and not e.is_backward]
-    return [actions[v] for eqn in forward for v in eqn.outputs]
-
-
-def test_a_way_to_run_decides_on_the_carry_and_a_share_of_the_heavy_results() -> None:
-    graph = body(4)
-    for share, count in ((1.0, 4), (0.5, 2), (0.25, 1), (0.0, 0)):
-        (segment,) = WayToRun(OFFLOAD, KEEP, share).decide(graph)
-        actions = segment.actions
-        assert segment.count == graph.trip_count
-        assert [actions[v] for v in graph.carried] == [OFFLOAD]
-        assert of_heavy(graph, actions).count(KEEP) == count
-        assert of_heavy(graph, actions).count(RECOMPUTE) == 4 - count
-
-
-def test_those_that_take_longest_for_their_size_come_first() -> None:
-    graph = body(3)
-    heavy = [e.index for e in graph.equations if e.is_heavy and not e.is_backward]
-    equations = list(graph.equations)
-    equations[heavy[1]] = dataclasses.replace(equations[heavy[1]], flops=9e12)
-    graph = dataclasses.replace(graph, equations=tuple(equations))
-    (segment,) = WayToRun(KEEP, OFFLOAD, 0.3).decide(graph)
-    actions = segment.actions
-    assert of_heavy(graph, actions) == [RECOMPUTE, OFFLOAD, RECOMPUTE]
-
-
-def test_results_that_no_backward_pass_reads_are_not_stored() -> None:
-    graph = body(2)
-    last = [e for e in graph.equations if e.is_heavy and not e.is_backward][-1]
-    readers = [
-        dataclasses.replace(e, inputs=tuple(v for v in e.inputs if v > last.index))
-        if e.is_backward
-        else e
-        for e in graph.equations
-    ]
-    graph = dataclasses.replace(graph, equations=tuple(readers))
-    (segment,) = WayToRun(OFFLOAD, KEEP, 1.0).decide(graph)
-    actions = segment.actions
-    assert set(graph.residuals()).isdisjoint(last.outputs)
-    needed = [v for v, a in enumerate(actions) if a is KEEP]
-    assert set(needed) <= {v for e in graph.equations for v in e.outputs}
-
-
-def test_the_first_way_leaves_loops_to_jax() -> None:
-    graph = body()
-    assert WAYS[0](graph) == keep_all(graph) == alike(graph, [KEEP] * len(graph.values))
 
 
 LEAST = Limits.smallest(None)
