@@ -9,7 +9,7 @@ from flax import linen as nn
 from slab_programs import executed
 
 from jaxswap._run.loss import loss_source
-from jaxswap._search.loops import keep_all
+from jaxswap._search.ways import keep_all
 from jaxswap._sweeps.slabbed import Slabbed, by_slabs
 from jaxswap.medical.networks.losses import dice_loss
 from jaxswap.medical.networks.residual_unet import ResidualUNet3D
