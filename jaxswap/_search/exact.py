@@ -9,20 +9,22 @@ that may leave do. It also ends where something fits: more copies would not be f
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
+
+import numpy as np
 
 from jaxswap._graph.graph import Action
-from jaxswap._search.best import PATIENCES, Best
+from jaxswap._schedule.order import Order
+from jaxswap._search.best import PATIENCES, Best, LayOut
 from jaxswap._search.candidates import Candidates
 from jaxswap._search.quota import Quota
-from jaxswap._search.trial import Laid
+from jaxswap._search.trial import Trial
 from jaxswap._simulate.draft import Arranger, Draft
+from jaxswap._sketch.program import CODES
+from jaxswap._sketch.sketch import Sketcher, actions_of_codes, codes
 
 MOST_SETS = 1 << 12
 """The largest number of sets of recomputed values that is tried."""
-
-LayOutActions = Callable[[Sequence[Action]], Sequence[Laid]]
-"""Lays out actions in one or several ways, and offers the drafts."""
 
 FEW = 5
 """If at most this many values may leave, all their sets are tried. Seldom, a value that
@@ -34,19 +36,22 @@ class RecomputedSet:
     """A set of recomputed values.
 
     Attributes:
-        draft: The draft with this set, laid out without copies.
+        trial: The draft with this set, laid out without copies.
         swappable: Values that may leave in it, the largest first.
     """
 
-    draft: Draft
+    trial: Trial
     swappable: tuple[int, ...]
 
 
 class Exact:
     """All sets of recomputed values of one program, the fastest first."""
 
-    def __init__(self, arranger: Arranger, candidates: Candidates) -> None:
+    def __init__(
+        self, arranger: Arranger, candidates: Candidates, sketcher: Sketcher
+    ) -> None:
         self.arranger = arranger
+        self.sketcher = sketcher
         self.candidates = candidates
         self._nodes: tuple[RecomputedSet, ...] | None = None
 
@@ -58,7 +63,7 @@ class Exact:
     def solve(
         self,
         best: Best,
-        lay_out: LayOutActions,
+        lay_out: LayOut,
         quota: Quota,
         grounded: Collection[int] = (),
     ) -> float:
@@ -71,15 +76,15 @@ class Exact:
         if nodes is None:
             return 0.0
         for node in nodes:
-            seconds = node.draft.timeline.seconds
+            seconds = node.trial.timeline.seconds
             if best.fits and seconds >= best.draft.timeline.seconds:
                 break
             if quota.is_over:
                 return seconds
-            best.offer(node.draft)
+            best.offer(node.trial)
             free = tuple(v for v in node.swappable if v not in grounded)
             node = dataclasses.replace(node, swappable=free)
-            if not best.is_within(node.draft) and not self._branch(
+            if not best.is_within(node.trial) and not self._branch(
                 node, 0, (), best, lay_out, quota
             ):
                 return seconds
@@ -91,7 +96,7 @@ class Exact:
         at: int,
         leaving: tuple[int, ...],
         best: Best,
-        lay_out: LayOutActions,
+        lay_out: LayOut,
         quota: Quota,
     ) -> bool:
         """Decide on the swappable values from `at` on. Return whether that ended."""
@@ -103,10 +108,10 @@ class Exact:
             return True
         if leaving:
             actions = self._actions(node, leaving)
-            free = self.arranger.arrange(actions, UNLIMITED)
+            free = self._trial(actions, UNLIMITED)
             if best.fits and free.timeline.seconds >= best.draft.timeline.seconds:
                 return True
-            if best.is_within(lay_out(actions)[0]):
+            if best.is_within(lay_out(actions, 0)[0]):
                 return True
         if at == len(node.swappable):
             return True
@@ -115,20 +120,31 @@ class Exact:
             self._branch(node, at + 1, leaving, best, lay_out, quota)
         )
 
-    def _can_fit(self, actions: list[Action], best: Best) -> bool:
+    def _can_fit(self, actions: np.ndarray, best: Best) -> bool:
         """Whether the actions fit if values are away for as long as possible."""
         for patience in PATIENCES:
-            smallest = self.arranger.arrange(actions, 0, patience=patience)
+            smallest = self._trial(actions, 0, patience)
             best.offer(smallest)
             if best.is_within(smallest):
                 return True
         return False
 
-    def _actions(self, node: RecomputedSet, leaving: Sequence[int]) -> list[Action]:
-        actions = list(node.draft.actions)
-        for v in leaving:
-            actions[v] = Action.OFFLOAD
+    def _actions(self, node: RecomputedSet, leaving: Sequence[int]) -> np.ndarray:
+        actions = node.trial.numbers.copy()
+        actions[list(leaving)] = CODES[Action.OFFLOAD]
         return actions
+
+    def _trial(
+        self, actions: np.ndarray, limit_bytes: int, patience: float = PATIENCES[0]
+    ) -> Trial:
+        sketch = self.sketcher.sketch(actions, limit_bytes, patience=patience)
+
+        def make() -> Draft:
+            return self.arranger.arrange(
+                actions_of_codes(actions), limit_bytes, patience=patience
+            )
+
+        return Trial(actions, sketch, make, patience)
 
     def _all_nodes(self, quota: Quota) -> tuple[RecomputedSet, ...] | None:
         """Return a node for each order of entries. `None` if that did not end."""
@@ -143,22 +159,22 @@ class Exact:
             for v, is_recomputed in zip(free, choice, strict=True):
                 if is_recomputed:
                     actions[v] = Action.RECOMPUTE
-            draft = self.arranger.draft(actions, ())
-            key = tuple(entry.parts for entry in draft.entries)
+            trial = self._trial(codes(actions), UNLIMITED)
+            order = self.arranger.order(actions)
+            key = tuple(entry.parts for entry in order.entries)
             if key not in found:
-                found[key] = RecomputedSet(draft, self._swappable(draft))
+                swappable = self._swappable(order, actions)
+                found[key] = RecomputedSet(trial, swappable)
         self._nodes = tuple(
-            sorted(found.values(), key=lambda node: node.draft.timeline.seconds)
+            sorted(found.values(), key=lambda node: node.trial.timeline.seconds)
         )
         return self._nodes
 
-    def _swappable(self, draft: Draft) -> tuple[int, ...]:
+    def _swappable(self, order: Order, actions: Sequence[Action]) -> tuple[int, ...]:
         values = self.arranger.graph.values
         decided = (*self.candidates.forward, *self.candidates.backward)
         mine = [
-            v
-            for v in decided
-            if draft.actions[v] is not Action.RECOMPUTE and draft.order.gaps(v)
+            v for v in decided if actions[v] is not Action.RECOMPUTE and order.gaps(v)
         ]
         return tuple(sorted(mine, key=lambda v: -values[v].nbytes))
 

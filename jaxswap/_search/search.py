@@ -89,9 +89,9 @@ class Search:
         self.arranger = arranger
         self.candidates = candidates
         self.kept = arranger.arrange(candidates.fixed, 0)
-        self.exact = Exact(arranger, candidates)
         self.front = Front()
         self.sketcher = Sketcher(arranger)
+        self.exact = Exact(arranger, candidates, self.sketcher)
         self.followed = Followed(arranger, self.sketcher, policies)
         self.proposals = Proposals(arranger, candidates, self.kept, self.sketcher)
         self.is_cut_short = False
@@ -200,7 +200,7 @@ class Search:
         if self.exact.is_small:
             exact = self.exact.solve(
                 best,
-                lambda actions: lay_out(codes(actions), 0),
+                lay_out,
                 quota.within(drafts * EXACT_DRAFTS),
                 lessons.grounded,
             )

@@ -113,7 +113,7 @@ class Arranger:
         hold_for: int = 0,
     ) -> Draft:
         """Lay out the copies that `actions` ask for below a limit of device memory."""
-        order = self._order(actions, hold_for)
+        order = self.order(actions, hold_for)
         leaving = [
             v for v in order.made if actions[v] is Action.OFFLOAD and order.gaps(v)
         ]
@@ -143,7 +143,7 @@ class Arranger:
         """Simulate given swaps."""
         staleness = staleness or self.staleness
         if staleness == self.staleness:
-            order = self._order(actions, hold_for)
+            order = self.order(actions, hold_for)
         else:
             order = Order.of(self.graph, actions, *staleness, hold_for)
         return self._draft(actions, swaps, order, staleness, hold_for)
@@ -176,8 +176,8 @@ class Arranger:
         swaps = swaps_by_distance(order, decision.actions, timing)
         return self._draft(decision.actions, swaps, order, timing.staleness)
 
-    def _order(self, actions: Sequence[Action], hold_for: int) -> Order:
-        """The order of entries, which depends on what is recomputed alone."""
+    def order(self, actions: Sequence[Action], hold_for: int = 0) -> Order:
+        """Return the order of entries. It depends on what is recomputed alone."""
         key = (hold_for, *(action is Action.RECOMPUTE for action in actions))
         if key not in self._orders:
             if len(self._orders) >= ORDERS_KEPT:

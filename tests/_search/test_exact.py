@@ -1,26 +1,27 @@
 """Branch and bound over what is recomputed and what leaves."""
 
-from collections.abc import Sequence
-
+import numpy as np
 import pytest
 from random_programs import random_case
 
-from jaxswap._graph.graph import Action
 from jaxswap._search import exact as exact_search
 from jaxswap._search.best import Best
 from jaxswap._search.exact import Exact
 from jaxswap._search.limits import Limits
 from jaxswap._search.quota import Quota
 from jaxswap._simulate.draft import Draft
+from jaxswap._sketch.sketch import Sketcher, actions_of_codes
 
 
 def solve(seed: int, layers: int, share: float) -> tuple[Best, float]:
     case = random_case(seed, layers)
-    exact = Exact(case.arranger, case.candidates)
+    exact = Exact(case.arranger, case.candidates, Sketcher(case.arranger))
     best = Best(Limits(case.limit(share)))
 
-    def lay_out(actions: Sequence[Action]) -> list[Draft]:
-        draft = case.arranger.arrange(actions, best.limits.device_bytes)
+    def lay_out(numbers: np.ndarray, hold_for: int) -> list[Draft]:
+        actions = actions_of_codes(numbers)
+        limit_bytes = best.limits.device_bytes
+        draft = case.arranger.arrange(actions, limit_bytes, hold_for=hold_for)
         best.offer(draft)
         return [draft]
 
@@ -49,14 +50,14 @@ def test_a_quota_that_is_spent_leaves_the_best_as_it_was() -> None:
     best = Best(Limits(case.limit(0.5)))
     best.offer(case.arranger.draft(case.candidates.fixed, ()))
     before = best.draft
-    exact = Exact(case.arranger, case.candidates)
-    assert exact.solve(best, lambda actions: [before], OVER) == 0.0
+    exact = Exact(case.arranger, case.candidates, Sketcher(case.arranger))
+    assert exact.solve(best, lambda actions, hold_for: [before], OVER) == 0.0
     assert best.draft is before
 
 
 def test_large_programs_are_left_to_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     case = random_case(1, 4)
-    exact = Exact(case.arranger, case.candidates)
+    exact = Exact(case.arranger, case.candidates, Sketcher(case.arranger))
     assert exact.is_small
     monkeypatch.setattr(exact_search, "MOST_SETS", 1)
     assert not exact.is_small
