@@ -6,7 +6,7 @@ from jaxswap._graph.graph import Graph, Inside
 from jaxswap._run.loop import DecideLoop
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy, loops_by
-from jaxswap._search.loops import Mixer
+from jaxswap._search.loops import MixedPrograms
 from jaxswap._search.search import Search
 from jaxswap._search.ways import LEAST_WAYS, WAYS, keep_all
 from jaxswap._trace.describe import Traced
@@ -43,7 +43,7 @@ class ProgramsOf:
         self._search_of = search_of
         self.traced = [plain]
         self.searches: list[Search] = []
-        self.mixers: list[Mixer] = []
+        self.mixers: list[MixedPrograms] = []
         if policy is not None:
             is_plain = not plain.graph.loops
             self._add(plain if is_plain else source.traced(loops_by(policy)))
@@ -81,7 +81,7 @@ class ProgramsOf:
             self.traced.append(traced)
             return self._search_of(traced.graph)
 
-        self.mixers.append(Mixer(base, inner, make))
+        self.mixers.append(MixedPrograms(base, inner, make))
 
     def _add(self, traced: Traced) -> Search:
         if traced is not self.traced[0]:

@@ -24,7 +24,7 @@ SLACK = (0.5, 1.0)
 given so much more than the limit leaves for them."""
 
 
-class Mixer:
+class MixedPrograms:
     """Makes the programs in which loops run in mixtures of ways.
 
     Args:
@@ -107,7 +107,7 @@ class Programs:
         self,
         searches: Sequence[Search],
         plain: Draft | None = None,
-        mixers: Sequence[Mixer] = (),
+        mixers: Sequence[MixedPrograms] = (),
     ) -> None:
         self.searches = sorted(searches, key=_seconds)
         self.plain = searches[0].kept if plain is None else plain
