@@ -243,14 +243,15 @@ class Attempt:
         """Return how far to stay below the limit after a program did not fit.
 
         XLA may leave gaps between buffers. They vary from plan to plan, so they are
-        subtracted from the limit only after a second failure.
+        subtracted from the limit only after a second failure. Steps grow, since a plan
+        that needs a little less may compile to as many bytes.
         """
         assert made.compiled is not None
         limit_bytes = task.limits.device_bytes
         expected = made.correction_bytes if self.failures else made.lasting_bytes
         is_room = self.limits.device_bytes > 0
         spent = limit_bytes - self.limits.device_bytes if is_room else expected
-        missing = max(0, made.compiled.device_bytes - limit_bytes)
+        missing = max(0, made.compiled.device_bytes - limit_bytes) << self.failures
         margin = MARGIN * 4**self.failures
         return max(expected, spent) + min(int(margin * limit_bytes), missing)
 

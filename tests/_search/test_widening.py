@@ -1,4 +1,4 @@
-"""Plans may be few: what is tried between one that fits and one that does not."""
+"""Plans may be few: how far one is from the next that is tried."""
 
 import dataclasses
 
@@ -53,3 +53,17 @@ def test_where_nothing_is_between_the_search_ends() -> None:
     assert 3 < len(rooms) < 8
     assert rooms[2:] == sorted(rooms[2:])
     assert size_of(FAST) - rooms[-1] < 0.1 * LIMIT
+
+
+def test_steps_grow_while_programs_stay_a_little_too_large() -> None:
+    """All plans compile to as many bytes, but those 6 MiB below the limit."""
+    search, few = FakeSearch(), MIB // 2
+    compiler = FakeCompiler(
+        lambda count, draft: measured_as(
+            LIMIT + few if size_of(draft) > LIMIT - 6 * MIB else LIMIT
+        )
+    )
+    assert run(search, compiler, most=10).fits
+    assert [LIMIT - call.room for call in search.calls] == [
+        few * halves for halves in (0, 2, 5, 10, 19)
+    ]
