@@ -43,6 +43,7 @@ class OffloadOptions(TypedDict, total=False):
     plan: Plan | None
     budget: int | str | None
     reserve: int | str
+    host_budget: int | str | None
     target: str | Target | None
 
 
@@ -69,6 +70,7 @@ def offload(
     plan: Plan | None = None,
     budget: int | str | None = None,
     reserve: int | str = 0,
+    host_budget: int | str | None = None,
     target: str | Target | None = None,
     in_shardings: Any = None,
     static_argnums: int | Sequence[int] = (),
@@ -118,6 +120,8 @@ def offload(
             check it. See `jaxswap.plan`.
         reserve: The part of the budget that something else needs, such as the
             optimizer's state.
+        host_budget: Pinned host memory that the plan may use on each device. `None`: as
+            much as there is.
         target: The GPU to plan for. `None`: JAX's default device, and without a
             `budget` the memory that is free there when the function is traced. If that
             device is no GPU, or several processes run the program, nothing is planned:
@@ -148,6 +152,8 @@ def offload(
             be read, or if an argument has no effect beside the others. When called, if
             the plan was made for other arguments.
         jaxswap.BudgetError: When called, if nothing fits into the budget.
+        jaxswap.HostMemoryError: When called, if the plan needs more pinned host memory
+            than there is.
         NotImplementedError: When called, if `fn` reads or writes a mutable array.
 
     Example:
@@ -170,7 +176,7 @@ def offload(
     """
     if unknown:
         refuse_keywords(unknown)
-    chosen = scheduler(policy, plan, budget, reserve, target)
+    chosen = scheduler(policy, plan, budget, reserve, host_budget, target)
     checked_shardings(in_shardings)
     static = Static.of(static_argnums, static_argnames)
     if plan is not None and in_shardings is not None:
@@ -185,6 +191,7 @@ def offload(
             plan=plan,
             budget=budget,
             reserve=reserve,
+            host_budget=host_budget,
             target=target,
             in_shardings=in_shardings,
             static_argnums=static_argnums,

@@ -187,7 +187,7 @@ class Request:
         )
         made.simulated_by([kept, *(search.arranger for search in together.searches)])
         if self.budget_bytes is not None and not refined.fits:
-            raise self._budget_error(made, budget_bytes)
+            raise self._budget_error(made, budget_bytes, together, limits)
         return made
 
     def _smallest(
@@ -239,7 +239,10 @@ class Request:
 
         return compile_
 
-    def _budget_error(self, made: Plan, budget_bytes: int) -> BudgetError:
+    def _budget_error(
+        self, made: Plan, budget_bytes: int, programs: Programs, limits: Limits
+    ) -> BudgetError:
+        """Say what is missing: device memory, or host memory."""
         timeline, values = made.timeline, made.graph.values
         at = int(timeline.device_bytes_at.argmax())
         alive = [values[timeline.steps.values[b]] for b in timeline.alive(at)]
@@ -250,7 +253,24 @@ class Request:
             made.device_bytes + self.reserve_bytes,
             sorted(holders, key=lambda holder: -holder[1]),
             is_compiled=made.compiled is not None,
+            host_budget_bytes=self.host_budget_bytes,
+            needed_host_bytes=self._needed_host_bytes(made, programs, limits),
         )
+
+    def _needed_host_bytes(
+        self, made: Plan, programs: Programs, limits: Limits
+    ) -> int | None:
+        """Return the host memory of a plan that fits with more than is allowed."""
+        allowed = self.host_budget_bytes
+        if allowed is None or self.policy is not None:
+            return None
+        room_bytes = limits.device_bytes - max(0, made.correction_bytes)
+        unlimited = dataclasses.replace(
+            limits, device_bytes=room_bytes, host_bytes=None
+        )
+        found = programs.find(unlimited, seconds=self.search_seconds)
+        needed = found.draft.timeline.host_bytes
+        return needed if found.fits and needed > allowed else None
 
     def _checked(self, made: Plan) -> Plan:
         """Check that this machine's host memory can hold a plan. Return the plan."""

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -54,6 +54,7 @@ def scheduler(
     plan: Plan | None,
     budget: int | str | None,
     reserve: int | str,
+    host_budget: int | str | None,
     target: str | Target | None,
 ) -> Scheduler:
     """Return what decides how a function runs, as the keywords of `offload` say."""
@@ -65,21 +66,27 @@ def scheduler(
             "policy within a budget, use jaxswap.plan(..., policy=..., budget=...)."
         )
     reserve_bytes = parse_bytes(reserve, "reserve")
+    if host_budget is not None:
+        parse_bytes(host_budget, "host_budget")
     if plan is not None:
         decide = functools.partial(_followed, checked_plan(plan))
     elif policy is not None:
         decide = functools.partial(_by_policy, as_policy(policy))
     elif budget is not None:
-        request = Request(budget=budget, reserve=reserve, target=target)
+        request = Request(
+            budget=budget, reserve=reserve, host_budget=host_budget, target=target
+        )
         return Scheduler(lambda source: _followed(request.plan(source), source))
     else:
-        decide = functools.partial(_by_what_fits, target, reserve_bytes)
-        is_for_any = target is None and not reserve_bytes
+        room = {"reserve": reserve, "host_budget": host_budget}
+        decide = functools.partial(_by_what_fits, target, room)
+        is_for_any = target is None and not reserve_bytes and host_budget is None
         return Scheduler(decide, _makes_little) if is_for_any else Scheduler(decide)
     refuse_idle(
         {
             f"`target` and {named[0]}": target is not None,
             f"`reserve` and {named[0]}": reserve_bytes != 0,
+            f"`host_budget` and {named[0]}": host_budget is not None,
         }
     )
     return Scheduler(decide)
@@ -96,7 +103,7 @@ def _makes_little(flat: FlatFunction) -> bool:
 
 
 def _by_what_fits(
-    target: str | Target | None, reserve_bytes: int, source: Source
+    target: str | Target | None, room: Mapping[str, int | str | None], source: Source
 ) -> Machine:
     """Keep everything if it fits into the GPU, else follow the fastest plan that does.
 
@@ -106,10 +113,16 @@ def _by_what_fits(
     if source.symbols:
         return _by_policy(SwapHeavy(), source)
     gpu = _gpu(target)
+    reserve_bytes = parse_bytes(room["reserve"] or 0, "reserve")
     if gpu is None and reserve_bytes:
         raise ValueError(
             f"`reserve` is {format_bytes(reserve_bytes)}, but there is no GPU to plan "
             "for here, of whose memory it could be a part. Give `target` or `budget`."
+        )
+    if gpu is None and room["host_budget"] is not None:
+        raise ValueError(
+            f"`host_budget` is {room['host_budget']!r}, but there is no GPU to plan "
+            "for here. Give `target` or `budget`."
         )
     if gpu is None:
         return _if_it_saves_memory(SwapHeavy(), source)
@@ -120,7 +133,12 @@ def _by_what_fits(
         memory_bytes = _memory_bytes(kept.caller_bytes)
     if kept.device_bytes <= CERTAIN_SHARE * (memory_bytes - reserve_bytes):
         return _laid_out(as_policy(Action.KEEP), traced)
-    request = Request(budget=memory_bytes, reserve=reserve_bytes, target=target)
+    request = Request(
+        budget=memory_bytes,
+        reserve=reserve_bytes,
+        host_budget=room["host_budget"],
+        target=target,
+    )
     return _followed(request.plan(source), source)
 
 

@@ -45,6 +45,7 @@ def offload(
     plan: jaxswap.Plan | None = None,
     budget: int | str | None = None,
     reserve: int | str = 0,
+    host_budget: int | str | None = None,
     target: str | jaxswap.Target | None = None,
     variables: CollectionFilter = True,
     rngs: PRNGSequenceFilter = True,
@@ -72,6 +73,7 @@ def offload(
         plan: A plan made for the same function of the same variables.
         budget: Bytes for value and gradient of this module alone.
         reserve: The part of the budget that something else needs.
+        host_budget: Pinned host memory that the plan may use on each device.
         target: The GPU to plan for.
         variables: The variable collections that are lifted. The module sees no other.
         rngs: The random number sequences that are lifted.
@@ -121,6 +123,7 @@ def offload(
         plan=plan,
         budget=budget,
         reserve=reserve,
+        host_budget=host_budget,
         target=target,
         **options,
     )

@@ -41,6 +41,7 @@ def offload(
     plan: jaxswap.Plan | None = None,
     budget: int | str | None = None,
     reserve: int | str = 0,
+    host_budget: int | str | None = None,
     target: str | jaxswap.Target | None = None,
     static_argnums: int | Sequence[int] = (),
     **unknown: Any,
@@ -63,6 +64,7 @@ def offload(
         plan: A plan made for the same function of the same state.
         budget: Bytes for value and gradient of this function.
         reserve: The part of the budget that something else needs.
+        host_budget: Pinned host memory that the plan may use on each device.
         target: The GPU to plan for.
         static_argnums: Arguments that hold no arrays. For calls written for
             `nnx.remat`. It is not needed: whatever is no array is passed on as it is.
@@ -107,6 +109,7 @@ def offload(
         plan=plan,
         budget=budget,
         reserve=reserve,
+        host_budget=host_budget,
         target=target,
         **options,
     )

@@ -113,8 +113,10 @@ def test_where_not_everything_fits_the_fastest_plan_is_followed(
             return plan
 
     monkeypatch.setattr(_scheduler, "Request", Request)
-    assert swapped(reserve="2MiB") == swapped(plan=plan) > 0
-    assert asked == [{"budget": 62 * MIB, "reserve": 2 * MIB, "target": None}]
+    room = {"reserve": "2MiB", "host_budget": "1GiB"}
+    assert swapped(**room) == swapped(plan=plan) > 0
+    asks = {"budget": 62 * MIB, "reserve": 2 * MIB, "host_budget": "1GiB"}
+    assert asked == [{**asks, "target": None}]
 
 
 def test_arguments_that_are_there_already_do_not_count_twice(
@@ -171,6 +173,8 @@ def test_the_rule_has_a_public_name() -> None:
         ({"policy": jaxswap.KEEP, "target": "h100"}, "`target` and `policy` are given"),
         ({"policy": jaxswap.KEEP, "reserve": 1}, "`reserve` and `policy` are given"),
         ({"policy": jaxswap.KEEP, "reserve": "x"}, "`reserve` is 'x'"),
+        ({"policy": jaxswap.KEEP, "host_budget": 1}, "`host_budget` and `policy` are"),
+        ({"host_budget": "x"}, "`host_budget` is 'x'"),
     ],
 )
 def test_what_a_policy_does_not_ask_for_is_refused(options: Any, message: str) -> None:
@@ -189,6 +193,10 @@ def test_a_plan_has_its_own_target_and_reserve() -> None:
 def test_without_a_gpu_nothing_is_reserved() -> None:
     with pytest.raises(ValueError, match="GiB, but there is no GPU"):
         jax.grad(jaxswap.offload(loss, reserve="1GiB"))(*ARGS)
+    with pytest.raises(
+        ValueError, match="`host_budget` is '1GiB', but there is no GPU"
+    ):
+        jax.grad(jaxswap.offload(loss, host_budget="1GiB"))(*ARGS)
 
 
 def is_left(fn: Any, *args: Any, **options: Any) -> bool:

@@ -29,6 +29,9 @@ class BudgetError(JaxswapError, ValueError):
         smallest_bytes: The smallest budget for which a plan was found.
         in_the_way: What holds device memory at the peak of that plan, with its bytes,
             largest first.
+        host_budget_bytes: The pinned host memory that was allowed. `None` for no limit.
+        needed_host_bytes: Pinned host memory with which a plan would fit into the
+            budget, simulated. `None` if host memory is not what is missing.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap
@@ -48,7 +51,11 @@ class BudgetError(JaxswapError, ValueError):
         in_the_way: Sequence[tuple[str, int]],
         *,
         is_compiled: bool,
+        host_budget_bytes: int | None = None,
+        needed_host_bytes: int | None = None,
     ) -> None:
+        self.host_budget_bytes = host_budget_bytes
+        self.needed_host_bytes = needed_host_bytes
         self.budget_bytes = budget_bytes
         self.smallest_bytes = smallest_bytes
         self.in_the_way = tuple(in_the_way)
@@ -59,7 +66,20 @@ class BudgetError(JaxswapError, ValueError):
         super().__init__(
             f"`budget` is {format_bytes(budget_bytes)}; the smallest that was found to "
             f"work is {format_bytes(smallest_bytes)} ({smallest_bytes} bytes, {how}). "
-            f"At its peak, device memory holds: {shown}."
+            f"At its peak, device memory holds: {shown}.{self._about_the_host()}"
+        )
+
+    def _about_the_host(self) -> str:
+        """Say whether host memory is what is missing."""
+        if self.host_budget_bytes is None:
+            return ""
+        allowed = f" `host_budget` is {format_bytes(self.host_budget_bytes)}"
+        if self.needed_host_bytes is None:
+            return f"{allowed}; more would not help (simulated)."
+        needed = format_bytes(self.needed_host_bytes)
+        return (
+            f"{allowed}, too little for this `budget`: with {needed} of pinned host "
+            "memory a plan fits (simulated)."
         )
 
 

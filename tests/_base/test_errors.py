@@ -1,5 +1,7 @@
 """What the error says when nothing fits into a budget."""
 
+from typing import Any
+
 import pytest
 
 import jaxswap
@@ -8,7 +10,7 @@ from jaxswap import BudgetError
 GIB = 1 << 30
 
 
-def error(**more: bool) -> BudgetError:
+def error(**more: Any) -> BudgetError:
     in_the_way = [(f"encoder/dot_{i} net.py:{i}", (20 - i) * GIB) for i in range(12)]
     return BudgetError(
         8 * GIB, 11 * GIB + 5, in_the_way, **{"is_compiled": True, **more}
@@ -53,3 +55,13 @@ def test_its_text_says_where_the_smallest_comes_from(
 def test_it_can_be_raised_with_nothing_alive() -> None:
     with pytest.raises(BudgetError, match="`budget` is 0 B"):
         raise BudgetError(0, 4, [], is_compiled=False)
+
+
+def test_its_text_says_whether_host_memory_is_missing() -> None:
+    assert "host" not in str(error())
+    enough = error(host_budget_bytes=GIB)
+    assert str(enough).endswith("1.00 GiB; more would not help (simulated).")
+    missing = error(host_budget_bytes=GIB, needed_host_bytes=3 * GIB)
+    assert missing.needed_host_bytes == 3 * GIB
+    assert "`host_budget` is 1.00 GiB, too little for this `budget`" in str(missing)
+    assert "with 3.00 GiB of pinned host memory a plan fits" in str(missing)
