@@ -19,6 +19,7 @@ from jaxswap._run.pushforward import derivative, is_pushed
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy
 from jaxswap._scheduler import Scheduler, scheduler
+from jaxswap._slabs.slabs import Slabs, checked_slabs
 from jaxswap._trace.function import Arguments, FlatFunction, flatten_function
 from jaxswap._trace.known import Known
 from jaxswap._trace.shardings import (
@@ -45,6 +46,7 @@ class OffloadOptions(TypedDict, total=False):
     reserve: int | str
     host_budget: int | str | None
     target: str | Target | None
+    slabs: Slabs | None
 
 
 class _Options(OffloadOptions, total=False):
@@ -72,6 +74,7 @@ def offload(
     reserve: int | str = 0,
     host_budget: int | str | None = None,
     target: str | Target | None = None,
+    slabs: Slabs | None = None,
     in_shardings: Any = None,
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Sequence[str] = (),
@@ -128,6 +131,9 @@ def offload(
             what is done then is `jaxswap.policies.SwapHeavy`, if that saves memory.
             A function that makes no value of 1 MiB, and less than 32 MiB in total, is
             left as it is.
+        slabs: Compute the finest values slab by slab, as `jaxswap.Slabs` says. What
+            sweeps over the slabs store is kept, swapped or recomputed like all other
+            values. A `plan` holds its slabs.
         in_shardings: How `jax.jit` splits the positional arguments over a mesh of
             devices, a pytree prefix of them as in `jax.jit(fn, in_shardings=...)`.
             Under `jit` with automatic axes, a trace does not see how arguments are
@@ -154,7 +160,8 @@ def offload(
         jaxswap.BudgetError: When called, if nothing fits into the budget.
         jaxswap.HostMemoryError: When called, if the plan needs more pinned host memory
             than there is.
-        NotImplementedError: When called, if `fn` reads or writes a mutable array.
+        NotImplementedError: When called, if `fn` reads or writes a mutable array, or
+            if `slabs` is given and arguments are split over devices.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap
@@ -178,7 +185,13 @@ def offload(
         refuse_keywords(unknown)
     chosen = scheduler(policy, plan, budget, reserve, host_budget, target)
     checked_shardings(in_shardings)
+    checked_slabs(slabs)
     static = Static.of(static_argnums, static_argnames)
+    if plan is not None and slabs is not None:
+        raise ValueError(
+            "`plan` and `slabs` are given. Give only `plan`: it holds the slabs that "
+            "it was made for."
+        )
     if plan is not None and in_shardings is not None:
         raise ValueError(
             "`plan` and `in_shardings` are given. Give only `plan`: it holds the "
@@ -193,6 +206,7 @@ def offload(
             reserve=reserve,
             host_budget=host_budget,
             target=target,
+            slabs=slabs,
             in_shardings=in_shardings,
             static_argnums=static_argnums,
             static_argnames=static_argnames,
@@ -200,7 +214,7 @@ def offload(
     if not callable(fn):
         raise TypeError(f"`fn` is {fn!r}; jaxswap.offload needs a function.")
 
-    return _wrap(fn, chosen, static, plan, in_shardings)
+    return _wrap(fn, chosen, static, plan, in_shardings, slabs)
 
 
 def _wrap(
@@ -209,12 +223,13 @@ def _wrap(
     static: Static = NOTHING_STATIC,
     plan: Plan | None = None,
     in_shardings: Any = None,
+    slabs: Slabs | None = None,
 ) -> Callable[..., Any]:
     """Return `fn` with a gradient that follows the schedules of a scheduler."""
 
     def traced(arguments: Arguments) -> _Call:
         flat, closed_over = flatten_function(fn, arguments)
-        split = functools.cache(_differentiable(flat, scheduler))
+        split = functools.cache(_differentiable(flat, scheduler, slabs))
         return _Call(closed_over, flat, split)
 
     known = Known(fn, traced, holds_tracer=lambda call: call.captures_tracer)
@@ -290,7 +305,7 @@ def _placement(
 
 
 def _differentiable(
-    flat: FlatFunction, scheduler: Scheduler
+    flat: FlatFunction, scheduler: Scheduler, slabs: Slabs | None
 ) -> Callable[[Placement | None], Callable[..., Any]]:
     """Turn a flat function into one whose gradient follows a schedule.
 
@@ -298,12 +313,12 @@ def _differentiable(
     """
 
     def split(placement: Placement | None) -> Callable[..., Any]:
-        if placement is None and scheduler.leaves(flat):
+        if placement is None and slabs is None and scheduler.leaves(flat):
             return flat.call
 
         @functools.cache
         def passes(*perturbed: bool) -> Passes:
-            source = Source(flat, perturbed, placement)
+            source = Source(flat, perturbed, placement, slabs=slabs)
             return Passes(scheduler.decide(source), flat.call)
 
         def call(*operands: Any) -> Sequence[Any]:

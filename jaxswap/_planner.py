@@ -12,6 +12,7 @@ from jaxswap._run.loss import loss_source
 from jaxswap._schedule.decision import Policy
 from jaxswap._search.refine import Progress
 from jaxswap._search.search import SEARCH_SECONDS
+from jaxswap._slabs.slabs import Slabs, checked_slabs
 
 
 def plan(
@@ -28,6 +29,7 @@ def plan(
     most_compiles: int = MOST_COMPILES,
     search_seconds: float = SEARCH_SECONDS,
     progress: bool | Progress = True,
+    slabs: Slabs | None = None,
     **kwargs: Any,
 ) -> Plan:
     """Choose an action for each forward value, so that a training step fits a budget.
@@ -66,6 +68,9 @@ def plan(
             of drafts, and is not timed: the plan is the same on every machine.
         progress: Whether to write to stderr what happens. Or a function that is given
             each line.
+        slabs: Compute the finest values slab by slab, as `jaxswap.Slabs` says. Each
+            sweep over the slabs counts as one operation, and what sweeps store is kept,
+            swapped or recomputed like all other values.
         **kwargs: Further arguments of `fn`.
 
     Returns:
@@ -79,7 +84,8 @@ def plan(
         TypeError: If `fn` is not callable or does not return a scalar.
         ValueError: If an argument cannot be understood or has no effect beside the
             others, if `target` is unknown, or if it is `None` on a machine without a
-            GPU.
+            GPU. If `slabs` is given, and nothing tells which axis to cut.
+        NotImplementedError: If `slabs` is given, and arguments are split over devices.
         ImportError: If the GPU is not in this machine and JAX's CUDA plugin is not
             installed (`pip install "jaxswap[gpu-targets]"`).
 
@@ -116,4 +122,5 @@ def plan(
         progress=progress,
     )
     with request.for_its_gpu():
-        return request.plan(loss_source(fn, args, kwargs, argnums, has_aux))
+        source = loss_source(fn, args, kwargs, argnums, has_aux)
+        return request.plan(source.cut(checked_slabs(slabs)))

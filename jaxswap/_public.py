@@ -33,6 +33,7 @@ from jaxswap._plans.plan import Plan as Plan
 from jaxswap._profile import profile as profile
 from jaxswap._profiled.profile import Profile as Profile
 from jaxswap._schedule.lms import LMS as LMS
+from jaxswap._slabs.slabs import Slabs as Slabs
 
 KEEP = Action.KEEP
 OFFLOAD = Action.OFFLOAD

@@ -39,6 +39,7 @@ from jaxswap._search.search import SEARCH_SECONDS, Search
 from jaxswap._search.tuning import tune
 from jaxswap._search.ways import keep_all
 from jaxswap._simulate.draft import Arranger, Draft
+from jaxswap._slabs.slabs import Slabs
 from jaxswap._trace.describe import Traced
 from jaxswap._trace.options import options_of
 
@@ -101,20 +102,21 @@ class Request:
 
     def _found_or_made(self, source: Source) -> Plan:
         source.refuse_symbols()
-        plain = source.traced(keep_all)
+        plain = source.whole.traced(keep_all)
         placement = plain.program.placement
         target, host_bytes = self._gpu(placement)
         if self.target is None and placement is None:
             target = measured_here(target, plain.program.eqns, self.progress)
         is_named = plan_cache.can_name(self.policy)
-        key = self._key(plain.graph, target, host_bytes, placement)
+        key = self._key(plain.graph, target, host_bytes, placement, source.slabs)
 
         def again(
-            decide_loop: DecideLoop, inside: Inside
+            decide_loop: DecideLoop, inside: Inside, slabs: Slabs | None
         ) -> tuple[Graph, Graph | None]:
-            if inside is Inside.AS_WRITTEN and not plain.graph.loops:
+            is_plain = inside is Inside.AS_WRITTEN and slabs is None
+            if is_plain and not plain.graph.loops:
                 return plain.graph, None
-            return source.traced(decide_loop, inside).graph, plain.graph
+            return source.cut(slabs).traced(decide_loop, inside).graph, plain.graph
 
         found = plan_cache.find(key, again) if is_named else None
         if found is not None:
@@ -289,6 +291,7 @@ class Request:
         target: Target,
         host_bytes: int | None,
         placement: Placement | None,
+        slabs: Slabs | None,
     ) -> str:
         return plan_cache.key_of(
             signature=dataclasses.asdict(signature_of(graph)),
@@ -299,6 +302,7 @@ class Request:
             policy=repr(self.policy),
             most_compiles=self.most_compiles,
             search_seconds=self.search_seconds,
+            slabs=None if slabs is None else dataclasses.asdict(slabs),
             **({} if placement is None else {"mesh": dataclasses.asdict(placement)}),
         )
 

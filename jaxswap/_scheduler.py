@@ -201,6 +201,7 @@ def _laid_out(policy: Policy, traced: Traced) -> Machine:
 def _followed(plan: Plan, source: Source) -> Machine:
     """Trace a function with loops as a plan runs them, and lay it out by the plan."""
     values = plan.graph.values
+    source = source.cut(plan.slabs)
     source = source.sized_as([values[v].shape for v in plan.graph.arguments])
     try:
         return _by_plan(plan, source)

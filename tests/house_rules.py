@@ -20,7 +20,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # From the ground up; the names at the top of the package come last. The pure ones work
 # on numbers and text.
-PURE = ("_base", "_gpu", "_graph", "_slabs", "_schedule", "_simulate", "_sketch")
+PURE = ("_base", "_gpu", "_slabs", "_graph", "_schedule", "_simulate", "_sketch")
 PURE += (
     "_search",
     "_plans",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxswap import _compat
-from jaxswap._slabs.storing import heavy_results
+from jaxswap._slabs.slabs import Slabs
 from jaxswap._sweeps.slabbed import Slabbed, Store, by_slabs
 from jaxswap._trace.program import Program
 from jaxswap._trace.tracing import trace
@@ -50,7 +50,7 @@ def check_by_slabs(
     *,
     count: int = 4,
     levels: int = 1,
-    store: Store = heavy_results,
+    store: Store | None = None,
     tolerance: float = 1e-5,
 ) -> Slabbed:
     """Expect that value and gradient by slabs are those of the whole.
@@ -66,7 +66,8 @@ def check_by_slabs(
     """
     program = traced(fn, *args)
     given = {program.operands[i]: d for i, d in (axes or {}).items()}
-    slabbed = by_slabs(program, given, levels=levels, count=count, store=store)
+    slabs = Slabs(count=count, levels=levels)
+    slabbed = by_slabs(program, slabs, given, store)
 
     def both(*operands: Any) -> Any:
         return executed(program, operands), executed(slabbed.program, operands)

@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxswap._gpu.work import Work
+from jaxswap._slabs.slabs import Slabs
 
 
 class Action(enum.Enum):
@@ -184,6 +185,7 @@ class Graph:
         trip_count: How often the program is executed, if it is a loop's body.
         loops: The bodies of the function's loops, and how their iterations run.
         inside: How values in a user's `jax.checkpoint` and in branches are treated.
+        slabs: How the finest values are cut into slabs. `None` if they are not.
     """
 
     values: tuple[Value, ...]
@@ -197,6 +199,7 @@ class Graph:
     trip_count: int = 1
     loops: "tuple[Loop, ...]" = ()
     inside: Inside = Inside.AS_WRITTEN
+    slabs: Slabs | None = None
 
     @property
     def is_body(self) -> bool:

@@ -23,12 +23,14 @@ from jaxswap._plans.file import decisions_of, decisions_to_json
 from jaxswap._plans.plan import Plan
 from jaxswap._schedule.decision import Policy
 from jaxswap._schedule.policy import ByValue
+from jaxswap._slabs.slabs import Slabs
 
 Retrace = Callable[
-    [Callable[[Graph], tuple[Segment, ...]], Inside], tuple[Graph, Graph | None]
+    [Callable[[Graph], tuple[Segment, ...]], Inside, Slabs | None],
+    tuple[Graph, Graph | None],
 ]
-"""Traces the program again, with loops and calls that run as decided. Returns its graph
-and, if that may be another one, the graph with loops and calls left to JAX."""
+"""Traces the program again, with loops and calls that run as decided, and cut into such
+slabs. Returns its graph and, if that may be another one, the graph that JAX runs."""
 
 
 def folder() -> Path:
@@ -86,7 +88,7 @@ def find(key: str, retrace: Retrace) -> Plan | None:
         return None
     except (OSError, ValueError) as error:
         return _missed(path, error)
-    graphs = retrace(found.decide_loop, found.inside)
+    graphs = retrace(found.decide_loop, found.inside, found.slabs)
     try:
         return found.plan(*graphs)
     except Exception as error:  # Nothing of the user runs here: the file is at fault.

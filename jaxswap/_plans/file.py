@@ -32,8 +32,9 @@ from jaxswap._graph.graph import (
 from jaxswap._graph.signature import signature_of
 from jaxswap._plans.plan import Plan, loops_of
 from jaxswap._schedule.instructions import Swap
+from jaxswap._slabs.slabs import Slabs
 
-FORMAT = 7
+FORMAT = 8
 
 
 def save_plan(plan: Plan, path: str | os.PathLike[str]) -> Path:
@@ -99,11 +100,13 @@ class Decisions:
         fields: The fields of the plan, without its graphs.
         loops: How the iterations of each loop run, by the signature of its body.
         inside: How values in a user's `jax.checkpoint` and in branches are treated.
+        slabs: How the finest values are cut into slabs. `None` if they are not.
     """
 
     fields: Mapping[str, Any]
     loops: Mapping[str, tuple[Segment, ...]]
     inside: Inside
+    slabs: Slabs | None
 
     def decide_loop(self, body: Graph) -> tuple[Segment, ...]:
         """Return how a loop's iterations run. Keep all if that is not known."""
@@ -132,6 +135,7 @@ def decisions_to_json(plan: Plan) -> str:
         for loop in plan.loops
     }
     fields["inside"] = plan.graph.inside.value
+    fields["slabs"] = _slabs_to_json(plan.graph)
     return json.dumps({"format": FORMAT, **fields})
 
 
@@ -142,9 +146,10 @@ def decisions_of(content: Any) -> Decisions:
         Mapping[str, tuple[Segment, ...]], content.pop("loops", None), "loops", _READERS
     )
     inside = read_as(Inside, content.pop("inside", None), "inside")
+    slabs = read_as(Slabs | None, content.pop("slabs", None), "slabs")
     graphs = ("graph", "plain_graph")
     kinds = {n: kind for n, kind in field_types(Plan).items() if n not in graphs}
-    return Decisions(read_named(kinds, content, "", _READERS), loops, inside)
+    return Decisions(read_named(kinds, content, "", _READERS), loops, inside, slabs)
 
 
 def _fields(plan: Plan) -> dict[str, Any]:
@@ -261,8 +266,13 @@ def _graph_to_json(graph: Graph) -> dict[str, Any]:
         **{name: getattr(graph, name) for name in _ENDS},
         "trip_count": graph.trip_count,
         "inside": graph.inside.value,
+        "slabs": _slabs_to_json(graph),
         "loops": [_row(loop) for loop in graph.loops],
     }
+
+
+def _slabs_to_json(graph: Graph) -> dict[str, Any] | None:
+    return None if graph.slabs is None else dataclasses.asdict(graph.slabs)
 
 
 def _row(row: Any) -> list[Any]:

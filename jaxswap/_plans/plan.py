@@ -21,6 +21,7 @@ from jaxswap._schedule.instructions import Schedule, Swap
 from jaxswap._search.measured import Compiled
 from jaxswap._simulate.draft import STALE_AFTER, Arranger, Draft
 from jaxswap._simulate.timeline import Timeline
+from jaxswap._slabs.slabs import Slabs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +104,11 @@ class Plan:
     plain_graph: Graph | None = None
     placement: Placement | None = None
     compiler_options: Mapping[str, bool] = dataclasses.field(default_factory=dict)
+
+    @property
+    def slabs(self) -> Slabs | None:
+        """How the finest values are cut into slabs. `None` if they are not."""
+        return self.graph.slabs
 
     @property
     def large_bytes(self) -> int:

@@ -21,7 +21,7 @@ class ProgramsOf:
 
     Args:
         source: The function.
-        plain: The same, traced as JAX runs it.
+        plain: The same, traced as JAX runs it, without slabs.
         policy: Decides on loops. `None`: the planner's own ways are traced.
         search_of: Returns the search for plans of a program.
 
@@ -45,11 +45,11 @@ class ProgramsOf:
         self.searches: list[Search] = []
         self.mixers: list[MixedPrograms] = []
         if policy is not None:
-            is_plain = not plain.graph.loops
+            is_plain = source.slabs is None and not plain.graph.loops
             self._add(plain if is_plain else source.traced(loops_by(policy)))
             return
         for inside in source.insides:
-            is_plain = inside is Inside.AS_WRITTEN
+            is_plain = source.slabs is None and inside is Inside.AS_WRITTEN
             self._ways(plain if is_plain else source.traced(keep_all, inside), inside)
 
     def _ways(self, kept: Traced, inside: Inside) -> None:

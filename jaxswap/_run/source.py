@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from jaxswap._graph.graph import Inside
 from jaxswap._graph.placement import Placement
 from jaxswap._run.loop import DecideLoop, Loops
+from jaxswap._slabs.slabs import Slabs
+from jaxswap._sweeps.slabbed import by_slabs
 from jaxswap._trace.describe import Traced
 from jaxswap._trace.function import FlatFunction
 from jaxswap._trace.opening import insides_of
@@ -23,12 +25,14 @@ class Source:
         perturbed: For each operand, whether its gradient is wanted.
         placement: How the operands are split over a mesh. `None` for one device.
         sizes: What symbolic dimensions count as.
+        slabs: How the finest values are cut into slabs. `None` if they are not.
     """
 
     flat: FlatFunction
     perturbed: Sequence[bool]
     placement: Placement | None = None
     sizes: Sizes = dataclasses.field(default_factory=dict)
+    slabs: Slabs | None = None
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -58,6 +62,15 @@ class Source:
         """The ways in which the values inside of its calls may be treated."""
         return insides_of(self.flat.jaxpr)
 
+    @property
+    def whole(self) -> "Source":
+        """The same, without slabs."""
+        return dataclasses.replace(self, slabs=None)
+
+    def cut(self, slabs: Slabs | None) -> "Source":
+        """Return the same, cut into slabs."""
+        return dataclasses.replace(self, slabs=slabs)
+
     def traced(
         self, decide_loop: DecideLoop, inside: Inside = Inside.AS_WRITTEN
     ) -> Traced:
@@ -66,9 +79,16 @@ class Source:
         Args:
             decide_loop: Says how loops run.
             inside: How values in `jax.checkpoint` and in branches are treated.
+
+        Raises:
+            NotImplementedError: If values are cut into slabs, and split over devices.
+            ValueError: If nothing tells which axis to cut.
         """
         loops = Loops(decide_loop, inside, self.sizes)
         call, types = self.flat.opened(loops, inside), self.flat.out_avals
         program = trace(call, self.flat.types, self.perturbed, types, loops.found)
         program = dataclasses.replace(program, inside=inside)
-        return Traced.of(placed(program, self.placement), self.sizes)
+        program = placed(program, self.placement)
+        if self.slabs is not None:
+            program = by_slabs(program, self.slabs).program
+        return Traced.of(program, self.sizes)

@@ -10,6 +10,7 @@ Three kinds of operations touch the sliced axis, or do not:
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -34,11 +35,13 @@ class Axis:
         rate: Its planes for one plane of the axis that is cut.
         is_fine: Whether the value is made in slabs. If not, it is kept whole, but
             slabs may read windows of it or write it.
+        nbytes: Bytes of the whole value.
     """
 
     planes: int
     rate: Fraction
     is_fine: bool
+    nbytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Step:
         counted: Of a sum, the place among `inputs` of the operand of which each plane
             is counted once.
         is_heavy: Whether it costs much more than to read what it makes.
+        flops: Floating point operations for the whole arrays.
         is_sum_of_two: Whether it adds two values, and does no more.
     """
 
@@ -64,10 +68,11 @@ class Step:
     stencils: tuple[Stencils | None, ...] = ()
     counted: int = 0
     is_heavy: bool = False
+    flops: float = 0.0
     is_sum_of_two: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
     """A program, forward and backward pass, as numbers.
 
@@ -88,10 +93,12 @@ class Frame:
         axis = self.axes.get(value)
         return axis is not None and axis.is_fine
 
+    @functools.cached_property
     def makers(self) -> dict[int, int]:
         """Return which step makes a value."""
         return {v: i for i, step in enumerate(self.steps) for v in step.outputs}
 
+    @functools.cached_property
     def users(self) -> dict[int, list[int]]:
         """Return which steps read a value."""
         found: dict[int, list[int]] = {}
@@ -100,6 +107,7 @@ class Frame:
                 found.setdefault(v, []).append(index)
         return found
 
+    @functools.cached_property
     def floating(self) -> frozenset[int]:
         """Return the values that exist as slabs only, unless something stores them."""
         return frozenset(

@@ -6,6 +6,7 @@ runs one sweep later. So does what reads a value whole that is made in slabs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jaxswap._slabs.frame import Frame, Kind, Step
@@ -22,6 +23,7 @@ class Levels:
         forward_count: Sweeps of the forward pass.
         is_backward: For each step, whether it depends on a cotangent.
         assembled: Values made in slabs of which the whole array is needed.
+        ends: For each sweep, the steps whose results are whole when it has ended.
     """
 
     steps: tuple[int, ...]
@@ -29,6 +31,7 @@ class Levels:
     forward_count: int
     is_backward: tuple[bool, ...]
     assembled: frozenset[int]
+    ends: Mapping[int, Sequence[int]]
 
     @property
     def count(self) -> int:
@@ -40,7 +43,7 @@ class Levels:
 def levels_of(frame: Frame) -> Levels:
     """Return when each operation of a program can run."""
     is_backward = _dependent(frame)
-    floating = frame.floating()
+    floating = frame.floating
     assembled = frame.wanted & floating
     for step in frame.steps:
         if step.kind is Kind.WHOLE:
@@ -51,7 +54,8 @@ def levels_of(frame: Frame) -> Levels:
     for index, step in enumerate(frame.steps):
         if not is_backward[index]:
             found[index] = _place(frame, step, ready, floating)
-            forward_count = max(forward_count, _ended(step, found[index], frame))
+            ended = found[index] + _is_root(step, floating)
+            forward_count = max(forward_count, ended)
     ends = [ready[v] + 1 for v in assembled if v in ready]
     forward_count = max([forward_count, *ends])
     ready.update(dict.fromkeys(frame.cotangents, forward_count))
@@ -59,7 +63,11 @@ def levels_of(frame: Frame) -> Levels:
         if is_backward[index]:
             found[index] = _place(frame, step, ready, floating)
     ordered = tuple(found[index] for index in range(len(frame.steps)))
-    return Levels(ordered, ready, forward_count, is_backward, assembled)
+    roots: dict[int, list[int]] = {}
+    for index, step in enumerate(frame.steps):
+        if _is_root(step, floating):
+            roots.setdefault(found[index], []).append(index)
+    return Levels(ordered, ready, forward_count, is_backward, assembled, roots)
 
 
 def _place(
@@ -71,18 +79,15 @@ def _place(
         (ready.get(v, 0) + (is_whole and v in floating) for v in step.inputs),
         default=0,
     )
-    for v in step.outputs:
-        is_after = step.kind is not Kind.WHOLE and v not in floating
-        ready[v] = level + is_after
+    is_after = _is_root(step, floating)
+    ready.update(dict.fromkeys(step.outputs, level + is_after))
     return level
 
 
-def _ended(step: Step, level: int, frame: Frame) -> int:
-    """Return how many sweeps have ended when the results of a step are whole."""
-    if step.kind is Kind.WHOLE:
-        return level
-    is_root = step.kind is Kind.SUM or not any(map(frame.is_fine, step.outputs))
-    return level + is_root
+def _is_root(step: Step, floating: frozenset[int]) -> bool:
+    """Whether the results of a step are whole when its sweep has ended."""
+    is_local = step.kind is Kind.LOCAL
+    return step.kind is Kind.SUM or (is_local and floating.isdisjoint(step.outputs))
 
 
 def _dependent(frame: Frame) -> tuple[bool, ...]:

@@ -1,8 +1,19 @@
-"""Which values the sweeps store, if nothing else is said: what is heavy to make."""
+"""Which values the sweeps store. All others are computed again where they are needed.
+
+What is heavy to make is stored at first. Then values are taken out, one after the
+other: each time the one that costs the fewest operations for its bytes. A value that is
+computed again in a slab needs wider windows of what it is made of, so its planes at
+both ends of a slab are computed twice.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from jaxswap._slabs.frame import Frame, Kind
+from jaxswap._slabs.grid import Grid
+from jaxswap._slabs.levels import Levels
+from jaxswap._slabs.sweeps import Sweep, sweeps_of
 
 
 def heavy_results(frame: Frame) -> frozenset[int]:
@@ -11,7 +22,7 @@ def heavy_results(frame: Frame) -> frozenset[int]:
     Where nothing but a sum of two values reads such a result, the sum stands for it:
     one value to store in place of two.
     """
-    floating, users = frame.floating(), frame.users()
+    floating, users = frame.floating, frame.users
     found = set()
     for step in frame.steps:
         if step.kind is not Kind.LOCAL or not step.is_heavy:
@@ -24,3 +35,48 @@ def heavy_results(frame: Frame) -> frozenset[int]:
                 (v,) = user.outputs
             found.add(v)
     return frozenset(found & floating)
+
+
+def stored_values(
+    frame: Frame, levels: Levels, grid: Grid, recomputed: int
+) -> frozenset[int]:
+    """Return the values that sweeps store if so many are computed again.
+
+    Args:
+        frame: The program.
+        levels: When its operations can run.
+        grid: How the axis is cut.
+        recomputed: How many of the values that would be stored are computed again.
+    """
+
+    def of(stored: Collection[int]) -> tuple[frozenset[int], float]:
+        sweeps = sweeps_of(frame, levels, grid, stored)
+        written = {v for sweep in sweeps for v in sweep.writes}
+        return written & heavy, flops_of(frame, grid, sweeps)
+
+    heavy = heavy_results(frame) - levels.assembled
+    stored, flops = of(heavy)
+    for _ in range(recomputed):
+        tried = []
+        for v in sorted(stored):
+            left, more = of(stored - {v})
+            saved = sum(frame.axes[v].nbytes for v in stored - left)
+            tried.append(((more - flops) / saved, v, left, more))
+        if not tried:
+            break
+        _, _, stored, flops = min(tried)
+    return stored
+
+
+def flops_of(frame: Frame, grid: Grid, sweeps: Collection[Sweep]) -> float:
+    """Return the operations of all sweeps; what slabs repeat counts each time."""
+    total = 0.0
+    for sweep in sweeps:
+        for index in sweep.steps:
+            step = frame.steps[index]
+            share = 1.0
+            if step.kind is Kind.LOCAL:
+                v = step.outputs[0]
+                share = sweep.windows[v].size / grid.pitch(frame.axes[v].rate)
+            total += step.flops * share
+    return total

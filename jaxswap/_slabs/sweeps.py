@@ -9,6 +9,7 @@ computed again in the slab.
 from __future__ import annotations
 
 import functools
+import heapq
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -78,37 +79,36 @@ def _planned(
         level: Which sweep.
         stored: Values that are stored, and by which sweep.
     """
-    floating = frame.floating()
     windows: dict[int, Window] = {}
-    steps: list[int] = []
     writes = [v for v, when in stored.items() if when == level]
     sums: list[int] = []
+    todo = [-index for index in levels.ends.get(level, ())]
+    heapq.heapify(todo)
+    steps: list[int] = []
 
     def want(v: int, window: Window) -> None:
         windows[v] = windows[v].union(window) if v in windows else window
+        if v in frame.floating and stored.get(v, level) >= level:
+            heapq.heappush(todo, -frame.makers[v])
 
     for v in writes:
         want(v, written(frame, grid, v))
-    for index in reversed(range(len(frame.steps))):
-        step = frame.steps[index]
-        is_end = levels.steps[index] == level and _is_end(step, floating)
-        asked = [windows[v] for v in step.outputs if v in windows]
-        is_missing = any(
-            v in windows and v in floating and stored.get(v, level) >= level
-            for v in step.outputs
-        )
-        if not (is_end or is_missing):
+    while todo:  # The last step first: all that reads its results was seen before.
+        index = -heapq.heappop(todo)
+        if steps and steps[-1] == index:
             continue
+        step = frame.steps[index]
+        steps.append(index)
         if step.kind is Kind.SUM:
             sums += step.outputs
             window = _summed(frame, grid, step)
         else:
-            if is_end:
+            if frame.floating.isdisjoint(step.outputs):
                 writes += step.outputs
-                asked += [written(frame, grid, v) for v in step.outputs]
+                windows.update({v: written(frame, grid, v) for v in step.outputs})
+            asked = [windows[v] for v in step.outputs if v in windows]
             window = functools.reduce(Window.union, asked)
             windows.update(dict.fromkeys(step.outputs, window))
-        steps.append(index)
         for v, stencils in zip(step.inputs, step.stencils, strict=True):
             if stencils is not None:
                 want(v, reads(stencils, window))
@@ -127,13 +127,6 @@ def written(frame: Frame, grid: Grid, value: int) -> Window:
     """Return the window of a value from which a slab is written."""
     axis = frame.axes[value]
     return grid.written(axis.rate, axis.planes)
-
-
-def _is_end(step: Step, floating: frozenset[int]) -> bool:
-    """Whether the results of a step are whole when its sweep has ended."""
-    if step.kind is Kind.LOCAL:
-        return floating.isdisjoint(step.outputs)
-    return step.kind is Kind.SUM
 
 
 def _summed(frame: Frame, grid: Grid, step: Step) -> Window:

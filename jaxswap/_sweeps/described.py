@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any
 
 from jax.extend.core import Literal
 
@@ -14,7 +16,7 @@ from jaxswap._slabs.grid import Grid, Line
 from jaxswap._sweeps.lines import lines_at
 from jaxswap._sweeps.rule import NotBySlabsError, Part, shape_of, sizes_of
 from jaxswap._sweeps.rules import RULES
-from jaxswap._trace.cost import PRODUCTS
+from jaxswap._trace.cost import PRODUCTS, flops
 from jaxswap._trace.program import Operation, Program
 
 
@@ -101,14 +103,17 @@ def described(
     results = (*program.outputs, *program.gradients)
     frame = Frame(
         steps=tuple(steps),
-        axes={
-            v: Axis(sizes_of(program.avals[v])[line.dimension], line.rate, v in fine)
-            for v, line in lines.items()
-        },
+        axes={v: _axis(program.avals[v], line, v in fine) for v, line in lines.items()},
         wanted=frozenset(v for v in results if isinstance(v, int)),
         cotangents=frozenset(v for v in program.cotangents if v is not None),
     )
     return Described(program, lines, length, frame, parts, tuple(reasons))
+
+
+def _axis(aval: Any, line: Line, is_fine: bool) -> Axis:
+    shape = sizes_of(aval)
+    nbytes = math.prod(shape) * aval.dtype.itemsize
+    return Axis(shape[line.dimension], line.rate, is_fine, nbytes)
 
 
 def _whole(operation: Operation) -> Step:
@@ -130,6 +135,7 @@ def _by_slabs(operation: Operation, part: Part) -> Step:
         stencils=tuple(s for _, _, s in read),
         counted=counted,
         is_heavy=name in PRODUCTS,
+        flops=flops(operation.eqn),
         is_sum_of_two=name in ("add", "add_any"),
     )
 

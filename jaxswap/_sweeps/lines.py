@@ -21,20 +21,23 @@ from jaxswap._sweeps.rules import RULES
 from jaxswap._trace.program import Operation, Program
 
 
-def lines_of(program: Program, given: Mapping[int, int]) -> tuple[dict[int, Line], int]:
+def lines_of(
+    program: Program, given: Mapping[int, int], axis: int | None = None
+) -> tuple[dict[int, Line], int]:
     """Return the sliced axis of each value that has one, and how many planes it has.
 
     Args:
         program: The program.
-        given: The sliced dimension of some values. If there are none, the axis is the
-            longest one of space in the largest convolution.
+        given: The sliced dimension of some values. If there are none, the largest
+            convolution tells the axis.
+        axis: Which dimension of its features is cut. `None`: the longest of space.
 
     Raises:
         ValueError: If nothing tells the axis, or if `given` has several lengths.
     """
     start = {v: Line(dimension, Fraction(1)) for v, dimension in given.items()}
     if not start:
-        start = _of_largest_convolution(program)
+        start = _of_largest_convolution(program, axis)
     lengths = {program.avals[v].shape[line.dimension] for v, line in start.items()}
     if len(lengths) > 1:
         raise ValueError(
@@ -45,7 +48,7 @@ def lines_of(program: Program, given: Mapping[int, int]) -> tuple[dict[int, Line
     return _followed(program, start, length), length
 
 
-def _of_largest_convolution(program: Program) -> dict[int, Line]:
+def _of_largest_convolution(program: Program, axis: int | None) -> dict[int, Line]:
     found = [
         (math.prod(program.avals[op.inputs[0]].shape), -index)
         for index, op in enumerate(program.operations)
@@ -54,13 +57,19 @@ def _of_largest_convolution(program: Program) -> dict[int, Line]:
     ]
     if not found:
         raise ValueError(
-            "the function has no convolution that tells which axis to slice. Name the "
-            "axis of an argument."
+            "the function has no convolution that tells which axis to cut into slabs."
         )
     operation = program.operations[-max(found)[1]]
     first = operation.inputs[0]
     assert isinstance(first, int)
-    return {first: sliced_axis(operation.eqn)}
+    rank = len(sizes_of(program.avals[first]))
+    if axis is not None and axis >= rank:
+        raise ValueError(
+            f"`axis` is {axis}, but the features of the largest convolution have "
+            f"{rank} dimensions."
+        )
+    line = sliced_axis(operation.eqn)
+    return {first: line if axis is None else line.at(axis)}
 
 
 def _followed(

@@ -7,12 +7,14 @@ program has, too. So the new one is planned and executed as any other.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Mapping
 
 from jaxswap._slabs.frame import Frame, Kind
 from jaxswap._slabs.grid import Grid
 from jaxswap._slabs.levels import Levels, levels_of
-from jaxswap._slabs.storing import heavy_results
+from jaxswap._slabs.slabs import Slabs
+from jaxswap._slabs.storing import stored_values
 from jaxswap._slabs.sweeps import Sweep, sweeps_of
 from jaxswap._sweeps.described import Described, Reason, described
 from jaxswap._sweeps.emission import operation_of
@@ -20,7 +22,7 @@ from jaxswap._sweeps.lines import lines_of
 from jaxswap._sweeps.opening import with_operations, without_barriers, without_calls
 from jaxswap._trace.program import Operation, Program
 
-Store = Callable[[Frame], Collection[int]]
+Store = Callable[[Frame, Levels, Grid], Collection[int]]
 """Tells which values the sweeps store. All others are computed again where needed."""
 
 
@@ -50,35 +52,40 @@ class Slabbed:
 
 def by_slabs(
     program: Program,
+    slabs: Slabs,
     axes: Mapping[int, int] | None = None,
-    *,
-    levels: int = 1,
-    count: int = 16,
-    store: Store = heavy_results,
+    store: Store | None = None,
 ) -> Slabbed:
     """Turn a program into one that computes its finest values slab by slab.
 
     Args:
         program: Forward and backward pass, on one device.
-        axes: The dimension to slice of some values. If none is named, it is the longest
-            one of space in the largest convolution.
-        levels: How many levels run by slabs: the finest one, the one of half its
-            planes, and so on.
-        count: So many slabs, or a few less if planes cannot be divided.
-        store: Which values the sweeps store.
+        slabs: How the program is cut.
+        axes: The dimension to slice of some values. If none is named, the largest
+            convolution tells the axis.
+        store: Which values the sweeps store, in place of what `slabs` says.
 
     Raises:
+        NotImplementedError: If the program runs on several devices.
         ValueError: If nothing tells the axis.
     """
+    if program.placement is not None:
+        raise NotImplementedError(
+            "`slabs` is given, and arguments are split over several devices. Slabs run "
+            "on one device only."
+        )
     opened = without_calls(program)
-    lines, length = lines_of(opened, axes or {})
+    lines, length = lines_of(opened, axes or {}, slabs.axis)
     opened = without_barriers(opened, lines)
-    seen = described(opened, lines, length, levels)
-    grid = seen.grid(count)
+    seen = described(opened, lines, length, slabs.levels)
+    grid = seen.grid(slabs.count)
     order = levels_of(seen.frame)
-    sweeps = sweeps_of(seen.frame, order, grid, store(seen.frame))
+    store = store or functools.partial(stored_values, recomputed=slabs.recomputed)
+    stored = store(seen.frame, order, grid)
+    sweeps = sweeps_of(seen.frame, order, grid, stored)
     operations = _interleaved(seen, order, sweeps, grid)
-    return Slabbed(with_operations(opened, operations), seen, grid, sweeps, order)
+    changed = dataclasses.replace(opened, slabs=slabs)
+    return Slabbed(with_operations(changed, operations), seen, grid, sweeps, order)
 
 
 def _interleaved(

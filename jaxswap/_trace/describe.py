@@ -77,6 +77,7 @@ def graph_of(
         trip_count=trip_count,
         loops=program.loops,
         inside=program.inside,
+        slabs=program.slabs,
     )
 
 

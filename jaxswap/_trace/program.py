@@ -8,6 +8,7 @@ from jax.extend.core import JaxprEqn, Literal
 from jaxswap import _compat
 from jaxswap._graph.graph import Inside, Loop
 from jaxswap._graph.placement import Placement, Spec
+from jaxswap._slabs.slabs import Slabs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Program:
         specs: How each value is split. Empty for one device.
         deferred: Indices of the `operations` that are deferred: sums over a mesh that
             only results depend on, and what is made of them.
+        slabs: How its finest values are cut into slabs. `None` if they are not.
     """
 
     operations: tuple[Operation, ...]
@@ -88,6 +90,7 @@ class Program:
     placement: Placement | None = None
     specs: tuple[Spec, ...] = ()
     deferred: frozenset[int] = frozenset()
+    slabs: Slabs | None = None
 
     @property
     def eqns(self) -> tuple[JaxprEqn, ...]:

@@ -23,6 +23,7 @@ from jaxswap._view.facts import (
 from jaxswap._view.inside import inside_lines
 from jaxswap._view.loop_rows import loop_lines
 from jaxswap._view.rows import Outcome, outcomes_of, short_name
+from jaxswap._view.slabs import slab_lines
 
 WIDTH = 110
 """The most columns of a line of a report."""
@@ -63,6 +64,7 @@ def describe(plan: Plan) -> str:
         ("XLA options", _option_lines(plan)),
         ("decisions", _decision_lines(plan, rows, outcomes)),
         ("inside calls", inside_lines(plan)),
+        ("slabs", slab_lines(plan)),
         ("guessed costs", _guess_lines(plan)),
     ]
     lines = [_title(plan)]

@@ -10,6 +10,7 @@ from slab_programs import executed
 
 from jaxswap._run.loss import loss_source
 from jaxswap._search.ways import keep_all
+from jaxswap._slabs.slabs import Slabs
 from jaxswap._sweeps.slabbed import Slabbed, by_slabs
 from jaxswap.medical.networks.losses import dice_loss
 from jaxswap.medical.networks.residual_unet import ResidualUNet3D
@@ -68,7 +69,7 @@ def difference(loss: Any, args: Any, **setting: Any) -> tuple[float, Slabbed]:
     a thousandth of the largest number in all gradients.
     """
     program = loss_source(loss, args, {}, 0, False).traced(keep_all).program
-    slabbed = by_slabs(program, **setting)
+    slabbed = by_slabs(program, Slabs(**setting))
     closed = jax.make_jaxpr(loss)(*args)
     operands = [*closed.consts, *jax.tree.leaves(args)]
 

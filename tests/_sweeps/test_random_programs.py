@@ -82,8 +82,8 @@ def test_random_programs_by_slabs_are_those_of_the_whole(seed: int) -> None:
     planes, count = rng.choice((16, 18, 19)), rng.choice((2, 4, 5))
     share = rng.random()
 
-    def some(frame: Frame) -> frozenset[int]:
-        floating = sorted(frame.floating())
+    def some(frame: Frame, *_: object) -> frozenset[int]:
+        floating = sorted(frame.floating)
         return frozenset(v for v in floating if rng.random() < share)
 
     levels = rng.choice((1, 2))

@@ -6,6 +6,7 @@ import pytest
 from jax import lax
 from slab_programs import check_by_slabs, executed, traced
 
+from jaxswap._slabs.slabs import Slabs
 from jaxswap._sweeps.slabbed import by_slabs
 
 Array = jax.Array
@@ -66,7 +67,7 @@ def test_sums_of_few_digits_are_added_up_in_float32(dtype: jnp.dtype) -> None:
 
     x = jnp.full((64, 8), 0.501, dtype)
     program = traced(total, x)
-    slabbed = by_slabs(program, {program.operands[0]: 0}, count=32)
+    slabbed = by_slabs(program, Slabs(count=32), {program.operands[0]: 0})
     found, _ = executed(slabbed.program, [x])
     assert found == jnp.sum(x, dtype=jnp.float32).astype(dtype)
 
@@ -120,14 +121,14 @@ def test_the_axis_is_the_longest_of_the_largest_convolution() -> None:
 def test_without_a_convolution_the_axis_must_be_named() -> None:
     program = traced(lambda x: jnp.sum(x**2), x_of(8, 2))
     with pytest.raises(ValueError, match="no convolution that tells which axis"):
-        by_slabs(program)
+        by_slabs(program, Slabs())
 
 
 def test_named_axes_have_one_length() -> None:
     program = traced(lambda x, y: jnp.sum(x) * jnp.sum(y), x_of(8, 2), x_of(9, 2))
     axes = dict.fromkeys(program.operands, 0)
     with pytest.raises(ValueError, match=r"\[8, 9\] planes"):
-        by_slabs(program, axes)
+        by_slabs(program, Slabs(), axes)
 
 
 def test_half_of_an_axis_is_not_the_sliced_axis() -> None:

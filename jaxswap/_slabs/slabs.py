@@ -1,0 +1,84 @@
+"""How a program is cut into slabs: what the user says, and what a plan remembers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxswap._base.arguments import at_least_one
+
+
+@dataclass(frozen=True)
+class Slabs:
+    """Compute a network's finest values slab by slab, exactly.
+
+    One axis of space is cut into slabs. The program of both passes becomes *sweeps*
+    over the slabs. In a sweep, each slab brings what it needs, with planes of its
+    neighbours. It computes, writes what later sweeps need, and adds to sums: statistics
+    of normalizations, gradients of kernels, the loss. So value and gradient are those
+    of the whole volume, to rounding, and there are no seams.
+
+    Between the sweeps only results of convolutions and matrix products exist as whole
+    arrays, and not all of them if some are `recomputed`. Everything else exists as
+    slabs only. Coarser levels of the network run on whole arrays, as without slabs.
+
+    What cannot be computed by slabs, such as a sum that runs along the axis, runs on
+    whole arrays too. The result is right, and takes more memory.
+
+    Attributes:
+        count: So many slabs, or a few less if planes cannot be divided.
+        levels: How many levels of the network run by slabs: the finest one, the one
+            with half its planes, and so on.
+        axis: Which dimension of the features of the largest convolution is cut. `None`:
+            the longest one of space. Where the axis is in other arrays follows from the
+            program.
+        recomputed: How many of the results of convolutions and matrix products, which
+            sweeps would store, are computed again in each slab that needs them. Those
+            come first that take the least operations for their bytes.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxswap
+        >>> from flax import linen as nn
+        >>> network = nn.Sequential([nn.Conv(4, (3, 3)), jnp.tanh, nn.Conv(1, (3, 3))])
+        >>> x = jnp.ones((1, 16, 8, 2))
+        >>> parameters = network.init(jax.random.key(0), x)
+        >>> def loss(parameters, x):
+        ...     return jnp.mean(network.apply(parameters, x) ** 2)
+        >>> by_slabs = jaxswap.offload(loss, slabs=jaxswap.Slabs(count=4))
+        >>> value, gradient = jax.jit(jax.value_and_grad(by_slabs))(parameters, x)
+        >>> bool(jnp.allclose(value, loss(parameters, x)))
+        True
+    """
+
+    count: int = 16
+    levels: int = 1
+    axis: int | None = None
+    recomputed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least_one(self.count, "count")
+        at_least_one(self.levels, "levels")
+        for name in ("axis", "recomputed"):
+            number = getattr(self, name)
+            is_integer = isinstance(number, int) and not isinstance(number, bool)
+            is_none = name == "axis" and number is None
+            if not is_none and (not is_integer or number < 0):
+                raise ValueError(
+                    f"`{name}` is {number!r}; an integer of at least 0 is needed."
+                )
+
+
+def checked_slabs(slabs: object) -> Slabs | None:
+    """Return what was given as `slabs`.
+
+    Raises:
+        TypeError: If it is neither `None` nor a `Slabs`.
+    """
+    if slabs is not None and not isinstance(slabs, Slabs):
+        raise TypeError(
+            f"`slabs` is {slabs!r}; it needs a jaxswap.Slabs, such as "
+            "jaxswap.Slabs(count=16)."
+        )
+    return slabs

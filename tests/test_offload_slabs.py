@@ -1,0 +1,136 @@
+"""`slabs` on `offload` and `plan`."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+import jaxswap
+import jaxswap.linen
+from jaxswap import Action, Slabs
+
+Array = jax.Array
+KERNELS = [
+    jax.random.normal(jax.random.key(i), (3, 3, channels, 2)) / 5
+    for i, channels in enumerate((2, 2, 2))
+]
+X = jax.random.normal(jax.random.key(9), (1, 16, 6, 2))
+SLABS = Slabs(count=4, recomputed=1)
+
+
+def loss(kernels: list[Array], x: Array) -> Array:
+    for kernel in kernels:
+        axes = ("NHWC", "HWIO", "NHWC")
+        x = jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=axes
+        )
+        x = jnp.tanh(x - x.mean((1, 2), keepdims=True))
+    return jnp.sum(x[..., 0] ** 2)
+
+
+def assert_equals_plain(fn: Callable[..., Any]) -> Any:
+    """Expect the value and gradient of `loss`. Return the compiled step."""
+    step = jax.jit(jax.value_and_grad(fn, (0, 1)))
+    found = jax.tree.leaves(step(KERNELS, X))
+    wanted = jax.tree.leaves(jax.jit(jax.value_and_grad(loss, (0, 1)))(KERNELS, X))
+    for a, e in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(a, e, rtol=2e-5, atol=2e-5)
+    return step
+
+
+def loops_in(fn: Callable[..., Any]) -> int:
+    """How many loops value and gradient have."""
+    text = str(jax.make_jaxpr(jax.value_and_grad(fn))(KERNELS, X))
+    return text.count("scan[")
+
+
+@pytest.mark.usefixtures("own_folders")
+@pytest.mark.parametrize("policy", [None, Action.KEEP, Action.OFFLOAD])
+def test_gradient_by_slabs_is_that_of_the_function(policy: Action | None) -> None:
+    fn = jaxswap.offload(loss, slabs=SLABS, policy=policy)
+    assert_equals_plain(fn)
+    assert loops_in(fn) > 4
+    assert float(fn(KERNELS, X)) == pytest.approx(float(loss(KERNELS, X)))
+
+
+@pytest.mark.usefixtures("own_folders")
+def test_a_plan_holds_its_slabs(tmp_path: pathlib.Path) -> None:
+    options: dict[str, Any] = dict(target="h100", compile=False, progress=False)
+    plan = jaxswap.plan(loss, KERNELS, X, argnums=(0, 1), slabs=SLABS, **options)
+    assert plan.slabs == SLABS
+    loaded = jaxswap.load_plan(plan.save(tmp_path / "plan.json"))
+    assert loaded.slabs == SLABS
+    assert_equals_plain(jaxswap.offload(loss, plan=loaded))
+    text = str(plan)
+    assert "up to 4 along the longest axis, on the finest level, 1 results" in text
+    assert "sweeps over all slabs write" in text
+    whole = jaxswap.plan(loss, KERNELS, X, argnums=(0, 1), **options)
+    assert whole.slabs is None
+    assert "sweeps" not in str(whole)
+    assert plan.plain.device_bytes == whole.plain.device_bytes
+
+
+@pytest.mark.usefixtures("own_folders")
+def test_a_budget_is_planned_for_by_slabs() -> None:
+    big = jax.ShapeDtypeStruct((1, 4096, 256, 2), jnp.float32)
+    options: dict[str, Any] = dict(target="h100", compile=False, progress=False)
+    plain = jaxswap.plan(loss, KERNELS, big, **options).plain.device_bytes
+    budget = int(0.85 * plain)
+    plan = jaxswap.plan(loss, KERNELS, big, slabs=SLABS, budget=budget, **options)
+    assert plan.device_bytes <= budget
+
+
+def test_slabs_beside_a_plan_are_refused() -> None:
+    plan = jaxswap.plan(loss, KERNELS, X, target="h100", compile=False, progress=False)
+    with pytest.raises(ValueError, match="`plan` and `slabs` are given"):
+        jaxswap.offload(loss, plan=plan, slabs=SLABS)
+
+
+def test_what_is_no_slabs_is_refused() -> None:
+    wrong: Any = 16
+    with pytest.raises(TypeError, match="`slabs` is 16"):
+        jaxswap.offload(loss, slabs=wrong)
+    with pytest.raises(TypeError, match="`slabs` is 16"):
+        jaxswap.plan(loss, KERNELS, X, slabs=wrong, target="h100", compile=False)
+
+
+def test_without_a_convolution_there_is_no_axis() -> None:
+    fn = jaxswap.offload(lambda x: jnp.sum(x**2), slabs=SLABS)
+    with pytest.raises(ValueError, match="no convolution that tells which axis"):
+        jax.grad(fn)(X)
+
+
+def test_an_axis_that_is_not_there_is_refused() -> None:
+    fn = jaxswap.offload(loss, slabs=Slabs(axis=4))
+    with pytest.raises(ValueError, match="`axis` is 4, but the features"):
+        jax.grad(fn)(KERNELS, X)
+
+
+@pytest.mark.skipif(len(jax.devices()) < 2, reason="one device")
+def test_a_mesh_is_refused() -> None:
+    mesh = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2])
+    split = jax.sharding.NamedSharding(mesh, jax.P("data"))
+    fn = jaxswap.offload(loss, slabs=SLABS, in_shardings=(None, split))
+    with pytest.raises(NotImplementedError, match="split over several devices"):
+        jax.grad(fn)(KERNELS, jnp.concatenate([X, X]))
+
+
+def test_a_flax_module_runs_by_slabs() -> None:
+    network = jaxswap.linen.offload(nn.Conv, slabs=SLABS)(2, (3, 3))
+    variables = network.init(jax.random.key(0), X)
+
+    def gradient(module: nn.Module) -> Any:
+        def total(variables: Any) -> Array:
+            logits: Any = module.apply(variables, X)
+            return jnp.sum(jnp.tanh(logits) ** 2)
+
+        return jax.jit(jax.grad(total))(variables)
+
+    found, wanted = gradient(network), gradient(nn.Conv(2, (3, 3)))
+    for a, e in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, e, rtol=2e-5, atol=2e-5)
