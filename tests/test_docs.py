@@ -255,6 +255,12 @@ LARGE = jax.ShapeDtypeStruct((2048, 2048), jnp.float32)
 SYMBOLIC = jax.ShapeDtypeStruct(jax.export.symbolic_shape("n, n"), jnp.float32)
 
 
+def split_in_slabs() -> Callable[..., Any]:
+    mesh = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2])
+    split = jax.sharding.NamedSharding(mesh, jax.P("data"))
+    return jaxswap.offload(loss, slabs=jaxswap.Slabs(), in_shardings=(split,))
+
+
 def planned(**options: Any) -> jaxswap.Plan:
     given: dict[str, Any] = {
         "target": "h100",
@@ -277,6 +283,8 @@ PROVOKED: list[Callable[[], object]] = [
     lambda: jax.jit(jax.grad(jaxswap.offload(printing, policy=jaxswap.OFFLOAD)))(X),
     lambda: jaxswap.plan(loss, SYMBOLIC, target="h100", progress=False),
     lambda: refuse_wrong_jaxlib("0.11.0"),
+    lambda: jax.grad(jaxswap.offload(loss, slabs=jaxswap.Slabs()))(X),
+    lambda: jax.grad(split_in_slabs())(X),
 ]
 
 

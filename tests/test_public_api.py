@@ -28,6 +28,7 @@ PUBLIC_NAMES = [
     "Point",
     "calibrate",
     "Rates",
+    "Slabs",
     "compiler_options",
     "jit",
     "Action",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from jaxswap._base.arguments import at_least_one
 
@@ -61,10 +62,11 @@ class Slabs:
         at_least_one(self.count, "count")
         at_least_one(self.levels, "levels")
         for name in ("axis", "recomputed"):
-            number = getattr(self, name)
+            number: Any = getattr(self, name)
+            if name == "axis" and number is None:
+                continue
             is_integer = isinstance(number, int) and not isinstance(number, bool)
-            is_none = name == "axis" and number is None
-            if not is_none and (not is_integer or number < 0):
+            if not is_integer or number < 0:
                 raise ValueError(
                     f"`{name}` is {number!r}; an integer of at least 0 is needed."
                 )

@@ -51,7 +51,7 @@ def stored_values(
 
     def of(stored: Collection[int]) -> tuple[frozenset[int], float]:
         sweeps = sweeps_of(frame, levels, grid, stored)
-        written = {v for sweep in sweeps for v in sweep.writes}
+        written = frozenset(v for sweep in sweeps for v in sweep.writes)
         return written & heavy, flops_of(frame, grid, sweeps)
 
     heavy = heavy_results(frame) - levels.assembled
