@@ -66,12 +66,10 @@ class Plan:
         correction_bytes: What compiled programs needed beyond the simulation.
         compiled: What XLA made of the plan. `None` if it was not compiled.
         policy: Name of the policy that it follows. `""` for the planner's own choice.
-        plain_graph: The program with loops, checkpoints and branches left to JAX.
-            `None` if `graph` is this one.
+        plain_graph: The program as JAX runs it. `None` if `graph` is this one.
         placement: The mesh over which the arguments are split. `None` for one device.
             Bytes and seconds are those of each device.
-        compiler_options: The options of XLA with which the plan holds. `jaxswap.jit`
-            passes them.
+        compiler_options: The options of XLA that `jaxswap.jit` passes for the plan.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxswap
