@@ -39,7 +39,7 @@ os.environ["JAXSWAP_CACHE_DIR"] = f"{SCRATCH.name}/plans"
 os.environ["XLA_FLAGS"] += f" --xla_gpu_kernel_cache_file={SCRATCH.name}/kernels"
 
 TESTS = pathlib.Path(__file__).parent
-OF_ONE_VERSION = ("medical", "_cli", "benchmarks", "_search")
+OF_ONE_VERSION = ("medical", "_cli", "benchmarks", "_search", "hostile")
 """Folders of tests that one version of JAX is enough for: they stand on the public
 interface alone, or know no JAX."""
 SAMPLED = 3

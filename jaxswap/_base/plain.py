@@ -5,6 +5,7 @@ Plain data are lists, mappings, texts, numbers, true, false and null.
 
 import json
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,10 @@ def read_plain(
         {'shape': [8, 8]}
     """
     path = Path(path)
-    size = path.stat().st_size
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # To open a pipe would wait without end.
+        raise ValueError("it is no file")
+    size = status.st_size
     if size > most_bytes:
         raise ValueError(f"it has {size} bytes, more than {most_bytes}")
     return parse_plain(path.read_text(encoding="utf-8"), parse)

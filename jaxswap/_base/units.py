@@ -18,6 +18,7 @@ _UNIT_BYTES = {
     "gib": 2**30,
     "tib": 2**40,
 }
+_MOST_BYTES = 2**63
 _QUANTITY = re.compile(r"\s*([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*([a-z]*)\s*")
 
 
@@ -49,6 +50,8 @@ def parse_bytes(value: int | str, argument: str = "budget") -> int:
         )
     else:
         nbytes = int(value)
+    if nbytes >= _MOST_BYTES:
+        raise ValueError(f"`{argument}` is {value!r}: no memory has so many bytes.")
     if nbytes < 0:
         raise ValueError(f"`{argument}` is {value!r}: bytes cannot be negative.")
     return nbytes
@@ -113,7 +116,8 @@ def _parse_text(text: str, argument: str) -> int:
             f"`{argument}` is {text!r}: cannot read it as bytes; "
             'write a number and a unit, such as "12GiB", "800 MB" or "4096".'
         )
-    return math.floor(float(match.group(1)) * _UNIT_BYTES[unit])
+    nbytes = float(match.group(1)) * _UNIT_BYTES[unit]
+    return math.floor(nbytes) if abs(nbytes) < _MOST_BYTES else _MOST_BYTES
 
 
 def _three_digits(amount: float) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import enum
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,10 @@ def bad_input(*more: type[Exception]) -> Iterator[None]:
         *more,
     ) as error:
         if extras_of(error):
+            raise
+        raise BadInputError(str(error)) from error
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENAMETOOLONG):
             raise
         raise BadInputError(str(error)) from error
 

@@ -107,6 +107,7 @@ def run_compare(parsed: argparse.Namespace) -> int:
     start_jax()
     # Imported here, because the core needs neither flax nor orbax.
     from jaxswap.medical.experiment.experiment import register
+    from jaxswap.medical.experiment.experiment_cases import check_experiment
     from jaxswap.medical.experiment.experiment_pictures import draw_pictures
     from jaxswap.medical.experiment.experiment_report import write_report
     from jaxswap.medical.experiment.experiment_run import make_plan, run_experiment
@@ -123,10 +124,11 @@ def run_compare(parsed: argparse.Namespace) -> int:
         if parsed.only_plan:
             make_plan(experiment, console)
             return ExitCode.DONE
+        check_experiment(experiment)
         register(experiment)
     is_done = is_interrupted = False
     try:
-        with interrupted_when_told():
+        with interrupted_when_told(), bad_input():
             is_done = run_experiment(experiment, console, lambda: write_report(out))
     except KeyboardInterrupt:
         is_interrupted = True

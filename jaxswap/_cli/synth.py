@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _ARMS = ("glioma", "multifocal", "parcellation")
 
+_LEAST_MM, _MOST_MM = 0.01, 100
+
 
 def add_synth(commands: Commands) -> None:
     """Add `jaxswap synth` to what `add_subparsers` returned."""
@@ -148,8 +150,11 @@ def _make(synthesis: Synthesis, missing: int, console: Console) -> None:
 
 def _shape(sides: list[int] | None, spacing_mm: float) -> tuple[int, int, int]:
     if sides is None:
-        if spacing_mm <= 0:
-            raise ValueError(f"`--spacing-mm` is {spacing_mm:g}; it must be above 0.")
+        if not _LEAST_MM <= spacing_mm <= _MOST_MM:
+            raise ValueError(
+                f"`--spacing-mm` is {spacing_mm:g}; it needs to be from {_LEAST_MM} to "
+                f"{_MOST_MM}, such as 1."
+            )
         sides = [round(192 / spacing_mm)]
     if len(sides) not in (1, 3):
         raise ValueError(f"`--shape` has {len(sides)} sides; give one or three.")

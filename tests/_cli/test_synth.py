@@ -60,7 +60,10 @@ def test_two_cases_are_made_kept_and_read_back(
         (("--cases", 1, "--shape", 64), "64x64x64 voxels of 1 mm does not hold a head"),
         (("--cases", 1, "--shape", 192, 192), "`--shape` has 2 sides"),
         (("--cases", 1, "--shape", -4), "it needs three sides"),
-        (("--cases", 1, "--spacing-mm", 0), "`--spacing-mm` is 0; it must be above 0"),
+        (
+            ("--cases", 1, "--spacing-mm", 0),
+            "`--spacing-mm` is 0; it needs to be",
+        ),
         (("--cases", 1, "--spacing-mm", 9), "`spacing_mm` is 9"),
         (("--cases", 1, "--satellites", 9), "`satellites` is 9"),
         (("--cases", 1, "--arm", "multifocal", "--satellites", 1), "glioma alone"),

@@ -168,6 +168,8 @@ def check_suffix(path: Path) -> None:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file.")
+    if not path.is_file():  # To open a pipe would wait without end.
+        raise VolumeError(f"{path}: is no file.")
     name = path.name
     if name.lower().endswith(SUFFIXES):
         return
@@ -232,7 +234,7 @@ def _read(path: Path) -> tuple[Any, np.ndarray, nib.Nifti1Header]:
             data = _voxels(path, image)
             header: Any = nib.Nifti1Header.from_header(image.header, check=False)
     except Exception as error:  # With damaged files nibabel raises almost anything.
-        what = str(error) or type(error).__name__
+        what = " ".join(str(error).split()) or type(error).__name__
         raise VolumeError(f"{path}: cannot be read ({what}).") from error
     if data.dtype.kind not in "biuf":
         raise VolumeError(f"{path}: expected plain numbers, found {data.dtype}.")
@@ -313,4 +315,5 @@ def _orientation(path: Path, affine: np.ndarray) -> np.ndarray:
         orientation = io_orientation(affine)
         if np.isfinite(orientation).all():  # NaN marks an axis without a direction.
             return orientation
-    raise VolumeError(f"{path}: its affine cannot be inverted:\n{affine}")
+    told = np.array2string(affine, separator=", ").replace("\n", "")
+    raise VolumeError(f"{path}: its affine cannot be inverted: {told}")

@@ -14,7 +14,12 @@ from rich.console import Console
 
 from jaxswap.medical.data.case_files import CaseFiles, Dataset
 from jaxswap.medical.data.datasets import find_dataset
-from jaxswap.medical.experiment.experiment import PATCHES, SWAPPED, Experiment
+from jaxswap.medical.experiment.experiment import (
+    METHODS,
+    PATCHES,
+    SWAPPED,
+    Experiment,
+)
 from jaxswap.medical.networks.networks import make_network, multiple_of
 from jaxswap.medical.preparing.normalization import choose_schemes, measure
 from jaxswap.medical.preparing.prepared_cache import CacheConfig, prepare_all
@@ -52,6 +57,29 @@ class Look(NamedTuple):
     multiple: int
 
 
+def check_experiment(experiment: Experiment) -> None:
+    """Check settings, sizes and the network of an experiment. Write nothing.
+
+    Args:
+        experiment: The experiment.
+
+    Raises:
+        ValueError: If one of them does not fit. The message names it.
+    """
+    side = experiment.size
+    for arm in experiment.arms:
+        make_recipe(arm, (side, side, side), experiment.spacing_mm)
+        for method in METHODS:
+            _multiple(experiment.config(arm, method))
+
+
+def _multiple(config: RunConfig) -> int:
+    options = config.network_options
+    return multiple_of(
+        make_network(config.network, options, classes=1, precision="float32")
+    )
+
+
 class _StoppedError(Exception):
     """The experiment ended before all cases were drawn."""
 
@@ -80,10 +108,7 @@ class Drawing:
         for _ in run_synthesis(replace(made, cases=1)):
             pass
         config = self._experiment.config(arm, SWAPPED)
-        network = make_network(
-            config.network, config.network_options, classes=1, precision="float32"
-        )
-        return Look(find_dataset(made.out), multiple_of(network))
+        return Look(find_dataset(made.out), _multiple(config))
 
     def begin(self) -> None:
         """Draw everything from now on, in the background."""

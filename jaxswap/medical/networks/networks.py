@@ -22,6 +22,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
 """Networks that come with the package, by name."""
 
 _MULTIPLE = 32  # of the sides that a user's network sees, if it does not say
+_MOST_MULTIPLE = 2**16
 
 
 def make_network(
@@ -61,6 +62,7 @@ def make_network(
                 f"`network_options` has {option!r}, but {name} takes "
                 f"{', '.join(usable)}."
             )
+        _check_option(option, options[option], known[option].default)
     if "classes" not in known:
         raise ValueError(f"{name} has no field `classes`: the number of its outputs.")
     arguments: dict[str, Any] = {"classes": classes}
@@ -77,8 +79,19 @@ def make_network(
 
 
 def multiple_of(network: nn.Module) -> int:
-    """The number by which the sides of what a network sees must be divisible."""
-    return int(getattr(network, "multiple", _MULTIPLE))
+    """The number by which the sides of what a network sees must be divisible.
+
+    Raises:
+        ValueError: If no volume has such sides.
+    """
+    multiple = getattr(network, "multiple", _MULTIPLE)
+    if not isinstance(multiple, int) or not 1 <= multiple <= _MOST_MULTIPLE:
+        raise ValueError(
+            f"`network_options`: the sides of what {type(network).__name__} sees must "
+            "be divisible by its `multiple`, which is not in "
+            f"1..{_MOST_MULTIPLE}: choose another number of levels."
+        )
+    return multiple
 
 
 def check_deep_supervision(network: nn.Module, name: str) -> None:
@@ -88,6 +101,16 @@ def check_deep_supervision(network: nn.Module, name: str) -> None:
             f"`deep_supervision` needs a network that takes `all_levels`, and {name} "
             "does not; isensee2017 sums the scores of its levels already."
         )
+
+
+def _check_option(name: str, value: Any, default: Any) -> None:
+    """Raise ValueError if a number is asked for and the value is none."""
+    for kinds, told in (((int,), "an integer"), ((int, float), "a number")):
+        if type(default) is kinds[-1] and type(value) not in kinds:
+            raise ValueError(
+                f"`network_options`: `{name}` is {value!r}; it needs {told}, such as "
+                f"{default}."
+            )
 
 
 def _class_of(name: str) -> type[nn.Module]:

@@ -28,6 +28,7 @@ from jaxswap.medical.networks.layers import LEAN, Layers
 Kind = Literal["plain", "strided", "upsampled", "transposed"]
 """Grid of a convolution's result: its input's, half, or twice in two ways."""
 
+_MOST_LEVELS = 64  # No volume has sides of 2 ** 63.
 _AXES = ("depth", "height", "width")
 
 
@@ -74,7 +75,7 @@ class UNet3D(nn.Module):
     @property
     def multiple(self) -> int:
         """The number by which depth, height and width must be divisible."""
-        return 2 ** (self.depth - 1)
+        return 2 ** (min(self.depth, _MOST_LEVELS) - 1)
 
     @property
     def convolution_names(self) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ from jaxswap.medical.runs.setting_values import (
 
 _POSITIVE = "steps batch accumulate validate_every checkpoint_every folds".split()
 _NOT_NEGATIVE = "weight_decay seed workers warmup_steps gradient_clip patience".split()
+_MOST_WORKERS = 1024
 _CHOICES = {
     "loss": LOSSES,
     "optimizer": ("adam", "sgd"),
@@ -220,6 +221,11 @@ class RunConfig:
         return parse_mesh(self.mesh)
 
     def _check_numbers(self) -> None:
+        if self.workers > _MOST_WORKERS:
+            raise ValueError(
+                f"`workers` is {self.workers}; more than {_MOST_WORKERS} processes are "
+                "more than any machine is quicker with."
+            )
         if self.edition is not None and self.labels is not None:
             raise ValueError("`edition` and `labels` exclude one another; give one.")
         check_schemes(self.normalization)

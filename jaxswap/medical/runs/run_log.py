@@ -265,7 +265,9 @@ def _read(path: Path) -> list[LoggedRow]:
     try:
         text = path.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]
-        header, *lines = csv.reader(io.StringIO(whole))
+        header, *lines = csv.reader(io.StringIO(whole)) if whole else [[]]
+        if not header:
+            raise ValueError("it has no columns")
         if header[0] != _STEP:
             raise ValueError(f"its first column is {header[0]!r}")
         return [_row(header, line) for line in lines]

@@ -30,7 +30,10 @@ def read_augmentation(value: Any) -> AugmentConfig | None:
     made: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in value.items()
     }
-    return AugmentConfig(**made)
+    try:
+        return AugmentConfig(**made)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"`augment`: {error}") from error
 
 
 def read_names(name: str, value: Any) -> tuple[str, ...]:
@@ -81,13 +84,17 @@ def check_type(name: str, value: Any, annotation: str) -> Any:
             raise ValueError(f"`{name}` is {value!r}; it needs names and values.")
         return value
     if wanted == (int,) and isinstance(value, float) and value.is_integer():
-        return int(value)
+        value = int(value)
     is_flag = isinstance(value, bool) and bool not in wanted
     if is_flag or not isinstance(value, wanted):
         raise ValueError(
             f"`{name}` is {value!r}, of type {type(value).__name__}; it needs "
             f"{annotation}."
         )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"`{name}` is {value}; it needs a finite number.")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError(f"`{name}` has more than 63 bits; it needs a smaller number.")
     return value
 
 

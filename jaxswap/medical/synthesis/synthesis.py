@@ -14,12 +14,14 @@ from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from math import prod
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypedDict
 
 from jaxswap.extend import user_folder
+from jaxswap.medical.data.memory import require_memory
 from jaxswap.medical.data.plain_files import read_json
 from jaxswap.medical.data.writing import require_writable, whole_file
 from jaxswap.medical.synthesis.half_millimetre import fetch_templates
@@ -98,6 +100,9 @@ def prepare_synthesis(synthesis: Synthesis) -> list[int]:
         ConnectionError: If labels are needed and cannot be downloaded.
     """
     out, arm = synthesis.out, synthesis.recipe.arm
+    # Four images and the labels are there at a time, with what they are made of.
+    needed_bytes = 4 * 5 * prod(map(float, synthesis.recipe.shape))
+    require_memory(needed_bytes, "a case of `shape`")
     require_writable(out)
     path = out / SUMMARY
     if path.exists():

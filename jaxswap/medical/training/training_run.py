@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from contextlib import ExitStack
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 
 import jaxswap
 from jaxswap.medical.data.faults import group_notes
+from jaxswap.medical.data.memory import require_memory
 from jaxswap.medical.networks.fastest import in_fastest_forms
 from jaxswap.medical.networks.networks import make_network, multiple_of
 from jaxswap.medical.networks.objective import class_count
@@ -131,6 +133,7 @@ def prepare_run(
         mesh.shape.check_volume(seen, multiple_of(network), setting)
     shape = (config.batch_size, *seen, len(cases.channels))
     images = jax.ShapeDtypeStruct(shape, jnp.dtype(config.precision))
+    _require_room(config, images)
     if mesh is None:  # All processes of a mesh run one program, whatever each timed.
         network = in_fastest_forms(network, images, config.target)
     parameters = jax.eval_shape(network.init, jax.random.key(0), images)
@@ -149,6 +152,25 @@ def prepare_run(
         recorded=recorded_plan(config, folder),
     )
     return TrainingRun(config, folder, cases, network, planned, mesh, given)
+
+
+def _require_room(config: RunConfig, images: jax.ShapeDtypeStruct) -> None:
+    """Refuse a batch that neither this machine nor the named GPU can hold."""
+    batch, *sides, channels = images.shape
+    what = (
+        f"a batch of {batch} x {'x'.join(map(str, sides))} voxels of {channels} "
+        "channels (settings `batch`, `patch` and `shape`)"
+    )
+    needed_bytes = prod(images.shape) * images.dtype.itemsize
+    if config.target is None:
+        require_memory(needed_bytes, what)
+        return
+    target = jaxswap.find_target(config.target)
+    if needed_bytes > target.memory_bytes:
+        raise ValueError(
+            f"{what} would take {needed_bytes / 2**30:,.1f} GiB of memory, and "
+            f"{target.name} has {target.memory_bytes / 2**30:,.1f} GiB."
+        )
 
 
 def train(
