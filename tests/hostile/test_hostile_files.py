@@ -47,6 +47,7 @@ VOLUMES: dict[str, int] = {"check": 1, "predict": 1}
 """Exit codes of commands that go on after a bad volume. That of others is 2."""
 
 USABLE = {"an endless slope", "voxels without size", "another size of header"}
+USABLE |= {"an endless extension"}
 """Headers that nibabel mends, or that the data set can do without."""
 
 
