@@ -15,7 +15,7 @@ from jaxswap._slabs.frame import Axis, Frame, Kind, Step
 from jaxswap._slabs.grid import Grid, Line
 from jaxswap._sweeps.lines import lines_at
 from jaxswap._sweeps.rule import NotBySlabsError, Part, shape_of, sizes_of
-from jaxswap._sweeps.rules import RULES
+from jaxswap._sweeps.rules import rule_of
 from jaxswap._trace.cost import PRODUCTS, flops
 from jaxswap._trace.program import Operation, Program
 
@@ -149,7 +149,7 @@ def _part(
         NotBySlabsError: If it cannot be.
     """
     eqn = operation.eqn
-    rule = RULES.get(eqn.primitive.name)
+    rule = rule_of(eqn)
     if rule is None:
         raise NotBySlabsError("has no rule")
     if eqn.effects:

@@ -91,21 +91,29 @@ class _Slab:
         """Fill what a window holds outside of its value."""
         if not self.grid.leaves(line.rate, planes, window):
             return x
-        plane = self._planes(x, line, window)
+        plane = self._planes(window, line)
         return _where((plane >= 0) & (plane < planes), line, x, fill)
 
     def counted(
         self, x: jax.Array, planes: int, line: Line, window: Window, fill: Any
     ) -> jax.Array:
         """Fill all planes that another slab counts, or that the value does not have."""
+        mask, _, _ = self.counts(planes, line, window)
+        return x if mask is None else _where(mask, line, x, fill)
+
+    def counts(
+        self, planes: int, line: Line, window: Window
+    ) -> tuple[jax.Array | None, Any, Any]:
+        """Return which planes of a window the slab counts, and how many."""
+        pitch = self.grid.pitch(line.rate)
+        first = self.index * pitch
         if not self.grid.repeats(line.rate, planes):
-            return x
-        plane = self._planes(x, line, window)
-        first = self.index * self.grid.pitch(line.rate)
-        is_last = self.index == self.grid.count - 1
-        end = jnp.minimum(planes, first + self.grid.pitch(line.rate))
-        end = jnp.where(is_last, planes, end)
-        return _where((plane >= first) & (plane < end), line, x, fill)
+            return None, first, pitch
+        plane = self._planes(window, line)
+        end = jnp.minimum(planes, first + pitch)
+        end = jnp.where(self.index == self.grid.count - 1, planes, end)
+        before = jnp.minimum(planes, first)
+        return (plane >= first) & (plane < end), before, end - before
 
     def read(self, x: jax.Array, line: Line, window: Window) -> jax.Array:
         """Return a window of a whole array. Beyond the array it holds zeros."""
@@ -148,8 +156,8 @@ class _Slab:
     def _last(self, line: Line) -> int:
         return self.grid.last(line.rate)
 
-    def _planes(self, x: jax.Array, line: Line, window: Window) -> jax.Array:
-        return self.first(line) + window.start + jnp.arange(x.shape[line.dimension])
+    def _planes(self, window: Window, line: Line) -> jax.Array:
+        return self.first(line) + window.start + jnp.arange(window.size)
 
 
 class _Loop:
@@ -205,8 +213,9 @@ class _Loop:
             if part.combine is None:
                 found.update(zip(operation.outputs, results, strict=True))
                 continue
-            for v, x in zip(operation.outputs, results, strict=True):
-                sums[v] = part.combine.parts(sums[v], x.astype(sums[v].dtype))
+            so_far = [sums[v] for v in operation.outputs]
+            together = part.combine.parts(so_far, results)
+            sums.update(zip(operation.outputs, together, strict=True))
         arrays = {
             v: self._written(slab, whole, found[v], v) for v, whole in arrays.items()
         }

@@ -17,7 +17,7 @@ from jax.extend.core import Literal
 from jaxswap._slabs.grid import Line
 from jaxswap._sweeps.convolutions import sliced_axis
 from jaxswap._sweeps.rule import Lines, NotBySlabsError, sizes_of
-from jaxswap._sweeps.rules import RULES
+from jaxswap._sweeps.rules import rule_of
 from jaxswap._trace.program import Operation, Program
 
 
@@ -89,7 +89,7 @@ def _followed(
 
 def _news(operation: Operation, known: Mapping[int, Line]) -> list[tuple[int, Line]]:
     """Return the axes that an operation tells of values of which none is known."""
-    rule = RULES.get(operation.eqn.primitive.name)
+    rule = rule_of(operation.eqn)
     ins, outs = lines_at(operation.inputs, known), lines_at(operation.outputs, known)
     if rule is None or not any((*ins, *outs)) or all((*ins, *outs)):
         return []

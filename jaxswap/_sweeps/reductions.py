@@ -18,6 +18,7 @@ from jaxswap._sweeps.rule import (
     NotBySlabsError,
     Part,
     as_it_is,
+    each,
 )
 from jaxswap._sweeps.shapes import without
 
@@ -28,12 +29,12 @@ def _one(dtype: Any) -> Any:
 
 COMBINES = {
     "sum": ADDED,
-    "prod": Combine(jnp.multiply, _one),
-    "max": Combine(jnp.maximum, lowest),
-    "min": Combine(jnp.minimum, highest),
-    "and": Combine(jnp.bitwise_and, lambda dtype: ~jnp.zeros((), dtype)),
-    "or": Combine(jnp.bitwise_or, lambda dtype: jnp.zeros((), dtype)),
-    "xor": Combine(jnp.bitwise_xor, lambda dtype: jnp.zeros((), dtype)),
+    "prod": Combine(each(jnp.multiply), _one),
+    "max": Combine(each(jnp.maximum), lowest),
+    "min": Combine(each(jnp.minimum), highest),
+    "and": Combine(each(jnp.bitwise_and), lambda dtype: ~jnp.zeros((), dtype)),
+    "or": Combine(each(jnp.bitwise_or), lambda dtype: jnp.zeros((), dtype)),
+    "xor": Combine(each(jnp.bitwise_xor), lambda dtype: jnp.zeros((), dtype)),
 }
 """How the parts of each reduction are put together."""
 

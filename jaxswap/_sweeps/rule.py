@@ -51,6 +51,22 @@ class Place(Protocol):
         """
         ...
 
+    def counts(
+        self, planes: int, line: Line, window: Window
+    ) -> tuple[jax.Array | None, Any, Any]:
+        """Return which planes of a window the slab counts.
+
+        Args:
+            planes: How many planes the value has.
+            line: The sliced axis of the value.
+            window: The window.
+
+        Returns:
+            Whether each plane is counted (`None`: all are), how many planes the slabs
+            before counted, and how many this one counts.
+        """
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class Call:
@@ -92,12 +108,12 @@ class Combine:
     """How the slabs' parts of a sum are put together.
 
     Attributes:
-        parts: Adds, multiplies or compares two parts.
+        parts: Puts what slabs made so far together with what one more slab makes.
         start: What changes no part, for a type of numbers.
         counted: The place of the operand of which each plane is counted once.
     """
 
-    parts: Callable[[Any, Any], Any]
+    parts: Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]
     start: Callable[[Any], Any]
     counted: int = 0
 
@@ -107,7 +123,17 @@ def zero(dtype: Any) -> Any:
     return jnp.zeros((), dtype)
 
 
-ADDED = Combine(jnp.add, zero)
+def each(combine: Callable[[Any, Any], Any]) -> Callable[..., Sequence[Any]]:
+    """Return what puts two parts of each result together."""
+
+    def parts(so_far: Sequence[Any], more: Sequence[Any]) -> Sequence[Any]:
+        pairs = zip(so_far, more, strict=True)
+        return [combine(x, y.astype(x.dtype)) for x, y in pairs]
+
+    return parts
+
+
+ADDED = Combine(each(jnp.add), zero)
 
 
 @dataclasses.dataclass(frozen=True)

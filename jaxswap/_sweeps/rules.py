@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from jax.extend.core import JaxprEqn
+
 from jaxswap._sweeps import elementwise, shapes
 from jaxswap._sweeps.convolutions import Convolution
 from jaxswap._sweeps.gathers import Gather
+from jaxswap._sweeps.moments import Moments, is_moments
 from jaxswap._sweeps.pooling import Pooling, Scattered
 from jaxswap._sweeps.products import Product
 from jaxswap._sweeps.random_bits import RandomBits
@@ -42,3 +45,10 @@ RULES: dict[str, Rule] = {
     "random_bits": RandomBits(),
 }
 """Rules for primitives. Others run on whole arrays."""
+
+_MOMENTS = Moments()
+
+
+def rule_of(eqn: JaxprEqn) -> Rule | None:
+    """Return the rule of an equation. `None` if it runs on whole arrays."""
+    return _MOMENTS if is_moments(eqn) else RULES.get(eqn.primitive.name)

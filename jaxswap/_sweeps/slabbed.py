@@ -19,6 +19,7 @@ from jaxswap._slabs.sweeps import Sweep, sweeps_of
 from jaxswap._sweeps.described import Described, Reason, described
 from jaxswap._sweeps.emission import operation_of
 from jaxswap._sweeps.lines import lines_of
+from jaxswap._sweeps.moments import with_moments
 from jaxswap._sweeps.opening import with_operations, without_barriers, without_calls
 from jaxswap._trace.program import Operation, Program
 
@@ -76,7 +77,7 @@ def by_slabs(
         )
     opened = without_calls(program)
     lines, length = lines_of(opened, axes or {}, slabs.axis)
-    opened = without_barriers(opened, lines)
+    opened = with_moments(without_barriers(opened, lines), lines)
     seen = described(opened, lines, length, slabs.levels)
     grid = seen.grid(slabs.count)
     order = levels_of(seen.frame)
