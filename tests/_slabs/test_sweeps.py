@@ -5,7 +5,7 @@ from fractions import Fraction
 from jaxswap._slabs.frame import Axis, Frame, Kind, Step
 from jaxswap._slabs.grid import Grid
 from jaxswap._slabs.levels import levels_of
-from jaxswap._slabs.storing import heavy_results
+from jaxswap._slabs.storing import flops_of, heavy_results, stored_values
 from jaxswap._slabs.sweeps import Sweep, sweeps_of
 from jaxswap._slabs.windows import SAME, Stencil, Window
 
@@ -118,6 +118,32 @@ def test_what_an_operation_reads_whole_is_assembled_first() -> None:
     assert levels.steps == (0, 1, 0)
     (sweep,) = planned(frame, frozenset())
     assert (sweep.writes, sweep.sums) == ((1,), (3,))
+
+
+def test_what_costs_least_for_its_bytes_is_computed_again_first() -> None:
+    def heavy(x: int, y: int, flops: float) -> Step:
+        return Step(Kind.LOCAL, (x,), (y,), (SAME,), is_heavy=True, flops=flops)
+
+    large = Axis(16, Fraction(1), True, nbytes=100)
+    frame = Frame(
+        (
+            heavy(0, 1, 900.0),
+            heavy(0, 2, 100.0),
+            mean(1, 3),
+            mean(2, 4),
+            Step(Kind.LOCAL, (1, 2, 3, 4), (5,), (SAME, SAME, None, None)),
+            mean(5, 6),
+        ),
+        {0: large, 1: large, 2: large, 5: large},
+        frozenset({6}),
+    )
+    levels = levels_of(frame)
+    stored = [stored_values(frame, levels, GRID, count) for count in range(4)]
+    assert stored == [{1, 2}, {1}, set(), set()]
+    flops = [
+        flops_of(frame, GRID, sweeps_of(frame, levels, GRID, kept)) for kept in stored
+    ]
+    assert flops == [1000, 1100, 2000, 2000]
 
 
 def test_two_heavy_results_are_stored_as_their_sum() -> None:

@@ -69,7 +69,7 @@ def drawn(seed: int) -> Layer:
         rng = random.Random(seed)
         for _ in range(rng.choice((3, 4))):
             if x.shape[1] > 4:
-                x = jnp.tanh(rng.choice(LAYERS)(rng, x))
+                x = jnp.tanh(rng.choice(LAYERS)(rng, x) + 0.3)
         return jnp.sum(jnp.sin(3 * x))
 
     return loss
