@@ -117,7 +117,7 @@ class RunProgress:
 
     def advance(self, step: int, loss: float, voxels_per_second: float) -> None:
         """Add one step."""
-        status = f"loss {loss:.4f}  {voxels_per_second / 1e6:.2f} Mvoxel/s"
+        status = f"loss {loss:.4f}  {_rate(voxels_per_second)}"
         if self._memory:
             status += f"  {self._memory}"
         self._bar.update(self._task, completed=step, status=status)
@@ -167,3 +167,10 @@ def bytes_text(count_bytes: int) -> str:
     if count_bytes >= _GIB:
         return f"{count_bytes / _GIB:.2f} GiB"
     return f"{count_bytes / _MIB:.0f} MiB"
+
+
+def _rate(voxels_per_second: float) -> str:
+    """Write a rate so that a slow processor has digits, too."""
+    if voxels_per_second < 1e5:
+        return f"{voxels_per_second / 1e3:.2f} kvoxel/s"
+    return f"{voxels_per_second / 1e6:.2f} Mvoxel/s"

@@ -43,6 +43,14 @@ def test_a_log_gets_a_line_now_and_then() -> None:
     assert re.fullmatch(told, lines[-1])
 
 
+def test_a_slow_rate_has_digits() -> None:
+    text = io.StringIO()
+    with RunProgress(Console(file=text, width=80)) as progress:
+        progress.start(0, 9)
+        progress.advance(1, 0.5, 8712.0)
+    assert "loss 0.5000  8.71 kvoxel/s" in text.getvalue()
+
+
 def test_cases_that_are_prepared_are_counted_in_a_log() -> None:
     text = io.StringIO()
     with RunProgress(Console(file=text, width=80)) as progress:
