@@ -14,11 +14,12 @@ from jaxswap._gpu.target import Target
 from jaxswap._graph.graph import Action, Value
 from jaxswap._graph.placement import Placement
 from jaxswap._plans.plan import Plan
+from jaxswap._run.machine import Machine
 from jaxswap._run.passes import Passes
 from jaxswap._run.pushforward import derivative, is_pushed
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy
-from jaxswap._scheduler import Scheduler, scheduler
+from jaxswap._scheduler import Scheduler, kept, scheduler
 from jaxswap._slabs.slabs import Slabs, checked_slabs
 from jaxswap._trace.function import Arguments, FlatFunction, flatten_function
 from jaxswap._trace.known import Known
@@ -149,7 +150,7 @@ def offload(
 
     Returns:
         A function with the signature of `fn`. Without `fn`, a decorator. If it is not
-        differentiated, the function does what `fn` does.
+        differentiated, the function does what `fn` does, by slabs if there are any.
 
     Raises:
         TypeError: If `fn` is not callable or `policy` is none of the above. When
@@ -214,6 +215,7 @@ def offload(
     if not callable(fn):
         raise TypeError(f"`fn` is {fn!r}; jaxswap.offload needs a function.")
 
+    slabs = slabs if plan is None else plan.slabs
     return _wrap(fn, chosen, static, plan, in_shardings, slabs)
 
 
@@ -321,8 +323,15 @@ def _differentiable(
             source = Source(flat, perturbed, placement, slabs=slabs)
             return Passes(scheduler.decide(source), flat.call)
 
+        @functools.cache
+        def by_slabs() -> Machine:
+            unperturbed = [False] * len(flat.types)
+            return kept(Source(flat, unperturbed, placement, slabs=slabs))
+
         def call(*operands: Any) -> Sequence[Any]:
-            return flat.call(*operands)
+            if slabs is None:
+                return flat.call(*operands)
+            return by_slabs().forward(operands)[0]
 
         def rule(primals: Any, tangents: Any) -> Any:
             moving = (not isinstance(t, SymbolicZero) for t in tangents)

@@ -187,6 +187,11 @@ def _if_it_saves_memory(policy: SwapHeavy, source: Source) -> Machine:
     return machine if saved_bytes >= policy.min_bytes else kept
 
 
+def kept(source: Source) -> Machine:
+    """Trace a function, and lay it out so that every value is kept."""
+    return _laid_out(as_policy(Action.KEEP), source.traced(keep_all))
+
+
 def _by_policy(policy: Policy, source: Source) -> Machine:
     """Trace a function, and lay it out as a policy says."""
     return _laid_out(policy, source.traced(loops_by(policy)))

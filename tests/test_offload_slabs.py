@@ -58,6 +58,17 @@ def test_gradient_by_slabs_is_that_of_the_function(policy: Action | None) -> Non
     assert float(fn(KERNELS, X)) == pytest.approx(float(loss(KERNELS, X)))
 
 
+def test_a_function_that_is_not_differentiated_runs_by_slabs() -> None:
+    # Logits of a volume, as for a prediction.
+    network = nn.Sequential([nn.Conv(4, (3, 3)), nn.relu, nn.Conv(2, (3, 3))])
+    variables = network.init(jax.random.key(0), X)
+    predict: Callable[..., Any] = jax.jit(jaxswap.offload(network.apply, slabs=SLABS))
+    wanted: Any = network.apply(variables, X)
+    found = predict(variables, X)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    assert str(jax.make_jaxpr(predict)(variables, X)).count("scan[") == 1
+
+
 @pytest.mark.usefixtures("own_folders")
 def test_a_plan_holds_its_slabs(tmp_path: pathlib.Path) -> None:
     options: dict[str, Any] = dict(target="h100", compile=False, progress=False)
