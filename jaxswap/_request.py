@@ -30,11 +30,12 @@ from jaxswap._run.source import Source
 from jaxswap._run.step import step_of, types_of
 from jaxswap._schedule.decision import Policy
 from jaxswap._schedule.policy import as_policy
+from jaxswap._search.attempt import Refined, Task
 from jaxswap._search.candidates import find_candidates
 from jaxswap._search.limits import Limits
 from jaxswap._search.loops import Programs
 from jaxswap._search.measured import Measured
-from jaxswap._search.refine import Compile, Progress, Refined, Task, refine
+from jaxswap._search.refine import Compile, Progress, refine
 from jaxswap._search.search import SEARCH_SECONDS, Search
 from jaxswap._search.tuning import tune
 from jaxswap._search.ways import keep_all
@@ -44,6 +45,9 @@ from jaxswap._trace.describe import Traced
 from jaxswap._trace.options import options_of
 
 MOST_COMPILES = 8
+HARDLY_MORE = 1.01
+"""The smallest plan is the fastest of those that need at most so many times the least
+memory."""
 
 
 class Request:
@@ -195,7 +199,7 @@ class Request:
     def _smallest(
         self, programs: Programs, host_bytes: int | None, compile_: Compile | None
     ) -> Refined:
-        """Find the least memory. Then find the fastest plan that needs no more."""
+        """Find the least memory. Then find the fastest plan that needs hardly more."""
         limits = Limits.smallest(host_bytes)
         task = Task(limits, self.most_compiles, self.search_seconds)
         smallest = refine(programs, compile_, task, self.progress)
@@ -204,7 +208,7 @@ class Request:
             return smallest
         least = smallest.draft.timeline.device_bytes + smallest.correction_bytes
         task = Task(
-            Limits(least, host_bytes),
+            Limits(int(least * HARDLY_MORE), host_bytes),
             self.most_compiles - used,
             self.search_seconds,
             smallest.lasting_bytes,

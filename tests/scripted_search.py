@@ -11,10 +11,11 @@ from typing import Any
 from handmade import MIB, chain
 
 from jaxswap._graph.graph import Action, Graph
+from jaxswap._search.attempt import Refined, Task
 from jaxswap._search.lessons import Lessons
 from jaxswap._search.limits import Limits
 from jaxswap._search.measured import Measured
-from jaxswap._search.refine import Refined, Task, refine
+from jaxswap._search.refine import refine
 from jaxswap._search.search import Found
 
 CHAIN = chain(2)

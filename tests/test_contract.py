@@ -169,9 +169,9 @@ def planned(fn: Callable[..., Any], share: float) -> Callable[..., Any]:
         kept = search.kept.timeline
         room = kept.device_bytes - kept.caller_bytes
         limits = Limits(kept.caller_bytes + int(share * room))
-        actions = search.find(limits, seconds=0.1).draft.actions
+        found = search.find(limits, seconds=0.1).draft
         early = Lessons(eager=frozenset(range(len(traced.graph.values))))
-        draft = search.lay_out_again(actions, limits, early).draft
+        draft = search.lay_out_again(found, limits, early).draft
         return Machine(traced, draft.schedule)
 
     return _wrap(fn, Scheduler(decide))

@@ -381,6 +381,8 @@ class _Rows:
             for start, end in item.away:
                 for t in range(start + margin, end + 1 - margin):
                     terms[t].append((self.leave + i, -size))
+                    if self.is_bound and start > item.use:  # recomputed once more
+                        terms[t].append((self.recompute + i, -size))
         for h, (j, start, end) in enumerate(self.holds):
             for t in range(start, end):
                 terms[t].append((self.hold + h, model.items[j].nbytes / unit))

@@ -166,7 +166,7 @@ class Programs:
         """Lay the actions of a draft out once more, with what was learnt since then."""
         search = self.searches[found.program]
         again = search.lay_out_again(
-            found.draft.actions, limits, lessons.get(found.program, NO_LESSONS)
+            found.draft, limits, lessons.get(found.program, NO_LESSONS)
         )
         return dataclasses.replace(again, program=found.program)
 

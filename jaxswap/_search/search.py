@@ -8,7 +8,7 @@ until the quota of drafts is spent.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -139,26 +139,23 @@ class Search:
             return _found(best, bound)
         device_bytes = limits.device_bytes
         looser = [int(max(device_bytes, f * device_bytes)) for f in LOOSER]
-        for swapless_bytes in dict.fromkeys(looser) if is_mixed else ():
+        for swapless_bytes in dict.fromkeys(looser) if is_mixed and best.fits else ():
             swapless = dataclasses.replace(
                 limits, device_bytes=swapless_bytes, host_bytes=0
             )
             part = quota.within(SHARES[1] * drafts / len(LOOSER))
             self._search(swapless, lessons, part)
-        best = self._best(limits, lessons)
-        self._descend(best, lessons, quota.within(SHARES[2] * drafts))
-        self._wander(best, lessons, quota)
+        for turn in (1, 2):
+            best = self._aim(limits, lessons)
+            self._improve(best, lessons, quota.within(turn * quota.left / 2), turn)
         self.is_cut_short |= quota.is_late
-        return _found(best, bound)
+        return _found(self._best(limits, lessons), bound)
 
-    def lay_out_again(
-        self, actions: Sequence[Action], limits: Limits, lessons: Lessons
-    ) -> Found:
-        """Lay actions out once more, with the values that became eager since then."""
+    def lay_out_again(self, draft: Draft, limits: Limits, lessons: Lessons) -> Found:
+        """Lay a draft out once more, with the values that became eager since then."""
+        options: dict[str, Any] = {"eager": lessons.eager, "hold_for": draft.hold_for}
         best = Best(limits)
-        best.offer(
-            self.arranger.arrange(actions, limits.device_bytes, eager=lessons.eager)
-        )
+        best.offer(self.arranger.arrange(draft.actions, limits.device_bytes, **options))
         return _found(best, self.kept.timeline.seconds)
 
     def forget(self) -> None:
@@ -209,12 +206,22 @@ class Search:
             descend(best, self.arranger, self.candidates, lay_out, quota)
         return bound
 
-    def _descend(self, best: Best, lessons: Lessons, quota: Quota) -> None:
-        """Improve the best drafts by changing a few actions at a time."""
-        lay_out = functools.partial(self._lay_out, best=best, lessons=lessons)
-        descend(best, self.arranger, self.candidates, lay_out, quota)
+    def _aim(self, limits: Limits, lessons: Lessons) -> Best:
+        """Return the best of all drafts so far. If none fits, look for the smallest."""
+        best = self._best(limits, lessons)
+        if best.fits or limits.aim is not Aim.FASTEST:
+            return best
+        least = Limits.smallest(limits.host_bytes, is_own=False)
+        return self._best(least, lessons)
 
-    def _wander(self, best: Best, lessons: Lessons, quota: Quota) -> None:
+    def _improve(self, best: Best, lessons: Lessons, quota: Quota, turn: int) -> None:
+        """Improve the best drafts by a few changes at a time, then by random ones."""
+        lay_out = functools.partial(self._lay_out, best=best, lessons=lessons)
+        share = quota.within(SHARES[2] * quota.left)
+        descend(best, self.arranger, self.candidates, lay_out, share)
+        self._wander(best, lessons, quota, turn)
+
+    def _wander(self, best: Best, lessons: Lessons, quota: Quota, turn: int) -> None:
         """Improve the best drafts by random changes."""
 
         def lay_out(numbers: np.ndarray, patience: float, hold_for: int) -> Trial:
@@ -231,6 +238,7 @@ class Search:
             lay_out,
             quota,
             1 / rates.swap_out_bytes_per_second,
+            turn,
         )
 
     def _start(self, best: Best, lessons: Lessons, lay_out: LayOut) -> None:

@@ -2,9 +2,10 @@
 
 from jaxswap._base.units import format_bytes
 from jaxswap._schedule.decision import Decision, Policy, Tunable
+from jaxswap._search.attempt import Refined, Tried, is_within
 from jaxswap._search.limits import Limits
 from jaxswap._search.measured import compiled_of
-from jaxswap._search.refine import Compile, Progress, Refined, Tried, is_within
+from jaxswap._search.refine import Compile, Progress
 from jaxswap._search.search import Found, Search
 
 

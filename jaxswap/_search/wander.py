@@ -6,7 +6,7 @@ numbers come from a fixed seed, so each search is the same everywhere.
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -17,11 +17,12 @@ from jaxswap._search.limits import Aim
 from jaxswap._search.quota import Quota
 from jaxswap._search.trial import Trial, trial_of
 from jaxswap._sketch.program import CODES
+from jaxswap._sketch.sketch import CROWDING
 
 MEMORY = 100
 """A change is compared with the draft so many changes ago."""
 WALKS = 3
-"""How many walks share the quota. Each starts at the best draft so far."""
+"""How many walks share the quota. See `_start`."""
 PRICE = 4.0
 """Price of a byte over the limit in the first walk, in times its copy to the host. It
 is four times as high in each further walk."""
@@ -41,6 +42,7 @@ def wander(
     lay_out: LayOutOnce,
     quota: Quota,
     copy_seconds: float,
+    turn: int = 1,
 ) -> None:
     """Change actions at random, and go on from what is no worse than a while ago.
 
@@ -51,46 +53,68 @@ def wander(
         lay_out: Lays out actions, and offers the draft to `best`.
         quota: How many drafts to lay out.
         copy_seconds: Seconds of the copy of a byte to the host.
+        turn: The number of the call: each has other random numbers. Where only memory
+            counts, later calls take fewer and longer walks.
     """
-    moves = Moves(candidates, graph, random.Random(0))
+    moves = Moves(candidates, graph, random.Random(turn))
     if not moves.decided or quota.left <= 0:
         return
-    share = quota.left // WALKS
-    for walk in range(WALKS):
-        price = PRICE * 4**walk if best.limits.aim is Aim.FASTEST else 1e9
-        _walk(
-            best, moves, lay_out, quota.within(share), price * copy_seconds, LOOSE[walk]
-        )
+    is_for_speed = best.limits.aim is Aim.FASTEST
+    walks = WALKS if is_for_speed else max(1, WALKS - turn)
+    share = quota.left // walks
+    begun: set[int] = set()
+    for walk in range(walks):
+        price = copy_seconds * (PRICE * 4**walk if is_for_speed else 1e9)
+        at = _start(best, price, set() if is_for_speed else begun)
+        begun.add(at.hold_for)
+        _walk(best, at, moves, lay_out, quota.within(share), price, LOOSE[walk])
 
 
 def _walk(
     best: Best,
+    at: Trial,
     moves: "Moves",
     lay_out: LayOutOnce,
     quota: Quota,
     price: float,
     loose: float,
 ) -> None:
-    """Go from the best draft to others."""
-    at = _start(best, price)
-    now = best.cost_seconds(at, price)
+    """Go from a draft to others."""
+    now = _cost_seconds(best, at, price)
     past = [now * loose] * MEMORY
     turn = 0
     while not quota.is_over:
         found = lay_out(*moves.change(at, fits=best.is_within(at)))
-        cost = best.cost_seconds(found, price)
+        cost = _cost_seconds(best, found, price)
         if cost <= max(now, past[turn]):
             at, now = found, cost
         past[turn] = min(past[turn], now)
         turn = (turn + 1) % MEMORY
 
 
-def _start(best: Best, price: float) -> Trial:
-    """Return the best draft, or the cheapest if none fits."""
-    laid = best.draft
-    if not best.fits:
-        laid = min(best.front, key=lambda draft: best.cost_seconds(draft, price))
-    return trial_of(laid)
+def _cost_seconds(best: Best, trial: Trial, price: float) -> float:
+    """Return the seconds of a draft, plus a price for each byte over the limit.
+
+    Where only memory counts, many points may be as full as the fullest. A change that
+    relieves one of them is a step on the way, though the peak stays.
+    """
+    if best.limits.aim is Aim.FASTEST:
+        return best.cost_seconds(trial, price)
+    taken = trial.timeline
+    return best.cost_seconds(trial, price * taken.crowd ** (1 / CROWDING))
+
+
+def _start(best: Best, price: float, begun: Collection[int]) -> Trial:
+    """Return the best draft, or the cheapest if none fits.
+
+    The smallest drafts are often in another valley than the smallest so far. So walks
+    to them begin at drafts that hold what is recomputed for different times.
+    """
+    if best.fits:
+        return trial_of(best.draft)
+    trials = [trial_of(laid) for laid in best.front]
+    others = [trial for trial in trials if trial.hold_for not in begun]
+    return min(others or trials, key=lambda trial: best.cost_seconds(trial, price))
 
 
 class Moves:

@@ -2,13 +2,24 @@
 
 typedef struct {
   Bytes device_bytes, host_bytes;
-  double seconds;
+  double seconds, crowd;
   int steps;
   const Bytes *bytes_at; /* at each step */
   int entries;
   const int *template_of; /* of each entry */
   const Bytes *entry_bytes; /* the most device memory at each */
 } Result;
+
+/* Count the steps whose memory is near the peak: each its share to the power of 32. */
+static double crowd_of(const Bytes *at, int steps, Bytes peak) {
+  double crowd = 0.0;
+  for (int step = 0; step < steps; step++) {
+    double share = (double)at[step] / (double)(peak > 0 ? peak : 1);
+    for (int i = 0; i < 5; i++) share *= share;
+    crowd += share;
+  }
+  return crowd;
+}
 
 /* Count the bytes at each step. Return the step with the most of them. */
 static int add_bytes(Space *s, Result *result) {
@@ -37,6 +48,7 @@ static int add_bytes(Space *s, Result *result) {
     at[step] = now += at[step];
     if (now > result->device_bytes) result->device_bytes = now, peak = step;
   }
+  result->crowd = crowd_of(at, steps, result->device_bytes);
   return peak;
 }
 

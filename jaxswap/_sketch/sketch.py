@@ -27,6 +27,9 @@ from jaxswap._sketch.program import (
     program_of,
 )
 
+CROWDING = 32
+"""See `Sketch.crowd`. The power is a power of two."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Sketch:
@@ -36,6 +39,8 @@ class Sketch:
         device_bytes: Peak of device memory.
         host_bytes: Peak of pinned host memory.
         seconds: The whole step.
+        crowd: How many points of the step need about as much device memory as the
+            peak: the sum of their shares of it, to the power of `CROWDING`.
         is_alive: Whether each value holds memory at the peak.
         cost_seconds: Of each value, the seconds of its recomputations and of the
             stalls of what reads it.
@@ -44,6 +49,7 @@ class Sketch:
     device_bytes: int
     host_bytes: int
     seconds: float
+    crowd: float
     is_alive: np.ndarray
     cost_seconds: np.ndarray
 
@@ -78,6 +84,7 @@ class _Result(ctypes.Structure):
         ("device_bytes", ctypes.c_int64),
         ("host_bytes", ctypes.c_int64),
         ("seconds", ctypes.c_double),
+        ("crowd", ctypes.c_double),
         ("steps", ctypes.c_int),
         ("bytes_at", ctypes.POINTER(ctypes.c_int64)),
         ("entries", ctypes.c_int),
@@ -181,7 +188,12 @@ class Sketcher:
         if function(self._space, *given, ctypes.byref(found), *vectors):
             raise MemoryError("no memory to lay out a draft in.")
         return Sketch(
-            found.device_bytes, found.host_bytes, found.seconds, is_alive, cost
+            device_bytes=found.device_bytes,
+            host_bytes=found.host_bytes,
+            seconds=found.seconds,
+            crowd=found.crowd,
+            is_alive=is_alive,
+            cost_seconds=cost,
         )
 
     def last_bytes_at(self) -> np.ndarray:
@@ -228,8 +240,21 @@ def sketch_of(draft: Draft) -> Sketch:
     at = int(timeline.device_bytes_at.argmax()) if len(timeline.starts) else 0
     is_alive[[values[b] for b in timeline.alive(at)]] = 1
     return Sketch(
-        timeline.device_bytes, timeline.host_bytes, timeline.seconds, is_alive, cost
+        device_bytes=timeline.device_bytes,
+        host_bytes=timeline.host_bytes,
+        seconds=timeline.seconds,
+        crowd=_crowd(timeline.device_bytes_at, timeline.device_bytes),
+        is_alive=is_alive,
+        cost_seconds=cost,
     )
+
+
+def _crowd(device_bytes_at: np.ndarray, peak_bytes: int) -> float:
+    """Count the points whose memory is near the peak, in the order in which C does."""
+    shares = device_bytes_at / max(1, peak_bytes)
+    for _ in range(CROWDING.bit_length() - 1):
+        shares = shares * shares
+    return float(np.cumsum(shares)[-1]) if len(shares) else 0.0
 
 
 def _pointer(vector: Any) -> Any:

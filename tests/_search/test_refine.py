@@ -28,12 +28,13 @@ from scripted_search import (
 
 from jaxswap._gpu.target import rates_of
 from jaxswap._graph.graph import Action
+from jaxswap._search.attempt import ENOUGH, Task
 from jaxswap._search.candidates import find_candidates
 from jaxswap._search.lessons import Lessons, likeness
 from jaxswap._search.limits import Aim, Limits
 from jaxswap._search.loops import Programs
 from jaxswap._search.measured import Measured
-from jaxswap._search.refine import ENOUGH, Task, refine
+from jaxswap._search.refine import refine
 from jaxswap._search.search import Search
 from jaxswap._simulate.draft import Arranger
 
@@ -47,7 +48,9 @@ def test_without_a_compiler_the_simulation_is_believed(fits: bool) -> None:
     assert refined.compiled is None
     assert refined.correction_bytes == 0
     assert refined.bound_seconds == 0.5
-    assert search.calls == [Call(Limits(LIMIT, 7), Lessons(), 2.5)]
+    for_least = Call(Limits.smallest(7, is_own=False), Lessons(), 1.25)
+    refusal = [] if fits else [for_least]
+    assert search.calls == [Call(Limits(LIMIT, 7), Lessons(), 2.5), *refusal]
 
 
 def test_good_prediction_needs_one_program() -> None:

@@ -257,7 +257,7 @@ def test_a_draft_can_be_laid_out_again_without_a_search() -> None:
     search, limits = swapping_case()
     draft = search.find(limits, seconds=1.0).draft
     count = search.count()
-    again = search.lay_out_again(draft.actions, limits, Lessons())
+    again = search.lay_out_again(draft, limits, Lessons())
     assert again.draft.actions == draft.actions
     assert search.count() <= count + 2
 

@@ -13,9 +13,9 @@ from jaxswap._graph.graph import Action, Graph
 from jaxswap._schedule.decision import Decision, Tunable
 from jaxswap._schedule.lms import LMS
 from jaxswap._schedule.timing import Timing
+from jaxswap._search.attempt import Refined
 from jaxswap._search.limits import Limits
 from jaxswap._search.measured import Measured
-from jaxswap._search.refine import Refined
 from jaxswap._search.tuning import tune
 from jaxswap._simulate.draft import Arranger, Draft
 from jaxswap._sketch.sketch import Sketcher

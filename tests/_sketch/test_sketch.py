@@ -90,6 +90,7 @@ def assert_equal(sketcher: Sketcher, found: Sketch, draft: Draft) -> None:
     for name in ("equations", "is_recomputed", "device_bytes"):
         assert np.array_equal(getattr(entries, name), getattr(wanted_entries, name))
     wanted = sketch_of(draft)
+    assert found.crowd == wanted.crowd
     assert np.array_equal(found.is_alive, wanted.is_alive)
     assert np.array_equal(found.cost_seconds, wanted.cost_seconds)
 

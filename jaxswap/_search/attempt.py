@@ -1,0 +1,251 @@
+"""What to search for before a program is compiled, and what follows from its bytes.
+
+`Attempt.after` holds the rules: it makes the next attempt from the result of the last
+one.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+from jaxswap._search.lessons import NO_LESSONS, Lessons, exposed_values
+from jaxswap._search.limits import Aim, Limits
+from jaxswap._search.measured import Compiled, Measured
+from jaxswap._search.search import Found
+from jaxswap._simulate.draft import Draft
+
+ENOUGH = 0.03
+"""A prediction needs no correction if it was off by less than this share."""
+EXPOSED = 0.05
+"""Share of the swapped bytes that may be exposed."""
+MARGIN = 1 / 256
+"""If a program exceeded its budget, the next plan leaves this share of it free. After
+each further failure the share is four times as large."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What the loop is to find.
+
+    Attributes:
+        limits: How much memory the compiled program may use.
+        most_compiles: The largest number of programs to compile.
+        search_seconds: How much to search each time.
+        correction_bytes: What programs are already known to need beyond the simulation.
+    """
+
+    limits: Limits
+    most_compiles: int
+    search_seconds: float
+    correction_bytes: int = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Refined:
+    """The result of the loop.
+
+    Attributes:
+        draft: The fastest draft whose program fits. If none fits, the draft with the
+            smallest program.
+        bound_seconds: No draft is faster, by the planner's model.
+        correction_bytes: What the program needs beyond the simulation.
+        lasting_bytes: The same without the gaps between buffers.
+        compiled: What was read from the draft's program. `None` without a compiler.
+        fits: Whether the program fits.
+    """
+
+    draft: Draft
+    bound_seconds: float
+    correction_bytes: int
+    lasting_bytes: int
+    compiled: Compiled | None
+    fits: bool
+
+    @property
+    def host_bytes(self) -> int:
+        """Pinned host memory of the program. Without a compiler: of its simulation."""
+        seen = self.compiled
+        return seen.host_bytes if seen else self.draft.timeline.host_bytes
+
+    @property
+    def device_bytes(self) -> int:
+        """Device memory of the program. Without a compiler: of its simulation."""
+        seen = self.compiled
+        return seen.device_bytes if seen else self.draft.timeline.device_bytes
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tried:
+    """A draft and the program that was compiled from it.
+
+    Attributes:
+        found: The result of the search.
+        compiled: What was read from the program, and what was predicted.
+        fits: Whether the program stays within the limits.
+    """
+
+    found: Found
+    compiled: Compiled
+    fits: bool
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether copies are hidden, or the draft waits for some of them on purpose."""
+        timeline = self.found.draft.timeline
+        is_waiting = timeline.stall_seconds > EXPOSED * timeline.seconds
+        exposed_bytes = self.compiled.exposed_bytes
+        return is_waiting or exposed_bytes <= EXPOSED * self.compiled.swapped_bytes
+
+    @property
+    def is_as_predicted(self) -> bool:
+        """Whether the program needs about as much as was predicted."""
+        predicted = self.compiled.predicted_device_bytes
+        return abs(self.compiled.device_bytes - predicted) <= ENOUGH * predicted
+
+    @property
+    def refined(self) -> Refined:
+        """The draft, with what its program needs beyond the simulation."""
+        draft, compiled = self.found.draft, self.compiled
+        needed = compiled.device_bytes - draft.timeline.device_bytes
+        lasting = needed - compiled.fragmented_bytes
+        bound = self.found.bound_seconds
+        return Refined(draft, bound, needed, lasting, compiled, self.fits)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Attempt:
+    """What to search for before the next program is compiled.
+
+    Attributes:
+        limits: How much memory the simulation may use.
+        lessons: What is known of each program.
+        number: Number of the next program to compile, from one on.
+        failures: How many programs did not fit so far.
+        needed_bytes: What the last program needed beyond its simulation.
+        again: A draft to lay out once more, instead of a search.
+        is_anew: Whether the search starts from nothing, for the least memory.
+        too_much_bytes: The least that a simulation was given for a program that did not
+            fit, if there is one.
+    """
+
+    limits: Limits
+    lessons: Mapping[int, Lessons]
+    number: int = 1
+    failures: int = 0
+    needed_bytes: int = 0
+    again: Found | None = None
+    is_anew: bool = False
+    too_much_bytes: int | None = None
+
+    @classmethod
+    def first(cls, task: Task) -> "Attempt":
+        """Return the attempt that a task begins with."""
+        known = task.correction_bytes
+        return cls(limits=less(task.limits, known), lessons={}, needed_bytes=known)
+
+    def after(self, tried: Tried, best: Refined, task: Task) -> "Attempt | None":
+        """Return the next attempt, or `None` if nothing is left to try.
+
+        Args:
+            tried: The result of this attempt.
+            best: The best result so far.
+            task: What the loop is to find.
+        """
+        if tried.fits and tried.is_hidden and tried.is_as_predicted:
+            return None
+        is_for_speed = task.limits.aim is Aim.FASTEST
+        is_hopeless = is_for_speed and not (tried.fits or tried.found.fits)
+        if self.number >= task.most_compiles or (is_hopeless and self.is_anew):
+            return None
+        failures = self.failures + (not tried.fits)
+        made = tried.refined
+        following = dataclasses.replace(
+            self,
+            number=self.number + 1,
+            failures=failures,
+            needed_bytes=made.correction_bytes,
+            again=None,
+            is_anew=False,
+        )
+        is_last = following.number == task.most_compiles and not best.fits
+        if is_hopeless or (is_last and is_for_speed):
+            # When simulated, a policy's draft may be the smallest.
+            return following._for_the_least(task, tried)
+        if is_last:
+            limits = Limits.smallest(task.limits.host_bytes, is_own=False)
+            return dataclasses.replace(following, limits=limits)
+        if tried.fits:
+            limits = less(task.limits, made.lasting_bytes)
+        else:
+            limits = less(task.limits, self._spent(made, task))
+            given = self.limits.device_bytes
+            too_much = given if self.too_much_bytes is None else self.too_much_bytes
+            following = dataclasses.replace(
+                following, too_much_bytes=min(given, too_much)
+            )
+        following = dataclasses.replace(following, limits=limits)
+        return following._taught(tried)
+
+    def widened(self, task: Task) -> "Attempt | None":
+        """Return this attempt with half of the way to what was too much.
+
+        The search may find nothing new because plans are few and far between.
+        """
+        if self.too_much_bytes is None or self.limits.aim is not Aim.FASTEST:
+            return None
+        left = self.too_much_bytes - self.limits.device_bytes
+        if left < ENOUGH * task.limits.device_bytes:
+            return None
+        return dataclasses.replace(self, limits=less(self.limits, -left // 2))
+
+    def _for_the_least(self, task: Task, tried: Tried) -> "Attempt":
+        """Return this attempt for the least memory, with nothing left from before."""
+        taught = self._taught(tried).lessons
+        lessons = {
+            program: dataclasses.replace(known, grounded=frozenset())
+            for program, known in taught.items()
+        }
+        limits = Limits.smallest(task.limits.host_bytes)
+        return dataclasses.replace(self, limits=limits, lessons=lessons, is_anew=True)
+
+    def _taught(self, tried: Tried) -> "Attempt":
+        """Return this attempt with the lessons of a program."""
+        found = tried.found
+        known = self.lessons.get(found.program, NO_LESSONS)
+        again = None
+        if not tried.fits:
+            known = known.without(found.draft.actions)
+        elif not tried.is_hidden:
+            exposed = exposed_values(found.draft.graph, tried.compiled)
+            known = known.exposed(exposed)
+            again = None if exposed & known.grounded else found
+        lessons = {**self.lessons, found.program: known}
+        return dataclasses.replace(self, lessons=lessons, again=again)
+
+    def _spent(self, made: Refined, task: Task) -> int:
+        """Return how far to stay below the limit after a program did not fit.
+
+        XLA may leave gaps between buffers. They vary from plan to plan, so they are
+        subtracted from the limit only after a second failure. Steps grow, since a plan
+        that needs a little less may compile to as many bytes.
+        """
+        assert made.compiled is not None
+        limit_bytes = task.limits.device_bytes
+        expected = made.correction_bytes if self.failures else made.lasting_bytes
+        is_room = self.limits.device_bytes > 0
+        spent = limit_bytes - self.limits.device_bytes if is_room else expected
+        missing = max(0, made.compiled.device_bytes - limit_bytes) << self.failures
+        margin = MARGIN * 4**self.failures
+        return max(expected, spent) + min(int(margin * limit_bytes), missing)
+
+
+def less(limits: Limits, nbytes: int) -> Limits:
+    """Subtract bytes from a limit of device memory."""
+    if limits.aim is not Aim.FASTEST:
+        return limits
+    return dataclasses.replace(limits, device_bytes=limits.device_bytes - nbytes)
+
+
+def is_within(measured: Measured, limits: Limits) -> bool:
+    """Whether a program stays within limits."""
+    is_on_device = measured.device_bytes <= limits.device_bytes
+    return is_on_device and not limits.is_over_on_host(measured.host_bytes)
