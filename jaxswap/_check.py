@@ -14,7 +14,7 @@ from jaxswap._graph.graph import Action, Value
 from jaxswap._offload import offload
 from jaxswap._plans.plan import Plan
 from jaxswap._run.loss import checked_argnums
-from jaxswap._run.reference import ComparedPolicy, Reference
+from jaxswap._run.reference import ComparedPolicy, Difference, Reference
 from jaxswap._schedule.decision import Policy
 from jaxswap._trace.tangents import has_tangent
 from jaxswap._view.table import table_lines
@@ -36,6 +36,9 @@ class Check:
             check shows nothing.
         without_float32: Why a function that computes in 16 bits was compared with plain
             JAX alone, and not with itself in float32. Else empty.
+        compress: The type to which values were rounded as they left, or empty.
+        moved: How far this moved a result, as a share of its largest entry, where it
+            moved most. `None` if nothing was rounded.
 
     Example:
         >>> import jax.numpy as jnp, jaxswap
@@ -50,6 +53,8 @@ class Check:
     numbers: int
     nonzero: int
     without_float32: str = ""
+    compress: str = ""
+    moved: Difference | None = None
 
     def __str__(self) -> str:
         """Write a table."""
@@ -76,6 +81,12 @@ class Check:
                 "compared with plain JAX alone: the function cannot be computed in "
                 f"float32 ({self.without_float32})"
             )
+        if self.moved is not None:
+            lines.append(
+                f"values that are rounded to {self.compress} as they leave move the "
+                f"results by up to {self.moved.error:.1e} of the largest entry "
+                f"({self.moved.leaf})"
+            )
         loose = [r.policy for r in self.rows if r.widest > INFORMATIVE]
         if loose:
             lines.append(
@@ -94,6 +105,7 @@ def check(
     plan: Plan | None = None,
     budget: int | str | None = None,
     target: str | Target | None = None,
+    compress: str | None = None,
     mixes: int = 3,
     rtol: float | None = None,
     seed: int = 0,
@@ -131,6 +143,9 @@ def check(
         plan: As in `jaxswap.offload`.
         budget: As in `jaxswap.offload`.
         target: As in `jaxswap.offload`.
+        compress: As in `jaxswap.offload`. All comparisons are made without it. Then the
+            report says how far it moves the results. A `plan` that was made with it is
+            not compared, but only measured. Without a policy, all values are swapped.
         mixes: How many random mixes of actions are tried.
         rtol: The difference, or the further distance from float32, that needs no
             explanation. `None`: 1e-12 for float64, 1e-5 for float32, 4e-3 or 3e-2 if
@@ -167,7 +182,9 @@ def check(
         argnums = 0
     given = {"policy": policy, "plan": plan, "budget": budget, "target": target}
     given = {name: value for name, value in given.items() if value is not None}
-    offload(fn, **given)  # It refuses what does not fit together.
+    narrow = {} if compress is None else {"compress": compress}
+    offload(fn, **given, **narrow)  # It refuses what does not fit together.
+    rounded = compress or (plan.graph.compress if plan is not None else "")
     problem = Problem(args, kwargs, argnums, has_aux)
     try:
         step = problem.step(fn)
@@ -175,7 +192,9 @@ def check(
     except Exception as error:
         error.add_note("jaxswap.check: this is `fn` itself, in plain JAX.")
         raise
-    choices: dict[str, dict[str, Any]] = {_name(given): given}
+    choices: dict[str, dict[str, Any]] = {}
+    if plan is None or not rounded:
+        choices[_name(given)] = given
     choices |= {a.name: {"policy": a} for a in (Action.OFFLOAD, Action.RECOMPUTE)}
     for i in range(mixes):
         choices[f"random mix {i} of seed {seed}"] = {"policy": random_mix(seed, i)}
@@ -183,6 +202,11 @@ def check(
     for name, options in choices.items():
         step = problem.step(offload(fn, **options))
         rows.append(reference.compare(name, step, options))
+    moved = None
+    if rounded:
+        lossy = given or {"policy": Action.OFFLOAD}
+        step = problem.step(offload(fn, **lossy, **narrow))
+        moved = reference.moved_by(step)
     gradient = [np.asarray(leaf) for leaf in reference.expected["gradient"].values()]
     return Check(
         function=getattr(fn, "__name__", type(fn).__name__),
@@ -191,6 +215,8 @@ def check(
         numbers=sum(leaf.size for leaf in gradient),
         nonzero=sum(int(np.sum(np.isfinite(g) & (g != 0))) for g in gradient),
         without_float32=reference.without_float32,
+        compress=rounded,
+        moved=moved,
     )
 
 

@@ -11,6 +11,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxswap._base.arguments import refuse_keywords
 from jaxswap._gpu.target import Target
+from jaxswap._graph.compress import checked_compress
 from jaxswap._graph.graph import Action, Value
 from jaxswap._graph.placement import Placement
 from jaxswap._plans.plan import Plan
@@ -48,6 +49,7 @@ class OffloadOptions(TypedDict, total=False):
     host_budget: int | str | None
     target: str | Target | None
     slabs: Slabs | None
+    compress: str | None
 
 
 class _Options(OffloadOptions, total=False):
@@ -76,6 +78,7 @@ def offload(
     host_budget: int | str | None = None,
     target: str | Target | None = None,
     slabs: Slabs | None = None,
+    compress: str | None = None,
     in_shardings: Any = None,
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Sequence[str] = (),
@@ -135,6 +138,12 @@ def offload(
         slabs: Compute the finest values slab by slab, as `jaxswap.Slabs` says. What
             sweeps over the slabs store is kept, swapped or recomputed like all other
             values. A `plan` holds its slabs.
+        compress: Round real numbers that leave to `"bfloat16"`, `"float8_e4m3fn"` or
+            `"int8"`, so that their copies are a half or a quarter as large. They come
+            back with fewer digits, and the gradient changes by that. Types of 8 bits
+            have a scale for each channel (the last axis). Other types, and those that
+            are not wider, leave as they are. `None`: all leave as they are. A `plan`
+            holds what it was made with.
         in_shardings: How `jax.jit` splits the positional arguments over a mesh of
             devices, a pytree prefix of them as in `jax.jit(fn, in_shardings=...)`.
             Under `jit` with automatic axes, a trace does not see how arguments are
@@ -193,6 +202,12 @@ def offload(
             "`plan` and `slabs` are given. Give only `plan`: it holds the slabs that "
             "it was made for."
         )
+    narrow = checked_compress(compress)
+    if plan is not None and narrow:
+        raise ValueError(
+            "`plan` and `compress` are given. Make the plan with `compress`: "
+            f"jaxswap.plan(..., compress={narrow!r})."
+        )
     if plan is not None and in_shardings is not None:
         raise ValueError(
             "`plan` and `in_shardings` are given. Give only `plan`: it holds the "
@@ -208,6 +223,7 @@ def offload(
             host_budget=host_budget,
             target=target,
             slabs=slabs,
+            compress=compress,
             in_shardings=in_shardings,
             static_argnums=static_argnums,
             static_argnames=static_argnames,
@@ -216,7 +232,7 @@ def offload(
         raise TypeError(f"`fn` is {fn!r}; jaxswap.offload needs a function.")
 
     slabs = slabs if plan is None else plan.slabs
-    return _wrap(fn, chosen, static, plan, in_shardings, slabs)
+    return _wrap(fn, chosen, static, plan, in_shardings, slabs, narrow)
 
 
 def _wrap(
@@ -226,12 +242,13 @@ def _wrap(
     plan: Plan | None = None,
     in_shardings: Any = None,
     slabs: Slabs | None = None,
+    compress: str = "",
 ) -> Callable[..., Any]:
     """Return `fn` with a gradient that follows the schedules of a scheduler."""
 
     def traced(arguments: Arguments) -> _Call:
         flat, closed_over = flatten_function(fn, arguments)
-        split = functools.cache(_differentiable(flat, scheduler, slabs))
+        split = functools.cache(_differentiable(flat, scheduler, slabs, compress))
         return _Call(closed_over, flat, split)
 
     known = Known(fn, traced, holds_tracer=lambda call: call.captures_tracer)
@@ -307,7 +324,10 @@ def _placement(
 
 
 def _differentiable(
-    flat: FlatFunction, scheduler: Scheduler, slabs: Slabs | None
+    flat: FlatFunction,
+    scheduler: Scheduler,
+    slabs: Slabs | None,
+    compress: str,
 ) -> Callable[[Placement | None], Callable[..., Any]]:
     """Turn a flat function into one whose gradient follows a schedule.
 
@@ -320,7 +340,7 @@ def _differentiable(
 
         @functools.cache
         def passes(*perturbed: bool) -> Passes:
-            source = Source(flat, perturbed, placement, slabs=slabs)
+            source = Source(flat, perturbed, placement, slabs=slabs, compress=compress)
             return Passes(scheduler.decide(source), flat.call)
 
         @functools.cache

@@ -23,6 +23,7 @@ def plan(
     policy: Policy | Action | Callable[[Value], Action] | None = None,
     reserve: int | str = 0,
     host_budget: int | str | None = None,
+    compress: str | None = None,
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
     compile: bool = True,
@@ -61,6 +62,11 @@ def plan(
             optimizer's state.
         host_budget: Pinned host memory that the plan may use on each device. `None`:
             as much as there is.
+        compress: Round real numbers that leave to `"bfloat16"`, `"float8_e4m3fn"` or
+            `"int8"`, so that their copies are a half or a quarter as large. They come
+            back with fewer digits, and the gradient changes by that. Types of 8 bits
+            have a scale for each channel (the last axis). Other types, and those that
+            are not wider, leave as they are. `None`: all leave as they are.
         argnums: Which arguments are differentiated, as in `jax.value_and_grad`.
         has_aux: Whether `fn` returns a pair of the loss and something else.
         compile: Whether to compile plans. If not, bytes are those of the simulation.
@@ -117,6 +123,7 @@ def plan(
         policy=policy,
         reserve=reserve,
         host_budget=host_budget,
+        compress=compress,
         compile=compile,
         most_compiles=most_compiles,
         search_seconds=search_seconds,

@@ -17,6 +17,7 @@ from jaxswap._device.topology import as_default
 from jaxswap._gpu.host_memory import check_host_memory
 from jaxswap._gpu.node import Node, find_node, is_node
 from jaxswap._gpu.target import Target, rates_of
+from jaxswap._graph.compress import checked_compress
 from jaxswap._graph.graph import Action, Graph, Inside, Value
 from jaxswap._graph.placement import Placement
 from jaxswap._graph.signature import signature_of
@@ -68,6 +69,7 @@ class Request:
         policy: Policy | Action | Callable[[Value], Action] | None = None,
         reserve: int | str = 0,
         host_budget: int | str | None = None,
+        compress: str | None = None,
         compile: bool = True,
         most_compiles: int = MOST_COMPILES,
         search_seconds: float = SEARCH_SECONDS,
@@ -77,6 +79,7 @@ class Request:
         self.budget_bytes = _bytes(None if self.is_for_smallest else budget, "budget")
         self.reserve_bytes = parse_bytes(reserve, "reserve")
         self.host_budget_bytes = _bytes(host_budget, "host_budget")
+        self.compress = checked_compress(compress)
         self.target = target
         self.policy = None if policy is None else as_policy(policy)
         self.compile = compile
@@ -101,6 +104,8 @@ class Request:
 
     def plan(self, source: Source) -> Plan:
         """Plan the programs of a function, or find its plan on disk."""
+        if self.compress:
+            source = dataclasses.replace(source, compress=self.compress)
         with self.for_its_gpu():
             return self._found_or_made(source)
 

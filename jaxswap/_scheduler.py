@@ -208,6 +208,7 @@ def _followed(plan: Plan, source: Source) -> Machine:
     values = plan.graph.values
     source = source.cut(plan.slabs)
     source = source.sized_as([values[v].shape for v in plan.graph.arguments])
+    source = dataclasses.replace(source, compress=plan.graph.compress)
     try:
         return _by_plan(plan, source)
     except ValueError as error:

@@ -186,6 +186,7 @@ class Graph:
         loops: The bodies of the function's loops, and how their iterations run.
         inside: How values in a user's `jax.checkpoint` and in branches are treated.
         slabs: How the finest values are cut into slabs. `None` if they are not.
+        compress: The type to which values are rounded when they leave. `""`: their own.
     """
 
     values: tuple[Value, ...]
@@ -200,6 +201,7 @@ class Graph:
     loops: "tuple[Loop, ...]" = ()
     inside: Inside = Inside.AS_WRITTEN
     slabs: Slabs | None = None
+    compress: str = ""
 
     @property
     def is_body(self) -> bool:

@@ -51,6 +51,7 @@ def signature_of(graph: Graph) -> Signature:
     digest.update(repr(ends).encode())
     if graph.is_body:
         digest.update(repr((graph.carried, graph.sliced, graph.trip_count)).encode())
+    digest.update(graph.compress.encode())
     for loop in graph.loops:
         digest.update(_loop_text(loop).encode())
     return Signature(

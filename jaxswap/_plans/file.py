@@ -34,7 +34,7 @@ from jaxswap._plans.plan import Plan, loops_of
 from jaxswap._schedule.instructions import Swap
 from jaxswap._slabs.slabs import Slabs
 
-FORMAT = 8
+FORMAT = 9
 
 
 def save_plan(plan: Plan, path: str | os.PathLike[str]) -> Path:
@@ -267,6 +267,7 @@ def _graph_to_json(graph: Graph) -> dict[str, Any]:
         "trip_count": graph.trip_count,
         "inside": graph.inside.value,
         "slabs": _slabs_to_json(graph),
+        "compress": graph.compress,
         "loops": [_row(loop) for loop in graph.loops],
     }
 

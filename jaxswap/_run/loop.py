@@ -36,6 +36,7 @@ class Loops:
         decide: Decides how the iterations of a loop run.
         inside: How values in `jax.checkpoint` and in branches are treated.
         sizes: What symbolic dimensions count as.
+        compress: The type to which values are rounded when they leave, or `""`.
         found: The loops that were decided on, in the order of tracing.
     """
 
@@ -44,10 +45,12 @@ class Loops:
         decide: DecideLoop,
         inside: Inside = Inside.AS_WRITTEN,
         sizes: Sizes = NO_SIZES,
+        compress: str = "",
     ) -> None:
         self.decide = decide
         self.inside = inside
         self.sizes = sizes
+        self.compress = compress
         self.found: list[Loop] = []
 
     def __call__(self, eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
@@ -110,7 +113,7 @@ class Loops:
     ) -> tuple[Traced, bool]:
         """Trace one iteration. Return also whether what it holds runs as in JAX."""
         jaxpr, consts = _compat.open_jaxpr(scan.jaxpr)
-        inner = Loops(self.decide, self.inside, self.sizes)
+        inner = Loops(self.decide, self.inside, self.sizes, self.compress)
 
         def iteration(*operands: Any) -> Sequence[Any]:
             return Opened(inner, self.inside).run(jaxpr, (*consts, *operands))
@@ -123,6 +126,7 @@ class Loops:
             [atom.aval for atom in jaxpr.outvars],
             inner.found,
         )
+        program = dataclasses.replace(program, compress=self.compress)
         first, last = scan.const_count, scan.const_count + scan.carry_count
         carried, sliced = program.operands[first:last], program.operands[last:]
         twin = sized(program, self.sizes)

@@ -11,7 +11,9 @@ from jax import lax
 from jax.core import Tracer
 
 from jaxswap import _compat
+from jaxswap._graph.compress import is_lossy
 from jaxswap._graph.placement import axes_of
+from jaxswap._run.narrowing import narrowed, widened
 from jaxswap._schedule.instructions import (
     Barrier,
     Instruction,
@@ -33,9 +35,11 @@ class Residuals:
 
     device: dict[int, Any]
     host: dict[int, Any]
+    scales: dict[int, Any] = dataclasses.field(default_factory=dict)
+    """By which values are multiplied that come back from a narrower type."""
 
 
-jax.tree_util.register_dataclass(Residuals, ["device", "host"], [])
+jax.tree_util.register_dataclass(Residuals, ["device", "host", "scales"], [])
 
 
 class Machine:
@@ -65,6 +69,7 @@ class Machine:
         residuals = Residuals(
             {v: memory.read(v) for v in stored},
             {v: memory.host[v] for v in schedule.host_residuals},
+            {v: memory.scales.get(v) for v in schedule.host_residuals},
         )
         return [memory.read(atom) for atom in program.outputs], residuals
 
@@ -97,6 +102,7 @@ class Machine:
         memory = _Memory(self)
         memory.device.update(residuals.device)
         memory.host.update(residuals.host)
+        memory.scales.update(residuals.scales)
         absent = []
         for v, cotangent in zip(program.cotangents, cotangents, strict=True):
             if v is not None and cotangent is None:
@@ -165,6 +171,7 @@ class _Memory:
         self.known = machine.program.constants
         self.device: dict[int, Any] = dict(self.known)
         self.host: dict[int, Any] = {}
+        self.scales: dict[int, Any] = {}
 
     def read(self, atom: Any) -> Any:
         """Return the array of a value or literal. A missing cotangent is zero."""
@@ -184,15 +191,28 @@ class _Memory:
                     self._run(equation)
                 case SwapOut(value):
                     with self._named("swap_out", value):
-                        self.host[value] = _compat.to_host(self.device[value])
+                        self._swap_out(value)
                 case SwapIn(value):
                     with self._named("swap_in", value):
-                        self.device[value] = _compat.to_device(self.host[value])
+                        self._swap_in(value)
                 case Barrier(device, host):
                     self._barrier(device, host)
             for v in last.get(index, ()):
                 if v not in kept and v not in self.known:
                     self.device.pop(v, None)
+
+    def _swap_out(self, value: int) -> None:
+        array, compress = self.device[value], self.graph.compress
+        if is_lossy(self.graph.values[value], compress):
+            array, self.scales[value] = narrowed(array, compress)
+        self.host[value] = _compat.to_host(array)
+
+    def _swap_in(self, value: int) -> None:
+        array = _compat.to_device(self.host[value])
+        if is_lossy(self.graph.values[value], self.graph.compress):
+            dtype = self.program.avals[value].dtype
+            array = widened(array, self.scales[value], dtype)
+        self.device[value] = array
 
     def _run(self, index: int) -> None:
         operation = self.program.operations[index]

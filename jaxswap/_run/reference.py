@@ -166,6 +166,20 @@ class Reference:
         widest = max(difference.allowed for difference in found)
         return ComparedPolicy(policy, _swaps(traced.jaxpr), worst, widest)
 
+    def moved_by(self, function: Callable[..., Any]) -> Difference:
+        """Return how far another function is from the plain result, where it is most.
+
+        Args:
+            function: A function whose result may differ from the plain one.
+        """
+        actual = jax.tree.leaves_with_path(jax.jit(function)(*self._operands))
+        expected = jax.tree.leaves(self.expected)
+        moved = [
+            Difference(_leaf_name(path), distance(leaf, plain), 0.0)
+            for (path, leaf), plain in zip(actual, expected, strict=True)
+        ]
+        return max(moved, key=lambda difference: difference.error)
+
     def differences(self, actual: Any) -> list[Difference]:
         """Compare each array of a result with the plain one."""
         found = jax.tree.leaves_with_path(actual)

@@ -33,6 +33,7 @@ class Saved:
         fixed: Constants of the loop, by value index.
         sliced: Scanned arrays, and results of the loop that it reads again.
         stacked: Slices that were kept, one for each step.
+        scales: By which slices are multiplied that come back from a narrower type.
         host: Slices that were swapped. Each position holds the previous step's.
         last: The slices of the last step, which never left.
     """
@@ -40,12 +41,13 @@ class Saved:
     fixed: dict[int, Any]
     sliced: dict[int, Any]
     stacked: dict[int, Any]
+    scales: dict[int, Any]
     host: dict[int, Any]
     last: dict[int, Any]
 
 
 jax.tree_util.register_dataclass(
-    Saved, ["fixed", "sliced", "stacked", "host", "last"], []
+    Saved, ["fixed", "sliced", "stacked", "scales", "host", "last"], []
 )
 
 
@@ -75,13 +77,16 @@ class Repeated:
         def iteration(state: Any, slices: Sequence[Any]) -> Any:
             carry, before = state
             outputs, stored = step.forward((*consts, *carry, *slices))
-            swapped = {v: stored[v] for v in step.swapped}
+            leaving = {v: step.narrowed(v, stored[v]) for v in step.swapped}
+            swapped = {v: narrow for v, (narrow, _) in leaving.items()}
+            scales = {v: scale for v, (_, scale) in leaving.items()}
             kept = {v: x for v, x in stored.items() if v not in {*again, *swapped}}
             host = self._copied(before, "swap_out", _compat.to_host)
-            return (tuple(outputs[:count]), swapped), (outputs[count:], kept, host)
+            made = (outputs[count:], kept, scales, host)
+            return (tuple(outputs[:count]), swapped), made
 
-        nothing = {v: zeros(step.type_of(v)) for v in step.swapped}
-        (end, last), (ys, stacked, host) = lax.scan(
+        nothing = {v: step.narrowed(v, zeros(step.type_of(v)))[0] for v in step.swapped}
+        (end, last), (ys, stacked, scales, host) = lax.scan(
             iteration,
             (tuple(init), nothing),
             tuple(xs),
@@ -94,7 +99,7 @@ class Repeated:
             v: made[v] if v in made else given[v] for v in stored if v not in fixed
         }
         of_consts = {v: given[v] for v in stored if v in fixed}
-        return [*end, *ys], Saved(of_consts, sliced, stacked, host, last)
+        return [*end, *ys], Saved(of_consts, sliced, stacked, scales, host, last)
 
     def run_backward(
         self,
@@ -125,8 +130,9 @@ class Repeated:
 
         def iteration(state: Any, slices: Any) -> Any:
             of_carry, sums, device = state
-            of_ys, sliced, stacked, host = slices
+            of_ys, sliced, stacked, scales, host = slices
             before = self._copied(host, "swap_in", _compat.to_device)
+            device = {v: self.step.widened(v, x, scales[v]) for v, x in device.items()}
             now = {**of_carry, **of_ys}
             gradients = self.step.backward(
                 {**saved.fixed, **sliced, **stacked, **device},
@@ -142,7 +148,7 @@ class Repeated:
         (of_carry, sums, _), of_xs = lax.scan(
             iteration,
             (of_carry, sums, saved.last),
-            (of_ys, saved.sliced, saved.stacked, saved.host),
+            (of_ys, saved.sliced, saved.stacked, saved.scales, saved.host),
             length=self.scan.length,
             reverse=not self.scan.reverse,
         )

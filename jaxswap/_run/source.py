@@ -26,6 +26,7 @@ class Source:
         placement: How the operands are split over a mesh. `None` for one device.
         sizes: What symbolic dimensions count as.
         slabs: How the finest values are cut into slabs. `None` if they are not.
+        compress: The type to which values are rounded when they leave, or `""`.
     """
 
     flat: FlatFunction
@@ -33,6 +34,7 @@ class Source:
     placement: Placement | None = None
     sizes: Sizes = dataclasses.field(default_factory=dict)
     slabs: Slabs | None = None
+    compress: str = ""
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -84,10 +86,10 @@ class Source:
             NotImplementedError: If values are cut into slabs, and split over devices.
             ValueError: If nothing tells which axis to cut.
         """
-        loops = Loops(decide_loop, inside, self.sizes)
+        loops = Loops(decide_loop, inside, self.sizes, self.compress)
         call, types = self.flat.opened(loops, inside), self.flat.out_avals
         program = trace(call, self.flat.types, self.perturbed, types, loops.found)
-        program = dataclasses.replace(program, inside=inside)
+        program = dataclasses.replace(program, inside=inside, compress=self.compress)
         program = placed(program, self.placement)
         if self.slabs is not None:
             program = by_slabs(program, self.slabs).program

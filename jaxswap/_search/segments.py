@@ -10,6 +10,7 @@ import itertools
 
 import numpy as np
 
+from jaxswap._graph.compress import share_copied
 from jaxswap._graph.graph import Action
 from jaxswap._search.candidates import Candidates
 from jaxswap._search.linear_model import Item, Model
@@ -76,13 +77,13 @@ def build_model(
     np.add.at(seconds, at, seconds_at(kept.entries, kept.timeline))
     builder = _Items(arranger, candidates, kept, at)
     items, values = builder.items()
-    rates = arranger.simulator.rates
+    rates, share = arranger.simulator.rates, share_copied(arranger.graph)
     model = Model(
         seconds=seconds,
         device_bytes=segments.peaks(entries).astype(float),
         items=items,
-        out_bytes_per_second=rates.swap_out_bytes_per_second,
-        in_bytes_per_second=rates.swap_in_bytes_per_second,
+        out_bytes_per_second=rates.swap_out_bytes_per_second / share,
+        in_bytes_per_second=rates.swap_in_bytes_per_second / share,
         copy_seconds=rates.launch_seconds,
     )
     return model, values

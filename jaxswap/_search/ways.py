@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from jaxswap._gpu.rates import Rates
+from jaxswap._graph.compress import copied_bytes
 from jaxswap._graph.graph import Action, Graph, Segment, alike
 from jaxswap._schedule.instructions import Instruction, Run
 from jaxswap._schedule.issue import schedule_body
@@ -161,7 +162,8 @@ class Ways:
         ahead = _pass_of(body, schedule.forward, body.arguments, body.outputs, stored)
         read = (*schedule.device_residuals, *body.cotangents)
         behind = _pass_of(body, schedule.backward, read, body.gradients)
-        host = sum(body.values[v].nbytes for v in swapped)
+        host = sum(copied_bytes(body.values[v], body.compress) for v in swapped)
+        stayed = [v for v in stored if v not in swapped]
         latency = len(swapped) * rates.copy_latency_seconds
         return Way(
             actions=tuple(actions),
@@ -173,7 +175,7 @@ class Ways:
                 iteration_of(behind, rates).seconds,
                 latency + host / rates.swap_in_bytes_per_second,
             ),
-            device_bytes=sum(body.values[v].nbytes for v in stored) - host,
+            device_bytes=sum(body.values[v].nbytes for v in stayed),
             host_bytes=host,
         )
 

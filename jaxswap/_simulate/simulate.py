@@ -17,6 +17,7 @@ from collections.abc import Collection
 import numpy as np
 
 from jaxswap._gpu.rates import Rates
+from jaxswap._graph.compress import copied_bytes
 from jaxswap._graph.graph import Equation, Graph
 from jaxswap._schedule.instructions import Barrier, Run, Schedule
 from jaxswap._simulate.kernels import (
@@ -43,6 +44,7 @@ class Simulator:
         self.rates = rates
         self.fusion = Fusion(graph)
         self.nbytes = [v.nbytes for v in graph.values]
+        self.copied_bytes = [copied_bytes(v, graph.compress) for v in graph.values]
         self.base_seconds = [self._product_seconds(eqn) for eqn in graph.equations]
         self.iterations = {
             eqn.index: iteration_of(eqn.body, rates)
@@ -104,7 +106,7 @@ class Simulator:
             if is_inward
             else self.rates.swap_out_bytes_per_second
         )
-        return self.rates.copy_latency_seconds + self.nbytes[value] / rate
+        return self.rates.copy_latency_seconds + self.copied_bytes[value] / rate
 
     def both_ways_share(self, is_inward: bool) -> float:
         """Share of its rate that a copy keeps while another one goes the other way."""
@@ -357,8 +359,8 @@ class _Play:
                 first[transfer.value] = transfer.step
             last[transfer.value] = transfer.step
         for v, at in first.items():
-            change[at] += self.simulator.nbytes[v]
-            change[last[v] + 1] -= self.simulator.nbytes[v]
+            change[at] += self.simulator.copied_bytes[v]
+            change[last[v] + 1] -= self.simulator.copied_bytes[v]
         return np.cumsum(change)[:-1] + self.simulator.loop_host_bytes
 
 

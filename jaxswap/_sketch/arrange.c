@@ -62,7 +62,7 @@ static Bytes host_bytes(Space *s) {
     Bytes there = p->loop_host_bytes;
     for (int j = 0; j < s->copies.value.count; j++) {
       int v = s->copies.value.at[j];
-      if (lanes->sent[v] <= at && at <= lanes->moved[v]) there += p->nbytes[v];
+      if (lanes->sent[v] <= at && at <= lanes->moved[v]) there += p->copied_bytes[v];
     }
     if (there > peak) peak = there;
   }

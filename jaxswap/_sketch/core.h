@@ -27,6 +27,7 @@ typedef struct {
   int equations, values;
   const int *kind, *in_start, *inputs, *out_start, *outputs;
   const Bytes *nbytes;
+  const Bytes *copied_bytes; /* of each value's copy in host memory */
   const int *trait, *producer, *base;
   const int *residuals, *gradients, *given, *cotangents, *behind;
   int residual_count, gradient_count, given_count, cotangent_count, behind_count;

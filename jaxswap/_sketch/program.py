@@ -56,6 +56,7 @@ class Program(ctypes.Structure):
             for name in ("kind", "in_start", "inputs", "out_start", "outputs")
         ),
         ("nbytes", _SIZES),
+        ("copied_bytes", _SIZES),
         *((name, _INTS) for name in ("trait", "producer", "base", "residuals")),
         *((name, _INTS) for name in ("gradients", "given", "cotangents", "behind")),
         *((f"{name}_count", _INT) for name in ("residual", "gradient", "given")),
@@ -121,6 +122,7 @@ def _structure(arranger: Arranger) -> dict[str, Any]:
         "out_start": out_start,
         "outputs": outputs,
         "nbytes": np.array([v.nbytes for v in graph.values], np.int64),
+        "copied_bytes": np.array(arranger.simulator.copied_bytes, np.int64),
         "trait": trait,
         "producer": _by_value(producers, trait),
         "base": _by_value(fusion.base, trait),

@@ -78,6 +78,7 @@ def graph_of(
         loops=program.loops,
         inside=program.inside,
         slabs=program.slabs,
+        compress=program.compress,
     )
 
 

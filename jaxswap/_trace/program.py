@@ -70,6 +70,7 @@ class Program:
         backward: Indices of the `operations` that run in the backward pass.
         loops: Bodies of loops that swap inside.
         inside: How values in a user's `jax.checkpoint` and in branches are treated.
+        compress: The type to which values are rounded when they leave, or `""`.
         placement: The mesh over which the values are split. `None` for one device.
         specs: How each value is split. Empty for one device.
         deferred: Indices of the `operations` that are deferred: sums over a mesh that
@@ -87,6 +88,7 @@ class Program:
     backward: frozenset[int]
     loops: tuple[Loop, ...] = ()
     inside: Inside = Inside.AS_WRITTEN
+    compress: str = ""
     placement: Placement | None = None
     specs: tuple[Spec, ...] = ()
     deferred: frozenset[int] = frozenset()

@@ -11,6 +11,7 @@ from jaxswap._view.facts import (
     copied,
     fused,
     guessed,
+    lossy_values,
     predicted_bytes,
     times,
     totals,
@@ -45,6 +46,8 @@ def summary(plan: Plan) -> dict[str, Any]:
         "budget_bytes": plan.budget_bytes,
         "reserve_bytes": plan.reserve_bytes,
         "host_budget_bytes": plan.host_budget_bytes,
+        "compress": plan.graph.compress,
+        "lossy": [value.label for value in lossy_values(plan)],
         "large_bytes": plan.large_bytes,
         "predicted_device_bytes": predicted_bytes(plan),
         "simulated": {

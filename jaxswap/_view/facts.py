@@ -4,9 +4,12 @@ import collections
 from collections.abc import Sequence
 from typing import Any
 
+from jaxswap._graph.compress import copied_bytes, is_lossy
+from jaxswap._graph.graph import Value
 from jaxswap._plans.plan import Plan, Row
 from jaxswap._simulate.kernels import is_alias, is_fusible
 from jaxswap._simulate.timeline import Timeline
+from jaxswap._view.loop_rows import swapped_in
 from jaxswap._view.rows import Outcome
 
 
@@ -29,9 +32,25 @@ def copied(plan: Plan, is_inward: bool) -> dict[str, Any]:
     values = plan.graph.values
     return {
         "count": len(copies),
-        "bytes": sum(values[t.value].nbytes for t in copies),
+        "bytes": sum(
+            copied_bytes(values[t.value], plan.graph.compress) for t in copies
+        ),
         "seconds": float(sum(t.seconds for t in copies)),
     }
+
+
+def lossy_values(plan: Plan) -> list[Value]:
+    """Return the values that are rounded as they leave, those in loops included."""
+    graphs = [(plan.graph, {swap.value for swap in plan.swaps})]
+    for loop in plan.loops:
+        for segment in loop.segments:
+            graphs.append((loop.graph, set(swapped_in(loop.graph, segment))))
+    return [
+        graph.values[v]
+        for graph, swapped in graphs
+        for v in sorted(swapped)
+        if is_lossy(graph.values[v], plan.graph.compress)
+    ]
 
 
 def totals(

@@ -79,7 +79,8 @@ def _cards(plan: Plan) -> Iterator[str]:
             budget += f" less {format_bytes(plan.reserve_bytes)} in reserve"
     share = 1 / plan.seconds if plan.seconds else 0.0
     recompute, stall = after.recompute_seconds, max(0.0, after.stall_seconds)
-    copied = sum(plan.graph.values[t.value].nbytes for t in after.transfers)
+    of_copy = plan.arranger.simulator.copied_bytes
+    copied = sum(of_copy[t.value] for t in after.transfers)
     yield _card("Device memory", kind, format_bytes(plan.device_bytes), budget)
     yield _card(
         "Everything kept",

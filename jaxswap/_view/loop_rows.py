@@ -105,6 +105,12 @@ def _rows_of(at: int, loop: Loop, segment: Segment, first: int) -> Iterator[Loop
         yield LoopRow(*place, *key, count, nbytes[key])
 
 
+def swapped_in(graph: Graph, segment: Segment) -> tuple[int, ...]:
+    """Return the values of a body that a segment of its loop swaps."""
+    rows = _of_iterations if segment.block == 1 else _of_blocks
+    return tuple(v for v, action in rows(graph, segment) if action is Action.OFFLOAD)
+
+
 def _of_blocks(graph: Graph, segment: Segment) -> Iterator[tuple[int, Action]]:
     """Go over the carry: of a block nothing else is stored."""
     for v in graph.carried:

@@ -16,6 +16,7 @@ from jaxswap._view.facts import (
     copied,
     fused,
     guessed,
+    lossy_values,
     predicted_bytes,
     times,
     totals,
@@ -175,6 +176,13 @@ def _copy_lines(plan: Plan) -> Iterator[str]:
             f"{copied['count']} {way} ({format_bytes(copied['bytes'])} in "
             f"{format_seconds(copied['seconds'])})"
             for way, copied in found.items()
+        )
+    if lossy := lossy_values(plan):
+        size = format_bytes(sum(value.nbytes for value in lossy))
+        labels = dict.fromkeys(value.label for value in lossy)
+        yield (
+            f"rounded to {plan.graph.compress} as they leave, so lossy: {len(lossy)} "
+            f"values ({size}): {', '.join(labels)}"
         )
     seen = plan.compiled
     if seen is not None and (seen.swapped_bytes or plan.timeline.transfers):

@@ -1,6 +1,7 @@
 """Loops whose iterations run in segments, with the gradients of plain JAX."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,7 +20,8 @@ from _run.test_loop import (
 )
 from jax import lax
 
-from jaxswap import KEEP, OFFLOAD, RECOMPUTE, Action
+import jaxswap
+from jaxswap import KEEP, OFFLOAD, RECOMPUTE, Action, Value
 from jaxswap._graph.graph import Graph, Segment
 from jaxswap._run.loop import DecideLoop
 from jaxswap._run.machine import Machine
@@ -126,3 +128,36 @@ def test_of_a_block_only_its_beginning_is_stored() -> None:
     scans = [e for e in forward(X, WEIGHTS).jaxpr.eqns if e.primitive.name == "scan"]
     stacked = [v.aval.shape for v in scans[0].outvars if len(v.aval.shape) > 2]
     assert stacked == [(2, *X.shape)]
+
+
+def test_a_plan_of_segments_and_blocks_is_followed_and_saved(tmp_path: Path) -> None:
+    def fn(x: Array, steps: Array) -> Array:
+        def one(h: Array, s: Array) -> tuple[Array, None]:
+            slope = jnp.sin(s * h)
+            return h + 0.01 * (slope + jnp.cos(s * slope)), None
+
+        return jnp.sum(lax.scan(one, x, steps)[0] ** 2)
+
+    x, steps = jnp.linspace(0.0, 1.0, 3000).reshape(30, 100), jnp.linspace(0, 1.0, 100)
+    options: dict[str, Any] = {"target": "h100", "compile": False, "progress": False}
+    kept = jaxswap.plan(fn, x, steps, argnums=(0, 1), policy=recompute_all, **options)
+    plan = jaxswap.plan(
+        fn,
+        x,
+        steps,
+        argnums=(0, 1),
+        budget=kept.device_bytes // 2,
+        host_budget=0,
+        **options,
+    )
+    segments = plan.loops[0].segments
+    assert [segment.block > 1 for segment in segments] == [True, False]
+    assert "blocks of" in str(plan)
+    plan = jaxswap.load_plan(plan.save(tmp_path / "plan.json"))
+    followed = jax.jit(jax.value_and_grad(jaxswap.offload(fn, plan=plan), (0, 1)))
+    expected = jax.jit(jax.value_and_grad(fn, (0, 1)))(x, steps)
+    assert_equal(followed(x, steps), expected)
+
+
+def recompute_all(value: Value) -> Action:
+    return KEEP if value.primitive == "carry" else RECOMPUTE

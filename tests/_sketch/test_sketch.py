@@ -1,5 +1,6 @@
 """Drafts in C are those of the readable simulation, to the last bit."""
 
+import dataclasses
 import random
 
 import numpy as np
@@ -8,6 +9,7 @@ import random_programs
 
 from benchmarks.programs import TINY
 from jaxswap._gpu.target import built_in_target, rates_of
+from jaxswap._graph.compress import COMPRESSIONS
 from jaxswap._graph.graph import Action, Graph
 from jaxswap._run.loss import loss_source
 from jaxswap._schedule.decision import Decision
@@ -100,6 +102,14 @@ def test_random_programs_take_the_same_in_both(first: int) -> None:
     for seed in range(first, first + 50):
         case = random_programs.random_case(seed, layers=3 + seed % 12)
         compare(case.arranger, random.Random(seed), SCHEDULES)
+
+
+def test_narrowed_copies_take_the_same_in_both() -> None:
+    case = random_programs.random_case(7, layers=9)
+    for compress in COMPRESSIONS:
+        graph = dataclasses.replace(case.arranger.graph, compress=compress)
+        arranger = Arranger(graph, rates_of(built_in_target("h100")))
+        compare(arranger, random.Random(7), SCHEDULES)
 
 
 @pytest.mark.parametrize("name", REAL)
