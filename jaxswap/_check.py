@@ -182,7 +182,7 @@ def check(
         argnums = 0
     given = {"policy": policy, "plan": plan, "budget": budget, "target": target}
     given = {name: value for name, value in given.items() if value is not None}
-    narrow = {} if compress is None else {"compress": compress}
+    narrow: dict[str, Any] = {} if compress is None else {"compress": compress}
     offload(fn, **given, **narrow)  # It refuses what does not fit together.
     rounded = compress or (plan.graph.compress if plan is not None else "")
     problem = Problem(args, kwargs, argnums, has_aux)
@@ -192,12 +192,8 @@ def check(
     except Exception as error:
         error.add_note("jaxswap.check: this is `fn` itself, in plain JAX.")
         raise
-    choices: dict[str, dict[str, Any]] = {}
-    if plan is None or not rounded:
-        choices[_name(given)] = given
-    choices |= {a.name: {"policy": a} for a in (Action.OFFLOAD, Action.RECOMPUTE)}
-    for i in range(mixes):
-        choices[f"random mix {i} of seed {seed}"] = {"policy": random_mix(seed, i)}
+    is_lossy_plan = plan is not None and bool(rounded)
+    choices = _choices({} if is_lossy_plan else {_name(given): given}, mixes, seed)
     rows = []
     for name, options in choices.items():
         step = problem.step(offload(fn, **options))
@@ -218,6 +214,17 @@ def check(
         compress=rounded,
         moved=moved,
     )
+
+
+def _choices(
+    first: dict[str, dict[str, Any]], mixes: int, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Return the options to compare, by name."""
+    choices = dict(first)
+    choices |= {a.name: {"policy": a} for a in (Action.OFFLOAD, Action.RECOMPUTE)}
+    for i in range(mixes):
+        choices[f"random mix {i} of seed {seed}"] = {"policy": random_mix(seed, i)}
+    return choices
 
 
 def _name(given: dict[str, Any]) -> str:
