@@ -87,6 +87,20 @@ def test_a_plan_holds_its_slabs(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.usefixtures("own_folders")
+def test_a_plan_finds_how_much_to_recompute() -> None:
+    big = jax.ShapeDtypeStruct((1, 4096, 256, 2), jnp.float32)
+    options: dict[str, Any] = dict(target="h100", compile=False, progress=False)
+    roomy, tight = (
+        jaxswap.plan(loss, KERNELS, big, slabs=Slabs(4), budget=budget, **options)
+        for budget in (None, "smallest")
+    )
+    assert roomy.slabs == Slabs(4, recomputed=0)
+    assert tight.slabs is not None
+    assert tight.slabs.recomputed
+    assert tight.device_bytes < roomy.device_bytes
+
+
+@pytest.mark.usefixtures("own_folders")
 def test_a_budget_is_planned_for_by_slabs() -> None:
     big = jax.ShapeDtypeStruct((1, 4096, 256, 2), jnp.float32)
     options: dict[str, Any] = dict(target="h100", compile=False, progress=False)

@@ -1,19 +1,25 @@
 """A source -> the programs among which a plan is searched for."""
 
+import dataclasses
 from collections.abc import Callable
 
 from jaxswap._graph.graph import Graph, Inside
+from jaxswap._graph.signature import Signature, signature_of
 from jaxswap._run.loop import DecideLoop
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy, loops_by
 from jaxswap._search.loops import MixedPrograms
 from jaxswap._search.search import Search
 from jaxswap._search.ways import LEAST_WAYS, WAYS, keep_all
+from jaxswap._slabs.slabs import Slabs
 from jaxswap._trace.describe import Traced
 
 FEW = 8
 """Where a loop has fewer iterations, what one of them takes while it runs matters as
 much as what all of them store. Mixtures do not see that. So more ways are tried."""
+
+RECOMPUTED = (0, 4, 8, 12)
+"""How many values by slabs are computed again, where nothing is said of that."""
 
 
 class ProgramsOf:
@@ -48,9 +54,25 @@ class ProgramsOf:
             is_plain = source.slabs is None and not plain.graph.loops
             self._add(plain if is_plain else source.traced(loops_by(policy)))
             return
+        if source.slabs is not None:
+            self._by_slabs(source, source.slabs)
+            return
         for inside in source.insides:
-            is_plain = source.slabs is None and inside is Inside.AS_WRITTEN
+            is_plain = inside is Inside.AS_WRITTEN
             self._ways(plain if is_plain else source.traced(keep_all, inside), inside)
+
+    def _by_slabs(self, source: Source, slabs: Slabs) -> None:
+        """Add programs by slabs, in which more or less is recomputed."""
+        counts = RECOMPUTED if slabs.recomputed is None else (slabs.recomputed,)
+        known: set[Signature] = set()
+        for count in counts:
+            cut = source.cut(dataclasses.replace(slabs, recomputed=count))
+            traced = cut.traced(keep_all, source.insides[0])
+            signature = signature_of(traced.graph)
+            if signature in known:  # Nothing is left to recompute.
+                return
+            known.add(signature)
+            self._add(traced)
 
     def _ways(self, kept: Traced, inside: Inside) -> None:
         """Add the programs to begin with, and what mixes the ways of their loops.

@@ -34,7 +34,8 @@ class Slabs:
             program.
         recomputed: How many of the results of convolutions and matrix products, which
             sweeps would store, are computed again in each slab that needs them. Those
-            come first that take the least operations for their bytes.
+            come first that take the least operations for their bytes. `None`: a plan
+            finds a good number; without a plan it is 0.
 
     Raises:
         ValueError: If a number is out of range.
@@ -56,17 +57,15 @@ class Slabs:
     count: int = 16
     levels: int = 1
     axis: int | None = None
-    recomputed: int = 0
+    recomputed: int | None = None
 
     def __post_init__(self) -> None:
         at_least_one(self.count, "count")
         at_least_one(self.levels, "levels")
         for name in ("axis", "recomputed"):
             number: Any = getattr(self, name)
-            if name == "axis" and number is None:
-                continue
             is_integer = isinstance(number, int) and not isinstance(number, bool)
-            if not is_integer or number < 0:
+            if number is not None and (not is_integer or number < 0):
                 raise ValueError(
                     f"`{name}` is {number!r}; an integer of at least 0 is needed."
                 )

@@ -81,7 +81,7 @@ def by_slabs(
     seen = described(opened, lines, length, slabs.levels)
     grid = seen.grid(slabs.count)
     order = levels_of(seen.frame)
-    store = store or functools.partial(stored_values, recomputed=slabs.recomputed)
+    store = store or functools.partial(stored_values, recomputed=slabs.recomputed or 0)
     stored = store(seen.frame, order, grid)
     sweeps = sweeps_of(seen.frame, order, grid, stored)
     operations = _interleaved(seen, order, sweeps, grid)
