@@ -50,10 +50,16 @@ def loop_rows_of(plan: Plan) -> tuple[LoopRow, ...]:
 
 def loop_lines(plan: Plan) -> Iterator[str]:
     """Write the rows as text, under a heading for each segment of a loop."""
+    blocks = {
+        id(block): f", which are a block of loop {at + 1}"
+        for at, loop in enumerate(plan.loops)
+        for block in loop.blocks
+    }
     for at, loop in enumerate(plan.loops):
         for segment, first in _placed(loop):
             yield ""
-            yield f"  {_heading(at, loop, segment, first)}"
+            heading = _heading(at, loop, segment, first)
+            yield f"  {heading}{blocks.get(id(loop), '')}"
             rows = list(_rows_of(at, loop, segment, first))
             if not rows:
                 yield "    nothing is stored for the backward pass"

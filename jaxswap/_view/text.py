@@ -181,8 +181,8 @@ def _copy_lines(plan: Plan) -> Iterator[str]:
         size = format_bytes(sum(value.nbytes for value in lossy))
         labels = dict.fromkeys(value.label for value in lossy)
         yield (
-            f"rounded to {plan.graph.compress} as they leave, so lossy: {len(lossy)} "
-            f"values ({size}): {', '.join(labels)}"
+            f"rounded to {plan.graph.compress} on the way, so lossy: {len(lossy)} in "
+            f"{size}: {', '.join(labels)}"
         )
     seen = plan.compiled
     if seen is not None and (seen.swapped_bytes or plan.timeline.transfers):

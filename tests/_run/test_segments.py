@@ -153,6 +153,7 @@ def test_a_plan_of_segments_and_blocks_is_followed_and_saved(tmp_path: Path) -> 
     segments = plan.loops[0].segments
     assert [segment.block > 1 for segment in segments] == [True, False]
     assert "blocks of" in str(plan)
+    assert "which are a block of loop 1" in str(plan)
     plan = jaxswap.load_plan(plan.save(tmp_path / "plan.json"))
     followed = jax.jit(jax.value_and_grad(jaxswap.offload(fn, plan=plan), (0, 1)))
     expected = jax.jit(jax.value_and_grad(fn, (0, 1)))(x, steps)

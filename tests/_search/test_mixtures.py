@@ -77,3 +77,12 @@ def test_blocks_are_whole_and_known_as_loops_of_their_own() -> None:
 def test_other_loops_are_decided_on_elsewhere() -> None:
     mixture = Mixtures([loop(24)], RATES).at(0)
     assert of(mixture, loop(25)) == alike(loop(25), ())
+
+
+def test_where_blocks_end_the_other_way_begins() -> None:
+    graph = loop(10_000)
+    mixtures = Mixtures([graph], RATES, may_swap=False)
+    for share in (0.21, 0.34, 0.57):
+        segments = of(mixtures.at(share * mixtures.most_bytes), graph)
+        assert [segment.block > 1 for segment in segments] == [True, False]
+        assert sum(segment.count for segment in segments) == 10_000
