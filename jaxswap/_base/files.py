@@ -82,16 +82,17 @@ def _temporary_home() -> Path:
     return Path(tempfile.mkdtemp(prefix="jaxswap-"))
 
 
-def write_whole(path: Path, text: str) -> Path:
-    """Write a file so that readers see either the old text or the whole new text.
+def write_whole(path: Path, content: str | bytes) -> Path:
+    """Write a file so that readers see either the old content or the whole new one.
 
-    The text is written to a temporary file beside the old one. Then the temporary file
-    replaces the old one. After an error or an interruption the old file is still there.
-    Several threads and processes may write one path at a time: the last one wins.
+    The content is written to a temporary file beside the old one. Then the temporary
+    file replaces the old one. After an error or an interruption the old file is still
+    there. Several threads and processes may write one path at a time: the last one
+    wins.
 
     Args:
         path: The file; its folder must exist.
-        text: What to write, in UTF-8.
+        content: What to write. A text is written in UTF-8.
 
     Returns:
         The path.
@@ -105,7 +106,8 @@ def write_whole(path: Path, text: str) -> Path:
     # `tempfile` is not used: its files cannot be read by other users.
     beside = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
-        beside.write_text(text, encoding="utf-8")
+        encoded = content.encode() if isinstance(content, str) else content
+        beside.write_bytes(encoded)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

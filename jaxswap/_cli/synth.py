@@ -123,7 +123,8 @@ def run_synth(parsed: argparse.Namespace) -> int:
         )
         missing = len(prepare_synthesis(synthesis))
     console = make_console(stderr=True)
-    _make(synthesis, missing, console)
+    with bad_input():
+        _make(synthesis, missing, console)
     kept = parsed.cases - missing
     for line in (
         f"{parsed.out}: {missing} cases made, {kept} were there already.",

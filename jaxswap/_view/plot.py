@@ -5,6 +5,7 @@ Matplotlib is imported only when a picture is drawn. Its global state is not use
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxswap._base.extras import named_extras
+from jaxswap._base.files import write_whole
 from jaxswap._base.units import format_bytes, format_seconds
 from jaxswap._plans.plan import Plan
 from jaxswap._view.lanes import (
@@ -261,5 +263,7 @@ def _finish(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
     for text in figure.findobj(Text):  # A dollar sign in a name begins no formula.
         text.set_parse_math(False)
     if path is not None:
-        figure.savefig(path, dpi=130)
+        picture = io.BytesIO()
+        figure.savefig(picture, format=Path(path).suffix[1:].lower(), dpi=130)
+        write_whole(Path(path), picture.getvalue())
     return figure

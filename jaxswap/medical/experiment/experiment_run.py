@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from rich.console import Console
 
+from jaxswap.medical.data.writing import whole_file
 from jaxswap.medical.experiment.experiment import (
     PATCHES,
     PLAIN,
@@ -292,14 +293,15 @@ def _score(session: _Session, run: Run, cases: ArmCases) -> None:
     session.say(f"{run.arm}: {run.method}, scoring {len(cases.test)} test cases")
 
     def show(case: Prepared, labels: np.ndarray) -> None:
-        np.savez_compressed(
-            folder / SHOWN,
-            name=case.name,
-            labels=labels,
-            truth=np.asarray(case.labels),
-            image=np.asarray(case.image[..., -1]),
-            spacing=np.array(case.grid.spacing_mm),
-        )
+        with whole_file(folder / SHOWN) as temporary:
+            np.savez_compressed(
+                temporary,
+                name=case.name,
+                labels=labels,
+                truth=np.asarray(case.labels),
+                image=np.asarray(case.image[..., -1]),
+                spacing=np.array(case.grid.spacing_mm),
+            )
 
     threads = max(1, session.experiment.workers)
     scores = score(programs.predictor, parameters, cases.test, threads, show)

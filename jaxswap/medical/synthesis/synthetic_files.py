@@ -129,8 +129,11 @@ def write_table(out: Path, records: Iterable[dict[str, Any]]) -> None:
     Args:
         out: Folder of the data set.
         records: Records of cases.
+
+    Raises:
+        ValueError: If one of them is damaged.
     """
-    rows = [_flat(record) for record in records]
+    rows = [_row(out, record) for record in records]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     with (
         whole_file(out / TABLE) as temporary,
@@ -155,6 +158,16 @@ def _save(path: Path, data: np.ndarray, case: SyntheticCase) -> None:
 def _record_text(name: str, case: SyntheticCase) -> str:
     record = {"case": name, "orientation": case.orientation, **case.record}
     return json.dumps(record, indent=2) + "\n"
+
+
+def _row(out: Path, record: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return _flat(record)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{out}: the record of case {record.get('case')} is damaged ({error!r}). "
+            "Remove the case, and it is drawn again."
+        ) from error
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
