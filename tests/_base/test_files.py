@@ -42,7 +42,7 @@ def test_writers_of_one_file_do_not_meet(
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("method", ["write_text", "replace"])
+@pytest.mark.parametrize("method", ["write_bytes", "replace"])
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_the_old_file_survives_what_goes_wrong(
     tmp_path: Path,

@@ -103,7 +103,7 @@ def dying(number: int, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(os, name, dies(name, getattr(os, name)))
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", [0, 1, 2, 4])
 def test_a_process_that_is_killed_spares_what_is_there(
     write: Writer, number: int, out: Path
 ) -> None:
