@@ -106,7 +106,9 @@ def write_whole(path: Path, content: str | bytes) -> Path:
     # `tempfile` is not used: its files cannot be read by other users.
     beside = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
-        encoded = content.encode() if isinstance(content, str) else content
+        # Bytes of a file's name that are no UTF-8 are written as escapes.
+        is_text = isinstance(content, str)
+        encoded = content.encode(errors="backslashreplace") if is_text else content
         beside.write_bytes(encoded)
         beside.replace(path)
     finally:

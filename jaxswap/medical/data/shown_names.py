@@ -38,6 +38,8 @@ def legend_label(name: str) -> str:
 def show_as_written(figure: Any) -> None:
     """Draw every text of a figure as it is written: a dollar sign begins no formula.
 
+    Bytes of a file's name that are no UTF-8 are drawn as escapes.
+
     Args:
         figure: A Matplotlib figure with all of its texts.
     """
@@ -45,3 +47,4 @@ def show_as_written(figure: Any) -> None:
 
     for text in figure.findobj(Text):
         text.set_parse_math(False)
+        text.set_text(text.get_text().encode(errors="backslashreplace").decode())

@@ -83,7 +83,8 @@ def write_evaluation(
         contents["comparison.csv"] = comparison_csv(comparison)
     for name, text in contents.items():
         with whole_file(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="")
+            # Bytes of a file's name that are no UTF-8 are written as escapes.
+            temporary.write_bytes(text.encode(errors="backslashreplace"))
     return tuple(out / name for name in contents)
 
 
