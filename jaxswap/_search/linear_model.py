@@ -14,7 +14,6 @@ The form follows Checkmate (Jain et al. 2020), with the time lanes of a swap sys
 instead of its stages. HiGHS (Huangfu and Hall 2018) solves it through SciPy.
 """
 
-import dataclasses
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
@@ -22,79 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxswap._search.model import Answer, Model
 from jaxswap._search.solver import solve_rows
-
-
-@dataclasses.dataclass(frozen=True)
-class Item:
-    """A candidate as the model describes it.
-
-    Attributes:
-        nbytes: Its size.
-        made: The segment that makes it.
-        gap: The first and the last segment in which it may be away, between one use
-            and the next.
-        away: More such gaps. If the value leaves, it spends these on the host, too.
-        use: The segment of its first use after the gap. Recomputations that read it
-            count as uses.
-        is_needed: Whether the backward pass itself reads it.
-        recompute_seconds: Time to recompute it. `None` if it cannot be recomputed.
-        roots: Positions of the items that its recomputation reads.
-        can_leave: Whether it may be swapped.
-    """
-
-    nbytes: int
-    made: int
-    gap: tuple[int, int]
-    away: tuple[tuple[int, int], ...]
-    use: int
-    is_needed: bool
-    recompute_seconds: float | None
-    roots: tuple[int, ...]
-    can_leave: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """The whole problem.
-
-    Attributes:
-        seconds: Time of each segment.
-        device_bytes: Memory of each segment if all items that the backward pass
-            reads stay, and all others are dropped.
-        items: The candidates.
-        out_bytes_per_second: Bandwidth to the host.
-        in_bytes_per_second: Bandwidth to the device.
-        copy_seconds: Time that computation loses when a copy is issued.
-    """
-
-    seconds: np.ndarray
-    device_bytes: np.ndarray
-    items: tuple[Item, ...]
-    out_bytes_per_second: float
-    in_bytes_per_second: float
-    copy_seconds: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """A solution of the model.
-
-    Attributes:
-        leaves: Share of each item that is swapped.
-        recomputations: Share of each item that is recomputed.
-        stays: Share of each item that stays only because recomputations read it.
-        extra_seconds: Time of recomputations and stalls.
-        excess_bytes: Device memory over the limit.
-        device_bytes: Memory of each segment, by the model.
-    """
-
-    leaves: np.ndarray
-    recomputations: np.ndarray
-    stays: np.ndarray
-    extra_seconds: float
-    excess_bytes: float
-    device_bytes: np.ndarray
 
 
 def solve(
@@ -148,9 +76,10 @@ def solve(
 def bound_seconds(model: Model, limit_bytes: int) -> float:
     """Return the least seconds that recomputations and stalls add. 0 if unknown.
 
-    For a good proposal the model overestimates some things: memory of copies under way,
-    gaps made shorter by the entries that hide a copy, values held early. The bound
-    leaves all of these out. It also allows fractions instead of integers.
+    For a good proposal the model overestimates some things: gaps made shorter by the
+    entries that hide a copy, values held early, and bytes under way in the segment in
+    which their copy begins or ends. The bound leaves all of these out. It also allows
+    fractions instead of integers.
     """
     rows = _Rows(model, limit_bytes, None, None, is_bound=True)
     bounds = np.array(rows.bounds)
@@ -332,7 +261,10 @@ class _Rows:
         all_due: list[Term] = []
         for t in range(self.length):
             all_made += [(v, -c) for v, c in made[t]]
-            all_left += left[t]
+            if not self.is_bound:
+                all_left += left[t]
+            elif t:  # At its last use, a value counts as one that is there.
+                all_left += left[t - 1]
             for fluid, rate in (
                 (self.sent, model.out_bytes_per_second),
                 (self.landed, model.in_bytes_per_second),
@@ -389,8 +321,11 @@ class _Rows:
         arrived: list[Term] = []
         for t in range(self.length):
             arrived += [(v, -c) for v, c in self.due[t]]
-            flowing = [(self.pending + t, 1.0), (self.landed + t, 1.0), *arrived]
-            if self.is_bound:
-                flowing = []
+            since = (
+                t - self.is_bound
+            )  # What lands in a segment may come behind its peak.
+            flowing = [(self.pending + t, 1.0)]
+            if since >= 0:
+                flowing += [(self.landed + since, 1.0), *arrived]
             bound = (limit_bytes - model.device_bytes[t]) / unit
             self._row([*terms[t], *flowing, (self.over, -1.0)], bound)

@@ -12,7 +12,8 @@ from jaxswap._graph.graph import Action
 from jaxswap._search.best import Best, LayOut
 from jaxswap._search.candidates import Candidates
 from jaxswap._search.lessons import Lessons
-from jaxswap._search.linear_model import Answer, Model, bound_seconds, solve
+from jaxswap._search.linear_model import bound_seconds, solve
+from jaxswap._search.model import Answer, Model
 from jaxswap._search.segments import actions_of, build_model, cut
 from jaxswap._simulate.draft import Arranger, Draft
 from jaxswap._sketch.sketch import Sketcher, codes

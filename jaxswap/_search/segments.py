@@ -13,7 +13,7 @@ import numpy as np
 from jaxswap._graph.compress import share_copied
 from jaxswap._graph.graph import Action
 from jaxswap._search.candidates import Candidates
-from jaxswap._search.linear_model import Item, Model
+from jaxswap._search.model import Item, Model
 from jaxswap._simulate.draft import Arranger, Draft, seconds_at
 from jaxswap._simulate.kernels import Kernel
 from jaxswap._sketch.sketch import Entries, entries_of

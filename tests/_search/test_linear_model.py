@@ -9,7 +9,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxswap._search.linear_model import Item, Model, bound_seconds, solve
+from jaxswap._search.linear_model import bound_seconds, solve
+from jaxswap._search.model import Item, Model
 
 ITEM = Item(
     nbytes=10,
