@@ -36,7 +36,16 @@ def operation_of(described: Described, sweep: Sweep, grid: Grid) -> Operation:
     types = [program.avals[v] for v in inputs]
     jaxpr, _ = _compat.open_jaxpr(jax.make_jaxpr(jax.jit(run))(*types))
     (call,) = jaxpr.eqns
-    return Operation(call, inputs, outputs, run.__name__)
+    return Operation(call, inputs, outputs, _scope(described, sweep, run.__name__))
+
+
+def _scope(described: Described, sweep: Sweep, name: str) -> str:
+    """Return the name of a sweep, and where in the network its first result is made."""
+    if not sweep.writes:
+        return name
+    maker = described.frame.makers[sweep.writes[0]]
+    scope = described.program.operations[maker].scope
+    return f"{name}/{scope}" if scope else name
 
 
 def _inputs(described: Described, sweep: Sweep) -> tuple[int, ...]:

@@ -31,5 +31,5 @@ def sweeps_of(graph: Graph) -> dict[int, tuple[int, ...]]:
         eqn.index: eqn.outputs
         for eqn in graph.equations
         if eqn.primitive == "jit"
-        and re.fullmatch(r"sweep\d+", graph.values[eqn.outputs[0]].scope)
+        and re.match(r"sweep\d+(/|$)", graph.values[eqn.outputs[0]].scope)
     }
