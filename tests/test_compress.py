@@ -16,6 +16,7 @@ Array = jax.Array
 KEY = jax.random.key(0)
 WEIGHTS, X = jax.random.normal(KEY, (4, 16, 16)) / 4, jax.random.normal(KEY, (8, 16))
 MOVES = {"bfloat16": 0.02, "float8_e4m3fn": 0.3, "int8": 0.08}
+SWAP_CARRY = jaxswap.policies.SwapHeavy()
 OPTIONS: dict[str, Any] = {"target": "h100", "compile": False, "progress": False}
 
 
@@ -118,3 +119,16 @@ def test_check_says_how_far_the_gradient_moved() -> None:
     assert 1e-5 < report.moved.error < MOVES["int8"]
     assert "rounded to int8 as they leave move the results" in str(report)
     assert jaxswap.check(layers, WEIGHTS, X, mixes=0).moved is None
+
+
+@pytest.mark.slow
+def test_compiled_copies_of_a_loop_are_narrow_and_hidden() -> None:
+    weights = jax.ShapeDtypeStruct((4, 2048, 2048), jnp.float32)
+    x = jax.ShapeDtypeStruct((8192, 2048), jnp.float32)
+    host_bytes = []
+    for compress in (None, "bfloat16", "int8"):
+        swapped = jaxswap.offload(scanned, policy=SWAP_CARRY, compress=compress)
+        seen = jaxswap.inspect(jax.grad(swapped), weights, x, target="h100")
+        host_bytes.append(seen.host_bytes)
+        assert seen.hidden_fraction == 1.0
+    assert host_bytes[0] == 2 * host_bytes[1] == 4 * host_bytes[2]

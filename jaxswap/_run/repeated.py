@@ -23,6 +23,7 @@ from jax import lax
 
 from jaxswap import _compat
 from jaxswap._run.steps import Step
+from jaxswap._trace.tangents import has_tangent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +75,14 @@ class Repeated:
         again = {*given} - {*carried}
         again.update(v for v in results if isinstance(v, int))
 
+        nothing = {v: step.narrowed(v, zeros(step.type_of(v)))[0] for v in step.swapped}
+        lossy = {v for v, x in nothing.items() if x.dtype != step.type_of(v).dtype}
+
         def iteration(state: Any, slices: Sequence[Any]) -> Any:
             carry, before = state
             outputs, stored = step.forward((*consts, *carry, *slices))
-            leaving = {v: step.narrowed(v, stored[v]) for v in step.swapped}
+            ends = {v: _behind(stored[v], outputs) for v in lossy}
+            leaving = {v: step.narrowed(v, (stored | ends)[v]) for v in step.swapped}
             swapped = {v: narrow for v, (narrow, _) in leaving.items()}
             scales = {v: scale for v, (_, scale) in leaving.items()}
             kept = {v: x for v, x in stored.items() if v not in {*again, *swapped}}
@@ -85,7 +90,6 @@ class Repeated:
             made = (outputs[count:], kept, scales, host)
             return (tuple(outputs[:count]), swapped), made
 
-        nothing = {v: step.narrowed(v, zeros(step.type_of(v)))[0] for v in step.swapped}
         (end, last), (ys, stacked, scales, host) = lax.scan(
             iteration,
             (tuple(init), nothing),
@@ -176,6 +180,17 @@ def groups(scan: _compat.Scan, of_operands: Sequence[Any]) -> tuple[Any, Any, An
 def zeros(aval: Any) -> jax.Array:
     """Return an array of zeros of a type."""
     return jnp.zeros(aval.shape, aval.dtype)
+
+
+def _behind(array: Any, results: Sequence[Any]) -> Any:
+    """Return an array that is read after a step has made its results.
+
+    It is narrowed into the memory from which the previous step's array is copied. So
+    that copy has to end before, and may take the whole step.
+    """
+    axes = _compat.varying_axes(array)
+    made = [x for x in results if has_tangent(x) and _compat.varying_axes(x) == axes]
+    return lax.optimization_barrier((array, made))[0]
 
 
 def _like(x: Any, model: Any) -> jax.Array:
