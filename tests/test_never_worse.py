@@ -18,9 +18,10 @@ from jaxswap import policies
 from jaxswap._gpu.target import built_in_target
 from jaxswap._request import search_of
 from jaxswap._run.loss import loss_source
-from jaxswap._run.programs import programs_of
+from jaxswap._run.programs import ProgramsOf
 from jaxswap._search.limits import Limits
-from jaxswap._search.loops import Programs, keep_all
+from jaxswap._search.loops import Programs
+from jaxswap._search.ways import keep_all
 
 GPU = "h100"
 OPTIONS: dict[str, Any] = {"target": GPU, "compile": False, "progress": False}
@@ -49,9 +50,10 @@ def programs(name: str) -> Programs:
     """Return the search of a program, as `jaxswap.plan` makes it."""
     loss, args = TINY[name]()
     source = loss_source(loss, args, {}, 0, False)
-    traced = programs_of(source, source.traced(keep_all), None)
     target = built_in_target(GPU)
-    return Programs([search_of(program.graph, target) for program in traced])
+    plain = source.traced(keep_all)
+    found = ProgramsOf(source, plain, None, lambda graph: search_of(graph, target))
+    return Programs(found.searches, mixers=found.mixers)
 
 
 @pytest.mark.parametrize(
