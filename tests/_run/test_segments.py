@@ -65,12 +65,14 @@ def split(by_count: Mapping[int, Split]) -> DecideLoop:
     return decide
 
 
-def step(fn: Callable[..., Any], decide: DecideLoop, *args: Any) -> Callable[..., Any]:
+def step(
+    fn: Callable[..., Any], decide: DecideLoop, *args: Any, compress: str = ""
+) -> Callable[..., Any]:
     """Return value and gradient of a function whose loops run as it is decided."""
     arguments = Arguments.of(args, {}, lambda x: isinstance(x, jax.Array))
     flat, captured = flatten_function(fn, arguments)
     wanted = [False] * len(captured) + [True] * len(args)
-    traced = Source(flat, wanted).traced(decide)
+    traced = Source(flat, wanted, compress=compress).traced(decide)
     actions = [KEEP] * len(traced.graph.values)
     both = step_of(Machine(traced, schedule(traced.graph, actions, Timing())))
 
@@ -162,3 +164,14 @@ def test_a_plan_of_segments_and_blocks_is_followed_and_saved(tmp_path: Path) -> 
 
 def recompute_all(value: Value) -> Action:
     return KEEP if value.primitive == "carry" else RECOMPUTE
+
+
+def test_what_blocks_swap_may_be_narrowed() -> None:
+    decide = split(SPLITS["blocks that swap"])
+    exact = jax.jit(step(loss(layers), decide, X, WEIGHTS))(X, WEIGHTS)
+    for compress in ("bfloat16", "int8"):
+        lossy = jax.jit(step(loss(layers), decide, X, WEIGHTS, compress=compress))
+        found = lossy(X, WEIGHTS)
+        assert_equal(found, exact, 0.03)
+        with pytest.raises(AssertionError):
+            assert_equal(found, exact, 1e-6)
