@@ -1,5 +1,7 @@
 """What a report says of slabs."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -15,9 +17,13 @@ NETWORK = nn.Sequential([nn.Conv(4, (3, 3)), nn.tanh, nn.Conv(2, (3, 3)), nn.tan
 
 @pytest.mark.usefixtures("own_folders")
 def test_sweeps_are_counted_and_named_after_what_they_make() -> None:
+    def loss(variables: Any, x: Any) -> jax.Array:
+        y: Any = NETWORK.apply(variables, x)
+        return jnp.mean(y**2)
+
     variables = jax.eval_shape(NETWORK.init, jax.random.key(0), X)
     plan = jaxswap.plan(
-        lambda v, x: jnp.mean(NETWORK.apply(v, x) ** 2),
+        loss,
         variables,
         X,
         target="h100",
