@@ -26,22 +26,39 @@ NAMES = (COSTED - set(_OTHERWISE.split())) | {"name", "bitcast_convert_type", "c
 
 
 class Elementwise:
-    """Each element of the result follows from those at its place in the operands."""
+    """Each element of the result follows from those at its place in the operands.
+
+    An operand may have size one where the result is larger.
+    """
 
     def spread(self, eqn: JaxprEqn, ins: Lines, outs: Lines) -> tuple[Lines, Lines]:
-        """All that has the shape of the result has its axis."""
+        """All that has as many planes as the result has its axis."""
         line = next(line for line in (*ins, *outs) if line is not None)
-        shape = shape_of(eqn.outvars[0])
         return (
-            [line if shape_of(v) == shape else None for v in eqn.invars],
-            [line if shape_of(v) == shape else None for v in eqn.outvars],
+            [line if _has_planes(eqn, v, line) else None for v in eqn.invars],
+            [line if _has_planes(eqn, v, line) else None for v in eqn.outvars],
         )
 
     def part(self, eqn: JaxprEqn, ins: Lines, outs: Lines) -> Part:
         """Compute the planes that are wanted from the same planes."""
-        del eqn
         expect_alike(ins, outs)
+        line = outs[0]
+        assert line is not None
+        if any(
+            own is None and _has_planes(eqn, v, line)
+            for v, own in zip(eqn.invars, ins, strict=True)
+        ):
+            raise NotBySlabsError("its operands are sliced along different axes")
         return Part(same_where_sliced(ins))
+
+
+def _has_planes(eqn: JaxprEqn, atom: Any, line: Line) -> bool:
+    """Whether a dimension of an operand is that of the result, and not of size one."""
+    shape, result = shape_of(atom), shape_of(eqn.outvars[0])
+    return (
+        len(shape) == len(result) > line.dimension
+        and shape[line.dimension] == result[line.dimension]
+    )
 
 
 class Barrier:

@@ -91,6 +91,7 @@ steep.defvjp(lambda x: (jnp.tanh(x), x), lambda x, c: (c * jnp.cos(x),))
 
 CASES: dict[str, Callable[[Array], Array]] = {
     "elementwise": lambda x: jnp.where(x > 0, jnp.exp(-x), 2 * x) ** 3,
+    "size one": lambda x: x * x.mean(0, keepdims=True) + x.sum(2, keepdims=True),
     "broadcast": lambda x: x * numbers(1, 3) + jnp.max(x, axis=2, keepdims=True),
     "reshape": in_patches,
     "join": in_planes,
