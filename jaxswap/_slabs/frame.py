@@ -81,12 +81,15 @@ class Frame:
         axes: The sliced axis of each value that has one.
         wanted: Values that are results, and so must be whole.
         cotangents: Values that are known when the forward pass has ended.
+        compared: Values that are compared with their own extreme. They must be the same
+            to the last bit in both sweeps, so they are stored.
     """
 
     steps: tuple[Step, ...]
     axes: Mapping[int, Axis]
     wanted: frozenset[int] = frozenset()
     cotangents: frozenset[int] = frozenset()
+    compared: frozenset[int] = frozenset()
 
     def is_fine(self, value: int) -> bool:
         """Whether a value is made in slabs, or given and read in slabs."""

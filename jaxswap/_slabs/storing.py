@@ -50,11 +50,11 @@ def stored_values(
     """
 
     def of(stored: Collection[int]) -> tuple[frozenset[int], float]:
-        sweeps = sweeps_of(frame, levels, grid, stored)
+        sweeps = sweeps_of(frame, levels, grid, {*stored, *frame.compared})
         written = frozenset(v for sweep in sweeps for v in sweep.writes)
         return written & heavy, flops_of(frame, grid, sweeps)
 
-    heavy = heavy_results(frame) - levels.assembled
+    heavy = heavy_results(frame) - levels.assembled - frame.compared
     stored, flops = of(heavy)
     for _ in range(recomputed):
         tried = []
@@ -65,7 +65,7 @@ def stored_values(
         if not tried:
             break
         _, _, stored, flops = min(tried)
-    return stored
+    return stored | (frame.compared & frame.floating)
 
 
 def flops_of(frame: Frame, grid: Grid, sweeps: Collection[Sweep]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -106,8 +106,38 @@ def described(
         axes={v: _axis(program.avals[v], line, v in fine) for v, line in lines.items()},
         wanted=frozenset(v for v in results if isinstance(v, int)),
         cotangents=frozenset(v for v in program.cotangents if v is not None),
+        compared=_compared(program, steps),
     )
     return Described(program, lines, length, frame, parts, tuple(reasons))
+
+
+def _compared(program: Program, steps: Sequence[Step]) -> frozenset[int]:
+    """Return the values that are compared with their extreme along the sliced axis.
+
+    The gradient of an extreme goes to where a value equals it. A value that is computed
+    again may differ in its last bit.
+    """
+    makers = {v: i for i, step in enumerate(steps) for v in step.outputs}
+
+    def is_extreme(value: int) -> bool:
+        index = makers.get(value)
+        while index is not None and program.operations[index].reads:
+            name = program.operations[index].eqn.primitive.name
+            if name in ("reduce_max", "reduce_min"):
+                return steps[index].kind is Kind.SUM
+            if name not in ("reshape", "broadcast_in_dim", "convert_element_type"):
+                return False
+            index = makers.get(program.operations[index].reads[0])
+        return False
+
+    return frozenset(
+        v
+        for operation in program.operations
+        if operation.eqn.primitive.name == "eq"
+        and any(map(is_extreme, operation.reads))
+        for v in operation.reads
+        if not is_extreme(v)
+    )
 
 
 def _axis(aval: Any, line: Line, is_fine: bool) -> Axis:

@@ -221,6 +221,7 @@ class _Loop:
             results = self._results(slab, given, found, operation, part)
             if part.combine is None:
                 found.update(zip(operation.outputs, results, strict=True))
+                self._fix(found, operation.outputs)
                 continue
             so_far = [sums[v] for v in operation.outputs]
             together = part.combine.parts(so_far, results)
@@ -229,6 +230,12 @@ class _Loop:
             v: self._written(slab, whole, found[v], v) for v, whole in arrays.items()
         }
         return arrays, sums
+
+    def _fix(self, found: dict[int, Any], values: Sequence[int]) -> None:
+        """Have XLA compute once what is stored to be compared."""
+        compared = self._described.frame.compared
+        for v in compared.intersection(values).intersection(self._sweep.writes):
+            found[v] = lax.optimization_barrier(found[v])
 
     def _results(
         self,

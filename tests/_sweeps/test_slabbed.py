@@ -131,6 +131,16 @@ def test_named_axes_have_one_length() -> None:
         by_slabs(program, Slabs(), axes)
 
 
+def test_what_is_compared_with_its_extreme_is_stored() -> None:
+    def loss(x: Array, w: Array) -> Array:
+        y = jnp.tanh(x @ w) * jnp.exp(x @ w)  # not stored otherwise
+        return jnp.sum(jnp.max(y, axis=0) * jnp.min(y, axis=0))
+
+    slabbed = check_by_slabs(loss, [x_of(12, 3), x_of(3, 3)], {0: 0})
+    (compared,) = slabbed.described.frame.compared
+    assert any(compared in sweep.writes for sweep in slabbed.sweeps)
+
+
 def test_half_of_an_axis_is_not_the_sliced_axis() -> None:
     def loss(x: Array) -> Array:
         return jnp.sum(x[:6] * x[6:])
