@@ -217,7 +217,8 @@ class Attempt:
         elif not tried.is_hidden:
             exposed = exposed_values(found.draft.graph, tried.compiled)
             known = known.exposed(exposed)
-            again = None if exposed & known.grounded else found
+            again = None if exposed & known.grounded or not exposed else found
+            known = dataclasses.replace(known, is_exposed=not exposed)
         lessons = {**self.lessons, found.program: known}
         return dataclasses.replace(self, lessons=lessons, again=again)
 

@@ -19,11 +19,13 @@ class Lessons:
             heavy operation earlier.
         grounded: Values that stay on the device, because an earlier copy did not help.
         refused: Actions of drafts whose compiled programs did not fit.
+        is_exposed: Whether its loops copy what nothing hides, which no draft changes.
     """
 
     eager: frozenset[int] = frozenset()
     grounded: frozenset[int] = frozenset()
     refused: frozenset[tuple[Action, ...]] = frozenset()
+    is_exposed: bool = False
 
     def exposed(self, values: frozenset[int]) -> "Lessons":
         """Note copies back that nothing hides. The second time, the value stays."""

@@ -135,7 +135,7 @@ class Programs:
         """
         best: Found | None = None
         bounds: list[float] = []
-        programs = self._programs(limits)
+        programs = self._hidden(self._programs(limits), lessons)
         for search in programs:
             is_hopeless = (
                 best is not None
@@ -153,6 +153,16 @@ class Programs:
         assert best is not None
         bound = min(*bounds, best.draft.timeline.seconds)
         return dataclasses.replace(best, bound_seconds=bound)
+
+    def _hidden(
+        self, programs: list[Search], lessons: Mapping[int, Lessons]
+    ) -> list[Search]:
+        """Leave out programs whose loops swap as much as nothing could hide before."""
+        exposed = [self.searches[at] for at, one in lessons.items() if one.is_exposed]
+        most = min(map(_loop_host_bytes, exposed), default=None)
+        if most is None:
+            return programs
+        return [s for s in programs if _loop_host_bytes(s) < most] or programs
 
     def _programs(self, limits: Limits) -> list[Search]:
         """Return the programs to search, the fastest first."""
@@ -179,6 +189,10 @@ class Programs:
         """Let all searches start from nothing."""
         for search in self.searches:
             search.forget()
+
+
+def _loop_host_bytes(search: Search) -> int:
+    return search.arranger.simulator.loop_host_bytes
 
 
 def _seconds(search: Search) -> float:

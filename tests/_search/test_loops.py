@@ -74,6 +74,19 @@ def test_lessons_reach_the_program_that_taught_them() -> None:
     assert bound.program != free.program or not bound.draft.swaps
 
 
+def test_loops_that_swap_more_than_is_hidden_are_left_out() -> None:
+    found, searches = programs()
+    enough = Limits(max(s.kept.timeline.device_bytes for s in searches))
+    first = found.find(enough, seconds=0.5)
+    for search, nbytes in zip(found.searches, (9, 5, 0), strict=True):
+        search.arranger.simulator.loop_host_bytes = nbytes
+    lessons = {first.program: Lessons(is_exposed=True)}
+    assert first.program == 0
+    assert found.find(enough, lessons, seconds=0.5).program != 0
+    lessons[1] = Lessons(is_exposed=True)
+    assert found.find(enough, lessons, seconds=0.5).program == 2
+
+
 def test_the_bound_is_that_of_the_programs_that_were_searched() -> None:
     """Not the seconds of keeping everything, which no plan below a limit reaches."""
     search = search_of(busy(chain(8)), SLOW_LINK)
