@@ -26,6 +26,7 @@ from jaxswap._cli.synth import add_synth
 from jaxswap._cli.targets import add_targets
 from jaxswap._cli.train import add_train
 
+_NO_ROOM = "failed to map segment"
 CORE = (add_plan, add_inspect, add_targets, add_calibrate)
 MEDICAL = (add_check, add_train, add_predict, add_evaluate, add_synth, add_compare)
 
@@ -52,6 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), ExitCode.BAD_INPUT)
     except (OSError, FloatingPointError) as error:
         return _fail(str(error), ExitCode.FAILED)
+    except (MemoryError, ImportError) as error:
+        # A library that memory cannot hold is no fault of an installation.
+        if isinstance(error, ImportError) and _NO_ROOM not in str(error):
+            raise
+        told = f"{error}: " if str(error) else ""
+        return _fail(
+            f"{told}there is too little memory (see `ulimit -v`).", ExitCode.FAILED
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

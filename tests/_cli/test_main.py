@@ -156,6 +156,13 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path, capsys):
     [
         (KeyboardInterrupt(), 130, "interrupted."),
         (OSError("disk full"), 1, "disk full"),
+        (MemoryError(), 1, "there is too little memory (see `ulimit -v`)."),
+        (
+            ImportError("x.so: failed to map segment from shared object"),
+            1,
+            "x.so: failed to map segment from shared object: there is too little "
+            "memory (see `ulimit -v`).",
+        ),
     ],
 )
 def test_a_run_that_stops_has_its_own_code(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -69,8 +70,11 @@ def write_brats(out: Path, case: SyntheticCase, index: int) -> None:
         index: Its number.
     """
     name = synthetic_name(case.record["arm"], index)
-    temporary = out / f".writing-{name}"
-    shutil.rmtree(temporary, ignore_errors=True)  # Of a run that was killed.
+    for left in out.glob(f".writing-{name}*"):
+        if not _is_running(left.suffix[1:]):  # Of a run that was killed.
+            shutil.rmtree(left, ignore_errors=True)
+    # Another process may draw the same case.
+    temporary = out / f".writing-{name}.{os.getpid()}"
     temporary.mkdir(parents=True)
     try:
         for suffix, image in case.images.items():
@@ -79,13 +83,28 @@ def write_brats(out: Path, case: SyntheticCase, index: int) -> None:
         (temporary / f"{name}.json").write_text(
             _record_text(name, case), encoding="utf-8"
         )
-        if not (out / name).exists():
+        try:
             temporary.rename(out / name)
-            return
-        for file in temporary.iterdir():  # Some are missing there.
-            file.replace(out / name / file.name)
+        except OSError:
+            if not (out / name).is_dir():
+                raise
+            for file in temporary.iterdir():  # Some may be missing there.
+                file.replace(out / name / file.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_running(process: str) -> bool:
+    """Whether there is another process of that number on this machine."""
+    if not process.isdecimal() or int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True  # Of another user.
+    return True
 
 
 def write_nnunet(out: Path, case: SyntheticCase, index: int) -> None:
