@@ -84,7 +84,7 @@ def _square_root(operation: Operation | None) -> int | None:
         return None
     name, params = operation.eqn.primitive.name, operation.eqn.params
     is_square = name == "square" or (name == "integer_pow" and params["y"] == 2)
-    is_product = name == "mul" and len(set(operation.inputs)) == 1
+    is_product = name == "mul" and operation.reads == operation.reads[:1] * 2
     return operation.reads[0] if is_square or is_product else None
 
 

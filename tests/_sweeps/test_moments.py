@@ -64,6 +64,7 @@ def test_two_passes_are_one_sweep(name: str, count: int) -> None:
 
 
 OTHERS: dict[str, Callable[[Array], Array]] = {
+    "of a constant": lambda x: x * np.ones((2, 14, 3), np.float32),
     "of another value": lambda x: jnp.square(x - jnp.sin(x).mean(1, keepdims=True)),
     "not the mean": lambda x: jnp.square(x - x.sum(1, keepdims=True) / 5),
     "over other axes": lambda x: jnp.square(x - x.mean((1, 2), keepdims=True)),
