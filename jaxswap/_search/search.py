@@ -7,7 +7,6 @@ until the quota of drafts is spent.
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -34,6 +33,8 @@ from jaxswap._sketch.sketch import Sketcher, actions_of_codes, codes
 
 GOOD = 1.15
 """A draft is a good start if it is at most this many times as slow as keeping all."""
+FAIR = 1.5
+"""A draft that recomputes nothing more than once is a fair one up to here."""
 EQUATIONS_PER_SECOND = 3_000_000
 """How many equations a usual processor lays out in a second. Seconds of a search stand
 for that many. They are counted, not timed: plans do not depend on the machine."""
@@ -46,10 +47,12 @@ EXACT_DRAFTS = 20
 MOST_SECONDS = 120.0
 """A search ends after this time, whatever it has done. A safety net: where it is hit,
 the plan depends on the machine."""
-SHARES = (0.25, 0.15, 0.2)
-"""Shares of the drafts: for a search, for a search without swaps, for improvements of
-both by few changes. All that is left are random changes. Plans without swaps are the
-best on slow links, but a mixed search finds them late."""
+SHARES = (0.25, 0.15)
+"""Shares of the drafts: for a search, for a search without swaps. What is left improves
+the drafts of both. Plans without swaps are the best on slow links, but a mixed search
+finds them late."""
+DESCENTS = 1 / 3
+"""Share of the improvements that change few actions at a time, not at random."""
 LOOSER = (1.0, 1.1, 1.2)
 """The search without swaps is made for this many times the limit. What is over the
 limit can then be swapped."""
@@ -130,7 +133,7 @@ class Search:
         drafts = self.drafts(seconds, programs)
         quota = Quota.of(drafts, self.count, MOST_SECONDS)
         is_mixed = limits.host_bytes != 0 and not self.exact.is_small
-        share = SHARES[0] if is_mixed else 1 - SHARES[2]
+        share = SHARES[0] if is_mixed else 0.8
         bound = self._search(limits, lessons, quota.within(share * drafts))
         best = self._best(limits, lessons)
         is_optimal = best.fits and self.exact.is_small
@@ -139,15 +142,17 @@ class Search:
             return _found(best, bound)
         device_bytes = limits.device_bytes
         looser = [int(max(device_bytes, f * device_bytes)) for f in LOOSER]
-        for swapless_bytes in dict.fromkeys(looser) if is_mixed and best.fits else ():
+        for swapless_bytes in dict.fromkeys(looser) if is_mixed else ():
             swapless = dataclasses.replace(
                 limits, device_bytes=swapless_bytes, host_bytes=0
             )
             part = quota.within(SHARES[1] * drafts / len(LOOSER))
             self._search(swapless, lessons, part)
-        for turn in (1, 2):
+        best = self._aim(limits, lessons)
+        if not best.fits:
+            self._improve(best, lessons, quota.within(quota.left / 2), 1)
             best = self._aim(limits, lessons)
-            self._improve(best, lessons, quota.within(turn * quota.left / 2), turn)
+        self._improve(best, lessons, quota, 0 if best.fits else 2)
         self.is_cut_short |= quota.is_late
         return _found(self._best(limits, lessons), bound)
 
@@ -191,9 +196,13 @@ class Search:
         if self._is_ample(best):
             return bound
         lay_out = functools.partial(self._lay_out, best=best, lessons=lessons)
-        self._start(best, lessons, lay_out)
+        self._start(best, lessons, lay_out, HOLDS[0])
         self._relax(best, lay_out)
         bound += self.proposals.offer(best, lessons, lay_out)
+        for hold_for in HOLDS[1:]:
+            if self._is_good(best, FAIR):
+                break
+            self._start(best, lessons, lay_out, hold_for)
         if self.exact.is_small:
             exact = self.exact.solve(
                 best,
@@ -217,7 +226,7 @@ class Search:
     def _improve(self, best: Best, lessons: Lessons, quota: Quota, turn: int) -> None:
         """Improve the best drafts by a few changes at a time, then by random ones."""
         lay_out = functools.partial(self._lay_out, best=best, lessons=lessons)
-        share = quota.within(SHARES[2] * quota.left)
+        share = quota.within(DESCENTS * quota.left)
         descend(best, self.arranger, self.candidates, lay_out, share)
         self._wander(best, lessons, quota, turn)
 
@@ -241,10 +250,12 @@ class Search:
             turn,
         )
 
-    def _start(self, best: Best, lessons: Lessons, lay_out: LayOut) -> None:
+    def _start(
+        self, best: Best, lessons: Lessons, lay_out: LayOut, hold_for: int
+    ) -> None:
         """Try the starting points. Those that swap are tried until a good one fits."""
-        for at in itertools.product(range(len(self._starts)), HOLDS):
-            actions, hold_for = self._starts[at[0]], at[1]
+        for index, actions in enumerate(self._starts):
+            at = index, hold_for
             if Action.OFFLOAD in actions:
                 if best.limits.host_bytes != 0 and not self._is_good(best):
                     lay_out(codes(actions), hold_for)
@@ -276,9 +287,9 @@ class Search:
             draft = lay_out(numbers, start.hold_for)[0]
             few, enough = (few, count) if best.is_within(draft) else (count, enough)
 
-    def _is_good(self, best: Best) -> bool:
+    def _is_good(self, best: Best, times: float = GOOD) -> bool:
         """Whether the best draft fits and costs little time."""
-        limit = GOOD * self.kept.timeline.seconds
+        limit = times * self.kept.timeline.seconds
         return best.fits and best.draft.timeline.seconds <= limit
 
     def _lay_out(
