@@ -18,13 +18,12 @@ from jaxswap._gpu.host_memory import check_host_memory
 from jaxswap._gpu.node import Node, find_node, is_node
 from jaxswap._gpu.target import Target, rates_of
 from jaxswap._graph.compress import checked_compress
-from jaxswap._graph.graph import Action, Graph, Inside, Value
+from jaxswap._graph.graph import Action, DecideLoop, Graph, Inside, Value
 from jaxswap._graph.placement import Placement
 from jaxswap._graph.signature import signature_of
 from jaxswap._inspect import inspect
 from jaxswap._plans import cache as plan_cache
 from jaxswap._plans.plan import Plan
-from jaxswap._run.loop import DecideLoop
 from jaxswap._run.machine import Machine
 from jaxswap._run.programs import ProgramsOf
 from jaxswap._run.source import Source

@@ -16,7 +16,7 @@ Terms used throughout jaxswap:
 import dataclasses
 import enum
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -272,6 +272,10 @@ class Loop:
     def inner(self) -> "tuple[Loop, ...]":
         """The loops that run inside of this one."""
         return (*self.blocks, *self.graph.loops)
+
+
+DecideLoop = Callable[[Graph], tuple[Segment, ...]]
+"""Returns how the iterations of a loop run, which has this body."""
 
 
 def alike(body: Graph, actions: Sequence[Action]) -> tuple[Segment, ...]:

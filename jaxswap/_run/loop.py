@@ -14,7 +14,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import JaxprEqn
 
 from jaxswap import _compat
-from jaxswap._graph.graph import Action, Graph, Inside, Loop, Segment
+from jaxswap._graph.graph import Action, DecideLoop, Inside, Loop
 from jaxswap._run.repeated import Repeated
 from jaxswap._run.segments import Part, Segments
 from jaxswap._run.steps import Block, Iteration, Step
@@ -24,9 +24,6 @@ from jaxswap._trace.opening import Opened, is_as_written
 from jaxswap._trace.symbolic import NO_SIZES, Sizes, sized, symbols_of
 from jaxswap._trace.tangents import differentiate, has_tangent, reached, with_zeros
 from jaxswap._trace.tracing import trace
-
-DecideLoop = Callable[[Graph], tuple[Segment, ...]]
-"""Returns how the iterations of a loop run, which has this body."""
 
 
 class Loops:

@@ -3,9 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 
-from jaxswap._graph.graph import Graph, Inside
+from jaxswap._graph.graph import DecideLoop, Graph, Inside
 from jaxswap._graph.signature import Signature, signature_of
-from jaxswap._run.loop import DecideLoop
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy, loops_by
 from jaxswap._search.loops import MixedPrograms

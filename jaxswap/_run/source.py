@@ -3,9 +3,9 @@
 import dataclasses
 from collections.abc import Sequence
 
-from jaxswap._graph.graph import Inside
+from jaxswap._graph.graph import DecideLoop, Inside
 from jaxswap._graph.placement import Placement
-from jaxswap._run.loop import DecideLoop, Loops
+from jaxswap._run.loop import Loops
 from jaxswap._slabs.slabs import Slabs
 from jaxswap._sweeps.slabbed import by_slabs
 from jaxswap._trace.describe import Traced

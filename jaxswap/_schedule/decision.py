@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-from jaxswap._graph.graph import Action, Graph, Segment, alike
+from jaxswap._graph.graph import Action, DecideLoop, Graph, alike
 from jaxswap._schedule.timing import Timing
 
 
@@ -30,7 +30,7 @@ class Policy(Protocol):
         ...
 
 
-def loops_by(policy: Policy) -> Callable[[Graph], tuple[Segment, ...]]:
+def loops_by(policy: Policy) -> DecideLoop:
     """Return how a policy runs loops: all iterations of one alike."""
     return lambda body: alike(body, policy.decide(body).actions)
 

@@ -8,15 +8,12 @@ last ones of the loop, which the backward pass reads first.
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from jaxswap._gpu.rates import Rates
-from jaxswap._graph.graph import Graph, Segment, alike
+from jaxswap._graph.graph import DecideLoop, Graph, Segment, alike
 from jaxswap._graph.signature import signature_of
 from jaxswap._search.ways import Way, Ways, lower_hull
-
-DecideLoop = Callable[[Graph], tuple[Segment, ...]]
-"""Returns how the iterations of a loop run, which has this body."""
 
 
 @dataclasses.dataclass(frozen=True)

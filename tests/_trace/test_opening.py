@@ -11,7 +11,7 @@ from jax.extend.core import jaxprs_in_params
 from zoo import normal
 
 from jaxswap import Action
-from jaxswap._graph.graph import Inside
+from jaxswap._graph.graph import Inside, alike
 from jaxswap._run.loss import loss_source
 from jaxswap._run.machine import Machine
 from jaxswap._run.source import Source
@@ -101,7 +101,9 @@ def test_gradients_are_those_of_plain_jax(
     name: str, inside: Inside, action: Action
 ) -> None:
     loss = LOSSES[name]
-    traced = source_of(loss).traced(lambda body: [action] * len(body.values), inside)
+    traced = source_of(loss).traced(
+        lambda body: alike(body, [action] * len(body.values)), inside
+    )
     assert traced.graph.inside is inside
     decision = as_policy(action).decide(traced.graph)
     laid_out = schedule(traced.graph, decision.actions, decision.timing)
