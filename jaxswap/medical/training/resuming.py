@@ -68,6 +68,6 @@ def require_restorable(config: RunConfig, folder: RunFolder, parameters: Any) ->
         return
     optimizer_state = jax.eval_shape(make_optimizer(config).init, parameters)
     average = parameters if config.average_decay else ()
-    step = jax.ShapeDtypeStruct((), jnp.int32)
-    state: Any = State(parameters, optimizer_state, average, step)
+    step: Any = jax.ShapeDtypeStruct((), jnp.int32)
+    state = State(parameters, optimizer_state, average, step)
     Checkpoints(folder.checkpoints).require_same(state)
