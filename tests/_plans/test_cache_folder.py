@@ -99,7 +99,7 @@ def test_a_disk_that_is_full_is_done_without(
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     assert plan().device_bytes == 20000
     assert not list(cache.glob("*.json"))
 
