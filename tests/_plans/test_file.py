@@ -284,9 +284,9 @@ def fail(*args: Any, **kwargs: Any) -> None:
     raise KeyboardInterrupt
 
 
-def half_write(path: Path, text: str, *args: Any, **kwargs: Any) -> None:
-    with path.open("w") as file:
-        file.write(text[: len(text) // 2])
+def half_write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content[: len(content) // 2])
     raise OSError("no space left on device")
 
 
@@ -294,8 +294,8 @@ def half_write(path: Path, text: str, *args: Any, **kwargs: Any) -> None:
     ("method", "broken", "error"),
     [
         ("replace", fail, KeyboardInterrupt),
-        ("write_text", fail, KeyboardInterrupt),
-        ("write_text", half_write, OSError),
+        ("write_bytes", fail, KeyboardInterrupt),
+        ("write_bytes", half_write, OSError),
     ],
 )
 def test_an_interrupted_write_leaves_the_old_file(
