@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxswap._cli.address_space import require_address_space
 from jaxswap._cli.command import Commands, ExitCode, bad_input, count_processors, write
 from jaxswap._cli.screen import make_console
 from jaxswap._cli.start import start_jax
@@ -104,6 +105,7 @@ def run_compare(parsed: argparse.Namespace) -> int:
     Raises:
         BadInputError: If an option or the data does not fit.
     """
+    require_address_space()
     start_jax()
     # Imported here, because the core needs neither flax nor orbax.
     from jaxswap.medical.experiment.experiment import register

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxswap._cli.address_space import require_address_space
 from jaxswap._cli.command import Commands, ExitCode, bad_input
 from jaxswap._cli.screen import make_console
 from jaxswap._cli.start import start_jax
@@ -52,6 +53,7 @@ def run_demo(parsed: argparse.Namespace) -> int:
     Raises:
         BadInputError: If an option or an input file does not fit.
     """
+    require_address_space()
     start_jax()
     # Imported here, because the core needs neither flax nor nibabel.
 

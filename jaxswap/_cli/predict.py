@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxswap._cli.address_space import require_address_space
 from jaxswap._cli.command import Commands, ExitCode, bad_input, tell, write
 from jaxswap._cli.screen import make_console
 from jaxswap._cli.start import start_jax
@@ -91,6 +92,7 @@ def run_predict(parsed: argparse.Namespace) -> int:
     Raises:
         BadInputError: If an option or the data does not fit.
     """
+    require_address_space()
     start_jax()
     # Imported here, because the core needs neither flax nor orbax.
     from rich.progress import track

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxswap._cli.address_space import require_address_space
 from jaxswap._cli.command import Commands, ExitCode, bad_input, tell, write
 from jaxswap._cli.screen import make_console
 from jaxswap._cli.start import load_jax, start_jax
@@ -137,6 +138,7 @@ def run_train(parsed: argparse.Namespace) -> int:
     Raises:
         BadInputError: If an option or the data does not fit.
     """
+    require_address_space()
     load_jax()
     # Imported here, because the core needs neither flax nor orbax.
     from jaxswap.medical.runs.processes import joined

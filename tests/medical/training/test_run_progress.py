@@ -43,6 +43,16 @@ def test_a_log_gets_a_line_now_and_then() -> None:
     assert re.fullmatch(told, lines[-1])
 
 
+def test_names_on_a_terminal_are_text() -> None:
+    name = "[/red] [v2] <b>&amp;</b> 100 %s $x$"
+    text = io.StringIO()
+    with RunProgress(Console(file=text, width=80, force_terminal=True)) as progress:
+        progress.count("preparing cases", 1)
+        progress.line(f"{name}: a case")
+        progress.advance_one()
+    assert f"{name}: a case" in text.getvalue()
+
+
 def test_a_slow_rate_has_digits() -> None:
     text = io.StringIO()
     with RunProgress(Console(file=text, width=80)) as progress:
