@@ -9,6 +9,7 @@ from pathlib import Path
 import jaxswap
 from jaxswap.extend import user_folder
 from jaxswap.medical.data.writing import require_writable, whole_file
+from jaxswap.medical.runs.claim import require_unclaimed
 from jaxswap.medical.runs.recorded_split import RecordedSplit, load_split
 from jaxswap.medical.runs.run_config import (
     RunConfig,
@@ -65,13 +66,14 @@ class RunFolder:
         return (self.path / "config.yaml").is_file()
 
     def check(self, config: RunConfig, *, is_resumed: bool) -> None:
-        """Raise ValueError if the folder does not fit the run.
+        """Raise ValueError if the folder does not fit the run, or is in use.
 
         Args:
             config: The run.
             is_resumed: Whether the run must already be there.
         """
         require_writable(self.path)
+        require_unclaimed(self.path)
         if not is_resumed:
             if self.is_run:
                 raise ValueError(

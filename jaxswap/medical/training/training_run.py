@@ -25,6 +25,7 @@ from jaxswap.medical.networks.networks import make_network, multiple_of
 from jaxswap.medical.networks.objective import class_count
 from jaxswap.medical.preparing.mesh import RunMesh, make_run_mesh
 from jaxswap.medical.runs.checkpoints import Checkpoints
+from jaxswap.medical.runs.claim import claimed
 from jaxswap.medical.runs.processes import is_first, wait_for_all
 from jaxswap.medical.runs.run_cases import RunCases, load_cases
 from jaxswap.medical.runs.run_config import RunConfig
@@ -194,6 +195,7 @@ def train(
 
     Raises:
         FloatingPointError: If the loss is not finite. The last checkpoint is kept.
+        RunInUseError: If another process trains in the folder.
         KeyboardInterrupt: After SIGINT or SIGTERM. The state is saved first, unless a
             second signal comes.
     """
@@ -201,14 +203,16 @@ def train(
     programs = programs or RunPrograms(run)
     state = programs.initial_state()
     checkpoints = Checkpoints(run.folder.checkpoints)
-    restored = checkpoints.restore_latest(state)
     extra: dict[str, Any] = {"best": -1.0, "scores": {}, "validated_step": 0}
-    if restored is not None:
-        state, extra = restored
-    # A run that ended before its first checkpoint starts again, with an empty log.
-    is_resumed = run.folder.is_run
-    wait_for_all("looking for a run")  # Before the first process writes one.
     with ExitStack() as stack:
+        if is_first():
+            stack.enter_context(claimed(run.folder.path))
+        restored = checkpoints.restore_latest(state)
+        if restored is not None:
+            state, extra = restored
+        # A run that ended before its first checkpoint starts again, with an empty log.
+        is_resumed = run.folder.is_run
+        wait_for_all("looking for a run")  # Before the first process writes one.
         log = None
         if is_first():
             run.folder.write(cases.trained(config), run.planned.plan, cases.split)
