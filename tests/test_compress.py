@@ -126,9 +126,13 @@ def test_compiled_copies_of_a_loop_are_narrow_and_hidden() -> None:
     weights = jax.ShapeDtypeStruct((4, 2048, 2048), jnp.float32)
     x = jax.ShapeDtypeStruct((8192, 2048), jnp.float32)
     host_bytes = []
+    options: dict[str, Any] = {
+        "target": "h100",
+        "strict": True,
+    }  # Nothing is computed on the host.
     for compress in (None, "bfloat16", "int8"):
         swapped = jaxswap.offload(scanned, policy=SWAP_CARRY, compress=compress)
-        seen = jaxswap.inspect(jax.grad(swapped), weights, x, target="h100")
+        seen = jaxswap.inspect(jax.grad(swapped), weights, x, **options)
         host_bytes.append(seen.host_bytes)
         assert seen.hidden_fraction == 1.0
     assert host_bytes[0] == 2 * host_bytes[1] == 4 * host_bytes[2]
