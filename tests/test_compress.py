@@ -123,8 +123,8 @@ def test_check_says_how_far_the_gradient_moved() -> None:
 
 @pytest.mark.slow
 def test_compiled_copies_of_a_loop_are_narrow_and_hidden() -> None:
-    weights = jax.ShapeDtypeStruct((4, 2048, 2048), jnp.float32)
-    x = jax.ShapeDtypeStruct((8192, 2048), jnp.float32)
+    weights = jax.ShapeDtypeStruct((4, 1024, 1024), jnp.float32)
+    x = jax.ShapeDtypeStruct((8192, 1024), jnp.float32)
     host_bytes = []
     options: dict[str, Any] = {
         "target": "h100",
