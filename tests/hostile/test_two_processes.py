@@ -1,10 +1,10 @@
 """Two processes that write into one folder: what lies there is whole at the end."""
 
 import json
-import os
 from multiprocessing import get_context
 from pathlib import Path
 
+import pytest
 from hostile.writers import WRITERS, checkpoint, run_table
 
 ROUNDS = 5
@@ -15,7 +15,6 @@ SHARED = [write for write in WRITERS if write not in ALONE]
 
 def write_all(folder: Path, version: int) -> None:
     """Write a version of everything, again and again; say what went wrong."""
-    os.environ["JAXSWAP_CACHE_DIR"] = str(folder / "plan_cache")
     errors = []
     for _ in range(ROUNDS):
         for write in SHARED:
@@ -37,11 +36,14 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_two_writers_leave_whole_files(tmp_path: Path) -> None:
+def test_two_writers_leave_whole_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     context = get_context("spawn")
     places = {version: tmp_path / f"alone{version}" for version in (1, 2)}
     both = tmp_path / "both"
     both.mkdir()
+    monkeypatch.setenv("JAXSWAP_CACHE_DIR", str(both / "plan_cache"))
     processes = [
         context.Process(target=write_all, args=(both, version)) for version in places
     ]
@@ -49,6 +51,7 @@ def test_two_writers_leave_whole_files(tmp_path: Path) -> None:
         process.start()
     for version, place in places.items():
         place.mkdir()
+        monkeypatch.setenv("JAXSWAP_CACHE_DIR", str(place / "plan_cache"))
         write_all(place, version)
     for process in processes:
         process.join()
