@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxswap._base.units import format_bytes
 from jaxswap._cli.command import BadInputError
+from jaxswap._gpu.host_memory import address_space_bytes
 
 _LEAST_BYTES = 3 * 2**30
 """Address space in which a tiny network was trained on two processors, rounded up."""
@@ -17,12 +18,8 @@ def require_address_space() -> None:
     Raises:
         BadInputError: If `ulimit -v` leaves too little for JAX itself.
     """
-    try:
-        import resource
-    except ImportError:  # Windows limits no address space.
-        return
-    limit_bytes, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit_bytes != resource.RLIM_INFINITY and limit_bytes < _LEAST_BYTES:
+    limit_bytes = address_space_bytes()
+    if limit_bytes is not None and limit_bytes < _LEAST_BYTES:
         raise BadInputError(
             f"the address space is limited to {format_bytes(limit_bytes)}, and JAX "
             f"needs at least {format_bytes(_LEAST_BYTES)}: raise `ulimit -v`."

@@ -168,13 +168,27 @@ def _inactive_file_bytes(statistics: str) -> int:
     return next((int(row[1]) for row in rows if row[:1] == ["inactive_file"]), 0)
 
 
-def _left_by_ulimit() -> int | None:
+def address_space_bytes() -> int | None:
+    """Return the address space that `ulimit -v` leaves to this process in all.
+
+    Returns:
+        Bytes, or None if there is no limit.
+    """
     try:
         import resource
-
-        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
-        used = int(pages) * os.sysconf("SC_PAGE_SIZE")
-    except (ImportError, OSError, ValueError, IndexError):
+    except ImportError:  # Windows limits no address space.
         return None
-    return None if limit == resource.RLIM_INFINITY else max(limit - used, 0)
+    limit_bytes, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit_bytes == resource.RLIM_INFINITY else limit_bytes
+
+
+def _left_by_ulimit() -> int | None:
+    limit_bytes = address_space_bytes()
+    if limit_bytes is None:
+        return None
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+        used_bytes = int(pages) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None
+    return max(limit_bytes - used_bytes, 0)

@@ -18,7 +18,7 @@ from jaxswap._base.files import user_folder, write_whole
 from jaxswap._base.plain import read_plain
 from jaxswap._base.sources import digest_of
 from jaxswap._base.version import __version__
-from jaxswap._graph.graph import Graph, Inside, Segment
+from jaxswap._graph.graph import DecideLoop, Graph, Inside
 from jaxswap._plans.file import decisions_of, decisions_to_json
 from jaxswap._plans.plan import Plan
 from jaxswap._schedule.decision import Policy
@@ -26,7 +26,7 @@ from jaxswap._schedule.policy import ByValue
 from jaxswap._slabs.slabs import Slabs
 
 Retrace = Callable[
-    [Callable[[Graph], tuple[Segment, ...]], Inside, Slabs | None],
+    [DecideLoop, Inside, Slabs | None],
     tuple[Graph, Graph | None],
 ]
 """Traces the program again, with loops and calls that run as decided, and cut into such

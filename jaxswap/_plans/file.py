@@ -27,11 +27,11 @@ from jaxswap._graph.graph import (
     Loop,
     Segment,
     Value,
-    alike,
 )
 from jaxswap._graph.signature import signature_of
 from jaxswap._plans.plan import Plan, loops_of
 from jaxswap._schedule.instructions import Swap
+from jaxswap._search.ways import keep_all
 from jaxswap._slabs.slabs import Slabs
 
 FORMAT = 9
@@ -113,7 +113,7 @@ class Decisions:
         segments = self.loops.get(signature_of(body).program, ())
         if is_complete(segments, body):
             return segments
-        return alike(body, [Action.KEEP] * len(body.values))
+        return keep_all(body)
 
     def plan(self, graph: Graph, plain_graph: Graph | None) -> Plan:
         """Return the plan of a program that was traced again.

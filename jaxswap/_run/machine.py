@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jaxswap import _compat
 from jaxswap._graph.compress import is_lossy
 from jaxswap._graph.placement import axes_of
-from jaxswap._run.narrowing import narrowed, widened
+from jaxswap._run.narrowing import leaving, widened
 from jaxswap._schedule.instructions import (
     Barrier,
     Instruction,
@@ -202,9 +202,9 @@ class _Memory:
                     self.device.pop(v, None)
 
     def _swap_out(self, value: int) -> None:
-        array, compress = self.device[value], self.graph.compress
-        if is_lossy(self.graph.values[value], compress):
-            array, self.scales[value] = narrowed(array, compress)
+        graph, array = self.graph, self.device[value]
+        narrow = leaving(graph.values[value], graph.compress, array)
+        array, self.scales[value] = narrow
         self.host[value] = _compat.to_host(array)
 
     def _swap_in(self, value: int) -> None:

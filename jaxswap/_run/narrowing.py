@@ -10,6 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxswap._graph.compress import is_lossy
+from jaxswap._graph.graph import Value
+
 Narrowed = tuple[Any, Any]
 """The narrow array, and its scale. `None` for types that need none.
 
@@ -43,6 +46,17 @@ def narrowed(array: jax.Array, compress: str) -> Narrowed:
     if compress == "int8":
         scaled = jnp.where(jnp.isnan(scaled), _NOT_A_NUMBER, jnp.round(scaled))
     return scaled.astype(compress), lax.bitcast_convert_type(scale, _bits(scale))
+
+
+def leaving(value: Value, compress: str, array: Any) -> Narrowed:
+    """Return what leaves for the host of a value, and its scale.
+
+    Args:
+        value: The value.
+        compress: The narrower type. `""`: all leave as they are.
+        array: The array of the value.
+    """
+    return narrowed(array, compress) if is_lossy(value, compress) else (array, None)
 
 
 def widened(narrow: Any, scale: Any, dtype: Any) -> jax.Array:

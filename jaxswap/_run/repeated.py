@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxswap import _compat
+from jaxswap._run.narrowing import widened
 from jaxswap._run.steps import Step
 from jaxswap._trace.tangents import has_tangent
 
@@ -136,7 +137,10 @@ class Repeated:
             of_carry, sums, device = state
             of_ys, sliced, stacked, scales, host = slices
             before = self._copied(host, "swap_in", _compat.to_device)
-            device = {v: self.step.widened(v, x, scales[v]) for v, x in device.items()}
+            device = {
+                v: widened(x, scales[v], self.step.type_of(v).dtype)
+                for v, x in device.items()
+            }
             now = {**of_carry, **of_ys}
             gradients = self.step.backward(
                 {**saved.fixed, **sliced, **stacked, **device},

@@ -10,10 +10,9 @@ from typing import Any, Protocol
 import jax
 
 from jaxswap import _compat
-from jaxswap._graph.compress import is_lossy
-from jaxswap._graph.graph import Action, Graph, Segment, Value
+from jaxswap._graph.graph import Action, Graph, Segment
 from jaxswap._run.machine import Machine, Residuals
-from jaxswap._run.narrowing import Narrowed, narrowed, widened
+from jaxswap._run.narrowing import Narrowed, leaving
 from jaxswap._schedule.issue import schedule_body
 from jaxswap._trace.describe import Traced
 from jaxswap._trace.jaxpr import Interpreter
@@ -53,10 +52,6 @@ class Step(Protocol):
 
     def narrowed(self, value: int, array: Any) -> Narrowed:
         """Return what leaves of a value, and the scale that stays."""
-        ...
-
-    def widened(self, value: int, array: Any, scale: Any) -> Any:
-        """Return a value of what left of it."""
         ...
 
     def label_of(self, value: int) -> str:
@@ -101,11 +96,7 @@ class Iteration:
     def narrowed(self, value: int, array: Any) -> Narrowed:
         """See `Step`."""
         graph = self._machine.graph
-        return _narrowed(graph.values[value], graph.compress, array)
-
-    def widened(self, value: int, array: Any, scale: Any) -> Any:
-        """See `Step`."""
-        return widened(array, scale, self.type_of(value).dtype)
+        return leaving(graph.values[value], graph.compress, array)
 
     def type_of(self, value: int) -> Any:
         """See `Step`."""
@@ -184,11 +175,7 @@ class Block:
     def narrowed(self, value: int, array: Any) -> Narrowed:
         """See `Step`."""
         carried = self._body.carried[value - self._scan.const_count]
-        return _narrowed(self._body.values[carried], self._body.compress, array)
-
-    def widened(self, value: int, array: Any, scale: Any) -> Any:
-        """See `Step`."""
-        return widened(array, scale, self.type_of(value).dtype)
+        return leaving(self._body.values[carried], self._body.compress, array)
 
     def type_of(self, value: int) -> Any:
         """See `Step`."""
@@ -211,10 +198,6 @@ class Block:
         types = [jax.typeof(x) for x in operands]
         _, saved = self._again.run_forward(operands)
         return self._again.run_backward(types, saved, cotangents, sums)
-
-
-def _narrowed(value: Value, compress: str, array: Any) -> Narrowed:
-    return narrowed(array, compress) if is_lossy(value, compress) else (array, None)
 
 
 def run_plain(scan: _compat.Scan, operands: Sequence[Any]) -> list[Any]:

@@ -8,10 +8,10 @@ any other. The fastest draft that fits is taken.
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from jaxswap._graph.graph import Graph
+from jaxswap._graph.graph import DecideLoop, Graph
 from jaxswap._search.lessons import NO_LESSONS, Lessons
 from jaxswap._search.limits import Aim, Limits
-from jaxswap._search.mixtures import DecideLoop, Mixture, Mixtures
+from jaxswap._search.mixtures import Mixture, Mixtures
 from jaxswap._search.search import SEARCH_SECONDS, Found, Search
 from jaxswap._simulate.draft import Draft
 
@@ -56,16 +56,17 @@ class MixedPrograms:
             return
         most, limit = mixtures.most_bytes, limits.device_bytes
         nbytes, best = most, 0.0
-        search = self._search_of(mixtures.at(most))
+        mixture = mixtures.at(nbytes)
+        search = self._search_of(mixture)
         for _ in range(ROUNDS):
             room = limit - search.kept.timeline.device_bytes
             if room >= 0:
                 best = max(best, nbytes)
-            following = min(max(0.0, nbytes + room), most)
-            if mixtures.at(following).key == mixtures.at(nbytes).key:
+            nbytes = min(max(0.0, nbytes + room), most)
+            before, mixture = mixture, mixtures.at(nbytes)
+            if mixture.key == before.key:
                 break
-            nbytes = following
-            search = self._search_of(mixtures.at(nbytes))
+            search = self._search_of(mixture)
         search = self._search_of(mixtures.at(best))
         yield search
         if best < most:

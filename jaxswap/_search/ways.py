@@ -3,11 +3,11 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from jaxswap._gpu.rates import Rates
 from jaxswap._graph.compress import copied_bytes
-from jaxswap._graph.graph import Action, Graph, Segment, alike
+from jaxswap._graph.graph import Action, DecideLoop, Graph, Segment, alike
 from jaxswap._schedule.instructions import Instruction, Run
 from jaxswap._schedule.issue import schedule_body
 from jaxswap._simulate.simulate import iteration_of
@@ -56,7 +56,7 @@ class WayToRun:
 
 
 _SHARES = (1.0, 0.75, 0.5, 0.25)
-WAYS: tuple[Callable[[Graph], tuple[Segment, ...]], ...] = (
+WAYS: tuple[DecideLoop, ...] = (
     keep_all,
     *(WayToRun(Action.KEEP, Action.KEEP, share).decide for share in _SHARES),
     *(WayToRun(Action.OFFLOAD, Action.KEEP, share).decide for share in _SHARES),

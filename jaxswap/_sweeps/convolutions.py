@@ -16,17 +16,14 @@ from jax.extend.core import JaxprEqn
 from jaxswap._slabs.grid import Line
 from jaxswap._slabs.windows import SAME, Stencil
 from jaxswap._sweeps.rule import (
-    ADDED,
+    ADDED_BY_RIGHT,
     Call,
-    Combine,
     Lines,
     NotBySlabsError,
     Part,
     shape_of,
     zero,
 )
-
-_KERNEL_COUNTED = Combine(ADDED.parts, ADDED.start, counted=1)
 
 
 class Convolution:
@@ -72,14 +69,14 @@ class Convolution:
             if place == 1:
                 if is_grouped:
                     raise NotBySlabsError("sums over sliced channels in groups")
-                return Part((SAME, SAME), fills=(zero, zero), combine=_KERNEL_COUNTED)
+                return Part((SAME, SAME), fills=(zero, zero), combine=ADDED_BY_RIGHT)
             if left.rate * _parameter(eqn, "lhs_dilation", place) != (
                 right.rate * _parameter(eqn, "rhs_dilation", place)
             ):
                 raise NotBySlabsError("features and kernel are sliced differently")
             stencil = _of_kernel_gradient(eqn, place)
             run = _padded_by(stencil, place)
-            return Part((((stencil,)), SAME), run, (zero, zero), _KERNEL_COUNTED)
+            return Part((((stencil,)), SAME), run, (zero, zero), ADDED_BY_RIGHT)
         if out != left.at(numbers.out_spec[place], _factor(eqn, place)) or place == 1:
             raise NotBySlabsError("features and result are sliced differently")
         if place == 0:
@@ -103,22 +100,31 @@ def _of_features(eqn: JaxprEqn, place: int) -> Stencil:
     """Return how planes of the result read planes of the features."""
     numbers = eqn.params["dimension_numbers"]
     size = shape_of(eqn.invars[1])[numbers.rhs_spec[place]]
-    return Stencil(
-        stride=_parameter(eqn, "window_strides", place),
-        before=int(eqn.params["padding"][place - 2][0]),
-        extent=(size - 1) * _parameter(eqn, "rhs_dilation", place) + 1,
-        dilation=_parameter(eqn, "lhs_dilation", place),
-    )
+    return _stencil(eqn, place, size, "window_strides", "rhs_dilation")
 
 
 def _of_kernel_gradient(eqn: JaxprEqn, place: int) -> Stencil:
     """Return how planes of the cotangent meet planes of the features."""
     numbers = eqn.params["dimension_numbers"]
     size = shape_of(eqn.outvars[0])[numbers.out_spec[place]]
+    return _stencil(eqn, place, size, "rhs_dilation", "window_strides")
+
+
+def _stencil(eqn: JaxprEqn, place: int, size: int, stride: str, apart: str) -> Stencil:
+    """Return how planes read those of the features.
+
+    Args:
+        eqn: The convolution.
+        place: Which axis of its features.
+        size: How many planes are read for one.
+        stride: Names the parameter that tells how far the planes read for the next one
+            lie from them.
+        apart: Names the parameter that tells how far they lie from one another.
+    """
     return Stencil(
-        stride=_parameter(eqn, "rhs_dilation", place),
+        stride=_parameter(eqn, stride, place),
         before=int(eqn.params["padding"][place - 2][0]),
-        extent=(size - 1) * _parameter(eqn, "window_strides", place) + 1,
+        extent=(size - 1) * _parameter(eqn, apart, place) + 1,
         dilation=_parameter(eqn, "lhs_dilation", place),
     )
 

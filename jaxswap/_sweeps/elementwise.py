@@ -78,35 +78,6 @@ class Barrier:
         return Part(same_where_sliced(ins), lambda call: call.inputs)
 
 
-class AlongOthers:
-    """Each line along some dimension is treated by itself, such as sums so far.
-
-    Args:
-        dimension: The parameter that names the dimension.
-        act: What is done along it, for the reason why it is not done by slabs.
-    """
-
-    def __init__(self, dimension: str, act: str) -> None:
-        self._dimension = dimension
-        self._act = act
-
-    def spread(self, eqn: JaxprEqn, ins: Lines, outs: Lines) -> tuple[Lines, Lines]:
-        """All operands and results are sliced alike."""
-        line = next(line for line in (*ins, *outs) if line is not None)
-        self._refuse(eqn, line)
-        return [line] * len(ins), [line] * len(outs)
-
-    def part(self, eqn: JaxprEqn, ins: Lines, outs: Lines) -> Part:
-        """Do the same with a slab."""
-        self._refuse(eqn, next(line for line in (*ins, *outs) if line is not None))
-        expect_alike(ins, outs)
-        return Part(same_where_sliced(ins))
-
-    def _refuse(self, eqn: JaxprEqn, line: Line) -> None:
-        if eqn.params[self._dimension] == line.dimension:
-            raise NotBySlabsError(f"{self._act} along the sliced axis")
-
-
 class Iota:
     """Numbers that count along a dimension."""
 

@@ -9,9 +9,8 @@ from typing import Any
 from jax.extend.core import JaxprEqn
 
 from jaxswap import _compat
-from jaxswap._trace.late import growing
 from jaxswap._trace.program import Operation, Program
-from jaxswap._trace.tracing import DerivedListing, dependent_on, without_dead
+from jaxswap._trace.tracing import DerivedListing, backward_of, without_dead
 
 Atom = Any
 """The number of a value, or a literal."""
@@ -73,14 +72,12 @@ def with_operations(
     results = [atom for atom in (*outputs, *gradients) if atom is not None]
     left = without_dead(operations, results)
     cotangents = [v for v in program.cotangents if v is not None]
-    dependent = dependent_on(left, cotangents)
-    made = {v for v in results if isinstance(v, int)}
     return dataclasses.replace(
         program,
         operations=left,
         outputs=outputs,
         gradients=gradients,
-        backward=dependent | growing(left, program.avals, dependent, made),
+        backward=backward_of(left, program.avals, cotangents, results),
     )
 
 

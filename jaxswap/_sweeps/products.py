@@ -7,16 +7,13 @@ from jax.extend.core import JaxprEqn
 from jaxswap._slabs.grid import Line
 from jaxswap._slabs.windows import SAME
 from jaxswap._sweeps.rule import (
-    ADDED,
-    Combine,
+    ADDED_BY_RIGHT,
     Lines,
     NotBySlabsError,
     Part,
     shape_of,
     zero,
 )
-
-_RIGHT_COUNTED = Combine(ADDED.parts, ADDED.start, counted=1)
 
 
 class Product:
@@ -54,7 +51,7 @@ class Product:
                 raise NotBySlabsError("its operands are sliced along different axes")
             if both in pairs[1]:
                 fills = (zero, zero)
-                return Part((SAME, SAME), fills=fills, combine=_RIGHT_COUNTED)
+                return Part((SAME, SAME), fills=fills, combine=ADDED_BY_RIGHT)
             _expect(out, left, _result_of(eqn, 0, left.dimension))
             return Part((SAME, SAME))
         for side, line in enumerate(ins):

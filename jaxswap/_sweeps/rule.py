@@ -134,6 +134,8 @@ def each(combine: Callable[[Any, Any], Any]) -> Callable[..., Sequence[Any]]:
 
 
 ADDED = Combine(each(jnp.add), zero)
+ADDED_BY_RIGHT = Combine(ADDED.parts, ADDED.start, counted=1)
+"""Sums in which each plane of the second operand is counted once."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,15 +14,14 @@ from jaxswap._sweeps.random_bits import RandomBits
 from jaxswap._sweeps.reductions import COMBINES, Reduction
 from jaxswap._sweeps.rule import Rule
 
-_SO_FAR = elementwise.AlongOthers("axis", "sums up what lies before, which runs")
-_SORTED = elementwise.AlongOthers("dimension", "sorts")
-
 RULES: dict[str, Rule] = {
     **dict.fromkeys(elementwise.NAMES, elementwise.Elementwise()),
     "optimization_barrier": elementwise.Barrier(),
     "iota": elementwise.Iota(),
-    **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"), _SO_FAR),
-    "sort": _SORTED,
+    **dict.fromkeys(
+        ("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"), shapes.SO_FAR
+    ),
+    "sort": shapes.SORT,
     "broadcast_in_dim": shapes.BROADCAST,
     "transpose": shapes.TRANSPOSE,
     "squeeze": shapes.SQUEEZE,

@@ -10,7 +10,7 @@ from typing import Any
 from jax.extend.core import JaxprEqn
 
 from jaxswap._slabs.grid import Line
-from jaxswap._slabs.windows import SAME, Stencil, Stencils, Window
+from jaxswap._slabs.windows import SAME, Stencil, Stencils
 from jaxswap._sweeps.elementwise import expect_alike
 from jaxswap._sweeps.rule import (
     Call,
@@ -159,7 +159,7 @@ def _reshape(call: Call) -> Sequence[Any]:
 
 
 class Along:
-    """Concatenations, splits and mirrors, along other dimensions than the sliced one.
+    """What works along some dimensions, which the sliced one is not among.
 
     Args:
         dimensions: Tells along which dimensions an equation works.
@@ -194,10 +194,10 @@ class Along:
 CONCATENATE = Along(lambda eqn: [eqn.params["dimension"]], "concatenates along")
 SPLIT = Along(lambda eqn: [eqn.params["axis"]], "splits")
 MIRROR = Along(lambda eqn: eqn.params["dimensions"], "mirrors")
-
-
-def _window_of(call: Call, stencil: Stencil) -> tuple[Window, tuple[int, int]]:
-    return stencil.reads(call.window), stencil.padding(call.window)
+SORT = Along(lambda eqn: [eqn.params["dimension"]], "sorts along")
+SO_FAR = Along(
+    lambda eqn: [eqn.params["axis"]], "sums up what lies before, which runs along"
+)
 
 
 class Slice:

@@ -87,8 +87,7 @@ def _number(
     outputs, gradients = results[: len(out_avals)], results[len(out_avals) :]
     gradient_of = dict(zip(wanted, gradients, strict=True))
     operations = without_dead(listing.operations, results)
-    dependent = dependent_on(operations, inputs[operand_count:])
-    made = {v for v in results if isinstance(v, int)}
+    cotangents = inputs[operand_count:]
     return Program(
         operations=operations,
         avals=tuple(listing.avals),
@@ -97,7 +96,7 @@ def _number(
         outputs=tuple(outputs),
         cotangents=tuple(next(given) if has_tangent(x) else None for x in out_avals),
         gradients=tuple(gradient_of.get(i) for i in range(operand_count)),
-        backward=dependent | growing(operations, listing.avals, dependent, made),
+        backward=backward_of(operations, listing.avals, cotangents, results),
     )
 
 
@@ -203,7 +202,26 @@ def without_dead(
     return tuple(reversed(kept))
 
 
-def dependent_on(
+def backward_of(
+    operations: Sequence[Operation],
+    avals: Sequence[Any],
+    cotangents: Sequence[int],
+    results: Sequence[Any],
+) -> frozenset[int]:
+    """Return the indices of the operations that belong to the backward pass.
+
+    Args:
+        operations: All operations.
+        avals: Type of each value.
+        cotangents: Values that are known when the forward pass has ended.
+        results: What both passes return.
+    """
+    dependent = _dependent_on(operations, cotangents)
+    made = {v for v in results if isinstance(v, int)}
+    return dependent | growing(operations, avals, dependent, made)
+
+
+def _dependent_on(
     operations: Sequence[Operation], roots: Sequence[int]
 ) -> frozenset[int]:
     """Return the indices of the operations that depend on one of the `roots`."""
