@@ -21,7 +21,7 @@ from jaxswap._run.pushforward import derivative, is_pushed
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy
 from jaxswap._scheduler import Scheduler, kept, scheduler
-from jaxswap._slabs.slabs import Slabs, checked_slabs
+from jaxswap._slabs.slabs import AUTO, Cut, Slabs, checked_slabs
 from jaxswap._trace.function import Arguments, FlatFunction, flatten_function
 from jaxswap._trace.known import Known
 from jaxswap._trace.shardings import (
@@ -48,7 +48,7 @@ class OffloadOptions(TypedDict, total=False):
     reserve: int | str
     host_budget: int | str | None
     target: str | Target | None
-    slabs: Slabs | None
+    slabs: Slabs | str | None
     compress: str | None
 
 
@@ -77,7 +77,7 @@ def offload(
     reserve: int | str = 0,
     host_budget: int | str | None = None,
     target: str | Target | None = None,
-    slabs: Slabs | None = None,
+    slabs: Slabs | str | None = AUTO,
     compress: str | None = None,
     in_shardings: Any = None,
     static_argnums: int | Sequence[int] = (),
@@ -137,7 +137,9 @@ def offload(
             left as it is.
         slabs: Compute the finest values slab by slab, as `jaxswap.Slabs` says. What
             sweeps over the slabs store is kept, swapped or recomputed like all other
-            values. A `plan` holds its slabs.
+            values. `"auto"`: where a plan is made that does not fit otherwise, or is
+            slow, slabs are tried. `"2x16"` stands for two levels in 16 slabs, and
+            `None` for no slabs. A `plan` holds its slabs.
         compress: Round real numbers that leave to `"bfloat16"`, `"float8_e4m3fn"` or
             `"int8"`, so that their copies are a half or a quarter as large. They come
             back with fewer digits, and the gradient changes by that. Types of 8 bits
@@ -195,9 +197,9 @@ def offload(
         refuse_keywords(unknown)
     chosen = scheduler(policy, plan, budget, reserve, host_budget, target)
     checked_shardings(in_shardings)
-    checked_slabs(slabs)
+    cut = checked_slabs(slabs)
     static = Static.of(static_argnums, static_argnames)
-    if plan is not None and slabs is not None:
+    if plan is not None and isinstance(cut, Slabs):
         raise ValueError(
             "`plan` and `slabs` are given. Give only `plan`: it holds the slabs that "
             "it was made for."
@@ -231,8 +233,8 @@ def offload(
     if not callable(fn):
         raise TypeError(f"`fn` is {fn!r}; jaxswap.offload needs a function.")
 
-    slabs = slabs if plan is None else plan.slabs
-    return _wrap(fn, chosen, static, plan, in_shardings, slabs, narrow)
+    cut = cut if plan is None else plan.slabs
+    return _wrap(fn, chosen, static, plan, in_shardings, cut, narrow)
 
 
 def _wrap(
@@ -241,7 +243,7 @@ def _wrap(
     static: Static = NOTHING_STATIC,
     plan: Plan | None = None,
     in_shardings: Any = None,
-    slabs: Slabs | None = None,
+    slabs: Cut = None,
     compress: str = "",
 ) -> Callable[..., Any]:
     """Return `fn` with a gradient that follows the schedules of a scheduler."""
@@ -326,7 +328,7 @@ def _placement(
 def _differentiable(
     flat: FlatFunction,
     scheduler: Scheduler,
-    slabs: Slabs | None,
+    slabs: Cut,
     compress: str,
 ) -> Callable[[Placement | None], Callable[..., Any]]:
     """Turn a flat function into one whose gradient follows a schedule.
@@ -335,7 +337,8 @@ def _differentiable(
     """
 
     def split(placement: Placement | None) -> Callable[..., Any]:
-        if placement is None and slabs is None and scheduler.leaves(flat):
+        is_cut = isinstance(slabs, Slabs)
+        if placement is None and not is_cut and scheduler.leaves(flat):
             return flat.call
 
         @functools.cache
@@ -349,7 +352,7 @@ def _differentiable(
             return kept(Source(flat, unperturbed, placement, slabs=slabs))
 
         def call(*operands: Any) -> Sequence[Any]:
-            if slabs is None:
+            if not is_cut:
                 return flat.call(*operands)
             return by_slabs().forward(operands)[0]
 

@@ -12,7 +12,7 @@ from jaxswap._run.loss import loss_source
 from jaxswap._schedule.decision import Policy
 from jaxswap._search.refine import Progress
 from jaxswap._search.search import SEARCH_SECONDS
-from jaxswap._slabs.slabs import Slabs, checked_slabs
+from jaxswap._slabs.slabs import AUTO, Slabs, checked_slabs
 
 
 def plan(
@@ -30,7 +30,7 @@ def plan(
     most_compiles: int = MOST_COMPILES,
     search_seconds: float = SEARCH_SECONDS,
     progress: bool | Progress = True,
-    slabs: Slabs | None = None,
+    slabs: Slabs | str | None = AUTO,
     **kwargs: Any,
 ) -> Plan:
     """Choose an action for each forward value, so that a training step fits a budget.
@@ -77,7 +77,11 @@ def plan(
             each line.
         slabs: Compute the finest values slab by slab, as `jaxswap.Slabs` says. Each
             sweep over the slabs counts as one operation, and what sweeps store is kept,
-            swapped or recomputed like all other values.
+            swapped or recomputed like all other values. `"auto"`: a few settings
+            are tried if the budget cannot be met otherwise, or only by a step that is
+            slow. This asks for a convolution, which tells the axis, and for arguments
+            on one device. `"2x16"` stands for two levels in 16 slabs, and `None` for no
+            slabs.
         **kwargs: Further arguments of `fn`.
 
     Returns:

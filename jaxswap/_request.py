@@ -40,7 +40,7 @@ from jaxswap._search.search import SEARCH_SECONDS, Search
 from jaxswap._search.tuning import tune
 from jaxswap._search.ways import keep_all
 from jaxswap._simulate.draft import Arranger, Draft
-from jaxswap._slabs.slabs import Slabs
+from jaxswap._slabs.slabs import AUTO, Cut, Slabs
 from jaxswap._trace.describe import Traced
 from jaxswap._trace.options import options_of
 
@@ -105,6 +105,8 @@ class Request:
         """Plan the programs of a function, or find its plan on disk."""
         if self.compress:
             source = dataclasses.replace(source, compress=self.compress)
+        if self.policy is not None and source.slabs == AUTO:
+            source = source.whole  # A policy decides alone.
         with self.for_its_gpu():
             return self._found_or_made(source)
 
@@ -151,11 +153,15 @@ class Request:
     def _make(
         self, source: Source, plain: Traced, target: Target, host_bytes: int | None
     ) -> Plan:
-        found = ProgramsOf(source, plain, self.policy, lambda g: search_of(g, target))
+        found = ProgramsOf(
+            source, plain, self.policy, lambda g: search_of(g, target), self.progress
+        )
         kept = found.searches[0].arranger
         if kept.graph is not plain.graph:
             kept = Arranger(plain.graph, rates_of(target))
-        together = Programs(found.searches, kept.all_kept, found.mixers)
+        together = Programs(
+            found.searches, kept.all_kept, found.mixers, found.spare
+        )
         budget_bytes = self.budget_bytes
         if budget_bytes is None:
             budget_bytes = target.memory_bytes
@@ -299,7 +305,7 @@ class Request:
         target: Target,
         host_bytes: int | None,
         placement: Placement | None,
-        slabs: Slabs | None,
+        slabs: Cut,
     ) -> str:
         return plan_cache.key_of(
             signature=dataclasses.asdict(signature_of(graph)),
@@ -310,7 +316,7 @@ class Request:
             policy=repr(self.policy),
             most_compiles=self.most_compiles,
             search_seconds=self.search_seconds,
-            slabs=None if slabs is None else dataclasses.asdict(slabs),
+            slabs=dataclasses.asdict(slabs) if isinstance(slabs, Slabs) else slabs,
             **({} if placement is None else {"mesh": dataclasses.asdict(placement)}),
         )
 

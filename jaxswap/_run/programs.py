@@ -1,7 +1,8 @@
 """A source -> the programs among which a plan is searched for."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator, Sequence
 
 from jaxswap._graph.graph import DecideLoop, Graph, Inside
 from jaxswap._graph.signature import Signature, signature_of
@@ -10,7 +11,9 @@ from jaxswap._schedule.decision import Policy, loops_by
 from jaxswap._search.loops import MixedPrograms
 from jaxswap._search.search import Search
 from jaxswap._search.ways import LEAST_WAYS, WAYS, keep_all
-from jaxswap._slabs.slabs import Slabs
+from jaxswap._slabs.settings import settings_of
+from jaxswap._slabs.slabs import AUTO, Slabs
+from jaxswap._sweeps.lines import longest_of_space
 from jaxswap._trace.describe import Traced
 
 FEW = 8
@@ -29,12 +32,15 @@ class ProgramsOf:
         plain: The same, traced as JAX runs it, without slabs.
         policy: Decides on loops. `None`: the planner's own ways are traced.
         search_of: Returns the search for plans of a program.
+        progress: Is told what is tried, one line at a time.
 
     Attributes:
         traced: All programs so far, `plain` included.
         searches: The searches to begin with. The first is that of `plain` if `plain` is
             among them.
         mixers: Make further programs, in which loops run in mixtures of ways.
+        spare: Each makes programs that are searched only if the others do not fit, or
+            are slow: those by slabs.
     """
 
     def __init__(
@@ -43,35 +49,55 @@ class ProgramsOf:
         plain: Traced,
         policy: Policy | None,
         search_of: Callable[[Graph], Search],
+        progress: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._source = source
+        self._progress = progress
         self._search_of = search_of
         self.traced = [plain]
         self.searches: list[Search] = []
         self.mixers: list[MixedPrograms] = []
+        self.spare: list[Callable[[], Sequence[Search]]] = []
         if policy is not None:
-            is_plain = source.slabs is None and not plain.graph.loops
+            is_plain = not isinstance(source.slabs, Slabs) and not plain.graph.loops
             self._add(plain if is_plain else source.traced(loops_by(policy)))
             return
-        if source.slabs is not None:
-            self._by_slabs(source, source.slabs)
+        if isinstance(source.slabs, Slabs):
+            self.searches += self._by_slabs(source.slabs)
             return
+        if source.slabs == AUTO:
+            self.spare = [functools.cache(t) for t in self._cut(plain)]
         for inside in source.insides:
             is_plain = inside is Inside.AS_WRITTEN
             self._ways(plain if is_plain else source.traced(keep_all, inside), inside)
 
-    def _by_slabs(self, source: Source, slabs: Slabs) -> None:
-        """Add programs by slabs, in which more or less is recomputed."""
+    def _cut(self, plain: Traced) -> Iterator[Callable[[], Sequence[Search]]]:
+        """Go over what makes programs by slabs, the finest level alone first."""
+        program = plain.program
+        length = None if program.placement else longest_of_space(program)
+        for slabs in settings_of(length or 0):
+            yield functools.partial(self._tried, slabs)
+
+    def _tried(self, slabs: Slabs) -> Sequence[Search]:
+        levels = "the finest level" if slabs.levels == 1 else f"{slabs.levels} levels"
+        self._progress(f"trying {slabs.count} slabs on {levels}")
+        return self._by_slabs(slabs)
+
+    def _by_slabs(self, slabs: Slabs) -> list[Search]:
+        """Return programs by slabs, in which more or less is recomputed."""
         counts = RECOMPUTED if slabs.recomputed is None else (slabs.recomputed,)
         known: set[Signature] = set()
+        found: list[Search] = []
         for count in counts:
-            cut = source.cut(dataclasses.replace(slabs, recomputed=count))
-            traced = cut.traced(keep_all, source.insides[0])
+            cut = self._source.cut(dataclasses.replace(slabs, recomputed=count))
+            traced = cut.traced(keep_all, self._source.insides[0])
             signature = signature_of(traced.graph)
             if signature in known:  # Nothing is left to recompute.
-                return
+                break
             known.add(signature)
-            self._add(traced)
+            self.traced.append(traced)
+            found.append(self._search_of(traced.graph))
+        return found
 
     def _ways(self, kept: Traced, inside: Inside) -> None:
         """Add the programs to begin with, and what mixes the ways of their loops.

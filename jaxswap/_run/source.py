@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from jaxswap._graph.graph import DecideLoop, Inside
 from jaxswap._graph.placement import Placement
 from jaxswap._run.loop import Loops
-from jaxswap._slabs.slabs import Slabs
+from jaxswap._slabs.slabs import Cut, Slabs
 from jaxswap._sweeps.slabbed import by_slabs
 from jaxswap._trace.describe import Traced
 from jaxswap._trace.function import FlatFunction
@@ -25,7 +25,8 @@ class Source:
         perturbed: For each operand, whether its gradient is wanted.
         placement: How the operands are split over a mesh. `None` for one device.
         sizes: What symbolic dimensions count as.
-        slabs: How the finest values are cut into slabs. `None` if they are not.
+        slabs: How the finest values are cut into slabs. `None` if they are not, and
+            `"auto"` if a plan may cut them. Until then they are whole.
         compress: The type to which values are rounded when they leave, or `""`.
     """
 
@@ -33,7 +34,7 @@ class Source:
     perturbed: Sequence[bool]
     placement: Placement | None = None
     sizes: Sizes = dataclasses.field(default_factory=dict)
-    slabs: Slabs | None = None
+    slabs: Cut = None
     compress: str = ""
 
     @property
@@ -69,7 +70,7 @@ class Source:
         """The same, without slabs."""
         return dataclasses.replace(self, slabs=None)
 
-    def cut(self, slabs: Slabs | None) -> "Source":
+    def cut(self, slabs: Cut) -> "Source":
         """Return the same, cut into slabs."""
         return dataclasses.replace(self, slabs=slabs)
 
@@ -91,6 +92,6 @@ class Source:
         program = trace(call, self.flat.types, self.perturbed, types, loops.found)
         program = dataclasses.replace(program, inside=inside, compress=self.compress)
         program = placed(program, self.placement)
-        if self.slabs is not None:
+        if isinstance(self.slabs, Slabs):
             program = by_slabs(program, self.slabs).program
         return Traced.of(program, self.sizes)

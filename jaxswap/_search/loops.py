@@ -19,6 +19,11 @@ NOTHING: Mapping[int, Lessons] = {}
 """No lessons about any program."""
 ROUNDS = 4
 """How often a mixture is corrected by what its program needs."""
+SLOW = 1.5
+"""Spare programs are searched, too, where the others need so many times the seconds of
+the function as JAX runs it."""
+GAIN = 0.9
+"""A spare program is taken only if it needs at most this share of the seconds."""
 SLACK = (0.5, 1.0)
 """Shares of what is large outside of loops, which a plan may do without. Loops are
 given so much more than the limit leaves for them."""
@@ -99,6 +104,13 @@ def _bytes_outside(search: Search) -> int:
 class Programs:
     """Searches programs that differ in how loops, checkpoints and branches run.
 
+    Args:
+        searches: One search for each program.
+        plain: The function as JAX runs it, with everything kept.
+        mixers: Make further programs for each limit.
+        spare: Each makes programs that are searched only if all before do not fit, or
+            are slow. What was made is made again the same.
+
     Attributes:
         searches: One search for each program. More may follow, as limits are tried.
         plain: The function as JAX runs it, with everything kept.
@@ -109,7 +121,9 @@ class Programs:
         searches: Sequence[Search],
         plain: Draft | None = None,
         mixers: Sequence[MixedPrograms] = (),
+        spare: Sequence[Callable[[], Sequence[Search]]] = (),
     ) -> None:
+        self._spare = tuple(spare)
         self.searches = sorted(searches, key=_seconds)
         self.plain = searches[0].kept if plain is None else plain
         self._fixed = tuple(self.searches)
@@ -134,16 +148,43 @@ class Programs:
         Returns:
             The best draft, with its program. The bound holds for all programs.
         """
-        best: Found | None = None
-        bounds: list[float] = []
         programs = self._hidden(self._programs(limits), lessons)
+        best = self._best_of(programs, limits, lessons, seconds)
+        assert best is not None
+        for make in self._spare:
+            if best.fits and _seconds_of(best) <= SLOW * self.plain.timeline.seconds:
+                break
+            programs = self._known(make())
+            other = self._best_of(programs, limits, lessons, seconds, best)
+            if other is not None and _is_better(other, best, limits):
+                best = other
+            elif best.fits:
+                break
+        return best
+
+    def _best_of(
+        self,
+        programs: Sequence[Search],
+        limits: Limits,
+        lessons: Mapping[int, Lessons],
+        seconds: float,
+        other: Found | None = None,
+    ) -> Found | None:
+        """Return the best draft of some programs, the fastest program first.
+
+        Args:
+            programs: The programs.
+            limits: How much memory the draft may use.
+            lessons: What is known of each program, by its position in `searches`.
+            seconds: How much to search, for all these programs together.
+            other: The best draft of others. Programs that cannot be faster are not
+                searched. If none is, the result is `None`.
+        """
+        best: Found | None = None
+        bounds: list[float] = [] if other is None else [other.bound_seconds]
         for search in programs:
-            is_hopeless = (
-                best is not None
-                and best.fits
-                and search.kept.timeline.seconds >= best.draft.timeline.seconds
-            )
-            if is_hopeless:
+            fastest = [f for f in (best, other) if f is not None and f.fits]
+            if fastest and _seconds(search) >= min(map(_seconds_of, fastest)):
                 break
             at = self.searches.index(search)
             known = lessons.get(at, NO_LESSONS)
@@ -151,9 +192,15 @@ class Programs:
             bounds.append(found.bound_seconds)
             if best is None or _rank(found, limits) < _rank(best, limits):
                 best = dataclasses.replace(found, program=at)
-        assert best is not None
-        bound = min(*bounds, best.draft.timeline.seconds)
+        if best is None:
+            return None
+        bound = min(*bounds, _seconds_of(best))
         return dataclasses.replace(best, bound_seconds=bound)
+
+    def _known(self, searches: Sequence[Search]) -> Sequence[Search]:
+        """Number some programs. Return them, the fastest first."""
+        self.searches += [s for s in searches if s not in self.searches]
+        return sorted(searches, key=_seconds)
 
     def _hidden(
         self, programs: list[Search], lessons: Mapping[int, Lessons]
@@ -168,7 +215,7 @@ class Programs:
     def _programs(self, limits: Limits) -> list[Search]:
         """Return the programs to search, the fastest first."""
         mixed = [search for mixer in self._mixers for search in mixer.searches(limits)]
-        self.searches += [s for s in dict.fromkeys(mixed) if s not in self.searches]
+        self._known(list(dict.fromkeys(mixed)))
         return sorted(dict.fromkeys((*self._fixed, *mixed)), key=_seconds)
 
     def lay_out_again(
@@ -198,6 +245,17 @@ def _loop_host_bytes(search: Search) -> int:
 
 def _seconds(search: Search) -> float:
     return search.kept.timeline.seconds
+
+
+def _seconds_of(found: Found) -> float:
+    return found.draft.timeline.seconds
+
+
+def _is_better(spare: Found, best: Found, limits: Limits) -> bool:
+    """Whether a draft of a spare program is worth taking."""
+    if spare.fits and best.fits:
+        return _seconds_of(spare) <= GAIN * _seconds_of(best)
+    return _rank(spare, limits) < _rank(best, limits)
 
 
 def _rank(found: Found, limits: Limits) -> tuple[bool, bool, float]:

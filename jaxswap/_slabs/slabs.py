@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from jaxswap._base.arguments import at_least_one
+
+AUTO: Literal["auto"] = "auto"
+"""Slabs are tried where a budget cannot be met otherwise."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +75,34 @@ class Slabs:
                 )
 
 
-def checked_slabs(slabs: object) -> Slabs | None:
+Cut: TypeAlias = Slabs | Literal["auto"] | None
+"""How a program is cut: as said, as a plan finds it, or not at all."""
+
+
+def checked_slabs(slabs: object) -> Cut:
     """Return what was given as `slabs`.
 
     Raises:
-        TypeError: If it is neither `None` nor a `Slabs`.
+        TypeError: If it is neither `None`, nor a `Slabs`, nor text.
+        ValueError: If it is a text that says nothing of slabs.
     """
-    if slabs is not None and not isinstance(slabs, Slabs):
+    if slabs is None or isinstance(slabs, Slabs):
+        return slabs
+    if not isinstance(slabs, str):
         raise TypeError(
             f"`slabs` is {slabs!r}; it needs a jaxswap.Slabs, such as "
-            "jaxswap.Slabs(count=16)."
+            'jaxswap.Slabs(count=16), "auto" or None.'
         )
-    return slabs
+    text = slabs.strip().lower()
+    if text == AUTO:
+        return AUTO
+    if text == "none":
+        return None
+    numbers = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if numbers is None:
+        raise ValueError(
+            f'`slabs` is "{slabs}"; it needs "auto", "none", or levels and slabs, such '
+            'as "2x16".'
+        )
+    levels, count = map(int, numbers.groups())
+    return Slabs(count, levels)

@@ -16,7 +16,8 @@ from jax.extend.core import Literal
 
 from jaxswap._slabs.grid import Line
 from jaxswap._sweeps.convolutions import sliced_axis
-from jaxswap._sweeps.rule import Lines, NotBySlabsError, sizes_of
+from jaxswap._sweeps.opening import without_calls
+from jaxswap._sweeps.rule import Lines, NotBySlabsError, shape_of, sizes_of
 from jaxswap._sweeps.rules import rule_of
 from jaxswap._trace.program import Operation, Program
 
@@ -48,18 +49,31 @@ def lines_of(
     return _followed(program, start, length), length
 
 
-def _of_largest_convolution(program: Program, axis: int | None) -> dict[int, Line]:
+def longest_of_space(program: Program) -> int | None:
+    """Return the planes of the axis that is cut if none is named; `None` if none is."""
+    operation = _largest_convolution(without_calls(program))
+    if operation is None:
+        return None
+    line = sliced_axis(operation.eqn)
+    return shape_of(operation.eqn.invars[0])[line.dimension]
+
+
+def _largest_convolution(program: Program) -> Operation | None:
     found = [
         (math.prod(program.avals[op.inputs[0]].shape), -index)
         for index, op in enumerate(program.operations)
         if op.eqn.primitive.name == "conv_general_dilated"
         and isinstance(op.inputs[0], int)
     ]
-    if not found:
+    return program.operations[-max(found)[1]] if found else None
+
+
+def _of_largest_convolution(program: Program, axis: int | None) -> dict[int, Line]:
+    operation = _largest_convolution(program)
+    if operation is None:
         raise ValueError(
             "the function has no convolution that tells which axis to cut into slabs."
         )
-    operation = program.operations[-max(found)[1]]
     first = operation.inputs[0]
     assert isinstance(first, int)
     rank = len(sizes_of(program.avals[first]))
