@@ -110,6 +110,43 @@ def test_a_budget_is_planned_for_by_slabs() -> None:
     assert plan.device_bytes <= budget
 
 
+@pytest.mark.usefixtures("own_folders")
+def test_slabs_are_tried_where_nothing_else_fits() -> None:
+    big = jax.ShapeDtypeStruct((1, 4096, 256, 2), jnp.float32)
+    lines: list[str] = []
+    options: dict[str, Any] = dict(
+        target="h100", compile=False, progress=lines.append, search_seconds=0.5
+    )
+    plan = jaxswap.plan(loss, KERNELS, big, **options)
+    assert plan.slabs is None
+    assert not any("slabs" in line for line in lines)
+    with pytest.raises(jaxswap.BudgetError) as refused:
+        jaxswap.plan(loss, KERNELS, big, budget="1MiB", slabs=None, **options)
+    budget = refused.value.smallest_bytes - 1
+    cut = jaxswap.plan(loss, KERNELS, big, budget=budget, **options)
+    assert cut.slabs is not None
+    assert cut.device_bytes <= budget
+    assert "trying 32 slabs on the finest level" in lines
+    with pytest.raises(jaxswap.BudgetError) as refused:
+        jaxswap.plan(loss, KERNELS, big, budget="1MiB", **options)
+    assert refused.value.smallest_bytes <= budget
+
+
+@pytest.mark.usefixtures("own_folders")
+def test_what_has_no_axis_to_cut_is_planned_as_before() -> None:
+    def products(w: Array) -> Array:
+        return jnp.sum(jnp.tanh(jnp.tanh(w @ w) @ w))
+
+    w = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
+    options: dict[str, Any] = dict(target="h100", compile=False, progress=False)
+    least = [
+        jaxswap.plan(products, w, budget="smallest", slabs=slabs, **options)
+        for slabs in ("auto", None)
+    ]
+    assert least[0].slabs is None
+    assert least[0].device_bytes == least[1].device_bytes
+
+
 def test_slabs_beside_a_plan_are_refused() -> None:
     plan = jaxswap.plan(loss, KERNELS, X, target="h100", compile=False, progress=False)
     with pytest.raises(ValueError, match="`plan` and `slabs` are given"):

@@ -1,6 +1,7 @@
 """The choice among programs that run loops in different ways."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from jaxswap._request import search_of
 from jaxswap._search.lessons import Lessons
 from jaxswap._search.limits import Limits
 from jaxswap._search.loops import Programs
-from jaxswap._search.search import Search
+from jaxswap._search.search import Found, Search
 from jaxswap._view.loop_rows import loop_rows_of
 
 KEEP, OFFLOAD, RECOMPUTE = Action.KEEP, Action.OFFLOAD, Action.RECOMPUTE
@@ -180,3 +181,46 @@ def test_a_planned_loop_needs_what_was_predicted_and_hides_its_copies() -> None:
     assert 0.95 <= predicted / found.compiled.device_bytes <= 1.1
     assert found.compiled.swapped_bytes > 0
     assert found.compiled.exposed_bytes == 0
+
+
+def test_spare_programs_are_made_only_if_the_others_do_not_do() -> None:
+    _, searches = programs()
+    made: list[int] = []
+
+    def make(at: int) -> list[Search]:
+        made.append(at)
+        return [searches[at]]
+
+    spare = [functools.partial(make, at) for at in (1, 2)]
+    together = Programs(searches[:1], spare=spare)
+    sizes = [search.kept.timeline.device_bytes for search in searches]
+    assert together.find(Limits(sizes[0]), seconds=0.2).program == 0
+    assert made == []
+    least = searches[0].find(LEAST, seconds=0.2).draft.timeline.device_bytes
+    best = together.find(Limits(int(0.6 * least)), seconds=0.2)
+    assert best.fits
+    assert best.program > 0
+    assert together.find(LEAST, seconds=0.2).program == together.searches.index(
+        searches[2]
+    )
+    assert set(made) == {1, 2}
+
+
+def test_a_spare_program_has_to_be_clearly_faster() -> None:
+    _, searches = programs()
+
+    def best(seconds: float) -> int:
+        """Find among a slow program that fits and a spare one of these seconds."""
+        first, spare = searches[0], searches[2]
+        for search, took in ((first, 10.0), (spare, seconds)):
+            timeline = dataclasses.replace(search.kept.timeline, seconds=took)
+            search.kept = dataclasses.replace(search.kept, timeline=timeline)
+            found = Found(search.kept, 0.0, fits=True)
+            vars(search)["find"] = lambda *_, found=found, **__: found
+        fast = dataclasses.replace(first.kept.timeline, seconds=1.0)
+        plain = dataclasses.replace(first.kept, timeline=fast)
+        together = Programs([first], plain, spare=[lambda: [spare]])
+        return together.find(Limits(1 << 40)).program
+
+    assert best(seconds=8.0) == 1
+    assert best(seconds=9.5) == 0
