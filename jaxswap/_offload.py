@@ -21,7 +21,7 @@ from jaxswap._run.pushforward import derivative, is_pushed
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy
 from jaxswap._scheduler import Scheduler, kept, scheduler
-from jaxswap._slabs.slabs import AUTO, Cut, Slabs, checked_slabs
+from jaxswap._slabs.slabs import AUTO, Cut, Slabs, parse_slabs
 from jaxswap._trace.function import Arguments, FlatFunction, flatten_function
 from jaxswap._trace.known import Known
 from jaxswap._trace.shardings import (
@@ -197,7 +197,7 @@ def offload(
         refuse_keywords(unknown)
     chosen = scheduler(policy, plan, budget, reserve, host_budget, target)
     checked_shardings(in_shardings)
-    cut = checked_slabs(slabs)
+    cut = parse_slabs(slabs)
     static = Static.of(static_argnums, static_argnames)
     if plan is not None and isinstance(cut, Slabs):
         raise ValueError(

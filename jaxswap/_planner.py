@@ -12,7 +12,7 @@ from jaxswap._run.loss import loss_source
 from jaxswap._schedule.decision import Policy
 from jaxswap._search.refine import Progress
 from jaxswap._search.search import SEARCH_SECONDS
-from jaxswap._slabs.slabs import AUTO, Slabs, checked_slabs
+from jaxswap._slabs.slabs import AUTO, Slabs, parse_slabs
 
 
 def plan(
@@ -135,4 +135,4 @@ def plan(
     )
     with request.for_its_gpu():
         source = loss_source(fn, args, kwargs, argnums, has_aux)
-        return request.plan(source.cut(checked_slabs(slabs)))
+        return request.plan(source.cut(parse_slabs(slabs)))

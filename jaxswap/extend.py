@@ -76,6 +76,7 @@ from jaxswap._simulate.kernels import Steps as Steps
 from jaxswap._simulate.kernels import Wait as Wait
 from jaxswap._simulate.timeline import Timeline as Timeline
 from jaxswap._simulate.timeline import Transfer as Transfer
+from jaxswap._slabs.slabs import parse_slabs as parse_slabs
 from jaxswap._view.step import CopyLane as CopyLane
 from jaxswap._view.step import LaneSpan as LaneSpan
 from jaxswap._view.step import StepLanes as StepLanes

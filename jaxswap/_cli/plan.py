@@ -41,6 +41,12 @@ def add_plan(commands: Commands) -> None:
     plan.add_argument("--host-budget", help="pinned host memory that may be used")
     plan.add_argument("--policy", help="plan by one of jaxswap.policies instead")
     plan.add_argument(
+        "--slabs",
+        metavar="auto|none|LEVELSxCOUNT",
+        help="compute the finest levels slab by slab: where nothing else fits (auto), "
+        "never, or so many levels in so many slabs, such as 2x16",
+    )
+    plan.add_argument(
         "--no-compile", action="store_true", help="believe the simulation"
     )
     plan.add_argument(
@@ -94,12 +100,14 @@ def run_plan(parsed: argparse.Namespace) -> int:
         "most_compiles": parsed.most_compiles,
         "compile": not parsed.no_compile,
         "progress": not parsed.quiet,
+        "slabs": parsed.slabs or "auto",
     }
     with bad_input():
         plan = jaxswap.plan(fn, *args, budget=parsed.budget, policy=policy, **options)
     _write_files(plan, parsed)
     if parsed.pareto:
-        curve = jaxswap.pareto(fn, *args, target=parsed.target, progress=False)
+        shared = {name: options[name] for name in ("target", "slabs")}
+        curve = jaxswap.pareto(fn, *args, **shared, progress=False)
         curve.plot(parsed.pareto)
     write(json.dumps(plan.summary(), indent=2) if parsed.json else str(plan))
     return ExitCode.DONE

@@ -79,12 +79,21 @@ Cut: TypeAlias = Slabs | Literal["auto"] | None
 """How a program is cut: as said, as a plan finds it, or not at all."""
 
 
-def checked_slabs(slabs: object) -> Cut:
+def parse_slabs(slabs: object) -> Cut:
     """Return what was given as `slabs`.
 
+    Args:
+        slabs: A `jaxswap.Slabs`; `None` or `"none"` for no slabs; `"auto"`; or levels
+            and slabs, such as `"2x16"`.
+
     Raises:
-        TypeError: If it is neither `None`, nor a `Slabs`, nor text.
+        TypeError: If it is something else than text.
         ValueError: If it is a text that says nothing of slabs.
+
+    Example:
+        >>> from jaxswap.extend import parse_slabs
+        >>> parse_slabs("2x16")
+        Slabs(count=16, levels=2, axis=None, recomputed=None)
     """
     if slabs is None or isinstance(slabs, Slabs):
         return slabs

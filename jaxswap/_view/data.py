@@ -18,6 +18,7 @@ from jaxswap._view.facts import (
 )
 from jaxswap._view.loop_rows import loop_data, loop_rows_of
 from jaxswap._view.rows import Outcome, outcomes_of
+from jaxswap._view.slabs import slab_data
 
 
 def summary(plan: Plan) -> dict[str, Any]:
@@ -66,6 +67,7 @@ def summary(plan: Plan) -> dict[str, Any]:
             for outcome, (count, nbytes) in totals(rows, outcomes).items()
         },
         "rows": [_row_data(row, outcomes[row.value.index]) for row in rows],
+        "slabs": slab_data(plan),
         "loops": [loop_data(row) for row in loop_rows_of(plan)],
     }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from jaxswap._base.units import format_bytes
 from jaxswap._graph.graph import Graph
@@ -33,3 +35,14 @@ def sweeps_of(graph: Graph) -> dict[int, tuple[int, ...]]:
         if eqn.primitive == "jit"
         and re.match(r"sweep\d+(/|$)", graph.values[eqn.outputs[0]].scope)
     }
+
+
+def slab_data(plan: Plan) -> dict[str, Any] | None:
+    """Return how values are cut into slabs as plain data; `None` if they are not."""
+    if plan.slabs is None:
+        return None
+    sweeps = [
+        {"makes": [plan.graph.values[v].label for v in outputs]}
+        for outputs in sweeps_of(plan.graph).values()
+    ]
+    return {**dataclasses.asdict(plan.slabs), "sweeps": sweeps}

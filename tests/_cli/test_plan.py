@@ -236,3 +236,16 @@ def test_arrays_of_a_factory_are_arguments_like_their_types(
         found.append(json.loads(capsys.readouterr().out)["program"])
     assert found[0] == found[1]
     assert jax.default_backend() == "cpu"
+
+
+def test_slabs_are_asked_for(capsys: Capture) -> None:
+    words = ["plan", "unet3d", "--size", "32", *PLAN[2:], "--json"]
+    assert run(*words, "--slabs", "1x4") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["slabs"]["count"] == 4
+    assert found["slabs"]["sweeps"]
+    for kind in ("none", "auto"):
+        assert run(*words, "--slabs", kind) == 0
+        assert json.loads(capsys.readouterr().out)["slabs"] is None
+    told = refused(capsys, *words, "--slabs", "16")
+    assert '`slabs` is "16"; it needs "auto", "none", or levels and slabs' in told

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
-from jaxswap.extend import parse_bytes
+from jaxswap.extend import parse_bytes, parse_slabs
 from jaxswap.medical.data.brain import MASKS
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
@@ -110,6 +110,9 @@ class RunConfig:
         device_memory: Bytes of the GPU that the step may use, such as "16GiB". None
             uses what is free on it, see `jaxswap.offload`.
         host_memory: Pinned host memory that may be used. None for all there is.
+        slabs: Whether the finest values are computed slab by slab within
+            `device_memory`: "auto" where whole volumes do not fit otherwise, "none", or
+            levels and slabs, such as "2x16". See `jaxswap.Slabs`.
         target: GPU to plan for, such as "h100", see `jaxswap targets`. None is JAX's
             default device.
         host_optimizer: Whether the optimizer's state is in host memory.
@@ -169,6 +172,7 @@ class RunConfig:
     offload: bool = True
     device_memory: str | None = None
     host_memory: str | None = None
+    slabs: str = "auto"
     target: str | None = None
     host_optimizer: bool = False
     mesh: str | None = None
@@ -260,6 +264,7 @@ class RunConfig:
             )
         if self.device_memory is None and self.host_memory is not None:
             raise ValueError("`host_memory` is a part of a plan: give `device_memory`.")
+        parse_slabs(self.slabs)
         for name in ("device_memory", "host_memory"):
             if getattr(self, name) is not None:
                 parse_bytes(getattr(self, name), name)

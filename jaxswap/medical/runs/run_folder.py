@@ -23,7 +23,8 @@ from jaxswap.medical.runs.trained import Trained
 # how long it trains, and on which devices it computes.
 _FREE = frozenset(
     "data workers steps patience validate_every validation_pictures keep_best "
-    "final_validation checkpoint_every mesh device_memory host_memory target".split()
+    "final_validation checkpoint_every mesh device_memory host_memory slabs "
+    "target".split()
 )
 
 

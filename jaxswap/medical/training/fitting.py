@@ -111,10 +111,10 @@ def candidates(config: RunConfig, data: Data) -> Iterator[RunConfig]:
         data: What the data set is like.
 
     Yields:
-        Settings with a batch.
+        Settings with a batch. A larger batch than is needed is not worth slabs, which
+        are slow.
     """
-    for batch in _batches(config, data):
-        yield dataclasses.replace(config, batch=batch)
+    yield from _with_batch(config, data)
     if config.patch is not None or config.shape is not None:
         return
     # A cube beyond the middle side would be padded along two axes.
@@ -122,8 +122,14 @@ def candidates(config: RunConfig, data: Data) -> Iterator[RunConfig]:
     for side in range(middle - middle % data.multiple, 7, -data.multiple):
         if side**3 < prod(data.shape):
             patches = dataclasses.replace(config, patch=side)
-            for batch in _batches(patches, data):
-                yield dataclasses.replace(patches, batch=batch)
+            yield from _with_batch(patches, data)
+
+
+def _with_batch(config: RunConfig, data: Data) -> Iterator[RunConfig]:
+    for batch in _batches(config, data):
+        is_least = batch == data.parts or config.batch is not None
+        slabs = "none" if config.slabs == "auto" and not is_least else config.slabs
+        yield dataclasses.replace(config, batch=batch, slabs=slabs)
 
 
 def _batches(config: RunConfig, data: Data) -> Iterator[int]:

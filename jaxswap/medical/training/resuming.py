@@ -14,7 +14,7 @@ from jaxswap.medical.runs.run_folder import RunFolder
 from jaxswap.medical.runs.state import State
 from jaxswap.medical.training.optimizer import make_optimizer
 
-_PLANNED_FOR = "mesh device_memory host_memory target".split()
+_PLANNED_FOR = "mesh device_memory host_memory slabs target".split()
 """Settings that may change when a run is resumed, and that a plan is made for."""
 
 

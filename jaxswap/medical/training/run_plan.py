@@ -100,6 +100,7 @@ def plan_loss(
             budget=config.device_memory,
             reserve=_beside(config, parameters),
             host_budget=config.host_memory,
+            slabs=config.slabs,
             target=config.target,
             compile=not is_simulated,
             progress=not is_simulated,

@@ -107,3 +107,12 @@ def test_nothing_is_chosen_without_a_budget_or_where_all_is_given():
     full = dataclasses.replace(_ASKED, batch=2, patch=64)
     assert not is_choice_left(full)
     assert is_choice_left(dataclasses.replace(full, batch=None))
+
+
+def test_slabs_are_tried_for_the_least_batch_alone():
+    found = [c for c in candidates(_ASKED, _HIPPOCAMPUS) if c.patch is None]
+    assert [c.slabs for c in found] == ["none"] * (len(found) - 1) + ["auto"]
+    asked = dataclasses.replace(_ASKED, slabs="1x4")
+    assert {c.slabs for c in candidates(asked, _HIPPOCAMPUS)} == {"1x4"}
+    given = dataclasses.replace(_ASKED, batch=2)
+    assert {c.slabs for c in candidates(given, _HIPPOCAMPUS)} == {"auto"}
