@@ -159,9 +159,7 @@ class Request:
         kept = found.searches[0].arranger
         if kept.graph is not plain.graph:
             kept = Arranger(plain.graph, rates_of(target))
-        together = Programs(
-            found.searches, kept.all_kept, found.mixers, found.spare
-        )
+        together = Programs(found.searches, kept.all_kept, found.mixers, found.spare)
         budget_bytes = self.budget_bytes
         if budget_bytes is None:
             budget_bytes = target.memory_bytes
