@@ -44,6 +44,15 @@ def refuse_wrong_jaxlib(version: str) -> None:
 refuse_wrong_jaxlib(importlib.metadata.version("jaxlib"))
 
 
+def misplaces_host_slices(version: str | None = None) -> bool:
+    """Whether XLA reads and writes wrong slices of host arrays in loops, on GPUs.
+
+    jaxlib 0.10.2 takes the number of an iteration for the place of a slice, even if the
+    place is a function of that number (github.com/openxla/xla/pull/46231).
+    """
+    return (version or importlib.metadata.version("jaxlib")) in ("0.10.2", "0.11.0")
+
+
 def open_jaxpr(jaxpr: Any) -> tuple[core.Jaxpr, Sequence[Any]]:
     """Return the equations and the constants of a traced function.
 

@@ -8,8 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxswap import _compat
+from jaxswap._slabs.frame import Frame
+from jaxswap._slabs.grid import Grid
+from jaxswap._slabs.hosted import swappable
+from jaxswap._slabs.levels import Levels
 from jaxswap._slabs.slabs import Slabs
-from jaxswap._sweeps.slabbed import Slabbed, Store, by_slabs
+from jaxswap._slabs.sweeps import Sweep
+from jaxswap._sweeps.slabbed import Slabbed, Store, Swap, by_slabs
 from jaxswap._trace.program import Program
 from jaxswap._trace.tracing import trace
 
@@ -43,6 +48,14 @@ def executed(program: Program, operands: Sequence[Any]) -> list[Any]:
     ]
 
 
+def swap_all(
+    frame: Frame, levels: Levels, grid: Grid, sweeps: Sequence[Sweep]
+) -> frozenset[int]:
+    """Put all values into host memory that can lie there."""
+    del levels
+    return swappable(frame, grid, sweeps)
+
+
 def check_by_slabs(
     fn: Callable[..., Any],
     args: Sequence[jax.Array],
@@ -51,6 +64,7 @@ def check_by_slabs(
     count: int = 4,
     levels: int = 1,
     store: Store | None = None,
+    swap: Swap | None = None,
     tolerance: float = 1e-5,
 ) -> Slabbed:
     """Expect that value and gradient by slabs are those of the whole.
@@ -62,12 +76,13 @@ def check_by_slabs(
         count: How many slabs.
         levels: How many levels are computed by slabs.
         store: Which values the sweeps store.
+        swap: Which of them lie in host memory.
         tolerance: The largest difference, as a share of the largest number.
     """
     program = traced(fn, *args)
     given = {program.operands[i]: d for i, d in (axes or {}).items()}
     slabs = Slabs(count=count, levels=levels)
-    slabbed = by_slabs(program, slabs, given, store)
+    slabbed = by_slabs(program, slabs, given, store, swap)
 
     def both(*operands: Any) -> Any:
         return executed(program, operands), executed(slabbed.program, operands)

@@ -46,7 +46,8 @@ def signature_of(graph: Graph) -> Signature:
         parts = (eqn.primitive, eqn.inputs, eqn.outputs, eqn.is_backward, eqn.flops)
         digest.update(repr(parts).encode())
     for value in graph.values:
-        digest.update(f"{value.dtype}{value.shape}".encode())
+        place = " on the host" if value.host_nbytes else ""
+        digest.update(f"{value.dtype}{value.shape}{place}".encode())
     ends = (graph.arguments, graph.outputs, graph.cotangents, graph.gradients)
     digest.update(repr(ends).encode())
     if graph.is_body:

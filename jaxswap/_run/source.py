@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from jaxswap import _compat
 from jaxswap._graph.graph import DecideLoop, Inside
 from jaxswap._graph.placement import Placement
 from jaxswap._run.loop import Loops
@@ -84,7 +85,8 @@ class Source:
             inside: How values in `jax.checkpoint` and in branches are treated.
 
         Raises:
-            NotImplementedError: If values are cut into slabs, and split over devices.
+            NotImplementedError: If values are cut into slabs, and split over devices;
+                or if some come from the host, and XLA would read wrong slices.
             ValueError: If nothing tells which axis to cut.
         """
         loops = Loops(decide_loop, inside, self.sizes, self.compress)
@@ -93,5 +95,11 @@ class Source:
         program = dataclasses.replace(program, inside=inside, compress=self.compress)
         program = placed(program, self.placement)
         if isinstance(self.slabs, Slabs):
+            if self.slabs.swapped and _compat.misplaces_host_slices():
+                raise NotImplementedError(
+                    f"`swapped` is {self.slabs.swapped}, but this jaxlib reads wrong "
+                    "slices of arrays in host memory on GPUs. Install jaxlib 0.11.1 or "
+                    "newer, or set `swapped=0`."
+                )
             program = by_slabs(program, self.slabs).program
         return Traced.of(program, self.sizes)

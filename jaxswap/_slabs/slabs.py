@@ -40,6 +40,10 @@ class Slabs:
             sweeps would store, are computed again in each slab that needs them. Those
             come first that take the least operations for their bytes. `None`: a plan
             finds a good number; without a plan it is 0.
+        swapped: How many of the values that sweeps store lie in host memory. Sweeps
+            write and read them slab by slab, so the device holds a few planes of them
+            at a time. Slabs must divide the planes, and an even number of slabs lets
+            copies run beside computation. `None` is 0.
 
     Raises:
         ValueError: If a number is out of range.
@@ -62,11 +66,12 @@ class Slabs:
     levels: int = 1
     axis: int | None = None
     recomputed: int | None = None
+    swapped: int | None = None
 
     def __post_init__(self) -> None:
         at_least_one(self.count, "count")
         at_least_one(self.levels, "levels")
-        for name in ("axis", "recomputed"):
+        for name in ("axis", "recomputed", "swapped"):
             number: Any = getattr(self, name)
             is_integer = isinstance(number, int) and not isinstance(number, bool)
             if number is not None and (not is_integer or number < 0):

@@ -13,6 +13,8 @@ from jax.extend.core import Literal
 from jaxswap import _compat
 from jaxswap._slabs.frame import Axis, Frame, Kind, Step
 from jaxswap._slabs.grid import Grid, Line
+from jaxswap._slabs.hosted import Margins
+from jaxswap._sweeps.host_arrays import in_host_memory
 from jaxswap._sweeps.lines import lines_at
 from jaxswap._sweeps.rule import NotBySlabsError, Part, shape_of, sizes_of
 from jaxswap._sweeps.rules import rule_of
@@ -70,6 +72,17 @@ class Described:
             if v in self.lines
         }
         return Grid.of(self.length, count, {self.lines[v].rate for v in met})
+
+    def in_host_memory(self, margins: Mapping[int, Margins]) -> Described:
+        """Return the same, with some values in host memory, sliced axis first."""
+        avals = list(self.program.avals)
+        for v, margin in margins.items():
+            planes = margin.before + self.frame.axes[v].planes + margin.after
+            shape = list(avals[v].shape)
+            del shape[self.lines[v].dimension]
+            avals[v] = in_host_memory(avals[v], (planes, *shape))
+        program = dataclasses.replace(self.program, avals=tuple(avals))
+        return dataclasses.replace(self, program=program)
 
 
 def described(

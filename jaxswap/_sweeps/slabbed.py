@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from jaxswap._slabs.frame import Frame, Kind
 from jaxswap._slabs.grid import Grid
+from jaxswap._slabs.hosted import Margins, margins_of, swapped_values
 from jaxswap._slabs.levels import Levels, levels_of
 from jaxswap._slabs.slabs import Slabs
 from jaxswap._slabs.storing import stored_values
@@ -23,6 +24,8 @@ from jaxswap._sweeps.moments import with_moments
 from jaxswap._sweeps.opening import with_operations, without_barriers, without_calls
 from jaxswap._trace.program import Operation, Program
 
+Swap = Callable[[Frame, Levels, Grid, Sequence[Sweep]], Collection[int]]
+"""Tells which values lie in host memory, of those that can."""
 Store = Callable[[Frame, Levels, Grid], Collection[int]]
 """Tells which values the sweeps store. All others are computed again where needed."""
 
@@ -37,6 +40,7 @@ class Slabbed:
         grid: How the axis is cut.
         sweeps: The sweeps.
         levels: When each operation runs.
+        margins: The values in host memory, and their planes beyond both ends.
     """
 
     program: Program
@@ -44,6 +48,7 @@ class Slabbed:
     grid: Grid
     sweeps: tuple[Sweep, ...]
     levels: Levels
+    margins: Mapping[int, Margins]
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
@@ -56,6 +61,7 @@ def by_slabs(
     slabs: Slabs,
     axes: Mapping[int, int] | None = None,
     store: Store | None = None,
+    swap: Swap | None = None,
 ) -> Slabbed:
     """Turn a program into one that computes its finest values slab by slab.
 
@@ -65,6 +71,7 @@ def by_slabs(
         axes: The dimension to slice of some values. If none is named, the largest
             convolution tells the axis.
         store: Which values the sweeps store, in place of what `slabs` says.
+        swap: Which of them lie in host memory, in place of what `slabs` says.
 
     Raises:
         NotImplementedError: If the program runs on several devices.
@@ -84,13 +91,22 @@ def by_slabs(
     store = store or functools.partial(stored_values, recomputed=slabs.recomputed or 0)
     stored = store(seen.frame, order, grid)
     sweeps = sweeps_of(seen.frame, order, grid, stored)
-    operations = _interleaved(seen, order, sweeps, grid)
-    changed = dataclasses.replace(opened, slabs=slabs)
-    return Slabbed(with_operations(changed, operations), seen, grid, sweeps, order)
+    swap = swap or functools.partial(swapped_values, swapped=slabs.swapped or 0)
+    hosted = swap(seen.frame, order, grid, sweeps)
+    margins = margins_of(seen.frame, grid, sweeps, hosted)
+    seen = seen.in_host_memory(margins)
+    operations = _interleaved(seen, order, sweeps, grid, margins)
+    changed = dataclasses.replace(seen.program, slabs=slabs)
+    by_sweeps = with_operations(changed, operations)
+    return Slabbed(by_sweeps, seen, grid, sweeps, order, margins)
 
 
 def _interleaved(
-    seen: Described, order: Levels, sweeps: tuple[Sweep, ...], grid: Grid
+    seen: Described,
+    order: Levels,
+    sweeps: tuple[Sweep, ...],
+    grid: Grid,
+    margins: Mapping[int, Margins],
 ) -> list[Operation]:
     """Put each sweep behind the operations on whole arrays that it may read from."""
     steps, operations = seen.frame.steps, seen.program.operations
@@ -103,5 +119,5 @@ def _interleaved(
     for level in range(order.count):
         found += whole.get(level, [])
         if level in by_level:
-            found.append(operation_of(seen, by_level[level], grid))
+            found.append(operation_of(seen, by_level[level], grid, margins))
     return found

@@ -10,7 +10,14 @@ from jaxswap._slabs.slabs import parse_slabs
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("count", 0), ("levels", 0), ("axis", -1), ("recomputed", -1), ("axis", 1.5)],
+    [
+        ("count", 0),
+        ("levels", 0),
+        ("axis", -1),
+        ("recomputed", -1),
+        ("axis", 1.5),
+        ("swapped", -1),
+    ],
 )
 def test_numbers_out_of_range_are_refused(name: str, number: Any) -> None:
     with pytest.raises(ValueError, match=f"`{name}` is {number!r}"):

@@ -1,0 +1,93 @@
+"""Whole values in host memory, of which sweeps read and write windows.
+
+The sliced axis comes first there, so the planes of a window lie one behind the other.
+Beyond both ends there are more planes, which hold anything. Windows reach there, and so
+does what is copied ahead: the windows of the next slab arrive, and the results of the
+last one leave, while a slab is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from jaxswap._slabs.frame import Frame, Kind
+from jaxswap._slabs.grid import Grid
+from jaxswap._slabs.levels import Levels
+from jaxswap._slabs.sweeps import Sweep
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Planes beyond the ends of a value in host memory.
+
+    Attributes:
+        before: Planes before the first one.
+        after: Planes behind the last one.
+    """
+
+    before: int
+    after: int
+
+
+def swappable(frame: Frame, grid: Grid, sweeps: Collection[Sweep]) -> frozenset[int]:
+    """Return the values that can lie in host memory.
+
+    Sweeps write them, and nothing else reads them. Slabs divide their planes, so all
+    windows lie equally far from one another.
+    """
+    return frozenset(
+        v
+        for sweep in sweeps
+        for v in sweep.writes
+        if v not in frame.wanted
+        and not grid.repeats(frame.axes[v].rate, frame.axes[v].planes)
+        and all(_reads_windows(frame, user, v) for user in frame.users.get(v, ()))
+    )
+
+
+def _reads_windows(frame: Frame, index: int, value: int) -> bool:
+    step = frame.steps[index]
+    pairs = zip(step.inputs, step.stencils, strict=step.kind is not Kind.WHOLE)
+    return step.kind is not Kind.WHOLE and all(
+        stencils is not None for v, stencils in pairs if v == value
+    )
+
+
+def margins_of(
+    frame: Frame, grid: Grid, sweeps: Collection[Sweep], hosted: Collection[int]
+) -> dict[int, Margins]:
+    """Return the planes beyond the ends of each value in host memory.
+
+    Args:
+        frame: The program.
+        grid: How the axis is cut.
+        sweeps: Its sweeps.
+        hosted: The values.
+    """
+    found = {}
+    for v in hosted:
+        windows = [sweep.windows[v] for sweep in sweeps if v in sweep.windows]
+        before = max(-window.start for window in windows)
+        after = max(window.stop for window in windows)
+        found[v] = Margins(max(before, grid.pitch(frame.axes[v].rate)), after)
+    return found
+
+
+def swapped_values(
+    frame: Frame,
+    levels: Levels,
+    grid: Grid,
+    sweeps: Collection[Sweep],
+    swapped: int,
+) -> frozenset[int]:
+    """Return so many of the values that can lie in host memory.
+
+    Those come first that are copied least for their bytes, and of these the largest.
+    """
+    del levels
+    ordered = sorted(
+        swappable(frame, grid, sweeps),
+        key=lambda v: (sum(v in s.reads for s in sweeps), -frame.axes[v].nbytes, v),
+    )
+    return frozenset(ordered[:swapped])

@@ -1,0 +1,156 @@
+"""Values in host memory, of which sweeps read and write windows."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from slab_programs import check_by_slabs, executed, swap_all, traced
+
+import jaxswap
+from jaxswap import Evidence, Slabs, _compat
+from jaxswap._sweeps.slabbed import by_slabs
+
+Array = jax.Array
+NEEDS_RIGHT_SLICES = pytest.mark.skipif(
+    _compat.misplaces_host_slices(), reason="XLA reads wrong slices of host arrays"
+)
+LAYOUTS = {"last": ("NHWC", "HWIO", "NHWC"), "first": ("NCHW", "OIHW", "NCHW")}
+
+
+def convolved(x: Array, kernel: Array, layout: str = "last", stride: int = 1) -> Array:
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), "SAME", dimension_numbers=LAYOUTS[layout]
+    )
+
+
+def loss(x: Array, *kernels: Array) -> Array:
+    for kernel in kernels:
+        x = convolved(x, kernel)
+        x = jnp.tanh(x - x.mean((1, 2), keepdims=True))
+    return jnp.sum(x[..., 0] ** 2)
+
+
+def channels_first(x: Array, *kernels: Array) -> Array:
+    for kernel in kernels:
+        x = jnp.tanh(convolved(x, kernel.transpose(3, 2, 0, 1), "first"))
+        x = x / jnp.max(jnp.abs(x))
+    return jnp.sum(x**2)
+
+
+def of_two_levels(x: Array, fine: Array, coarse: Array, last: Array) -> Array:
+    x = jnp.tanh(convolved(x, fine))
+    y = jnp.tanh(convolved(convolved(x, coarse, stride=2), last))
+    y = y - y.mean()
+    return jnp.sum(x * jnp.repeat(jnp.repeat(y, 2, 1), 2, 2))
+
+
+def arguments(*shape: int, kernels: int) -> list[Array]:
+    keys = jax.random.split(jax.random.key(0), kernels + 1)
+    image = jax.random.normal(keys[0], shape)
+    return [image, *(jax.random.normal(key, (3, 3, 2, 2)) / 3 for key in keys[1:])]
+
+
+@pytest.mark.parametrize("count", [2, 4, 16, 1, 5])
+def test_windows_from_the_host_change_nothing(count: int) -> None:
+    args = arguments(1, 20 if count == 5 else 16, 6, 2, kernels=3)
+    slabbed = check_by_slabs(loss, args, count=count, swap=swap_all)
+    written = {v for sweep in slabbed.sweeps for v in sweep.writes}
+    assert len(slabbed.margins) == len(written) - 1  # The image's gradient is wanted.
+
+
+def test_features_channels_first_are_moved() -> None:
+    args = arguments(2, 2, 16, 5, kernels=2)
+    slabbed = check_by_slabs(channels_first, args, count=4, swap=swap_all)
+    assert slabbed.margins
+    for v in slabbed.margins:
+        assert slabbed.described.lines[v].dimension == 2
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_two_levels_come_from_the_host(levels: int) -> None:
+    args = arguments(1, 16, 8, 2, kernels=3)
+    slabbed = check_by_slabs(of_two_levels, args, count=4, levels=levels, swap=swap_all)
+    planes = {slabbed.described.frame.axes[v].planes for v in slabbed.margins}
+    assert planes == ({16} if levels == 1 else {16, 8})
+
+
+def test_what_slabs_do_not_divide_stays_on_the_device() -> None:
+    args = arguments(1, 14, 6, 2, kernels=2)
+    assert not check_by_slabs(loss, args, count=4, swap=swap_all).margins
+
+
+def test_wide_windows_have_wide_margins() -> None:
+    # Two of three results are computed again, so windows reach far into neighbours.
+    args = arguments(1, 16, 6, 2, kernels=4)
+    program = traced(loss, *args)
+    slabbed = by_slabs(program, Slabs(count=8, recomputed=4), swap=swap_all)
+    assert any(margins.before > 2 for margins in slabbed.margins.values())
+
+    def both(*operands: Array) -> tuple[list[Array], list[Array]]:
+        return executed(program, operands), executed(slabbed.program, operands)
+
+    for whole, found in zip(*jax.jit(both)(*args), strict=True):
+        np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(
+    not _compat.misplaces_host_slices(), reason="this XLA reads the right slices"
+)
+def test_an_xla_that_reads_wrong_slices_is_refused() -> None:
+    fn = jaxswap.offload(loss, slabs=Slabs(count=4, swapped=1))
+    with pytest.raises(NotImplementedError, match="`swapped` is 1, but this jaxlib"):
+        jax.grad(fn)(*arguments(1, 16, 6, 2, kernels=2))
+
+
+@pytest.fixture(scope="module")
+def seen() -> Evidence:
+    """Value and gradient, compiled for a GPU that need not be here."""
+    image = jax.ShapeDtypeStruct((1, 1024, 256, 16), jnp.bfloat16)
+    kernels = [jax.ShapeDtypeStruct((3, 3, 16, 16), jnp.bfloat16)] * 3
+    by_windows = jaxswap.offload(
+        loss, policy=jaxswap.KEEP, slabs=Slabs(count=16, swapped=9)
+    )
+    grad = jax.value_and_grad(by_windows, tuple(range(1, 4)))
+    return jaxswap.inspect(grad, image, *kernels, target="h100", strict=True)
+
+
+@NEEDS_RIGHT_SLICES
+def test_compiled_loops_copy_windows_and_never_whole_values(seen: Evidence) -> None:
+    whole = 1024 * 256 * 16 * 2
+    assert seen.copies
+    assert max(copy.nbytes for copy in seen.copies) < whole / 8
+    assert seen.host_bytes > 4 * whole
+    assert seen.temp_bytes < 1.5 * whole
+    in_loops = [copy for copy in seen.copies if copy.in_loop]
+    assert {copy.direction for copy in in_loops} == {"to_host", "to_device"}
+    assert sum(c.total_bytes for c in in_loops) > 0.9 * seen.swapped_bytes
+
+
+@NEEDS_RIGHT_SLICES
+def test_compiled_windows_are_slices_of_host_arrays(seen: Evidence) -> None:
+    # XLA knows where they lie from the number of the iteration: two slabs, 128 planes.
+    updates = [
+        line
+        for line in seen.hlo_text.splitlines()
+        if re.search(r":S\(5\)} dynamic-update-slice\(", line) and "while/body" in line
+    ]
+    assert updates
+    plane = 256 * 16 * 2
+    for line in updates:
+        found = re.search(
+            r'"linear":\{"byte_offset":"(\d+)","byte_stride":"(\d+)"', line
+        )
+        assert found
+        offset, stride = map(int, found.groups())
+        assert stride == 2 * 64 * plane
+        assert offset in (0, 64 * plane)
+
+
+@NEEDS_RIGHT_SLICES
+def test_compiled_copies_run_beside_convolutions(seen: Evidence) -> None:
+    in_loops = [copy for copy in seen.copies if copy.in_loop]
+    hidden = sum(c.total_bytes for c in in_loops if not c.is_exposed)
+    assert hidden >= 0.85 * sum(c.total_bytes for c in in_loops)
