@@ -20,6 +20,7 @@ import jaxswap
 import jaxswap.extend
 from jaxswap._cli.main import main
 from jaxswap._compat import refuse_wrong_jaxlib
+from jaxswap._run.source import refuse_windows
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [
@@ -285,6 +286,7 @@ PROVOKED: list[Callable[[], object]] = [
     lambda: refuse_wrong_jaxlib("0.11.0"),
     lambda: jax.grad(jaxswap.offload(loss, slabs=jaxswap.Slabs()))(X),
     lambda: jax.grad(split_in_slabs())(X),
+    lambda: refuse_windows(jaxswap.Slabs(swapped=1), is_wrong=True),
 ]
 
 

@@ -95,11 +95,19 @@ class Source:
         program = dataclasses.replace(program, inside=inside, compress=self.compress)
         program = placed(program, self.placement)
         if isinstance(self.slabs, Slabs):
-            if self.slabs.swapped and _compat.misplaces_host_slices():
-                raise NotImplementedError(
-                    f"`swapped` is {self.slabs.swapped}, but this jaxlib reads wrong "
-                    "slices of arrays in host memory on GPUs. Install jaxlib 0.11.1 or "
-                    "newer, or set `swapped=0`."
-                )
+            refuse_windows(self.slabs, is_wrong=_compat.misplaces_host_slices())
             program = by_slabs(program, self.slabs).program
         return Traced.of(program, self.sizes)
+
+
+def refuse_windows(slabs: Slabs, *, is_wrong: bool) -> None:
+    """Refuse windows of host arrays if XLA would copy wrong ones.
+
+    Raises:
+        NotImplementedError: If some values are swapped.
+    """
+    if slabs.swapped and is_wrong:
+        raise NotImplementedError(
+            f"`swapped` is {slabs.swapped}, but this jaxlib reads wrong slices of arrays "
+            "in host memory on GPUs. Install jaxlib 0.11.1 or newer, or set `swapped=0`."
+        )
