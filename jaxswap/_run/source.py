@@ -108,6 +108,7 @@ def refuse_windows(slabs: Slabs, *, is_wrong: bool) -> None:
     """
     if slabs.swapped and is_wrong:
         raise NotImplementedError(
-            f"`swapped` is {slabs.swapped}, but this jaxlib reads wrong slices of arrays "
-            "in host memory on GPUs. Install jaxlib 0.11.1 or newer, or set `swapped=0`."
+            f"`swapped` is {slabs.swapped}, but this jaxlib reads wrong slices of "
+            "arrays in host memory on GPUs. Install jaxlib 0.11.1 or newer, or set "
+            "`swapped=0`."
         )
