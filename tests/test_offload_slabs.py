@@ -78,8 +78,10 @@ def test_a_plan_holds_its_slabs(tmp_path: pathlib.Path) -> None:
     assert loaded.slabs == SLABS
     assert_equals_plain(jaxswap.offload(loss, plan=loaded))
     text = str(plan)
-    assert "up to 4 along the longest axis, on the finest level, 1 results" in text
-    assert "sweeps over all slabs write" in text
+    assert (
+        "4 of 4 planes along the longest axis of 16, on the finest level, 1" in text
+    )
+    assert "sweeps over all slabs take" in text
     whole = jaxswap.plan(loss, KERNELS, X, argnums=(0, 1), **options)
     assert whole.slabs is None
     assert "sweeps" not in str(whole)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from jaxswap._gpu.work import Work
+from jaxswap._slabs.facts import SlabFacts
 from jaxswap._slabs.slabs import Slabs
 
 
@@ -186,6 +187,7 @@ class Graph:
         loops: The bodies of the function's loops, and how their iterations run.
         inside: How values in a user's `jax.checkpoint` and in branches are treated.
         slabs: How the finest values are cut into slabs. `None` if they are not.
+        slab_facts: What the sweeps over these slabs are.
         compress: The type to which values are rounded when they leave. `""`: their own.
     """
 
@@ -201,6 +203,7 @@ class Graph:
     loops: "tuple[Loop, ...]" = ()
     inside: Inside = Inside.AS_WRITTEN
     slabs: Slabs | None = None
+    slab_facts: SlabFacts | None = None
     compress: str = ""
 
     @property

@@ -135,7 +135,7 @@ def decisions_to_json(plan: Plan) -> str:
         for loop in plan.loops
     }
     fields["inside"] = plan.graph.inside.value
-    fields["slabs"] = _slabs_to_json(plan.graph)
+    fields["slabs"] = _plain(plan.graph.slabs)
     return json.dumps({"format": FORMAT, **fields})
 
 
@@ -224,6 +224,10 @@ def check_indices(graph: Graph) -> None:
                 raise ValueError(f"{what} {place} of the program has index {row.index}")
     used = [v for eqn in graph.equations for v in (*eqn.inputs, *eqn.outputs)]
     used += [v for name in _ENDS for v in getattr(graph, name)]
+    for sweep in graph.slab_facts.sweeps if graph.slab_facts else ():
+        if len(sweep.names) != len(sweep.outputs):
+            raise ValueError("a sweep of the program does not name what it makes")
+        used += [*sweep.outputs, *(read.value for read in sweep.reads)]
     lost = next((v for v in used if v not in known), None)
     if lost is not None:
         raise ValueError(f"the program uses value {lost}, which is not there")
@@ -266,14 +270,15 @@ def _graph_to_json(graph: Graph) -> dict[str, Any]:
         **{name: getattr(graph, name) for name in _ENDS},
         "trip_count": graph.trip_count,
         "inside": graph.inside.value,
-        "slabs": _slabs_to_json(graph),
+        "slabs": _plain(graph.slabs),
+        "slab_facts": _plain(graph.slab_facts),
         "compress": graph.compress,
         "loops": [_row(loop) for loop in graph.loops],
     }
 
 
-def _slabs_to_json(graph: Graph) -> dict[str, Any] | None:
-    return None if graph.slabs is None else dataclasses.asdict(graph.slabs)
+def _plain(fields: Any) -> dict[str, Any] | None:
+    return None if fields is None else dataclasses.asdict(fields)
 
 
 def _row(row: Any) -> list[Any]:

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from jaxswap._slabs.facts import facts_of
 from jaxswap._slabs.frame import Frame, Kind
 from jaxswap._slabs.grid import Grid
 from jaxswap._slabs.hosted import Margins, margins_of, swapped_values
@@ -96,7 +97,9 @@ def by_slabs(
     margins = margins_of(seen.frame, grid, sweeps, hosted)
     seen = seen.in_host_memory(margins)
     operations = _interleaved(seen, order, sweeps, grid, margins)
-    changed = dataclasses.replace(seen.program, slabs=slabs)
+    names = [op.scope or op.eqn.primitive.name for op in seen.program.operations]
+    facts = facts_of(seen.frame, grid, sweeps, names, map(str, seen.reasons))
+    changed = dataclasses.replace(seen.program, slabs=slabs, slab_facts=facts)
     by_sweeps = with_operations(changed, operations)
     return Slabbed(by_sweeps, seen, grid, sweeps, order, margins)
 

@@ -78,6 +78,7 @@ def graph_of(
         loops=program.loops,
         inside=program.inside,
         slabs=program.slabs,
+        slab_facts=program.slab_facts,
         compress=program.compress,
     )
 

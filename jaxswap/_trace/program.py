@@ -8,6 +8,7 @@ from jax.extend.core import JaxprEqn, Literal
 from jaxswap import _compat
 from jaxswap._graph.graph import Inside, Loop
 from jaxswap._graph.placement import Placement, Spec
+from jaxswap._slabs.facts import SlabFacts
 from jaxswap._slabs.slabs import Slabs
 
 
@@ -76,6 +77,7 @@ class Program:
         deferred: Indices of the `operations` that are deferred: sums over a mesh that
             only results depend on, and what is made of them.
         slabs: How its finest values are cut into slabs. `None` if they are not.
+        slab_facts: What the sweeps over these slabs are.
     """
 
     operations: tuple[Operation, ...]
@@ -93,6 +95,7 @@ class Program:
     specs: tuple[Spec, ...] = ()
     deferred: frozenset[int] = frozenset()
     slabs: Slabs | None = None
+    slab_facts: SlabFacts | None = None
 
     @property
     def eqns(self) -> tuple[JaxprEqn, ...]:

@@ -18,7 +18,7 @@ from jaxswap._view.facts import (
 )
 from jaxswap._view.loop_rows import loop_data, loop_rows_of
 from jaxswap._view.rows import Outcome, outcomes_of
-from jaxswap._view.slabs import slab_data
+from jaxswap._view.sweep_rows import slab_data
 
 
 def summary(plan: Plan) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from jaxswap._gpu.target import rates_of
 from jaxswap._plans.plan import Plan, Row
 from jaxswap._view.lanes import LANES, peak_of
 from jaxswap._view.rows import Outcome, outcomes_of, short_name
+from jaxswap._view.slabs import sweep_table
 from jaxswap._view.svg import lane_chart, memory_chart
 from jaxswap._view.text import describe
 
@@ -45,6 +46,7 @@ def to_html(plan: Plan) -> str:
 {lane_chart(plan)}
 <h2>At the peak</h2>
 {_peak(plan)}
+{sweep_table(plan)}
 <h2>Decisions</h2>
 {_table(plan)}
 <details><summary>As text</summary><pre>{escape(describe(plan))}</pre></details>

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -22,6 +23,7 @@ LANES = {
     "wait": ("compute", "waiting for copies", "#d55e00"),
     "out": ("swap-out", "copy to the host", "#009e73"),
     "in": ("swap-in", "copy to the device", "#cc79a7"),
+    "sweep": ("sweeps", "sweep over all slabs", "#f0e442"),
 }
 """Lane, name and colour of each kind of span. The colours are those of Okabe and Ito,
 which people with colour blindness can distinguish."""
@@ -35,7 +37,7 @@ class Span:
         kind: A key of `LANES`.
         start_seconds: When it begins.
         seconds: How long it takes.
-        value: The value that is copied, if it is a copy.
+        value: The value that is copied, or that a sweep makes first.
     """
 
     kind: str
@@ -84,6 +86,29 @@ def spans_of(timeline: Timeline) -> list[Span]:
         start, seconds = float(copy.start_seconds), float(copy.seconds)
         found.append(Span(kind, start, seconds, copy.value))
     return found
+
+
+def plan_spans(plan: Plan) -> list[Span]:
+    """Return what each lane does when, the sweeps over slabs in a lane of their own."""
+    facts, timeline = plan.graph.slab_facts, plan.timeline
+    makers = plan.graph.producers()
+    made = [v for sweep in facts.sweeps for v in sweep.outputs[:1]] if facts else []
+    sweeps = {makers[v].index: v for v in made if v in makers}
+    found = spans_of(timeline)
+    for at, step in enumerate(timeline.steps.steps):
+        if isinstance(step, Kernel) and step.equation in sweeps:
+            start, took = float(timeline.starts[at]), float(timeline.seconds_of[at])
+            found.append(Span("sweep", start, took, sweeps[step.equation]))
+    return found
+
+
+def lanes_of(spans: Iterable[Span]) -> list[str]:
+    """Return the lanes to draw: that of sweeps only if there are any."""
+    has_sweeps = any(span.kind == "sweep" for span in spans)
+    names = [
+        lane for kind, (lane, *_) in LANES.items() if has_sweeps or kind != "sweep"
+    ]
+    return list(dict.fromkeys(names))
 
 
 def memory_corners(

@@ -19,11 +19,12 @@ from jaxswap._plans.plan import Plan
 from jaxswap._view.lanes import (
     LANES,
     boundary_seconds,
+    lanes_of,
     memory_corners,
     memory_unit,
     most_bytes,
     peak_of,
-    spans_of,
+    plan_spans,
     time_unit,
     title_lines,
 )
@@ -200,10 +201,12 @@ def _name_peak(ax: Axes, beside: Axes, plan: Plan, seconds: float) -> None:
 def _draw_lanes(ax: Axes, legend: Axes, plan: Plan, seconds: float) -> None:
     from matplotlib.patches import Patch
 
-    names = list(dict.fromkeys(lane for lane, _, _ in LANES.values()))
-    spans = spans_of(plan.timeline)
+    spans = plan_spans(plan)
+    names = lanes_of(spans)
     handles = []
     for kind, (lane, label, color) in LANES.items():
+        if lane not in names:
+            continue
         bars = [
             (s.start_seconds / seconds, s.seconds / seconds)
             for s in spans

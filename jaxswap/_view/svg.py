@@ -13,11 +13,12 @@ from jaxswap._view.lanes import (
     LANES,
     Span,
     boundary_seconds,
+    lanes_of,
     memory_corners,
     memory_unit,
     most_bytes,
     peak_of,
-    spans_of,
+    plan_spans,
     time_unit,
     title_lines,
 )
@@ -75,14 +76,14 @@ def memory_chart(plan: Plan) -> str:
 
 def lane_chart(plan: Plan) -> str:
     """Draw when computation and copies of both directions run, with the legend."""
-    lanes = list(dict.fromkeys(lane for lane, _, _ in LANES.values()))
+    spans = plan_spans(plan)
+    lanes = lanes_of(spans)
     floor = TOP + len(lanes) * (LANE_HEIGHT + LANE_GAP)
     x_of = _Axis(_end_seconds(plan), LEFT, WIDTH - RIGHT)
     parts = [_HATCH, _x_axis(plan, x_of, floor)]
     for i, lane in enumerate(lanes):
         y = TOP + i * (LANE_HEIGHT + LANE_GAP) + LANE_HEIGHT / 2 + 4
         parts.append(f'<text x="{LEFT - 8}" y="{y}" class="end">{lane}</text>')
-    spans = spans_of(plan.timeline)
     for span in spans:
         i = lanes.index(LANES[span.kind][0])
         left, right = x_of(span.start_seconds), x_of(span.end_seconds)

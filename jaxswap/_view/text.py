@@ -24,7 +24,7 @@ from jaxswap._view.facts import (
 from jaxswap._view.inside import inside_lines
 from jaxswap._view.loop_rows import loop_lines
 from jaxswap._view.rows import Outcome, outcomes_of, short_name
-from jaxswap._view.slabs import slab_lines
+from jaxswap._view.slabs import slab_lines, sweep_lines
 
 WIDTH = 110
 """The most columns of a line of a report."""
@@ -75,7 +75,7 @@ def describe(plan: Plan) -> str:
             for j, part in enumerate(wrapped):
                 lines.append(f"  {'' if i or j else name:<14} {part}")
     table = _table(_groups_of(rows, outcomes))
-    return "\n".join([*lines, *table, *loop_lines(plan)])
+    return "\n".join([*lines, *table, *sweep_lines(plan), *loop_lines(plan)])
 
 
 def _groups_of(rows: Sequence[Row], outcomes: dict[int, Outcome]) -> list[_Group]:
