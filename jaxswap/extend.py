@@ -76,6 +76,9 @@ from jaxswap._simulate.kernels import Steps as Steps
 from jaxswap._simulate.kernels import Wait as Wait
 from jaxswap._simulate.timeline import Timeline as Timeline
 from jaxswap._simulate.timeline import Transfer as Transfer
+from jaxswap._slabs.facts import SlabFacts as SlabFacts
+from jaxswap._slabs.facts import SweepFacts as SweepFacts
+from jaxswap._slabs.facts import WindowRead as WindowRead
 from jaxswap._slabs.slabs import parse_slabs as parse_slabs
 from jaxswap._view.step import CopyLane as CopyLane
 from jaxswap._view.step import LaneSpan as LaneSpan

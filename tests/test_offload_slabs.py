@@ -78,9 +78,7 @@ def test_a_plan_holds_its_slabs(tmp_path: pathlib.Path) -> None:
     assert loaded.slabs == SLABS
     assert_equals_plain(jaxswap.offload(loss, plan=loaded))
     text = str(plan)
-    assert (
-        "4 of 4 planes along the longest axis of 16, on the finest level, 1" in text
-    )
+    assert "4 of 4 planes along the longest axis of 16, on the finest level, 1" in text
     assert "sweeps over all slabs take" in text
     whole = jaxswap.plan(loss, KERNELS, X, argnums=(0, 1), **options)
     assert whole.slabs is None
