@@ -78,7 +78,7 @@ def sweep_lines(plan: Plan) -> Iterator[str]:
 def _makes(row: SweepRow) -> str:
     parts = [made.name for made in row.writes]
     if row.sums:
-        nbytes = format_bytes(sum(made.value.nbytes for made in row.sums))
+        nbytes = format_bytes(sum(made.nbytes for made in row.sums))
         sums = "sum" if len(row.sums) == 1 else "sums"
         parts.append(f"{len(row.sums)} {sums} ({nbytes})")
     return ", ".join(parts)

@@ -19,11 +19,17 @@ class Made:
 
     Attributes:
         value: The value.
-        name: Its name, with a `d` before it if it is a cotangent.
+        name: Its name, with a `d` before it if it is a cotangent, and where it lies if
+            that is host memory.
     """
 
     value: Value
     name: str
+
+    @property
+    def nbytes(self) -> int:
+        """Its bytes, on the device or in host memory."""
+        return self.value.nbytes or self.value.host_nbytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +38,7 @@ class WindowRow:
 
     Attributes:
         value: The value.
-        name: Its name, with a `d` before it if it is a cotangent.
+        name: Its name, as in `Made`.
         read: The planes that each slab reads.
         nbytes: What all slabs together read.
     """
@@ -80,7 +86,7 @@ class SweepRow:
     @property
     def written_bytes(self) -> int:
         """Bytes of what it writes."""
-        return sum(made.value.nbytes for made in self.writes)
+        return sum(made.nbytes for made in self.writes)
 
 
 def sweep_rows(plan: Plan) -> tuple[SweepRow, ...]:
@@ -116,7 +122,7 @@ def sweep_rows(plan: Plan) -> tuple[SweepRow, ...]:
 def _window(plan: Plan, read: WindowRead, names: Mapping[int, str]) -> WindowRow:
     made = _made(plan, read.value, names)
     share = (read.stop - read.start) / read.pitch
-    return WindowRow(made.value, made.name, read, int(made.value.nbytes * share))
+    return WindowRow(made.value, made.name, read, int(made.nbytes * share))
 
 
 def _made(plan: Plan, index: int, names: Mapping[int, str]) -> Made:
@@ -124,7 +130,8 @@ def _made(plan: Plan, index: int, names: Mapping[int, str]) -> Made:
     scope = names.get(index, value.scope)
     name = short_name(dataclasses.replace(value, scope=scope)).strip("/")
     is_cotangent = maker is not None and maker.is_backward
-    return Made(value, f"d {name}" if is_cotangent else name)
+    place = " on host" if value.host_nbytes else ""
+    return Made(value, f"{'d ' if is_cotangent else ''}{name}{place}")
 
 
 def _seconds_by_equation(plan: Plan) -> dict[int, float]:
@@ -160,7 +167,8 @@ def _sweep_data(row: SweepRow) -> dict[str, Any]:
                 "value": made.value.index,
                 "name": made.name,
                 "shape": list(made.value.shape),
-                "bytes": made.value.nbytes,
+                "bytes": made.nbytes,
+                "is_on_host": made.value.host_nbytes > 0,
             }
             for made in values
         ]
@@ -178,6 +186,7 @@ def _sweep_data(row: SweepRow) -> dict[str, Any]:
                 "stop": one.read.stop,
                 "pitch": one.read.pitch,
                 "bytes": one.nbytes,
+                "is_on_host": one.value.host_nbytes > 0,
             }
             for one in row.reads
         ],
