@@ -114,7 +114,7 @@ def compile_all(programs: Mapping[str, RunPrograms]) -> dict[str, dict[str, Any]
         return dict(zip(programs, found, strict=True))
 
 
-def time_step(programs: RunPrograms) -> dict[str, Any]:
+def timed(programs: RunPrograms) -> dict[str, Any]:
     """Time the step with all data at hand, and profile it if this is a GPU.
 
     Args:
@@ -122,8 +122,27 @@ def time_step(programs: RunPrograms) -> dict[str, Any]:
 
     Returns:
         Seconds of a step without and with its augmentation, which keep the device busy,
-        and what the profile says of copies.
+        and what the profile says of copies. Or the error that ended it.
     """
+    try:
+        return _timed(programs)
+    except (RuntimeError, ValueError) as error:
+        return {"error": _first_line(error)}
+
+
+def device_name() -> str:
+    """Return the platform and the name of the device."""
+    device = jax.local_devices()[0]
+    return f"{device.platform}: {device.device_kind}"
+
+
+def peak_bytes() -> int | None:
+    """Return the most bytes of the device that were in use so far, if it knows them."""
+    known = jax.local_devices()[0].memory_stats() or {}
+    return known.get("peak_bytes_in_use")
+
+
+def _timed(programs: RunPrograms) -> dict[str, Any]:
     run, state = programs.run, programs.initial_state()
     random = np.random.default_rng(0)
     images = random.normal(size=run.batch_shape).astype(np.float16)
@@ -148,18 +167,6 @@ def time_step(programs: RunPrograms) -> dict[str, Any]:
     return row
 
 
-def device_name() -> str:
-    """Return the platform and the name of the device."""
-    device = jax.local_devices()[0]
-    return f"{device.platform}: {device.device_kind}"
-
-
-def peak_bytes() -> int | None:
-    """Return the most bytes of the device that were in use so far, if it knows them."""
-    known = jax.local_devices()[0].memory_stats() or {}
-    return known.get("peak_bytes_in_use")
-
-
 def _arguments(run: TrainingRun) -> tuple[Any, ...]:
     """Return the types of a loss's arguments."""
     images = jax.ShapeDtypeStruct(run.batch_shape, jnp.dtype(run.config.precision))
@@ -173,7 +180,7 @@ def _compiled(programs: RunPrograms) -> dict[str, Any]:
     try:
         programs.compile()
     except (RuntimeError, ValueError) as error:
-        return {"error": str(error).strip().partition("\n")[0][:300]}
+        return {"error": _first_line(error)}
     row: dict[str, Any] = {"compile_seconds": time.perf_counter() - started}
     memory, plan = programs.memory, programs.run.planned.plan
     if memory is not None:
@@ -206,7 +213,7 @@ def _profiled(profile: Callable[..., jaxswap.Profile]) -> dict[str, Any]:
     try:
         found = profile(repeats=_PROFILED_STEPS)
     except (RuntimeError, ValueError) as error:
-        return {"profile_error": str(error).partition("\n")[0][:300]}
+        return {"profile_error": _first_line(error)}
     copies = (found.swap_out, found.swap_in)
     return {
         "compute_seconds": found.compute_seconds,
@@ -216,3 +223,8 @@ def _profiled(profile: Callable[..., jaxswap.Profile]) -> dict[str, Any]:
         "hidden_seconds": sum(one.hidden_seconds for one in copies),
         "copied_bytes": sum(one.nbytes for one in copies),
     }
+
+
+def _first_line(error: Exception) -> str:
+    """Return what an error says first: XLA goes on with pages."""
+    return str(error).strip().partition("\n")[0][:300]

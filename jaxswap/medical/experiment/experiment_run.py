@@ -27,32 +27,20 @@ from jaxswap.medical.experiment.experiment import (
     steps_of_patches,
 )
 from jaxswap.medical.experiment.experiment_cases import ArmCases, drawing
-from jaxswap.medical.experiment.experiment_files import (
-    ProgramTimes,
-    Steps,
-    read_json,
-    write_json,
-)
-from jaxswap.medical.experiment.experiment_programs import (
-    compile_all,
-    device_name,
-    make_programs,
-    peak_bytes,
-    time_step,
-)
+from jaxswap.medical.experiment.experiment_files import Steps, read_json, write_json
+from jaxswap.medical.experiment.experiment_programs import make_programs, peak_bytes
 from jaxswap.medical.experiment.experiment_records import (
     DONE,
     ENDED,
     SCORED,
     SHOWN,
-    SPEEDS,
     Recorded,
     Run,
     begin,
-    read_speeds,
     recorded,
 )
 from jaxswap.medical.experiment.experiment_scoring import restore, score
+from jaxswap.medical.experiment.experiment_speeds import measure_speeds, step_seconds
 from jaxswap.medical.experiment.experiment_time import (
     Deadline,
     divide,
@@ -118,7 +106,8 @@ def run_experiment(
         cases.begin()
         programs = make_programs(experiment, look.dataset, console.print)
         session = _Session(experiment, console, deadline, programs, refresh)
-        _measure_speeds(session)
+        measure_speeds(experiment.out, programs, session.say)
+        refresh()
         for number, arm in enumerate(experiment.arms):
             found = cases.wait(arm)
             left = deadline.left / (len(experiment.arms) - number)
@@ -149,25 +138,6 @@ def make_plan(experiment: Experiment, console: Console) -> None:
     console.print(f"The plan is in {experiment.plan}.", markup=False, soft_wrap=True)
 
 
-def _measure_speeds(session: _Session) -> None:
-    """Compile all programs, time them, and keep what was found."""
-    path = session.experiment.out / SPEEDS
-    rows = dict(read_speeds(session.experiment.out)["programs"])
-    untimed = {name: one for name, one in session.programs.items() if name not in rows}
-    needed = {name: session.programs[name] for name in (SWAPPED, PATCHES, PLAIN)}
-    session.say(f"compiling {len(needed | untimed)} programs side by side")
-    compiled = compile_all(needed | untimed)
-    for name, one in untimed.items():
-        row = compiled[name]
-        if "error" not in row:
-            row |= time_step(one)
-        said = row.get("error") or f"{row['step_seconds'] * 1e3:.1f} ms a step"
-        session.say(f"{name}: {said}")
-        rows[name] = ProgramTimes(**row)
-        write_json(path, {"device": device_name(), "programs": rows})
-    session.refresh()
-
-
 def _do_arm(
     session: _Session, arm: str, cases: Mapping[str, ArmCases], seconds: float
 ) -> bool:
@@ -175,7 +145,7 @@ def _do_arm(
     experiment, deadline = session.experiment, session.deadline
     path = experiment.out / arm / _STEPS
     if not path.exists():
-        divided = divide(experiment, _step_seconds(session), seconds)
+        divided = divide(experiment, step_seconds(session.experiment.out), seconds)
         write_json(path, divided._asdict())
     division = read_json(path, Steps)
     assert division is not None
@@ -200,20 +170,6 @@ def _do_arm(
             _score(session, run, used)
             session.refresh()
     return not deadline.is_over or _all_done(session, arm, rates)
-
-
-def _step_seconds(session: _Session) -> dict[str, float]:
-    """Return the seconds of a step by method."""
-    rows = read_speeds(session.experiment.out)["programs"]
-    known = {
-        method: row["busy_seconds"]
-        for method, row in rows.items()
-        if "busy_seconds" in row
-    }
-    if SWAPPED not in known or PATCHES not in known:
-        failed = {name: row["error"] for name, row in rows.items() if "error" in row}
-        raise RuntimeError(f"the programs cannot run: {failed}")
-    return known
 
 
 def _best_rate(
@@ -321,7 +277,7 @@ def _steps_of(
         return steps
     if method == PATCHES:
         return steps_of_patches(session.experiment, steps)
-    speeds = _step_seconds(session)
+    speeds = step_seconds(session.experiment.out)
     ours, patches = speeds[SWAPPED], speeds[PATCHES]
     for other in (SWAPPED, PATCHES):
         rate = rates[other]
@@ -348,7 +304,7 @@ def _validate_every(
     found = recorded(run.folder(session.experiment.out))
     if found is None or not found.done:
         return steps
-    seconds = _step_seconds(session)[like]
+    seconds = step_seconds(session.experiment.out)[like]
     return validate_every(steps, seconds, found.done["validation_seconds"])
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import io
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from jaxswap._cli.main import main
-from jaxswap.medical.experiment import experiment_run
+from jaxswap.medical.experiment import experiment_run, experiment_speeds
 from jaxswap.medical.experiment.experiment import METHODS, SWAPPED, Experiment
 from jaxswap.medical.experiment.experiment_programs import TUNED, UNTUNED
 from jaxswap.medical.experiment.experiment_records import (
@@ -40,6 +40,7 @@ class Conducted:
 
     Attributes:
         experiment: The experiment.
+        failure: What it said when no program could be compiled, before all else.
         is_whole: Whether each of its parts said that all was done.
         cut: Its runs when it had been cut off.
         cut_report: Its report then.
@@ -48,6 +49,7 @@ class Conducted:
     """
 
     experiment: Experiment
+    failure: str
     is_whole: list[bool]
     cut: list[Recorded]
     cut_report: str
@@ -108,13 +110,22 @@ def conducted(tmp_path_factory: pytest.TempPathFactory) -> Conducted:
 
         experiment_run_make_programs = experiment_run.make_programs
         patched.setattr(experiment_run, "make_programs", kept)
+        with patched.context() as failing:
+            failing.setattr(experiment_speeds, "compile_all", _out_of_memory)
+            with pytest.raises(ValueError, match="do not run here") as failed:
+                conduct()
         patched.setattr(Deadline, "is_over", _over_after_steps(out, 4))
         cut, cut_report = conduct()
         patched.setattr(Deadline, "is_over", False)
         done, report = conduct()
         again, same = conduct()
     assert (again, same) == (done, report)
-    return Conducted(experiment, is_whole, cut, cut_report, done, report)
+    failure = str(failed.value)
+    return Conducted(experiment, failure, is_whole, cut, cut_report, done, report)
+
+
+def _out_of_memory(programs: Mapping[str, object]) -> dict[str, dict[str, str]]:
+    return {name: {"error": "RESOURCE_EXHAUSTED: Out of memory"} for name in programs}
 
 
 def _over_after_steps(out: pathlib.Path, steps: int) -> Any:
@@ -132,6 +143,15 @@ def of(runs: list[Recorded], method: str) -> Recorded:
     """Return the run of a method that is no trial."""
     (found,) = [r for r in runs if r.run.method == method and not r.run.is_trial]
     return found
+
+
+def test_programs_that_cannot_run_end_it_and_are_tried_again(
+    conducted: Conducted,
+) -> None:
+    assert f"({SWAPPED}: RESOURCE_EXHAUSTED: Out of memory; " in conducted.failure
+    assert "give a smaller `size` or `patch`" in conducted.failure
+    rows = read_speeds(conducted.experiment.out)["programs"]
+    assert not [name for name, row in rows.items() if "error" in row]
 
 
 def test_a_cut_leaves_what_was_done_with_its_steps(conducted: Conducted) -> None:
