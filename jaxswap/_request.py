@@ -159,7 +159,10 @@ class Request:
         kept = found.searches[0].arranger
         if kept.graph is not plain.graph:
             kept = Arranger(plain.graph, rates_of(target))
-        together = Programs(found.searches, kept.all_kept, found.mixers, found.spare)
+        # Who says how values are cut gets a plan that cuts them.
+        is_cut = isinstance(source.slabs, Slabs)
+        first = found.searches[0].kept if is_cut else kept.all_kept
+        together = Programs(found.searches, first, found.mixers, found.spare)
         budget_bytes = self.budget_bytes
         if budget_bytes is None:
             budget_bytes = target.memory_bytes

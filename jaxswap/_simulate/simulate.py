@@ -116,10 +116,11 @@ class Simulator:
 
     def inner_bytes(self, equation: int) -> int:
         """Device memory that an equation needs inside, beside operands and results."""
-        found = self.iterations.get(equation)
-        if found is not None:
-            return found.device_bytes
-        return self.graph.equations[equation].workspace_bytes
+        eqn, found = self.graph.equations[equation], self.iterations.get(equation)
+        if found is None:
+            return eqn.workspace_bytes
+        is_in_call = eqn.primitive != "scan"
+        return found.device_bytes + is_in_call * eqn.workspace_bytes
 
     def _merged(self, schedule: Schedule) -> set[int]:
         """Values whose copies for grouped products XLA makes once for all products.

@@ -11,6 +11,7 @@ from jaxswap import _compat
 from jaxswap._graph.graph import Equation, Graph, Value
 from jaxswap._graph.placement import Spec, axes_of
 from jaxswap._trace.equation_cost import EquationCost, cost_by_kind
+from jaxswap._trace.inner_loop import carried_bytes, in_place, loop_in
 from jaxswap._trace.program import Operation, Program
 from jaxswap._trace.propagation import body_specs, specs_of
 from jaxswap._trace.symbolic import NO_SIZES, Sizes, sized
@@ -122,7 +123,12 @@ def _value(
 def _equation(
     program: Program, index: int, op: Operation, cost: EquationCost
 ) -> Equation:
-    scan = _compat.scan_of(op.eqn)
+    scan, workspace_bytes = _compat.scan_of(op.eqn), cost.workspace_bytes
+    body = _checkpointed(program, op) if scan is None else _body(program, op, scan)
+    inner = loop_in(op.eqn)
+    if inner is not None:
+        scan, body = inner, in_place(_iteration(inner, program_of(inner.jaxpr)))
+        workspace_bytes = carried_bytes(op.eqn, body)
     # The code in a `shard_map` already is the code of one device.
     is_local = op.eqn.primitive.name == "shard_map"
     shards = 1 if is_local else _shards(program, *op.reads, *op.outputs)
@@ -143,9 +149,9 @@ def _equation(
         is_known=cost.is_known,
         work=cost.work,
         operation=cost.operation if shards == 1 else "",
-        workspace_bytes=cost.workspace_bytes // shards,
+        workspace_bytes=workspace_bytes // shards,
         inner_bytes=cost.inner_bytes / shards,
-        body=_checkpointed(program, op) if scan is None else _body(program, op, scan),
+        body=body,
         trip_count=1 if scan is None else scan.length,
         is_deferred=index in program.deferred,
     )
@@ -154,7 +160,10 @@ def _equation(
 def _body(outer: Program, op: Operation, scan: _compat.Scan) -> Graph:
     """Describe one iteration of a loop as it is, without a gradient."""
     specs = body_specs(scan, _specs(outer, op))
-    program = _within(outer, program_of(scan.jaxpr), specs)
+    return _iteration(scan, _within(outer, program_of(scan.jaxpr), specs))
+
+
+def _iteration(scan: _compat.Scan, program: Program) -> Graph:
     first, last = scan.const_count, scan.const_count + scan.carry_count
     carried, sliced = program.operands[first:last], program.operands[last:]
     return graph_of(program, carried, sliced, scan.length)
