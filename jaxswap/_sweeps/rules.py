@@ -6,6 +6,7 @@ from jax.extend.core import JaxprEqn
 
 from jaxswap._sweeps import elementwise, shapes
 from jaxswap._sweeps.convolutions import Convolution
+from jaxswap._sweeps.dynamic_slices import DynamicSlice, DynamicUpdate
 from jaxswap._sweeps.gathers import Gather
 from jaxswap._sweeps.moments import Moments, is_moments
 from jaxswap._sweeps.pooling import Pooling, Scattered
@@ -13,6 +14,7 @@ from jaxswap._sweeps.products import Product
 from jaxswap._sweeps.random_bits import RandomBits
 from jaxswap._sweeps.reductions import COMBINES, Reduction
 from jaxswap._sweeps.rule import Rule
+from jaxswap._sweeps.scatters import Scatter
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(elementwise.NAMES, elementwise.Elementwise()),
@@ -41,6 +43,11 @@ RULES: dict[str, Rule] = {
     "select_and_scatter_add": Scattered(),
     "dot_general": Product(),
     "gather": Gather(),
+    "scatter": Scatter(is_added=False),
+    "scatter-add": Scatter(is_added=True),
+    "scatter_add": Scatter(is_added=True),
+    "dynamic_slice": DynamicSlice(),
+    "dynamic_update_slice": DynamicUpdate(),
     "random_bits": RandomBits(),
 }
 """Rules for primitives. Others run on whole arrays."""

@@ -58,8 +58,28 @@ def product(rng: random.Random, x: Array) -> Array:
     return jnp.tanh(x @ jnp.einsum("bpc,bpd->cd", x, x)) / x.shape[1]
 
 
+def looked_up(rng: random.Random, x: Array) -> Array:
+    places = jnp.argmax(jnp.sin(9 * x), axis=2, keepdims=True)
+    table = jnp.sin(jnp.arange(6.0).reshape(3, 2) + jnp.mean(x)).astype(x.dtype)
+    rows = table[places[..., 0] + rng.choice((0, 1))].sum(-1, keepdims=True)
+    return x * rows + jnp.take_along_axis(x, places, axis=2)
+
+
+def depthwise(rng: random.Random, x: Array) -> Array:
+    channels = x.shape[-1]
+    kernel = jnp.cos(jnp.arange(2.0 * channels)).reshape(2, 1, channels)
+    return lax.conv_general_dilated(
+        x,
+        kernel.astype(x.dtype) * (1 + jnp.mean(x)),
+        (rng.choice((1, 2)),),
+        [(1, 0)],
+        dimension_numbers=("NWC", "WIO", "NWC"),
+        feature_group_count=channels,
+    )
+
+
 LAYERS = (convolution, convolution, normalization, pooling, finer, joined, residual)
-LAYERS += (product, normalization)
+LAYERS += (product, normalization, looked_up, depthwise)
 
 
 def drawn(seed: int) -> Layer:
@@ -76,7 +96,7 @@ def drawn(seed: int) -> Layer:
 
 
 @pytest.mark.usefixtures("lenient_promotion")
-@pytest.mark.parametrize("seed", range(14))
+@pytest.mark.parametrize("seed", range(16))
 def test_random_programs_by_slabs_are_those_of_the_whole(seed: int) -> None:
     rng = random.Random(seed)
     planes, count = rng.choice((16, 18, 19)), rng.choice((2, 4, 5))

@@ -69,6 +69,45 @@ def looked_up(x: Array) -> Array:
     return x * table[places]
 
 
+def learned(x: Array) -> Array:
+    table = jnp.tanh(numbers(5, 7, 3) + jnp.mean(x))  # so that it has a gradient
+    places = jnp.abs(lax.stop_gradient(x)[..., 0] * 3).astype(jnp.int32) % 7
+    return x * table[places]
+
+
+def picked(x: Array) -> Array:
+    places = jnp.argmax(jnp.sin(9 * x), axis=2, keepdims=True)
+    return jnp.take_along_axis(x, places, axis=2) ** 2
+
+
+def counted_up(x: Array) -> Array:
+    places = jnp.abs(x[..., 0] * 3).astype(jnp.int32) % 5
+    counts = jnp.ones((5, 3), x.dtype).at[places].add(x**2)
+    return x * counts.sum(0)
+
+
+def written(x: Array) -> Array:
+    return jnp.sin(x).at[:, :, 1].set(x[:, :, 0] ** 2)
+
+
+def moved(x: Array) -> Array:
+    place = jnp.int32(1) + jnp.argmax(x.sum((0, 1)))  # computed, and not sliced
+    part = lax.dynamic_slice_in_dim(x, place, 2, axis=2)
+    return lax.dynamic_update_slice_in_dim(jnp.cos(x), part, 1, axis=2) * x
+
+
+def grouped(x: Array, kernel_groups: int, features: int) -> Array:
+    own = numbers(9, 3, x.shape[-1] // kernel_groups, features) + jnp.mean(x)
+    return lax.conv_general_dilated(
+        x,
+        own,
+        (2,),
+        [(1, 1)],
+        dimension_numbers=AXES,
+        feature_group_count=kernel_groups,
+    )
+
+
 def in_patches(x: Array) -> Array:
     batch, planes, channels = x.shape
     x = x.reshape(batch, planes // 2, 2 * channels).transpose(2, 1, 0)
@@ -118,6 +157,13 @@ CASES: dict[str, Callable[[Array], Array]] = {
     "dropout": dropped,
     "iota": counted,
     "gather": looked_up,
+    "gradient of a table": learned,
+    "take along": picked,
+    "scatter add": counted_up,
+    "scatter": written,
+    "dynamic slice": moved,
+    "depthwise": lambda x: grouped(x, 3, 6) ** 2,
+    "grouped": lambda x: grouped(jnp.concatenate([x, x[..., :1]], -1), 2, 4) ** 2,
     "own gradient": steep,
     "pooled maximum": lambda x: nn.max_pool(x, (2,), (2,)) ** 2,
     "overlapping maximum": lambda x: nn.max_pool(x, (3,), (2,), "SAME") ** 2,
