@@ -72,9 +72,9 @@ class Gather:
         if one.lines(*ins, outs[0]) != [*ins, *outs]:
             raise NotBySlabsError("table, places and result are sliced differently")
         stencils = tuple(None if line is None else SAME for line in ins)
-        if one.places is not None:
-            return Part(stencils)
         dimension = one.table
+        if dimension is None or one.places is not None:
+            return Part(stencils)
 
         def run(call: Call) -> Sequence[Any]:
             sizes = list(call.eqn.params["slice_sizes"])
