@@ -1,9 +1,9 @@
 """A source -> the programs among which a plan is searched for."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 
+from jaxswap import _compat
 from jaxswap._graph.graph import DecideLoop, Graph, Inside
 from jaxswap._graph.signature import Signature, signature_of
 from jaxswap._run.source import Source
@@ -11,7 +11,7 @@ from jaxswap._schedule.decision import Policy, loops_by
 from jaxswap._search.loops import MixedPrograms
 from jaxswap._search.search import Search
 from jaxswap._search.ways import LEAST_WAYS, WAYS, keep_all
-from jaxswap._slabs.settings import settings_of
+from jaxswap._slabs.settings import choices_of, settings_of
 from jaxswap._slabs.slabs import AUTO, Slabs
 from jaxswap._sweeps.lines import longest_of_space
 from jaxswap._trace.describe import Traced
@@ -19,9 +19,6 @@ from jaxswap._trace.describe import Traced
 FEW = 8
 """Where a loop has fewer iterations, what one of them takes while it runs matters as
 much as what all of them store. Mixtures do not see that. So more ways are tried."""
-
-RECOMPUTED = (0, 4, 8, 12)
-"""How many values by slabs are computed again, where nothing is said of that."""
 
 
 class ProgramsOf:
@@ -84,16 +81,16 @@ class ProgramsOf:
         return self._by_slabs(slabs)
 
     def _by_slabs(self, slabs: Slabs) -> list[Search]:
-        """Return programs by slabs, in which more or less is recomputed."""
-        counts = RECOMPUTED if slabs.recomputed is None else (slabs.recomputed,)
+        """Return programs by slabs, in which more or less is recomputed and swapped."""
+        may_swap = not _compat.misplaces_host_slices()
         known: set[Signature] = set()
         found: list[Search] = []
-        for count in counts:
-            cut = self._source.cut(dataclasses.replace(slabs, recomputed=count))
+        for choice in choices_of(slabs, may_swap=may_swap):
+            cut = self._source.cut(choice)
             traced = cut.traced(keep_all, self._source.insides[0])
             signature = signature_of(traced.graph)
-            if signature in known:  # Nothing is left to recompute.
-                break
+            if signature in known:  # Nothing is left to recompute, or to swap.
+                continue
             known.add(signature)
             self.traced.append(traced)
             found.append(self._search_of(traced.graph))

@@ -43,7 +43,7 @@ class Slabs:
         swapped: How many of the values that sweeps store lie in host memory. Sweeps
             write and read them slab by slab, so the device holds a few planes of them
             at a time. Slabs must divide the planes, and an even number of slabs lets
-            copies run beside computation. `None` is 0.
+            copies run beside computation. `None`: as for `recomputed`.
 
     Raises:
         ValueError: If a number is out of range.

@@ -38,7 +38,7 @@ def planned(slabs: Slabs | None) -> jaxswap.Plan:
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> jaxswap.Plan:
-    made = planned(Slabs(4, levels=2, axis=1, recomputed=0))
+    made = planned(Slabs(4, levels=2, axis=1, recomputed=0, swapped=0))
     # What is shown is in the file of a plan, too.
     return jaxswap.load_plan(made.save(tmp_path_factory.mktemp("plan") / "plan.json"))
 
