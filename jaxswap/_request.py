@@ -153,8 +153,20 @@ class Request:
     def _make(
         self, source: Source, plain: Traced, target: Target, host_bytes: int | None
     ) -> Plan:
+        budget_bytes = self.budget_bytes
+        if budget_bytes is None:
+            budget_bytes = target.memory_bytes
         found = ProgramsOf(
-            source, plain, self.policy, lambda g: search_of(g, target), self.progress
+            source,
+            plain,
+            self.policy,
+            lambda g: search_of(g, target),
+            rates_of(target),
+            limit_bytes=0
+            if self.is_for_smallest
+            else budget_bytes - self.reserve_bytes,
+            may_swap=host_bytes != 0,
+            progress=self.progress,
         )
         kept = found.searches[0].arranger
         if kept.graph is not plain.graph:
@@ -163,9 +175,6 @@ class Request:
         is_cut = isinstance(source.slabs, Slabs)
         first = found.searches[0].kept if is_cut else kept.all_kept
         together = Programs(found.searches, first, found.mixers, found.spare)
-        budget_bytes = self.budget_bytes
-        if budget_bytes is None:
-            budget_bytes = target.memory_bytes
         limits = Limits(budget_bytes - self.reserve_bytes, host_bytes)
         options = options_of(plain.program.eqns)
         compile_ = None

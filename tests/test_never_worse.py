@@ -15,7 +15,7 @@ import pytest
 import jaxswap
 from benchmarks.programs import TINY
 from jaxswap import policies
-from jaxswap._gpu.target import built_in_target
+from jaxswap._gpu.target import built_in_target, rates_of
 from jaxswap._request import search_of
 from jaxswap._run.loss import loss_source
 from jaxswap._run.programs import ProgramsOf
@@ -52,7 +52,9 @@ def programs(name: str) -> Programs:
     source = loss_source(loss, args, {}, 0, False)
     target = built_in_target(GPU)
     plain = source.traced(keep_all)
-    found = ProgramsOf(source, plain, None, lambda graph: search_of(graph, target))
+    found = ProgramsOf(
+        source, plain, None, lambda graph: search_of(graph, target), rates_of(target)
+    )
     return Programs(found.searches, mixers=found.mixers)
 
 

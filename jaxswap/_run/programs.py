@@ -1,9 +1,11 @@
 """A source -> the programs among which a plan is searched for."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 
 from jaxswap import _compat
+from jaxswap._gpu.rates import Rates
 from jaxswap._graph.graph import DecideLoop, Graph, Inside
 from jaxswap._graph.signature import Signature, signature_of
 from jaxswap._run.source import Source
@@ -11,9 +13,11 @@ from jaxswap._schedule.decision import Policy, loops_by
 from jaxswap._search.loops import MixedPrograms
 from jaxswap._search.search import Search
 from jaxswap._search.ways import LEAST_WAYS, WAYS, keep_all
-from jaxswap._slabs.settings import choices_of, settings_of
+from jaxswap._slabs.choices import choices_of
+from jaxswap._slabs.settings import settings_of
 from jaxswap._slabs.slabs import AUTO, Slabs
 from jaxswap._sweeps.lines import longest_of_space
+from jaxswap._sweeps.slabbed import prepared
 from jaxswap._trace.describe import Traced
 
 FEW = 8
@@ -29,6 +33,9 @@ class ProgramsOf:
         plain: The same, traced as JAX runs it, without slabs.
         policy: Decides on loops. `None`: the planner's own ways are traced.
         search_of: Returns the search for plans of a program.
+        rates: Those of the GPU to plan for.
+        limit_bytes: The device memory that a plan may use. 0: as little as can be.
+        may_swap: Whether sweeps may read and write windows of host arrays.
         progress: Is told what is tried, one line at a time.
 
     Attributes:
@@ -46,11 +53,17 @@ class ProgramsOf:
         plain: Traced,
         policy: Policy | None,
         search_of: Callable[[Graph], Search],
+        rates: Rates,
+        limit_bytes: int = 0,
+        may_swap: bool = True,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._source = source
         self._progress = progress
         self._search_of = search_of
+        self._rates = rates
+        self._limit_bytes = limit_bytes
+        self._may_swap = may_swap and not _compat.misplaces_host_slices()
         self.traced = [plain]
         self.searches: list[Search] = []
         self.mixers: list[MixedPrograms] = []
@@ -82,19 +95,33 @@ class ProgramsOf:
 
     def _by_slabs(self, slabs: Slabs) -> list[Search]:
         """Return programs by slabs, in which more or less is recomputed and swapped."""
-        may_swap = not _compat.misplaces_host_slices()
         known: set[Signature] = set()
         found: list[Search] = []
-        for choice in choices_of(slabs, may_swap=may_swap):
-            cut = self._source.cut(choice)
-            traced = cut.traced(keep_all, self._source.insides[0])
+        for cut in self._numbered(slabs):
+            traced = self._source.cut(cut).traced(keep_all, self._source.insides[0])
             signature = signature_of(traced.graph)
-            if signature in known:  # Nothing is left to recompute, or to swap.
+            if signature in known:
                 continue
             known.add(signature)
             self.traced.append(traced)
             found.append(self._search_of(traced.graph))
         return found
+
+    def _numbered(self, slabs: Slabs) -> list[Slabs]:
+        """Return slabs that say how much is recomputed and swapped."""
+        swapped = slabs.swapped if self._may_swap else slabs.swapped or 0
+        if slabs.recomputed is not None and swapped is not None:
+            return [dataclasses.replace(slabs, swapped=swapped)]
+        seen, grid, levels = prepared(self.traced[0].program, slabs)
+        numbers = {"recomputed": slabs.recomputed, "swapped": swapped}
+        room = max(0, self._limit_bytes - _given_bytes(self.traced[0].graph))
+        found = choices_of(
+            seen.frame, levels, grid, self._rates, limit_bytes=room, **numbers
+        )
+        return [
+            dataclasses.replace(slabs, recomputed=c.recomputed, swapped=c.swapped)
+            for c in found
+        ]
 
     def _ways(self, kept: Traced, inside: Inside) -> None:
         """Add the programs to begin with, and what mixes the ways of their loops.
@@ -132,3 +159,9 @@ class ProgramsOf:
             self.traced.append(traced)
         self.searches.append(self._search_of(traced.graph))
         return self.searches[-1]
+
+
+def _given_bytes(graph: Graph) -> int:
+    """Return the device memory of arguments and results."""
+    given = {*graph.arguments, *graph.outputs, *graph.gradients}
+    return sum(graph.values[v].nbytes for v in given)

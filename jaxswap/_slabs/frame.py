@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+from jaxswap._gpu.work import Work
 from jaxswap._slabs.windows import Stencils
 
 
@@ -59,6 +60,9 @@ class Step:
             is counted once.
         is_heavy: Whether it costs much more than to read what it makes.
         flops: Floating point operations for the whole arrays.
+        tile_flops: Those of matrix units, which compute in whole tiles.
+        work: The kind of product. `None` if it is none.
+        operation: Name of a product whose time may have been measured, or "".
         is_sum_of_two: Whether it adds two values, and does no more.
     """
 
@@ -69,6 +73,9 @@ class Step:
     counted: int = 0
     is_heavy: bool = False
     flops: float = 0.0
+    tile_flops: float = 0.0
+    work: Work | None = None
+    operation: str = ""
     is_sum_of_two: bool = False
 
 

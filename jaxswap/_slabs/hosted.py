@@ -81,13 +81,24 @@ def swapped_values(
     sweeps: Collection[Sweep],
     swapped: int,
 ) -> frozenset[int]:
-    """Return so many of the values that can lie in host memory.
-
-    Those come first that are copied least for their bytes, and of these the largest.
-    """
+    """Return so many of the values that can lie in host memory."""
     del levels
-    ordered = sorted(
-        swappable(frame, grid, sweeps),
-        key=lambda v: (sum(v in s.reads for s in sweeps), -frame.axes[v].nbytes, v),
-    )
-    return frozenset(ordered[:swapped])
+    return frozenset(order_to_leave(frame, grid, sweeps)[:swapped])
+
+
+def order_to_leave(
+    frame: Frame, grid: Grid, sweeps: Collection[Sweep]
+) -> tuple[int, ...]:
+    """Return the values that can lie in host memory, in the order in which they leave.
+
+    Those come first that are copied least for the time for which they lie there, and of
+    these the largest.
+    """
+
+    def cost(v: int) -> tuple[float, int, int]:
+        reads = [sweep.level for sweep in sweeps if v in sweep.reads]
+        (written,) = (sweep.level for sweep in sweeps if v in sweep.writes)
+        lies = max(reads, default=written) - written
+        return (1 + len(reads)) / max(lies, 1), -frame.axes[v].nbytes, v
+
+    return tuple(sorted(swappable(frame, grid, sweeps), key=cost))

@@ -43,7 +43,8 @@ class Slabs:
         swapped: How many of the values that sweeps store lie in host memory. Sweeps
             write and read them slab by slab, so the device holds a few planes of them
             at a time. Slabs must divide the planes, and an even number of slabs lets
-            copies run beside computation. `None`: as for `recomputed`.
+            copies run beside computation. `None`: a plan finds a good number; without a
+            plan it is 0.
 
     Raises:
         ValueError: If a number is out of range.

@@ -8,7 +8,8 @@ both ends of a slab are computed twice.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import itertools
+from collections.abc import Collection, Iterator
 
 from jaxswap._slabs.frame import Frame, Kind
 from jaxswap._slabs.grid import Grid
@@ -48,6 +49,12 @@ def stored_values(
         grid: How the axis is cut.
         recomputed: How many of the values that would be stored are computed again.
     """
+    sets = itertools.islice(stored_sets(frame, levels, grid), recomputed + 1)
+    return list(sets)[-1]
+
+
+def stored_sets(frame: Frame, levels: Levels, grid: Grid) -> Iterator[frozenset[int]]:
+    """Go over what sweeps store if nothing, one value, two... are computed again."""
 
     def of(stored: Collection[int]) -> tuple[frozenset[int], float]:
         sweeps = sweeps_of(frame, levels, grid, {*stored, *frame.compared})
@@ -55,17 +62,17 @@ def stored_values(
         return written & heavy, flops_of(frame, grid, sweeps)
 
     heavy = heavy_results(frame) - levels.assembled - frame.compared
+    always = frame.compared & frame.floating
     stored, flops = of(heavy)
-    for _ in range(recomputed):
+    yield stored | always
+    while stored:
         tried = []
         for v in sorted(stored):
             left, more = of(stored - {v})
             saved = sum(frame.axes[v].nbytes for v in stored - left)
             tried.append(((more - flops) / saved, v, left, more))
-        if not tried:
-            break
         _, _, stored, flops = min(tried)
-    return stored | (frame.compared & frame.floating)
+        yield stored | always
 
 
 def flops_of(frame: Frame, grid: Grid, sweeps: Collection[Sweep]) -> float:

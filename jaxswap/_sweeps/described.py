@@ -18,7 +18,8 @@ from jaxswap._sweeps.host_arrays import in_host_memory
 from jaxswap._sweeps.lines import lines_at
 from jaxswap._sweeps.rule import NotBySlabsError, Part, shape_of, sizes_of
 from jaxswap._sweeps.rules import rule_of
-from jaxswap._trace.cost import PRODUCTS, flops
+from jaxswap._trace.cost import PRODUCTS, flops, tile_flops, work
+from jaxswap._trace.operations import operation_name
 from jaxswap._trace.program import Operation, Program
 
 
@@ -170,7 +171,8 @@ def _by_slabs(operation: Operation, part: Part) -> Step:
     if part.combine is not None:
         places = [place for place, _, _ in read]
         counted = places.index(part.combine.counted)
-    name = operation.eqn.primitive.name
+    eqn = operation.eqn
+    name = eqn.primitive.name
     return Step(
         kind=Kind.LOCAL if part.combine is None else Kind.SUM,
         inputs=tuple(v for _, v, _ in read),
@@ -178,7 +180,10 @@ def _by_slabs(operation: Operation, part: Part) -> Step:
         stencils=tuple(s for _, _, s in read),
         counted=counted,
         is_heavy=name in PRODUCTS,
-        flops=flops(operation.eqn),
+        flops=flops(eqn),
+        tile_flops=tile_flops(eqn),
+        work=work(eqn),
+        operation=operation_name(eqn),
         is_sum_of_two=name in ("add", "add_any"),
     )
 

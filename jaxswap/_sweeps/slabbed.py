@@ -78,17 +78,7 @@ def by_slabs(
         NotImplementedError: If the program runs on several devices.
         ValueError: If nothing tells the axis.
     """
-    if program.placement is not None:
-        raise NotImplementedError(
-            "`slabs` is given, and arguments are split over several devices. Slabs run "
-            "on one device only."
-        )
-    opened = without_calls(program)
-    lines, length = lines_of(opened, axes or {}, slabs.axis)
-    opened = with_moments(without_barriers(opened, lines), lines)
-    seen = described(opened, lines, length, slabs.levels)
-    grid = seen.grid(slabs.count)
-    order = levels_of(seen.frame)
+    seen, grid, order = prepared(program, slabs, axes)
     store = store or functools.partial(stored_values, recomputed=slabs.recomputed or 0)
     stored = store(seen.frame, order, grid)
     sweeps = sweeps_of(seen.frame, order, grid, stored)
@@ -102,6 +92,25 @@ def by_slabs(
     changed = dataclasses.replace(seen.program, slabs=slabs, slab_facts=facts)
     by_sweeps = with_operations(changed, operations)
     return Slabbed(by_sweeps, seen, grid, sweeps, order, margins)
+
+
+def prepared(
+    program: Program, slabs: Slabs, axes: Mapping[int, int] | None = None
+) -> tuple[Described, Grid, Levels]:
+    """Return a program as numbers, how it is cut, and when each operation runs.
+
+    The arguments, and what is raised, are those of `by_slabs`.
+    """
+    if program.placement is not None:
+        raise NotImplementedError(
+            "`slabs` is given, and arguments are split over several devices. Slabs run "
+            "on one device only."
+        )
+    opened = without_calls(program)
+    lines, length = lines_of(opened, axes or {}, slabs.axis)
+    opened = with_moments(without_barriers(opened, lines), lines)
+    seen = described(opened, lines, length, slabs.levels)
+    return seen, seen.grid(slabs.count), levels_of(seen.frame)
 
 
 def _interleaved(

@@ -9,7 +9,6 @@ from html import escape
 from jaxswap._base.units import format_bytes, format_seconds
 from jaxswap._plans.plan import Plan
 from jaxswap._slabs.facts import SlabFacts
-from jaxswap._slabs.settings import ALL
 from jaxswap._view.sweep_rows import SweepRow, sweep_rows
 
 REASONS = 3
@@ -26,8 +25,7 @@ def slab_lines(plan: Plan) -> Iterator[str]:
     axis = "the longest axis" if slabs.axis is None else f"dimension {slabs.axis}"
     levels = "the finest level" if slabs.levels == 1 else f"{slabs.levels} levels"
     ways = {"recomputed": slabs.recomputed, "in host memory": slabs.swapped}
-    counts = ((way, "all" if n >= ALL else n) for way, n in ways.items() if n)
-    again = "".join(f", {count} results {way}" for way, count in counts)
+    again = "".join(f", {count} results {way}" for way, count in ways.items() if count)
     yield (
         f"{facts.count} of {facts.thickness} planes along {axis} of {facts.length}, on "
         f"{levels}{again}"

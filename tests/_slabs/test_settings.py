@@ -1,6 +1,6 @@
 """Which slabs a plan tries by itself."""
 
-from jaxswap._slabs.settings import ALL, THICKNESS, choices_of, settings_of
+from jaxswap._slabs.settings import THICKNESS, settings_of
 from jaxswap._slabs.slabs import Slabs
 
 
@@ -24,13 +24,3 @@ def test_slabs_divide_the_planes_in_pairs_if_any_do() -> None:
     assert settings_of(160)[0].count == 20
     assert settings_of(200)[0].count == 20  # not 25
     assert settings_of(339)[0].count == 32  # nothing divides it
-
-
-def test_what_is_left_open_is_tried_in_several_ways() -> None:
-    ways = choices_of(Slabs(4), may_swap=True)
-    assert len(ways) == len(set(ways)) > 4
-    assert {way.swapped for way in ways} == {0, ALL}
-    assert {way.swapped for way in choices_of(Slabs(4), may_swap=False)} == {0}
-    assert len(choices_of(Slabs(4, levels=3), may_swap=True)) < len(ways)
-    given = Slabs(4, recomputed=3, swapped=1)
-    assert choices_of(given, may_swap=False) == (given,)
