@@ -25,7 +25,7 @@ from jaxswap._inspect import inspect
 from jaxswap._plans import cache as plan_cache
 from jaxswap._plans.plan import Plan
 from jaxswap._run.machine import Machine
-from jaxswap._run.programs import ProgramsOf
+from jaxswap._run.programs import ProgramsOf, Room
 from jaxswap._run.source import Source
 from jaxswap._run.step import step_of, types_of
 from jaxswap._schedule.decision import Policy
@@ -156,33 +156,27 @@ class Request:
         budget_bytes = self.budget_bytes
         if budget_bytes is None:
             budget_bytes = target.memory_bytes
+        limits, rates = self._limits(budget_bytes, host_bytes), rates_of(target)
         found = ProgramsOf(
             source,
             plain,
             self.policy,
             lambda g: search_of(g, target),
-            rates_of(target),
-            limit_bytes=0
-            if self.is_for_smallest
-            else budget_bytes - self.reserve_bytes,
-            may_swap=host_bytes != 0,
-            progress=self.progress,
+            Room(rates, limits),
+            self.progress,
         )
         kept = found.searches[0].arranger
         if kept.graph is not plain.graph:
-            kept = Arranger(plain.graph, rates_of(target))
+            kept = Arranger(plain.graph, rates)
         # Who says how values are cut gets a plan that cuts them.
         is_cut = isinstance(source.slabs, Slabs)
         first = found.searches[0].kept if is_cut else kept.all_kept
         together = Programs(found.searches, first, found.mixers, found.spare)
-        limits = Limits(budget_bytes - self.reserve_bytes, host_bytes)
         options = options_of(plain.program.eqns)
         compile_ = None
         if self.compile:
             compile_ = self._compiler(found.traced, target, options)
         if self.policy is not None:
-            if self.is_for_smallest:
-                limits = Limits.smallest(host_bytes)
             refined = tune(
                 found.searches[0], self.policy, limits, compile_, self.progress
             )
@@ -215,6 +209,11 @@ class Request:
         if self.budget_bytes is not None and not refined.fits:
             raise self._budget_error(made, budget_bytes, together, limits)
         return made
+
+    def _limits(self, budget_bytes: int, host_bytes: int | None) -> Limits:
+        if self.is_for_smallest:
+            return Limits.smallest(host_bytes)
+        return Limits(budget_bytes - self.reserve_bytes, host_bytes)
 
     def _smallest(
         self, programs: Programs, host_bytes: int | None, compile_: Compile | None

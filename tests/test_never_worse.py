@@ -18,7 +18,7 @@ from jaxswap import policies
 from jaxswap._gpu.target import built_in_target, rates_of
 from jaxswap._request import search_of
 from jaxswap._run.loss import loss_source
-from jaxswap._run.programs import ProgramsOf
+from jaxswap._run.programs import ProgramsOf, Room
 from jaxswap._search.limits import Limits
 from jaxswap._search.loops import Programs
 from jaxswap._search.ways import keep_all
@@ -52,9 +52,8 @@ def programs(name: str) -> Programs:
     source = loss_source(loss, args, {}, 0, False)
     target = built_in_target(GPU)
     plain = source.traced(keep_all)
-    found = ProgramsOf(
-        source, plain, None, lambda graph: search_of(graph, target), rates_of(target)
-    )
+    room = Room(rates_of(target), Limits.smallest(None))
+    found = ProgramsOf(source, plain, None, lambda g: search_of(g, target), room)
     return Programs(found.searches, mixers=found.mixers)
 
 

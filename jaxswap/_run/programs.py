@@ -10,6 +10,7 @@ from jaxswap._graph.graph import DecideLoop, Graph, Inside
 from jaxswap._graph.signature import Signature, signature_of
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy, loops_by
+from jaxswap._search.limits import Limits
 from jaxswap._search.loops import MixedPrograms
 from jaxswap._search.search import Search
 from jaxswap._search.ways import LEAST_WAYS, WAYS, keep_all
@@ -25,6 +26,24 @@ FEW = 8
 much as what all of them store. Mixtures do not see that. So more ways are tried."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Room:
+    """What slabs are chosen for.
+
+    Attributes:
+        rates: Those of the GPU.
+        limits: The memory that a plan may use.
+    """
+
+    rates: Rates
+    limits: Limits
+
+    @property
+    def has_host(self) -> bool:
+        """Whether sweeps may read and write windows of host arrays."""
+        return self.limits.host_bytes != 0 and not _compat.misplaces_host_slices()
+
+
 class ProgramsOf:
     """Traces a function with its loops, checkpoints and branches run in several ways.
 
@@ -33,9 +52,7 @@ class ProgramsOf:
         plain: The same, traced as JAX runs it, without slabs.
         policy: Decides on loops. `None`: the planner's own ways are traced.
         search_of: Returns the search for plans of a program.
-        rates: Those of the GPU to plan for.
-        limit_bytes: The device memory that a plan may use. 0: as little as can be.
-        may_swap: Whether sweeps may read and write windows of host arrays.
+        room: What slabs are chosen for.
         progress: Is told what is tried, one line at a time.
 
     Attributes:
@@ -53,17 +70,13 @@ class ProgramsOf:
         plain: Traced,
         policy: Policy | None,
         search_of: Callable[[Graph], Search],
-        rates: Rates,
-        limit_bytes: int = 0,
-        may_swap: bool = True,
+        room: Room,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._source = source
         self._progress = progress
         self._search_of = search_of
-        self._rates = rates
-        self._limit_bytes = limit_bytes
-        self._may_swap = may_swap and not _compat.misplaces_host_slices()
+        self._room = room
         self.traced = [plain]
         self.searches: list[Search] = []
         self.mixers: list[MixedPrograms] = []
@@ -109,14 +122,19 @@ class ProgramsOf:
 
     def _numbered(self, slabs: Slabs) -> list[Slabs]:
         """Return slabs that say how much is recomputed and swapped."""
-        swapped = slabs.swapped if self._may_swap else slabs.swapped or 0
+        swapped = slabs.swapped if self._room.has_host else slabs.swapped or 0
         if slabs.recomputed is not None and swapped is not None:
             return [dataclasses.replace(slabs, swapped=swapped)]
         seen, grid, levels = prepared(self.traced[0].program, slabs)
         numbers = {"recomputed": slabs.recomputed, "swapped": swapped}
-        room = max(0, self._limit_bytes - _given_bytes(self.traced[0].graph))
+        given_bytes = _given_bytes(self.traced[0].graph)
         found = choices_of(
-            seen.frame, levels, grid, self._rates, limit_bytes=room, **numbers
+            seen.frame,
+            levels,
+            grid,
+            self._room.rates,
+            limit_bytes=max(0, self._room.limits.device_bytes - given_bytes),
+            **numbers,
         )
         return [
             dataclasses.replace(slabs, recomputed=c.recomputed, swapped=c.swapped)
