@@ -114,14 +114,14 @@ def seconds_of(
     rates: Rates,
     hosted: frozenset[int],
 ) -> float:
-    """Return about how long sweeps take: their computation, or their copies."""
+    """Return about how long sweeps take: their computation or copies, and launches."""
     total = 0.0
     for sweep in sweeps:
-        come = sum(
-            _read_bytes(frame, grid, sweep, v) for v in hosted.intersection(sweep.reads)
-        )
-        leave = sum(frame.axes[v].nbytes for v in hosted.intersection(sweep.writes))
-        total += max(
+        reads, writes = (hosted.intersection(v) for v in (sweep.reads, sweep.writes))
+        copies = (len(reads) + len(writes)) * grid.count
+        come = sum(_read_bytes(frame, grid, sweep, v) for v in reads)
+        leave = sum(frame.axes[v].nbytes for v in writes)
+        total += copies * rates.launch_seconds + max(
             _computation(frame, grid, sweep, rates),
             come / rates.swap_in_bytes_per_second,
             leave / rates.swap_out_bytes_per_second,
