@@ -27,6 +27,12 @@ from jaxswap.medical.training.given_parameters import GivenParameters
 
 Loss = Callable[[Parameters, Array, Array, Array], Array]
 """A function of parameters, images, labels and a random key."""
+_RUNS_ONCE = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}
+"""Options of XLA for a CPU's program that runs once. The parameters of isensee2017 are
+drawn in 4 instead of 27 seconds of processor time, compilation included."""
 
 
 class StepMeasures(NamedTuple):
@@ -171,7 +177,10 @@ def draw_parameters(
         seed: Seed of the parameters.
     """
     # In `jit` the volume is never made, because no parameter depends on it.
-    draw = jax.jit(lambda key: network.init(key, jnp.zeros(shape, jnp.float32)))
+    draw = jax.jit(
+        lambda key: network.init(key, jnp.zeros(shape, jnp.float32)),
+        compiler_options=_RUNS_ONCE if jax.default_backend() == "cpu" else None,
+    )
     return draw(jax.random.key(seed))
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tiny_networks import OneConvolution
 
 import jaxswap
 from jaxswap.medical.data.label_maps import LABEL_MAPS
@@ -16,6 +17,7 @@ from jaxswap.medical.networks.residual_unet import ResidualUNet3D
 from jaxswap.medical.networks.unet import UNet3D
 from jaxswap.medical.training.training_step import (
     State,
+    draw_parameters,
     initialize,
     make_loss,
     make_step,
@@ -137,3 +139,16 @@ def test_deep_supervision_trains_every_head() -> None:
     gradient = jax.jit(jax.grad(loss))(parameters, image, labels, jax.random.key(0))
     norms = {name: float(optax.tree.norm(g)) for name, g in gradient["params"].items()}
     assert norms["decoder0_head"] > 0
+
+
+@pytest.mark.usefixtures("all_optimizations")
+def test_parameters_are_those_of_an_optimized_program() -> None:
+    network, shape = OneConvolution(), (1, 4, 4, 4, 2)
+    optimized = jax.jit(lambda key: network.init(key, jnp.zeros(shape)))
+    drawn = draw_parameters(network, shape, 3)
+    for found, expected in zip(
+        jax.tree.leaves(drawn),
+        jax.tree.leaves(optimized(jax.random.key(3))),
+        strict=True,
+    ):
+        assert np.array_equal(found, expected)
