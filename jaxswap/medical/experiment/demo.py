@@ -50,6 +50,7 @@ from jaxswap.medical.synthesis.head_shapes import MNI_CENTER_MM, ShapeRanges
 from jaxswap.medical.synthesis.lattice import Lattice
 from jaxswap.medical.synthesis.parcellation import draw_head
 from jaxswap.medical.synthesis.synthetic_case import random_streams
+from jaxswap.medical.training.run_programs import RunPrograms
 from jaxswap.medical.training.run_progress import RunProgress
 from jaxswap.medical.training.training_run import (
     TrainingRun,
@@ -164,9 +165,11 @@ def run_demo(demo: Demo, console: Console) -> None:
     with TemporaryDirectory() as folder, RunProgress(console) as progress:
         run = prepare_run(demo.settings, RunFolder(Path(folder)), _cases(demo))
         progress.line(describe(run))
-        train(run, progress)
+        programs = RunPrograms(run)
+        train(run, progress, programs=programs)
         parameters, _ = restore_parameters(run.folder.checkpoints, "latest")
-        predictor = Predictor(run.network, TISSUE_MAP, run.shape, is_whole=True)
+        predictor = programs.predictor
+        assert predictor is not None
         _write_labels(demo, predictor, parameters)
         _write_overlay(demo, predictor, parameters, run.cases.validation[0])
         with whole_file(out / PICTURE) as temporary:
