@@ -79,6 +79,7 @@ from jaxswap._simulate.timeline import Transfer as Transfer
 from jaxswap._slabs.facts import SlabFacts as SlabFacts
 from jaxswap._slabs.facts import SweepFacts as SweepFacts
 from jaxswap._slabs.facts import WindowRead as WindowRead
+from jaxswap._slabs.settings import slabs_to_predict as slabs_to_predict
 from jaxswap._slabs.slabs import parse_slabs as parse_slabs
 from jaxswap._view.step import CopyLane as CopyLane
 from jaxswap._view.step import LaneSpan as LaneSpan

@@ -1,12 +1,13 @@
 """Probabilities of prepared volumes by a trained network: whole, or by windows.
 
-A volume that is larger than those of training gets a program of its own, if it fits on
-the device. Otherwise windows of the size of training are predicted.
+A volume that is larger than those of training gets a program of its own. If it does not
+fit on the device, the volume is computed slab by slab, which is slower and gives the
+same. If that does not fit either, windows of the size of training are predicted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -14,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import jaxswap
+from jaxswap.extend import slabs_to_predict
 from jaxswap.medical.data.grid import Shape
 from jaxswap.medical.data.label_maps import LabelMap
 from jaxswap.medical.networks.networks import multiple_of
@@ -50,7 +53,7 @@ class Predictor:
         self.is_whole = is_whole
         self.mirror_axes = mirror_axes
         self._probabilities = jax.jit(self._probabilities_of)
-        self._own: dict[Shape, jax.stages.Compiled | None] = {}
+        self._own: dict[Shape, _Programs] = {}
 
     def probabilities(self, parameters: Any, image: np.ndarray) -> np.ndarray:
         """Compute the probability of each region.
@@ -64,10 +67,14 @@ class Predictor:
         """
         shape = self.shape_for(image.shape[:3])
         apply = self._applied(self._probabilities, parameters)
-        if self.is_whole and shape == self.shape:
-            return self._whole(apply, image, shape)
+        if self.is_whole and shape == self.shape and shape not in self._own:
+            try:
+                return self._whole(apply, image, shape)
+            except RuntimeError as error:
+                if not (is_exhausted(error) and slabs_to_predict(max(shape))):
+                    raise
         if self.is_whole:
-            found = self._larger(parameters, image, shape)
+            found = self._as_a_whole(parameters, image, shape)
             if found is not None:
                 return found
         return predict_windows(apply, image, self.shape, 0.5, self.mirror_axes)
@@ -88,32 +95,48 @@ class Predictor:
             sides: Voxels of the volume. It has been predicted before.
         """
         shape = self.shape_for(sides)
-        if not self.is_whole or shape == self.shape:
+        if not self.is_whole:
             return ""
         seen, own = ("x".join(map(str, each)) for each in (self.shape, shape))
-        if self._own.get(shape) is None:
+        programs = self._own.get(shape)
+        if shape == self.shape and programs is None:
+            return ""
+        if programs is None or programs.compiled is None:
             how = f"{own} do not fit on the device, so it was predicted by windows"
-        else:
+        elif programs.is_whole:
             how = f"the network was compiled for {own}"
+        else:
+            how = f"{own} do not fit on the device at once, so it was computed by slabs"
+        if shape == self.shape:
+            return f"{how}."
         return f"is larger than the {seen} voxels of training; {how}."
 
-    def _larger(
+    def _as_a_whole(
         self, parameters: Any, image: np.ndarray, shape: Shape
     ) -> np.ndarray | None:
         """Predict by a program of its own shape. None if the device lacks memory."""
         if shape not in self._own:
             images = jax.ShapeDtypeStruct((1, *shape, image.shape[-1]), jnp.float32)
-            self._own[shape] = compile_if_fits(self._probabilities, parameters, images)
-        compiled = self._own[shape]
-        if compiled is None:
-            return None
-        try:
-            return self._whole(self._applied(compiled, parameters), image, shape)
-        except RuntimeError as error:
-            if not is_exhausted(error):
-                raise
-            self._own[shape] = None
-            return None
+            self._own[shape] = _Programs(
+                self._forms(shape), self._probabilities, (parameters, images)
+            )
+        programs = self._own[shape]
+        while programs.compiled is not None:
+            apply = self._applied(programs.compiled, parameters)
+            try:
+                return self._whole(apply, image, shape)
+            except RuntimeError as error:
+                if not is_exhausted(error):
+                    raise
+                programs.go_on()
+        return None
+
+    def _forms(self, shape: Shape) -> Iterator[Any]:
+        """Go over functions with the same result that need less and less memory."""
+        if shape != self.shape:
+            yield self._probabilities
+        for slabs in slabs_to_predict(max(shape)):
+            yield jax.jit(jaxswap.offload(self._probabilities_of, slabs=slabs))
 
     def _whole(
         self, apply: Callable[[np.ndarray], Any], image: np.ndarray, shape: Shape
@@ -144,6 +167,42 @@ class Predictor:
     def _probabilities_of(self, parameters: Any, images: jax.Array) -> jax.Array:
         logits: Any = self.network.apply(parameters, images)
         return probabilities_of(logits, self.label_map)
+
+
+class _Programs:
+    """The first of some functions that fits on the device, compiled.
+
+    Args:
+        forms: The functions, from `jax.jit`.
+        whole: The one that computes the volume at once.
+        arguments: Arguments of each, or their types.
+
+    Attributes:
+        compiled: The program. None if none fits.
+        is_whole: Whether it computes the volume at once.
+    """
+
+    def __init__(
+        self, forms: Iterator[Any], whole: Any, arguments: tuple[Any, ...]
+    ) -> None:
+        self._forms = forms
+        self._whole = whole
+        self._arguments = arguments
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Take the next function that fits."""
+        self.compiled: jax.stages.Compiled | None = None
+        for form in self._forms:
+            self.is_whole = form is self._whole
+            try:
+                self.compiled = compile_if_fits(form, *self._arguments)
+            except ValueError:
+                if self.is_whole:
+                    raise
+                return  # A network without convolutions cannot be cut.
+            if self.compiled is not None:
+                return
 
 
 def dice_by_region(

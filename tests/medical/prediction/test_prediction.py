@@ -109,6 +109,39 @@ def test_a_device_that_runs_out_of_memory_ends_in_windows(parameters: Any) -> No
     assert set(seen[1:]) == {SHAPE}
 
 
+class Blurred(nn.Module):
+    """A network whose scores depend on neighbours, and on the mean of the volume."""
+
+    multiple = 4
+
+    @nn.compact
+    def __call__(self, image: jax.Array) -> jax.Array:
+        image = nn.relu(nn.GroupNorm(2)(nn.Conv(4, (3, 3, 3))(image)))
+        return nn.Conv(3, (3, 3, 3))(image)
+
+
+@pytest.mark.parametrize("shape", [(24, 4, 4), (32, 4, 4)])
+def test_a_volume_that_does_not_fit_is_computed_by_slabs(
+    shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = Predictor(Blurred(), TISSUE, (24, 4, 4), is_whole=True)
+    image = _image(*shape)
+    parameters = Blurred().init(jax.random.key(1), jnp.ones((1, *shape, 1)))
+    expected = predictor.probabilities(parameters, image)
+
+    def too_large(*_: Any) -> Any:
+        raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    predictor = Predictor(Blurred(), TISSUE, (24, 4, 4), is_whole=True)
+    monkeypatch.setattr(predictor, "_probabilities", jax.jit(too_large))
+    found = predictor.probabilities(parameters, image)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    own = "x".join(map(str, shape))
+    assert predictor.note(shape).endswith(
+        f"{own} do not fit on the device at once, so it was computed by slabs."
+    )
+
+
 def test_labels_of_slabs_are_those_of_the_whole() -> None:
     scores = np.random.default_rng(1).dirichlet([1, 1, 1], (19, 4, 4))
     found = np.asarray(scores[..., 1:], np.float32)
