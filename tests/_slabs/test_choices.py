@@ -10,7 +10,7 @@ from slab_frames import CONVOLVED, GRID, mean
 from jaxswap._gpu.rates import Rates
 from jaxswap._gpu.target import built_in_target, rates_of
 from jaxswap._gpu.work import Work
-from jaxswap._slabs.choices import APART, bytes_of, choices_of, seconds_of
+from jaxswap._slabs.choices import bytes_of, choices_of, seconds_of
 from jaxswap._slabs.frame import Axis, Frame, Kind, Step
 from jaxswap._slabs.levels import levels_of
 from jaxswap._slabs.sweeps import sweeps_of
@@ -54,14 +54,20 @@ LEVELS = levels_of(FRAME)
 ALL = sweeps_of(FRAME, LEVELS, GRID, frozenset({2, 4, 6}))
 
 
-def test_each_choice_takes_much_less_memory_than_all_faster_ones() -> None:
-    found = sorted(
-        choices_of(FRAME, LEVELS, GRID, RATES, limit_bytes=1.2 * NBYTES),
-        key=lambda c: c.seconds,
-    )
-    assert len(found) > 2
-    for faster, smaller in itertools.pairwise(found):
-        assert smaller.nbytes <= APART * faster.nbytes
+def test_each_choice_takes_much_less_memory_than_all_faster_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def bytes_by_speed() -> list[float]:
+        found = choices_of(FRAME, LEVELS, GRID, RATES, limit_bytes=1.2 * NBYTES)
+        return [c.nbytes for c in sorted(found, key=lambda c: c.seconds)]
+
+    many = bytes_by_speed()
+    assert len(many) > 2
+    monkeypatch.setattr("jaxswap._slabs.choices.APART", 0.6)
+    few = bytes_by_speed()
+    for faster, smaller in itertools.pairwise(few):
+        assert smaller <= 0.6 * faster
+    assert len(few) < len(many)
 
 
 def test_what_is_quick_to_compute_is_computed_again_before_it_is_copied() -> None:
