@@ -14,6 +14,7 @@ LESSONS = (
     "2-unet-under-a-budget",
     "3-reading-a-plan",
     "4-lms-and-the-planner",
+    "5-a-volume-by-slabs",
 )
 MAX_CELLS = 25
 MAX_CELL_LINES = 20
