@@ -136,7 +136,8 @@ class Equation:
         operation: Name of a heavy operation whose time may have been measured, or "".
         workspace_bytes: Device memory that a convolution takes while it runs, for
             operands and result in another layout. Of a grouped product, what it takes
-            for operands that are filled with zeros for each group.
+            for operands that are filled with zeros for each group. Of the gradient of a
+            pooled maximum, what it takes for the maxima and their indices.
         inner_bytes: Bytes that move inside a call, such as a loop, or a kernel, if
             they are more than its operands and results.
         body: The program that a loop executes in each iteration, or that a
@@ -144,6 +145,8 @@ class Equation:
         trip_count: How often the body is executed.
         is_deferred: Whether it is made of sums over a mesh. Such an equation waits for
             other devices, so nothing else should wait for it.
+        overwritten: The operands whose place in memory results take, if nothing reads
+            these operands later: what a loop carries, and what is updated.
     """
 
     index: int
@@ -167,6 +170,7 @@ class Equation:
     body: "Graph | None" = None
     trip_count: int = 1
     is_deferred: bool = False
+    overwritten: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,6 +186,8 @@ class Graph:
         gradients: Values that the backward pass returns.
         carried: For a loop's body: the arguments that one iteration hands to the next.
             They are gone when the iteration ends, so they are stored like results.
+        handed_on: For a loop's body: what becomes each of these arguments in the next
+            iteration; -1 for a constant.
         sliced: For a loop's body: the arguments that are slices of scanned arrays.
         trip_count: How often the program is executed, if it is a loop's body.
         loops: The bodies of the function's loops, and how their iterations run.
@@ -198,6 +204,7 @@ class Graph:
     cotangents: tuple[int, ...] = ()
     gradients: tuple[int, ...] = ()
     carried: tuple[int, ...] = ()
+    handed_on: tuple[int, ...] = ()
     sliced: tuple[int, ...] = ()
     trip_count: int = 1
     loops: "tuple[Loop, ...]" = ()

@@ -6,6 +6,7 @@ any other. The fastest draft that fits is taken.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from jaxswap._graph.graph import DecideLoop, Graph
@@ -24,6 +25,9 @@ SLOW = 1.5
 the function as JAX runs it."""
 GAIN = 0.9
 """A spare program is taken only if it needs at most this share of the seconds."""
+SAVED = 0.002
+"""A draft may be faster than with everything kept by this share: what is recomputed
+beside its use is not read."""
 SLACK = (0.5, 1.0)
 """Shares of what is large outside of loops, which a plan may do without. Loops are
 given so much more than the limit leaves for them."""
@@ -137,8 +141,8 @@ class Programs:
     ) -> Found:
         """Find the best draft of all programs.
 
-        A program is not searched if it is slower than the best draft so far even with
-        everything kept.
+        A program is not searched if it is clearly slower than the best draft so far
+        even with everything kept.
 
         Args:
             limits: How much memory the draft may use.
@@ -184,7 +188,8 @@ class Programs:
         bounds: list[float] = [] if other is None else [other.bound_seconds]
         for search in programs:
             fastest = [f for f in (best, other) if f is not None and f.fits]
-            if fastest and _seconds(search) >= min(map(_seconds_of, fastest)):
+            limit = min(map(_seconds_of, fastest), default=math.inf)
+            if _seconds(search) >= (1 + SAVED) * limit:
                 break
             at = self.searches.index(search)
             known = lessons.get(at, NO_LESSONS)

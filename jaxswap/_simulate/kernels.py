@@ -15,7 +15,6 @@ import dataclasses
 from collections.abc import Collection, Sequence
 
 from jaxswap._graph.graph import Equation, Graph
-from jaxswap._graph.narrow import narrow_values
 from jaxswap._schedule.instructions import (
     Barrier,
     Instruction,
@@ -39,6 +38,7 @@ class Kernel:
         reads: Buffers read.
         makes: Buffers made.
         arguments: Arguments read, which are no buffers of the program's own.
+        overwrites: Buffers that make way for results, if nothing reads them later.
         is_shared: Reads nothing that a kernel just before has not read as well, and
             is fused with it: its reads cost nothing.
     """
@@ -49,6 +49,7 @@ class Kernel:
     makes: tuple[int, ...]
     is_shared: bool = False
     arguments: tuple[int, ...] = ()
+    overwrites: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,11 +138,41 @@ class Fusion:
             if not is_fusible(eqn):
                 found.update(eqn.outputs)
             if not is_fusible(eqn) and not eqn.is_reduction:
-                found.update(eqn.inputs)
-        found |= narrow_values(self.graph, is_fusible)
+                found.update(self._read_as_buffers(eqn))
         found |= self.bases_of(found)
         self._add_shared(found)
         return found
+
+    def _read_as_buffers(self, eqn: Equation) -> tuple[int, ...]:
+        """The operands, without those that XLA makes inside of the kernel.
+
+        Products widen narrow operands as they read them. Loops make constants in each
+        iteration.
+        """
+        if eqn.primitive == "dot_general":
+            return tuple(map(self._before_widening, eqn.inputs))
+        if eqn.body is None or eqn.primitive != "scan":
+            return eqn.inputs
+        scanned = eqn.inputs[len(eqn.inputs) - len(eqn.body.sliced) :]
+        return tuple(
+            v
+            for v in eqn.inputs
+            if v in eqn.overwritten
+            or v in scanned
+            or v not in self.producers
+            or self.producers[v].inputs
+            or not self.producers[v].is_view
+        )
+
+    def _before_widening(self, v: int) -> int:
+        """What an operand is widened from; itself if it is not."""
+        at = self.base.get(v, v)
+        eqn = self.producers.get(at)
+        if eqn is None or eqn.primitive != "convert_element_type":
+            return v
+        values = self.graph.values
+        (source,) = eqn.inputs or (v,)
+        return source if values[source].nbytes < values[at].nbytes else v
 
     def _add_shared(self, found: set[int]) -> None:
         """Add fusible values that are cheaper to store than to make for each reader.
@@ -277,12 +308,23 @@ class _Lowering:
         at = len(self.steps)
         for buffer in roots:
             self.last_reads[buffer] = at
+        over = self._overwritten(eqn)
         buffers = tuple(self._new(v) for v in eqn.outputs)
         if eqn.is_heavy:
             self.family.clear()
         shared = eqn.is_cheap and self._joins_family(roots, at)
-        read = (tuple(roots), buffers, shared, tuple(given))
+        read = (tuple(roots), buffers, shared, tuple(given), over)
         self._append(Kernel(eqn.index, is_recomputed, *read))
+
+    def _overwritten(self, eqn: Equation) -> tuple[int, ...]:
+        """The buffers that are operands which results take the place of."""
+        sizes = self.fusion.graph.values
+        return tuple(
+            buffer
+            for v in eqn.overwritten
+            for buffer in self.roots.get(v, ())
+            if sizes[self.values[buffer]].nbytes == sizes[v].nbytes
+        )
 
     def _append(self, step: Step) -> None:
         self.steps.append(step)

@@ -7,7 +7,8 @@ says so, and for a value that is not back yet.
 Device memory depends on the order of steps alone, not on the clock, as in a compiled
 program, whose buffers are laid out before it runs: a buffer is held from the step
 that makes it to the last that reads it; one that is copied to the host, to the step
-that waits for the copy.
+that waits for the copy. What a loop carries, and what is updated, makes way for the
+result.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from jaxswap._gpu.rates import Rates
 from jaxswap._graph.compress import copied_bytes
 from jaxswap._graph.graph import Equation, Graph
 from jaxswap._schedule.instructions import Barrier, Run, Schedule
+from jaxswap._simulate.carries import bytes_of_places
 from jaxswap._simulate.kernels import (
     NO_BUFFER,
     Fusion,
@@ -27,7 +29,6 @@ from jaxswap._simulate.kernels import (
     PlannedCopy,
     Steps,
     Wait,
-    is_fusible,
     lower,
 )
 from jaxswap._simulate.timeline import Timeline, Transfer
@@ -194,6 +195,9 @@ def iteration_of(body: Graph, rates: Rates) -> Iteration:
             out_bytes += sum(values[v].host_nbytes for v in eqn.outputs)
             in_bytes += sum(values[v].nbytes for v in eqn.outputs)
             copies += 1
+    device_bytes_at = timeline.device_bytes_at + bytes_of_places(
+        body, simulator.fusion, timeline
+    )
     latency = copies * rates.copy_latency_seconds
     return Iteration(
         seconds=max(
@@ -201,22 +205,9 @@ def iteration_of(body: Graph, rates: Rates) -> Iteration:
             latency + out_bytes / rates.swap_out_bytes_per_second,
             latency + in_bytes / rates.swap_in_bytes_per_second,
         ),
-        device_bytes=timeline.device_bytes
-        - timeline.caller_bytes
-        + _slice_bytes(body, simulator.fusion),
+        device_bytes=int(device_bytes_at.max(initial=timeline.caller_bytes))
+        - timeline.caller_bytes,
     )
-
-
-def _slice_bytes(body: Graph, fusion: Fusion) -> int:
-    """Bytes of the largest two slices that are cut out for operations to read.
-
-    What fuses reads a slice where it lies in the scanned array.
-    """
-    base = fusion.base
-    read = {v for e in body.equations if not is_fusible(e) for v in e.inputs}
-    read |= {base[v] for v in read if v in base}
-    sizes = sorted(body.values[v].nbytes for v in body.sliced if v in read)
-    return sum(sizes[-2:])
 
 
 class _Play:
@@ -310,6 +301,10 @@ class _Play:
         for buffer, until in leaving.values():
             if buffer != NO_BUFFER:
                 freed[buffer] = max(freed[buffer], until)
+        for at, step in enumerate(self.steps.steps):
+            for buffer in step.overwrites if isinstance(step, Kernel) else ():
+                if freed[buffer] == at:
+                    freed[buffer] -= 1
         return freed
 
     def _device_bytes(self, freed: np.ndarray) -> np.ndarray:

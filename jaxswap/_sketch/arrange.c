@@ -34,6 +34,10 @@ static int add_bytes(Space *s, Result *result) {
     int *read = &lanes->read.at[lanes->sent_buffer[v]];
     *read = most(*read, until);
   }
+  for (int i = 0; i < lanes->over.count; i++) { /* what is overwritten makes way */
+    int *read = &lanes->read.at[lanes->over.at[i]];
+    if (*read == lanes->over_step.at[i]) --*read;
+  }
   at[steps] = 0;
   for (int step = steps - 1; step >= 0; step--) at[step + 1] -= at[step];
   for (int b = 0; b < lanes->of.count; b++) {
@@ -203,7 +207,7 @@ void jaxswap_close(Space *s) {
       &held->might_run_early,
       &lanes->roots.pool, &lanes->roots.mark, &lanes->given.pool, &lanes->given.mark,
       &lanes->of, &lanes->made, &lanes->read, &lanes->fixed, &lanes->entry,
-      &lanes->family, &s->stack, &s->depth, &s->chain_at, &s->by_use,
+      &lanes->over, &lanes->over_step, &lanes->family, &s->stack, &s->depth, &s->chain_at, &s->by_use,
       &s->first_of_use, &s->distances.covers, &s->distances.levels,
       &s->distances.started, &s->distances.largest_first};
   void *vectors[] = {lanes->arrival, lanes->seconds, lanes->bytes_at, s->clock.starts,

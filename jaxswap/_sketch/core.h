@@ -26,6 +26,7 @@ typedef struct { int *at, count, room; } List;
 typedef struct {
   int equations, values;
   const int *kind, *in_start, *inputs, *out_start, *outputs;
+  const int *over_start, *overwritten; /* operands that make way for results */
   const Bytes *nbytes;
   const Bytes *copied_bytes; /* of each value's copy in host memory */
   const int *trait, *producer, *base;
@@ -89,6 +90,7 @@ typedef struct {
   /* Of each buffer: its value, the steps that make and last hold it, whether it is
      the caller's, and when it is there. */
   List of, made, read, fixed;
+  List over, over_step; /* buffers that make way, and for which step */
   double *arrival;
   int arrival_room;
   List entry; /* of each step */

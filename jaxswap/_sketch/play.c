@@ -132,6 +132,22 @@ static double kernel_seconds(const Program *p, int e, Bytes read, int is_shared)
   return p->launch_seconds + later(moved / p->bytes_per_second[e], p->base_seconds[e]);
 }
 
+/* Note the operands that an equation's results take the place of. */
+static void make_way(Space *s, int e, int step) {
+  const Program *p = &s->program;
+  Lanes *lanes = &s->lanes;
+  Sets *roots = &lanes->roots;
+  for (int i = p->over_start[e]; i < p->over_start[e + 1]; i++) {
+    int v = p->overwritten[i];
+    for (int r = roots->start[v]; r < roots->start[v] + roots->length[v]; r++) {
+      int b = roots->pool.at[r];
+      if (p->nbytes[lanes->of.at[b]] != p->nbytes[v]) continue;
+      push(s, &lanes->over, b);
+      push(s, &lanes->over_step, step);
+    }
+  }
+}
+
 /* Execute an equation. It is a kernel unless it is fused into what reads it. */
 static void run_equation(Space *s, int e, int at) {
   const Program *p = &s->program;
@@ -168,6 +184,7 @@ static void run_equation(Space *s, int e, int at) {
     lanes->read.at[b] = step;
     ready = later(ready, lanes->arrival[b]);
   }
+  make_way(s, e, step);
   double seconds = kernel_seconds(p, e, read, is_shared), begin = lanes->clock;
   if (ready > begin) {
     for (int r = start; r < start + length; r++)
@@ -269,6 +286,7 @@ static void clear_lanes(Space *s) {
   }
   lanes->of.count = lanes->made.count = lanes->read.count = lanes->fixed.count = 0;
   lanes->entry.count = lanes->family.count = 0;
+  lanes->over.count = lanes->over_step.count = 0;
   lanes->roots.pool.count = lanes->given.pool.count = 0;
   lanes->clock = lanes->out_lane = lanes->back_lane = 0.0;
   Sets *sets[] = {&lanes->roots, &lanes->given};

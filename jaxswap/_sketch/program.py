@@ -55,6 +55,7 @@ class Program(ctypes.Structure):
             (name, _INTS)
             for name in ("kind", "in_start", "inputs", "out_start", "outputs")
         ),
+        *((name, _INTS) for name in ("over_start", "overwritten")),
         ("nbytes", _SIZES),
         ("copied_bytes", _SIZES),
         *((name, _INTS) for name in ("trait", "producer", "base", "residuals")),
@@ -92,6 +93,7 @@ def _structure(arranger: Arranger) -> dict[str, Any]:
     graph, fusion = arranger.graph, arranger.simulator.fusion
     in_start, inputs = _lists([eqn.inputs for eqn in graph.equations])
     out_start, outputs = _lists([eqn.outputs for eqn in graph.equations])
+    over_start, overwritten = _lists([eqn.overwritten for eqn in graph.equations])
     kind = [
         _kind(eqn)
         | _FUSIBLE * fusion.is_fusible[eqn.index]
@@ -121,6 +123,8 @@ def _structure(arranger: Arranger) -> dict[str, Any]:
         "inputs": inputs,
         "out_start": out_start,
         "outputs": outputs,
+        "over_start": over_start,
+        "overwritten": overwritten,
         "nbytes": np.array([v.nbytes for v in graph.values], np.int64),
         "copied_bytes": np.array(arranger.simulator.copied_bytes, np.int64),
         "trait": trait,

@@ -53,6 +53,9 @@ ELEMENTWISE = frozenset(
 )
 """Primitives that compute each element by itself."""
 
+INDEX_BYTES = 4
+"""XLA finds a pooled maximum by indices of 32 bits."""
+
 MOVES = frozenset(
     "concatenate pad slice dynamic_slice split stack unstack tile gather".split()
 )
@@ -142,6 +145,18 @@ def padded_bytes(eqn: Any) -> int:
         copied = eqn.invars[: found.copied_count]
         return sum(map(array_bytes, copied)) * found.groups
     return max(map(padded_bytes, _heavy_inside(eqn)), default=0)
+
+
+def routed_bytes(eqn: Any) -> int:
+    """Bytes that the gradient of a pooled maximum takes to find where maxima lie.
+
+    XLA computes the maximum of each window again, and its index along each axis. Of a
+    call, the most that such an operation in it needs.
+    """
+    if eqn.primitive.name == "select_and_scatter_add":
+        source = eqn.invars[0].aval
+        return array_bytes(eqn.invars[0]) + source.size * source.ndim * INDEX_BYTES
+    return max(map(routed_bytes, _heavy_inside(eqn)), default=0)
 
 
 def _heavy_inside(eqn: Any) -> list[Any]:

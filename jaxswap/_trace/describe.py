@@ -12,6 +12,7 @@ from jaxswap._graph.graph import Equation, Graph, Value
 from jaxswap._graph.placement import Spec, axes_of
 from jaxswap._trace.equation_cost import EquationCost, cost_by_kind
 from jaxswap._trace.inner_loop import carried_bytes, in_place, loop_in
+from jaxswap._trace.overwritten import overwritten
 from jaxswap._trace.program import Operation, Program
 from jaxswap._trace.propagation import body_specs, specs_of
 from jaxswap._trace.symbolic import NO_SIZES, Sizes, sized
@@ -74,6 +75,9 @@ def graph_of(
         cotangents=tuple(v for v in program.cotangents if v is not None),
         gradients=tuple(v for v in program.gradients if isinstance(v, int)),
         carried=carried,
+        handed_on=tuple(
+            v if isinstance(v, int) else -1 for v in program.outputs[: len(carried)]
+        ),
         sliced=sliced,
         trip_count=trip_count,
         loops=program.loops,
@@ -154,7 +158,13 @@ def _equation(
         body=body,
         trip_count=1 if scan is None else scan.length,
         is_deferred=index in program.deferred,
+        overwritten=_overwritten(op),
     )
+
+
+def _overwritten(op: Operation) -> tuple[int, ...]:
+    operands = (op.inputs[at] for at in overwritten(op.eqn))
+    return tuple(v for v in operands if isinstance(v, int))
 
 
 def _body(outer: Program, op: Operation, scan: _compat.Scan) -> Graph:

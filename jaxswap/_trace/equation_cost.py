@@ -70,4 +70,4 @@ def _workspace_bytes(eqn: Any) -> int:
     converted = cost.converted_bytes(eqn)
     if converted and stores_channels_last():
         converted = 0
-    return max(converted, cost.padded_bytes(eqn))
+    return max(converted, cost.padded_bytes(eqn), cost.routed_bytes(eqn))

@@ -1,5 +1,7 @@
 """What is fused, what becomes a buffer, and who reads it last."""
 
+import dataclasses
+
 import pytest
 from handmade import GB, Builder, by_hand, products
 
@@ -65,6 +67,15 @@ def test_operand_of_a_product_and_of_an_unknown_operation_is_a_buffer() -> None:
     steps = forward(b, total)
     assert steps.values == (for_product, product, for_unknown, unknown, total)
     assert kernels(steps)[1:4] == [(1, (0,), (1,)), (2, (1,), (2,)), (3, (2,), (3,))]
+
+
+@pytest.mark.parametrize(("wider", "count"), [("convert_element_type", 2), ("tanh", 3)])
+def test_product_widens_its_operand_as_it_reads_it(wider: str, count: int) -> None:
+    b = Builder()
+    narrow = b.run("opaque", [b.argument()], GB)
+    b.run("dot", [b.run(wider, [narrow], 4 * GB)], GB)
+    b.equations[-1] = dataclasses.replace(b.equations[-1], primitive="dot_general")
+    assert len(forward(b, len(b.values) - 1).values) == count
 
 
 def test_result_of_the_pass_is_a_buffer_of_the_callers() -> None:
