@@ -224,6 +224,8 @@ def check_indices(graph: Graph) -> None:
                 raise ValueError(f"{what} {place} of the program has index {row.index}")
     used = [v for eqn in graph.equations for v in (*eqn.inputs, *eqn.outputs)]
     used += [v for name in _ENDS for v in getattr(graph, name)]
+    used += [v for eqn in graph.equations for v in eqn.overwritten]
+    used += [v for v in graph.handed_on if v != -1]
     for sweep in graph.slab_facts.sweeps if graph.slab_facts else ():
         if len(sweep.names) != len(sweep.outputs):
             raise ValueError("a sweep of the program does not name what it makes")
@@ -268,6 +270,7 @@ def _graph_to_json(graph: Graph) -> dict[str, Any]:
         "values": [_row(value) for value in graph.values],
         "equations": [_row(eqn) for eqn in graph.equations],
         **{name: getattr(graph, name) for name in _ENDS},
+        "handed_on": graph.handed_on,
         "trip_count": graph.trip_count,
         "inside": graph.inside.value,
         "slabs": _plain(graph.slabs),
