@@ -108,3 +108,30 @@ def test_what_fits_by_slabs_alone_has_the_same_gradient(name: str) -> None:
     largest = max(float(np.abs(x).max()) for x in wanted)
     for a, e in zip(found, wanted, strict=True):
         np.testing.assert_allclose(a, e, atol=2e-5 * largest, rtol=1e-4)
+
+
+def test_training_by_slabs_is_training_on_the_whole() -> None:
+    loss, (start, *rest) = PROBLEMS["segmenter"]()
+    optimizer = optax.sgd(0.05, momentum=0.9)
+
+    def trained(fn: Any) -> list[Array]:
+        @jax.jit
+        def step(parameters: Any, state: Any) -> Any:
+            gradient = jax.grad(fn)(parameters, *rest)
+            updates, state = optimizer.update(gradient, state, parameters)
+            return optax.apply_updates(parameters, updates), state
+
+        parameters, state = start, optimizer.init(start)
+        for _ in range(8):
+            parameters, state = step(parameters, state)
+        return jax.tree.leaves(parameters)
+
+    whole = trained(loss)
+    by_slabs = trained(jaxswap.offload(loss, slabs="1x4"))
+    moved = max(
+        float(jnp.abs(a - b).max())
+        for a, b in zip(whole, jax.tree.leaves(start), strict=True)
+    )
+    assert moved > 0.01
+    for a, b in zip(whole, by_slabs, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4 * moved)
