@@ -9,6 +9,7 @@ need not be in this machine, and reports how much memory it needs.
 import importlib
 from typing import TYPE_CHECKING
 
+from jaxswap._base import xla_flags as _xla_flags  # Before JAX reads them.
 from jaxswap._base.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -36,4 +37,4 @@ else:
         """List the public names and what is loaded."""
         return sorted({*globals(), *__getattr__("__all__")})
 
-    del TYPE_CHECKING
+    del TYPE_CHECKING, _xla_flags

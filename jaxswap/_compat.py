@@ -1,7 +1,7 @@
 """Every question whose answer depends on the versions of JAX, Flax and the plugins.
 
-No other file of jaxswap asks for a version. Each function here has a test in
-`tests/test_compat.py`.
+No other file of jaxswap asks for a version, but for `_base/xla_flags.py`, which has to
+come before JAX. Each function here has a test in `tests/test_compat.py`.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from jax.experimental import topologies
 from jax.extend import core, source_info_util
 
 from jaxswap._base.errors import MissingExtraError
+from jaxswap._base.xla_flags import MISPLACES_SLICES
 
 
 def refuse_wrong_jaxlib(version: str) -> None:
@@ -45,12 +46,11 @@ refuse_wrong_jaxlib(importlib.metadata.version("jaxlib"))
 
 
 def misplaces_host_slices(version: str | None = None) -> bool:
-    """Whether XLA reads and writes wrong slices of host arrays in loops, on GPUs.
+    """Whether XLA copies wrong slices of host arrays in loops, on GPUs.
 
-    jaxlib 0.10.2 takes the number of an iteration for the place of a slice, even if the
-    place is a function of that number (github.com/openxla/xla/pull/46231).
+    It does so unless a pass is disabled: see `jaxswap._base.xla_flags`.
     """
-    return (version or importlib.metadata.version("jaxlib")) in ("0.10.2", "0.11.0")
+    return (version or importlib.metadata.version("jaxlib")) in MISPLACES_SLICES
 
 
 def open_jaxpr(jaxpr: Any) -> tuple[core.Jaxpr, Sequence[Any]]:

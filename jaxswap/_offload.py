@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 
 from jaxswap._base.arguments import refuse_keywords
+from jaxswap._device.resolve import default_device
 from jaxswap._gpu.target import Target
 from jaxswap._graph.compress import checked_compress
 from jaxswap._graph.graph import Action, Value
@@ -20,7 +21,7 @@ from jaxswap._run.passes import Passes
 from jaxswap._run.pushforward import derivative, is_pushed
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy
-from jaxswap._scheduler import Scheduler, kept, scheduler
+from jaxswap._scheduler import Scheduler, kept, refuse_wrong_slices, scheduler
 from jaxswap._slabs.slabs import AUTO, Cut, Slabs, parse_slabs
 from jaxswap._trace.function import Arguments, FlatFunction, flatten_function
 from jaxswap._trace.known import Known
@@ -343,6 +344,7 @@ def _differentiable(
 
         @functools.cache
         def passes(*perturbed: bool) -> Passes:
+            refuse_wrong_slices(default_device().platform)
             source = Source(flat, perturbed, placement, slabs=slabs, compress=compress)
             return Passes(scheduler.decide(source), flat.call)
 

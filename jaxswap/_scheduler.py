@@ -10,6 +10,7 @@ import jax
 
 from jaxswap._base.arguments import refuse_idle
 from jaxswap._base.units import format_bytes, parse_bytes
+from jaxswap._base.xla_flags import ARE_SLICES_RIGHT, FLAG, PASS
 from jaxswap._device.resolve import default_device, find_target, free_bytes
 from jaxswap._gpu.target import Target, built_in_target, rates_of
 from jaxswap._graph.graph import Action, Value
@@ -90,6 +91,25 @@ def scheduler(
         }
     )
     return Scheduler(decide)
+
+
+def refuse_wrong_slices(platform: str, *, are_right: bool = ARE_SLICES_RIGHT) -> None:
+    """Refuse to differentiate where XLA would copy wrong slices of host arrays.
+
+    Args:
+        platform: Of the device.
+        are_right: Whether XLA copies the right ones.
+
+    Raises:
+        RuntimeError: If it does not. The text says what to do.
+    """
+    if not are_right and platform == "gpu":
+        raise RuntimeError(
+            "jaxswap was imported after JAX had started the GPU, so XLA did not see "
+            "the flag without which this jaxlib computes wrong gradients of loops "
+            "(github.com/openxla/xla/pull/46231). Import jaxswap first, set "
+            f"XLA_FLAGS={FLAG}={PASS}, or install jaxlib 0.11.1 or newer."
+        )
 
 
 def _makes_little(flat: FlatFunction) -> bool:

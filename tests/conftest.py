@@ -28,6 +28,9 @@ import durations
 import jax
 import pytest
 
+import jaxswap
+
+assert jaxswap.__version__  # Imported first, before XLA reads its flags.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

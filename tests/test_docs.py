@@ -21,6 +21,7 @@ import jaxswap.extend
 from jaxswap._cli.main import main
 from jaxswap._compat import refuse_wrong_jaxlib
 from jaxswap._run.source import refuse_windows
+from jaxswap._scheduler import refuse_wrong_slices
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [
@@ -284,6 +285,7 @@ PROVOKED: list[Callable[[], object]] = [
     lambda: jax.jit(jax.grad(jaxswap.offload(printing, policy=jaxswap.OFFLOAD)))(X),
     lambda: jaxswap.plan(loss, SYMBOLIC, target="h100", progress=False),
     lambda: refuse_wrong_jaxlib("0.11.0"),
+    lambda: refuse_wrong_slices("gpu", are_right=False),
     lambda: jax.grad(jaxswap.offload(loss, slabs=jaxswap.Slabs()))(X),
     lambda: jax.grad(split_in_slabs())(X),
     lambda: refuse_windows(jaxswap.Slabs(swapped=1), is_wrong=True),

@@ -5,6 +5,7 @@ that need not be there. Nothing here is timed on a device.
 """
 
 import functools
+import re
 import time
 from typing import Any
 
@@ -90,6 +91,24 @@ def scanned_layers(x: jax.Array, weights: tuple[jax.Array, jax.Array]) -> jax.Ar
     return jnp.sum(jax.lax.scan(block, x, weights)[0] ** 2)
 
 
+def forward_reads(hlo: str) -> list[str]:
+    """Slices of host arrays that are read from the first to the last, by XLA's marks.
+
+    A backward pass reads from the last to the first.
+    """
+    found = []
+    for computation in hlo.split("\n\n"):
+        lines = computation.splitlines()
+        on_host = [x.split()[0] for x in lines if "S(5)" in x and " parameter(" in x]
+        found += [
+            line.strip()
+            for line in lines
+            if any(f" dynamic-slice({name}," in line for name in on_host)
+            and re.search(r'"byte_stride":"[1-9]', line)
+        ]
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_scanned_mlp_needs_one_layer_of_memory_with_every_copy_hidden(
@@ -109,6 +128,7 @@ def test_scanned_mlp_needs_one_layer_of_memory_with_every_copy_hidden(
     assert seen.temp_bytes <= 500 * MIB
     assert seen.host_bytes == 24 * 32 * MIB
     assert seen.hidden_fraction == 1.0
+    assert forward_reads(seen.hlo_text) == []
 
 
 @pytest.mark.slow
