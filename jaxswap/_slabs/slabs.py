@@ -99,7 +99,7 @@ def parse_slabs(slabs: object) -> Cut:
     Example:
         >>> from jaxswap.extend import parse_slabs
         >>> parse_slabs("2x16")
-        Slabs(count=16, levels=2, axis=None, recomputed=None)
+        Slabs(count=16, levels=2, axis=None, recomputed=None, swapped=None)
     """
     if slabs is None or isinstance(slabs, Slabs):
         return slabs
