@@ -105,8 +105,9 @@ class Request:
         """Plan the programs of a function, or find its plan on disk."""
         if self.compress:
             source = dataclasses.replace(source, compress=self.compress)
-        if self.policy is not None and source.slabs == AUTO:
-            source = source.whole  # A policy decides alone.
+        if source.slabs == AUTO and (self.policy is not None or self.is_for_smallest):
+            # A policy decides alone. The smallest fits, so nothing asks for slabs.
+            source = source.whole
         with self.for_its_gpu():
             return self._found_or_made(source)
 

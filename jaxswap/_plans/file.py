@@ -175,7 +175,9 @@ def _formatted(content: Any) -> dict[str, Any]:
 def _check(plan: Plan) -> None:
     """Refuse a plan that does not fit its own program."""
     values = range(len(plan.graph.values))
-    check_indices(plan.graph)
+    for graph in (plan.graph, plan.plain_graph):
+        if graph is not None:
+            check_indices(graph)
     if signature_of(plan.graph) != plan.signature:
         raise ValueError("the program is not the one that the plan was made for")
     if len(plan.actions) != len(values):
