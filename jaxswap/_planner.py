@@ -79,9 +79,9 @@ def plan(
             sweep over the slabs counts as one operation, and what sweeps store is kept,
             swapped or recomputed like all other values. `"auto"`: a few settings
             are tried if a budget in bytes cannot be met otherwise, or only by a step
-            that is slow. This asks for a convolution, which tells the axis, and for arguments
-            on one device. `"2x16"` stands for two levels in 16 slabs, and `None` for no
-            slabs.
+            that is slow. This asks for a convolution, which tells the axis, and for
+            arguments on one device. `"2x16"` stands for two levels in 16 slabs, and
+            `None` for no slabs.
         **kwargs: Further arguments of `fn`.
 
     Returns:
