@@ -8,12 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxswap import _compat
-from jaxswap._slabs.frame import Frame
-from jaxswap._slabs.grid import Grid
-from jaxswap._slabs.hosted import swappable
-from jaxswap._slabs.levels import Levels
 from jaxswap._slabs.slabs import Slabs
-from jaxswap._slabs.sweeps import Sweep
 from jaxswap._sweeps.slabbed import Slabbed, Store, Swap, by_slabs
 from jaxswap._trace.program import Program
 from jaxswap._trace.tracing import trace
@@ -46,14 +41,6 @@ def executed(program: Program, operands: Sequence[Any]) -> list[Any]:
         for atom in (*program.outputs, *program.gradients)
         if atom is not None
     ]
-
-
-def swap_all(
-    frame: Frame, levels: Levels, grid: Grid, sweeps: Sequence[Sweep]
-) -> frozenset[int]:
-    """Put all values into host memory that can lie there."""
-    del levels
-    return swappable(frame, grid, sweeps)
 
 
 def check_by_slabs(

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from jaxswap._slabs.frame import Frame, Kind
 from jaxswap._slabs.grid import Grid
-from jaxswap._slabs.levels import Levels
 from jaxswap._slabs.sweeps import Sweep
 
 
@@ -48,10 +47,10 @@ def swappable(frame: Frame, grid: Grid, sweeps: Collection[Sweep]) -> frozenset[
 
 def _reads_windows(frame: Frame, index: int, value: int) -> bool:
     step = frame.steps[index]
-    pairs = zip(step.inputs, step.stencils, strict=step.kind is not Kind.WHOLE)
-    return step.kind is not Kind.WHOLE and all(
-        stencils is not None for v, stencils in pairs if v == value
-    )
+    if step.kind is Kind.WHOLE:
+        return False
+    pairs = zip(step.inputs, step.stencils, strict=True)
+    return all(stencils is not None for v, stencils in pairs if v == value)
 
 
 def margins_of(
@@ -75,14 +74,9 @@ def margins_of(
 
 
 def swapped_values(
-    frame: Frame,
-    levels: Levels,
-    grid: Grid,
-    sweeps: Collection[Sweep],
-    swapped: int,
+    frame: Frame, grid: Grid, sweeps: Collection[Sweep], swapped: int
 ) -> frozenset[int]:
     """Return so many of the values that can lie in host memory."""
-    del levels
     return frozenset(order_to_leave(frame, grid, sweeps)[:swapped])
 
 

@@ -25,7 +25,7 @@ from jaxswap._sweeps.moments import with_moments
 from jaxswap._sweeps.opening import with_operations, without_barriers, without_calls
 from jaxswap._trace.program import Operation, Program
 
-Swap = Callable[[Frame, Levels, Grid, Sequence[Sweep]], Collection[int]]
+Swap = Callable[[Frame, Grid, Sequence[Sweep]], Collection[int]]
 """Tells which values lie in host memory, of those that can."""
 Store = Callable[[Frame, Levels, Grid], Collection[int]]
 """Tells which values the sweeps store. All others are computed again where needed."""
@@ -83,7 +83,7 @@ def by_slabs(
     stored = store(seen.frame, order, grid)
     sweeps = sweeps_of(seen.frame, order, grid, stored)
     swap = swap or functools.partial(swapped_values, swapped=slabs.swapped or 0)
-    hosted = swap(seen.frame, order, grid, sweeps)
+    hosted = swap(seen.frame, grid, sweeps)
     margins = margins_of(seen.frame, grid, sweeps, hosted)
     seen = seen.in_host_memory(margins)
     operations = _interleaved(seen, order, sweeps, grid, margins)

@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxswap import _compat
 from jaxswap._graph.graph import Equation, Graph
+from jaxswap._trace.traffic import array_bytes
 
 
 def loop_in(eqn: Any) -> _compat.Scan | None:
@@ -54,9 +55,7 @@ def carried_bytes(eqn: Any, body: Graph) -> int:
     """Return the device memory of what a loop carries, and its call does not return."""
     carried = sum(body.values[v].nbytes for v in body.carried)
     returned = sum(
-        v.aval.size * v.aval.dtype.itemsize
-        for v in eqn.outvars
-        if not _compat.is_on_host(v.aval)
+        array_bytes(v) for v in eqn.outvars if not _compat.is_on_host(v.aval)
     )
     return max(0, carried - returned)
 

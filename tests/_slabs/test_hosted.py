@@ -8,7 +8,6 @@ from slab_frames import FINE, GRID, NORMALIZED, planned
 from jaxswap._slabs.frame import Frame, Kind, Step
 from jaxswap._slabs.grid import Grid
 from jaxswap._slabs.hosted import Margins, margins_of, swappable, swapped_values
-from jaxswap._slabs.levels import levels_of
 
 SWEEPS = planned(NORMALIZED, frozenset({1, 4}))
 
@@ -43,7 +42,6 @@ def test_margins_hold_a_slab_before_and_the_windows_of_one_behind() -> None:
 
 def test_what_is_copied_least_for_its_time_there_leaves_first() -> None:
     # Value 1 is copied three times in two sweeps, value 4 two times in one.
-    levels = levels_of(NORMALIZED)
-    first = swapped_values(NORMALIZED, levels, GRID, SWEEPS, swapped=1)
+    first = swapped_values(NORMALIZED, GRID, SWEEPS, swapped=1)
     assert first == {1}
-    assert swapped_values(NORMALIZED, levels, GRID, SWEEPS, swapped=9) == {1, 4}
+    assert swapped_values(NORMALIZED, GRID, SWEEPS, swapped=9) == {1, 4}

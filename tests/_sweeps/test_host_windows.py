@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from slab_programs import check_by_slabs, executed, swap_all, traced
+from slab_programs import check_by_slabs, executed, traced
 
 import jaxswap
 from jaxswap import Evidence, Slabs, _compat
+from jaxswap._slabs.hosted import swappable
 from jaxswap._sweeps.slabbed import by_slabs
 
 Array = jax.Array
@@ -56,14 +57,14 @@ def arguments(*shape: int, kernels: int) -> list[Array]:
 @pytest.mark.parametrize("count", [2, 4, 16, 1, 5])
 def test_windows_from_the_host_change_nothing(count: int) -> None:
     args = arguments(1, 20 if count == 5 else 16, 6, 2, kernels=3)
-    slabbed = check_by_slabs(loss, args, count=count, swap=swap_all)
+    slabbed = check_by_slabs(loss, args, count=count, swap=swappable)
     written = {v for sweep in slabbed.sweeps for v in sweep.writes}
     assert len(slabbed.margins) == len(written) - 1  # The image's gradient is wanted.
 
 
 def test_features_channels_first_are_moved() -> None:
     args = arguments(2, 2, 16, 5, kernels=2)
-    slabbed = check_by_slabs(channels_first, args, count=4, swap=swap_all)
+    slabbed = check_by_slabs(channels_first, args, count=4, swap=swappable)
     assert slabbed.margins
     for v in slabbed.margins:
         assert slabbed.described.lines[v].dimension == 2
@@ -72,21 +73,23 @@ def test_features_channels_first_are_moved() -> None:
 @pytest.mark.parametrize("levels", [1, 2])
 def test_two_levels_come_from_the_host(levels: int) -> None:
     args = arguments(1, 16, 8, 2, kernels=3)
-    slabbed = check_by_slabs(of_two_levels, args, count=4, levels=levels, swap=swap_all)
+    slabbed = check_by_slabs(
+        of_two_levels, args, count=4, levels=levels, swap=swappable
+    )
     planes = {slabbed.described.frame.axes[v].planes for v in slabbed.margins}
     assert planes == ({16} if levels == 1 else {16, 8})
 
 
 def test_what_slabs_do_not_divide_stays_on_the_device() -> None:
     args = arguments(1, 14, 6, 2, kernels=2)
-    assert not check_by_slabs(loss, args, count=4, swap=swap_all).margins
+    assert not check_by_slabs(loss, args, count=4, swap=swappable).margins
 
 
 def test_wide_windows_have_wide_margins() -> None:
     # Two of three results are computed again, so windows reach far into neighbours.
     args = arguments(1, 16, 6, 2, kernels=4)
     program = traced(loss, *args)
-    slabbed = by_slabs(program, Slabs(count=8, recomputed=4), swap=swap_all)
+    slabbed = by_slabs(program, Slabs(count=8, recomputed=4), swap=swappable)
     assert any(margins.before > 2 for margins in slabbed.margins.values())
 
     def both(*operands: Array) -> tuple[list[Array], list[Array]]:
