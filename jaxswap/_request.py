@@ -1,6 +1,7 @@
 """What a caller asks of the planner, and how it is answered for a function."""
 
 import dataclasses
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
@@ -45,6 +46,8 @@ from jaxswap._trace.describe import Traced
 from jaxswap._trace.options import options_of
 
 MOST_COMPILES = 8
+KERNEL_FILE = "xla_gpu_kernel_cache_file"
+"""XLA's option for a file of the kernels that it has compiled."""
 HARDLY_MORE = 1.01
 """The smallest plan is the fastest of those that need at most so many times the least
 memory."""
@@ -133,7 +136,8 @@ class Request:
         if found is not None:
             self.progress(f"found a plan of {format_bytes(found.device_bytes)} on disk")
             return self._checked(found)
-        made = self._make(source, plain, target, host_bytes)
+        with tempfile.TemporaryDirectory(prefix="jaxswap-") as folder:
+            made = self._make(source, plain, target, host_bytes, f"{folder}/kernels")
         if made.compiled is not None and is_named:
             plan_cache.keep(key, made)
         return self._checked(made)
@@ -152,7 +156,12 @@ class Request:
         return node.gpu_among(busy), host_bytes
 
     def _make(
-        self, source: Source, plain: Traced, target: Target, host_bytes: int | None
+        self,
+        source: Source,
+        plain: Traced,
+        target: Target,
+        host_bytes: int | None,
+        kernels: str,
     ) -> Plan:
         budget_bytes = self.budget_bytes
         if budget_bytes is None:
@@ -176,7 +185,7 @@ class Request:
         options = options_of(plain.program.eqns)
         compile_ = None
         if self.compile:
-            compile_ = self._compiler(found.traced, target, options)
+            compile_ = self._compiler(found.traced, target, options, kernels)
         if self.policy is not None:
             refined = tune(
                 found.searches[0], self.policy, limits, compile_, self.progress
@@ -237,9 +246,16 @@ class Request:
         return faster if faster.fits else smallest
 
     def _compiler(
-        self, programs: Sequence[Traced], target: Target, options: dict[str, bool]
+        self,
+        programs: Sequence[Traced],
+        target: Target,
+        options: dict[str, bool],
+        kernels: str,
     ) -> Compile:
-        """Return what compiles a draft for the target."""
+        """Return what compiles a draft for the target.
+
+        Drafts have most kernels in common: XLA keeps them in the file `kernels`.
+        """
         # XLA shares its tuning among the processes of a run. If one of them compiles
         # alone, it waits for the others. So it compiles for an imitated GPU.
         is_here = self.target is None and jax.process_count() == 1
@@ -250,7 +266,7 @@ class Request:
                 step_of(Machine(traced, draft.schedule)),
                 *types_of(traced.program),
                 target=None if is_here else target,
-                compiler_options=options,
+                compiler_options=options | {KERNEL_FILE: kernels},
             )
             exposed = (c for c in seen.exposed_copies if c.direction == "to_device")
             return Measured(
