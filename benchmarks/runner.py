@@ -59,11 +59,13 @@ def run(
         The cases that are still to be measured.
     """
     left: list[Case] = []
-    for group in groups(missing(cases, output)):
-        if group[0].backend in TIMED:
-            left += _run_together(group, output, timeout_seconds, until)
-        else:
-            left += _run_alone(group[0], output, timeout_seconds, until)
+    with tempfile.TemporaryDirectory(prefix="jaxswap-kernels-") as folder:
+        for group in groups(missing(cases, output)):
+            if group[0].backend in TIMED:
+                left += _run_together(group, output, timeout_seconds, until)
+            else:
+                kernels = f"{folder}/kernels"
+                left += _run_alone(group[0], output, timeout_seconds, until, kernels)
     return left
 
 
@@ -83,14 +85,18 @@ def groups(cases: Iterable[Case]) -> list[list[Case]]:
 
 
 def _run_alone(
-    case: Case, output: pathlib.Path, timeout_seconds: float, until: float | None
+    case: Case,
+    output: pathlib.Path,
+    timeout_seconds: float,
+    until: float | None,
+    kernels: str,
 ) -> list[Case]:
     """Measure one case and record it; return it if there was no time."""
     time_left = timeout_seconds if until is None else until - time.monotonic()
     if time_left < min(timeout_seconds, 20):
         return [case]
     plain = _plain_row(case, output)
-    row = measure_alone(case, plain, min(timeout_seconds, time_left))
+    row = measure_alone(case, plain, min(timeout_seconds, time_left), kernels)
     if row.get("timeout_seconds", timeout_seconds) < timeout_seconds:  # cut short
         return [case]
     harness.record(dataclasses.asdict(case) | row, output)
@@ -176,9 +182,19 @@ def _counts(row: dict[str, Any], commit: str) -> bool:
 
 
 def measure_alone(
-    case: Case, plain: dict[str, Any] | None, timeout_seconds: float
+    case: Case,
+    plain: dict[str, Any] | None,
+    timeout_seconds: float,
+    kernels: str = "",
 ) -> dict[str, Any]:
     """Measure one case in a process of its own.
+
+    Args:
+        case: What to measure.
+        plain: The plain program's measurement.
+        timeout_seconds: When the process is given up.
+        kernels: A file in which XLA keeps the kernels that it compiles for GPUs.
+            Methods have most of them in common.
 
     Returns:
         What was measured, with the environment; `"error"` if the process was too slow
@@ -199,7 +215,7 @@ def measure_alone(
                 text=True,
                 check=False,
                 timeout=timeout_seconds,
-                env=os.environ | {"JAXSWAP_CACHE_DIR": plans},
+                env=os.environ | _flags(kernels) | {"JAXSWAP_CACHE_DIR": plans},
             )
     except subprocess.TimeoutExpired:
         error = f"took longer than {timeout_seconds:.0f} s"
@@ -210,6 +226,12 @@ def measure_alone(
     if done.returncode < 0:
         return _failure(f"aborted, signal {-done.returncode}") | wall
     raise RuntimeError(f"{case} failed:\n{done.stderr}")
+
+
+def _flags(kernels: str) -> dict[str, str]:
+    given = os.environ.get("XLA_FLAGS", "")
+    flag = f"--xla_gpu_kernel_cache_file={kernels}"
+    return {"XLA_FLAGS": f"{given} {flag}".strip()} if kernels else {}
 
 
 def _failure(error: str) -> dict[str, Any]:

@@ -37,10 +37,10 @@ def whole_rows(output: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def measured_here(
-    case: Case, plain: dict[str, Any] | None, timeout_seconds: float
+    case: Case, plain: dict[str, Any] | None, timeout_seconds: float, kernels: str
 ) -> dict[str, Any]:
     """Measure a case without the process of its own, which begins with imports."""
-    del timeout_seconds
+    del timeout_seconds, kernels
     asked = json.dumps({"case": dataclasses.asdict(case), "plain": plain})
     written = io.StringIO()
     with contextlib.redirect_stdout(written):
@@ -74,7 +74,7 @@ def test_everything_is_compiled_small_and_once(
     capsys.readouterr()
     assert main([*where, "--table"]) == 0
     shown = capsys.readouterr().out
-    assert "### unet3d-128-fp32, tiny: compiled for h100" in shown
+    assert "### unet3d-192-fp32, tiny: compiled for h100" in shown
     assert "seconds simulated, not timed" in shown
     assert "### Tracing, planning" in shown
 

@@ -22,7 +22,9 @@ def measured_by(
     """Stand in for measuring; return the list of what is asked for."""
     asked: list[Case] = []
 
-    def measure_alone(case: Case, plain: Any, timeout: float) -> dict[str, Any]:
+    def measure_alone(
+        case: Case, plain: Any, timeout: float, kernels: str
+    ) -> dict[str, Any]:
         del plain, timeout
         asked.append(case)
         return {"device_bytes": 1, "environment": {}} | (row or {})
@@ -172,7 +174,9 @@ def test_a_case_is_told_what_plain_and_other_methods_needed(
     output = tmp_path / "rows.jsonl"
     told: list[Any] = []
 
-    def measure_alone(case: Case, plain: Any, timeout: float) -> dict[str, Any]:
+    def measure_alone(
+        case: Case, plain: Any, timeout: float, kernels: str
+    ) -> dict[str, Any]:
         del timeout
         told.append(plain and plain["bytes_of"])
         return {"device_bytes": 400 if case.method == "plain" else 300}
@@ -223,7 +227,9 @@ def linear(
     """Stand in for compiling with bytes that are linear in voxels."""
     count: dict[Any, int] = {}
 
-    def measure_alone(case: Case, plain: Any, timeout: float) -> dict[str, Any]:
+    def measure_alone(
+        case: Case, plain: Any, timeout: float, kernels: str
+    ) -> dict[str, Any]:
         del plain, timeout
         words = case.workload.split("-")
         voxels = int(words[1]) ** 3
