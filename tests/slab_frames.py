@@ -45,5 +45,7 @@ NORMALIZED = Frame(
 )
 
 
-def planned(frame: Frame, stored: frozenset[int]) -> tuple[Sweep, ...]:
-    return sweeps_of(frame, levels_of(frame), GRID, stored)
+def planned(
+    frame: Frame, stored: frozenset[int], grid: Grid = GRID
+) -> tuple[Sweep, ...]:
+    return sweeps_of(frame, levels_of(frame), grid, stored)

@@ -125,7 +125,8 @@ class ProgramsOf:
         swapped = slabs.swapped if self._room.has_host else slabs.swapped or 0
         if slabs.recomputed is not None and swapped is not None:
             return [dataclasses.replace(slabs, swapped=swapped)]
-        seen, grid, levels = prepared(self.traced[0].program, slabs)
+        program, in_pairs = self.traced[0].program, swapped != 0
+        seen, grid, levels = prepared(program, slabs, in_pairs=in_pairs)
         numbers = {"recomputed": slabs.recomputed, "swapped": swapped}
         given_bytes = _given_bytes(self.traced[0].graph)
         found = choices_of(

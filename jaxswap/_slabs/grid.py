@@ -35,46 +35,42 @@ class Line:
 class Grid:
     """An axis, cut into slabs of equal thickness.
 
-    The last slab begins earlier if the others leave less than its thickness. So it
-    holds planes that the slab before it holds too.
+    The last slab, or the last two, may reach beyond the axis.
 
     Attributes:
         length: Planes of the axis that is cut.
-        thickness: Planes of a slab, a multiple of `unit`.
-        unit: Planes that are one plane of the coarsest value.
+        thickness: Planes of a slab, a multiple of the planes that are one plane of the
+            coarsest value.
+        count: How many slabs there are.
     """
 
     length: int
     thickness: int
-    unit: int = 1
+    count: int
 
     @classmethod
-    def of(cls, length: int, count: int, rates: Iterable[Fraction]) -> Grid:
+    def of(
+        cls,
+        length: int,
+        count: int,
+        rates: Iterable[Fraction],
+        *,
+        in_pairs: bool = False,
+    ) -> Grid:
         """Cut an axis into so many slabs, or fewer, for values of some rates.
 
         Args:
             length: Planes of the axis.
             count: How many slabs are wanted.
             rates: The rates of all values that are cut.
+            in_pairs: Whether the number of slabs must be even, unless it is one.
         """
         unit = math.lcm(1, *(rate.denominator for rate in rates))
         units = -(-length // unit)
-        return cls(length, -(-units // min(count, units)) * unit, unit)
-
-    @property
-    def count(self) -> int:
-        """How many slabs there are."""
-        return -(-self.whole // self.thickness)
-
-    @property
-    def whole(self) -> int:
-        """The length, rounded up to whole units."""
-        return -(-self.length // self.unit) * self.unit
-
-    @property
-    def is_even(self) -> bool:
-        """Whether no two slabs share a plane."""
-        return self.whole % self.thickness == 0
+        parts = min(_paired(count) if in_pairs else count, units)
+        thickness = -(-units // parts)
+        found = -(-units // thickness)
+        return cls(length, thickness * unit, _paired(found) if in_pairs else found)
 
     def pitch(self, rate: Fraction) -> int:
         """Planes of a slab of a value."""
@@ -82,35 +78,27 @@ class Grid:
 
     def last(self, rate: Fraction) -> int:
         """The first plane of the last slab of a value."""
-        return self._planes(self.whole - self.thickness, rate)
+        return self._planes((self.count - 1) * self.thickness, rate)
 
     def surplus(self, rate: Fraction, planes: int) -> int:
         """Planes that a value has beyond all slabs; below zero, that are missing."""
-        return planes - self._planes(self.whole, rate)
+        return planes - self._planes(self.count * self.thickness, rate)
 
-    def summed(self, rate: Fraction, planes: int) -> Window:
+    def held(self, rate: Fraction, planes: int) -> Window:
         """Return the window in which each plane of a value lies for some slab."""
         surplus = self.surplus(rate, planes)
         return Window(0, self.pitch(rate) + max(surplus, 0))
-
-    def written(self, rate: Fraction, planes: int) -> Window:
-        """Return the window from which a slab is written into the whole value.
-
-        Where planes are missing at the end, a slab may have to be written further in
-        front.
-        """
-        surplus = self.surplus(rate, planes)
-        return Window(min(surplus, 0), self.summed(rate, planes).stop)
 
     def leaves(self, rate: Fraction, planes: int, window: Window) -> bool:
         """Whether a window of some slab holds planes that the value does not have."""
         return window.start < 0 or self.last(rate) + window.stop > planes
 
-    def repeats(self, rate: Fraction, planes: int) -> bool:
-        """Whether two slabs, or a slab and what is beyond the value, share planes."""
-        return not self.is_even or self.surplus(rate, planes) != 0
-
     def _planes(self, length: int, rate: Fraction) -> int:
         planes = length * rate
         assert planes.denominator == 1, (length, rate)
         return planes.numerator
+
+
+def _paired(count: int) -> int:
+    """Return a number, or the next even one if it is odd and above 1."""
+    return count + count % 2 if count > 1 else count

@@ -3,7 +3,8 @@
 The sliced axis comes first there, so the planes of a window lie one behind the other.
 Beyond both ends there are more planes, which hold anything. Windows reach there, and so
 does what is copied ahead: the windows of the next slab arrive, and the results of the
-last one leave, while a slab is computed.
+last one leave, while a slab is computed. So do slabs that do not divide the planes. All
+windows lie equally far from one another, so XLA can copy them by the number of a slab.
 """
 
 from __future__ import annotations
@@ -32,15 +33,13 @@ class Margins:
 def swappable(frame: Frame, grid: Grid, sweeps: Collection[Sweep]) -> frozenset[int]:
     """Return the values that can lie in host memory.
 
-    Sweeps write them, and nothing else reads them. Slabs divide their planes, so all
-    windows lie equally far from one another.
+    Sweeps write them, and nothing else reads them.
     """
     return frozenset(
         v
         for sweep in sweeps
         for v in sweep.writes
         if v not in frame.wanted
-        and not grid.repeats(frame.axes[v].rate, frame.axes[v].planes)
         and all(_reads_windows(frame, user, v) for user in frame.users.get(v, ()))
     )
 
@@ -66,10 +65,12 @@ def margins_of(
     """
     found = {}
     for v in hosted:
+        axis = frame.axes[v]
         windows = [sweep.windows[v] for sweep in sweeps if v in sweep.windows]
         before = max(-window.start for window in windows)
         after = max(window.stop for window in windows)
-        found[v] = Margins(max(before, grid.pitch(frame.axes[v].rate)), after)
+        after -= grid.surplus(axis.rate, axis.planes)
+        found[v] = Margins(max(before, grid.pitch(axis.rate)), max(after, 0))
     return found
 
 

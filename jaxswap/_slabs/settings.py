@@ -19,8 +19,8 @@ def settings_of(length: int) -> tuple[Slabs, ...]:
 
     There are none for an axis that is too short to be cut.
     """
-    count = _count(length)
-    return tuple(Slabs(count, levels) for levels in LEVELS) if count > 1 else ()
+    counts = ((levels, _count(length, levels)) for levels in LEVELS)
+    return tuple(Slabs(count, levels) for levels, count in counts if count > 1)
 
 
 def slabs_to_predict(length: int) -> tuple[Slabs, ...]:
@@ -40,16 +40,22 @@ def slabs_to_predict(length: int) -> tuple[Slabs, ...]:
         >>> [slabs.levels for slabs in slabs_to_predict(192)]
         [1, 1, 2]
     """
-    count = _count(length)
-    if count < 2:
-        return ()
     ways = ((1, 8), (1, ALL), (2, ALL))
-    return tuple(Slabs(count, levels, recomputed=again) for levels, again in ways)
+    counts = ((levels, again, _count(length, levels)) for levels, again in ways)
+    return tuple(
+        Slabs(count, levels, recomputed=again)
+        for levels, again, count in counts
+        if count > 1
+    )
 
 
-def _count(length: int) -> int:
-    """Return how many slabs an axis is cut into; fewer than two if it is too short."""
+def _count(length: int, levels: int) -> int:
+    """Return how many slabs an axis is cut into; fewer than two if it is too short.
+
+    Windows of host arrays ask for an even number. Of those, the slabs reach least far
+    beyond the axis, and they hold whole planes of the level below.
+    """
     most = min(length // THICKNESS, MOST_SLABS)
-    # Windows of host arrays ask for slabs that divide the planes, in pairs.
-    fair = (n for n in range(most, most // 2, -1) if n % 2 == 0 and length % n == 0)
-    return next(fair, most)
+    unit = 2**levels
+    fair = range(most - most % 2, most // 2, -2)
+    return min(fair, key=lambda n: n * -(-length // (n * unit)) * unit, default=0)

@@ -30,7 +30,8 @@ class Slabs:
     whole arrays too. The result is right, and takes more memory.
 
     Attributes:
-        count: So many slabs, or a few less if planes cannot be divided.
+        count: So many slabs, or a few less if planes cannot be divided. The last slab
+            may hold fewer planes than the others.
         levels: How many levels of the network run by slabs: the finest one, the one
             with half its planes, and so on.
         axis: Which dimension of the features of the largest convolution is cut. `None`:
@@ -42,9 +43,9 @@ class Slabs:
             finds a good number; without a plan it is 0.
         swapped: How many of the values that sweeps store lie in host memory. Sweeps
             write and read them slab by slab, so the device holds a few planes of them
-            at a time. Slabs must divide the planes, and an even number of slabs lets
-            copies run beside computation. `None`: a plan finds a good number; without a
-            plan it is 0.
+            at a time. The number of slabs is then even: copies of one run beside the
+            computation of the other. `None`: a plan finds a good number; without a plan
+            it is 0.
 
     Raises:
         ValueError: If a number is out of range.

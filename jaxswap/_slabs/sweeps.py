@@ -13,7 +13,7 @@ import heapq
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from jaxswap._slabs.frame import Frame, Kind, Step
+from jaxswap._slabs.frame import Frame, Kind
 from jaxswap._slabs.grid import Grid
 from jaxswap._slabs.levels import Levels
 from jaxswap._slabs.windows import Window, reads
@@ -92,7 +92,7 @@ def _planned(
             heapq.heappush(todo, -frame.makers[v])
 
     for v in writes:
-        want(v, written(frame, grid, v))
+        want(v, held(frame, grid, v))
     while todo:  # The last step first: all that reads its results was seen before.
         index = -heapq.heappop(todo)
         if steps and steps[-1] == index:
@@ -101,11 +101,11 @@ def _planned(
         steps.append(index)
         if step.kind is Kind.SUM:
             sums += step.outputs
-            window = _summed(frame, grid, step)
+            window = held(frame, grid, step.inputs[step.counted])
         else:
             if frame.floating.isdisjoint(step.outputs):
                 writes += step.outputs
-                windows.update({v: written(frame, grid, v) for v in step.outputs})
+                windows.update({v: held(frame, grid, v) for v in step.outputs})
             asked = [windows[v] for v in step.outputs if v in windows]
             window = functools.reduce(Window.union, asked)
             windows.update(dict.fromkeys(step.outputs, window))
@@ -123,13 +123,7 @@ def _planned(
     )
 
 
-def written(frame: Frame, grid: Grid, value: int) -> Window:
-    """Return the window of a value from which a slab is written."""
+def held(frame: Frame, grid: Grid, value: int) -> Window:
+    """Return the window of a value that is counted, or written, for each slab."""
     axis = frame.axes[value]
-    return grid.written(axis.rate, axis.planes)
-
-
-def _summed(frame: Frame, grid: Grid, step: Step) -> Window:
-    """Return the window of the operand whose planes a sum counts."""
-    axis = frame.axes[step.inputs[step.counted]]
-    return grid.summed(axis.rate, axis.planes)
+    return grid.held(axis.rate, axis.planes)

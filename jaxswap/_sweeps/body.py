@@ -13,7 +13,7 @@ from jax import lax
 from jaxswap import _compat
 from jaxswap._slabs.frame import Kind
 from jaxswap._slabs.grid import Grid
-from jaxswap._slabs.sweeps import Sweep
+from jaxswap._slabs.sweeps import Sweep, held
 from jaxswap._slabs.windows import Window, reads
 from jaxswap._sweeps.crossing import Crossing
 from jaxswap._sweeps.described import Described
@@ -134,8 +134,7 @@ class Body:
             return self._sweep.windows[operation.outputs[0]]
         counted = operation.inputs[part.combine.counted]
         assert isinstance(counted, int)
-        line = self._described.lines[counted]
-        return self._grid.summed(line.rate, self._planes(counted))
+        return held(self._described.frame, self._grid, counted)
 
     def cut(self, x: jax.Array, value: int, window: Window) -> jax.Array:
         """Return a window of a wider one."""

@@ -63,8 +63,8 @@ class Described:
     parts: Mapping[int, Part]
     reasons: tuple[Reason, ...]
 
-    def grid(self, count: int) -> Grid:
-        """Cut the axis into so many slabs, or fewer."""
+    def grid(self, count: int, *, in_pairs: bool) -> Grid:
+        """Cut the axis into so many slabs, or fewer; see `Grid.of`."""
         met = {
             v
             for step in self.frame.steps
@@ -72,7 +72,8 @@ class Described:
             for v in (*step.inputs, *step.outputs)
             if v in self.lines
         }
-        return Grid.of(self.length, count, {self.lines[v].rate for v in met})
+        rates = {self.lines[v].rate for v in met}
+        return Grid.of(self.length, count, rates, in_pairs=in_pairs)
 
     def in_host_memory(self, margins: Mapping[int, Margins]) -> Described:
         """Return the same, with some values in host memory, sliced axis first."""

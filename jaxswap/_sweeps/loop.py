@@ -23,7 +23,7 @@ from jax import lax
 
 from jaxswap._slabs.grid import Grid, Line
 from jaxswap._slabs.hosted import Margins
-from jaxswap._slabs.sweeps import Sweep, written
+from jaxswap._slabs.sweeps import Sweep, held
 from jaxswap._slabs.windows import Window
 from jaxswap._sweeps.body import Arrays, Body
 from jaxswap._sweeps.crossing import Copy, Crossing
@@ -70,7 +70,7 @@ class Loop:
         sums, count = self._body.sums(), self._grid.count
         if count == 1:
             arrays, sums = self._one(0, given, arrays, sums)
-        elif count % 2 or not (self._come or self._leave):
+        elif not (self._come or self._leave):
             arrays, sums = lax.fori_loop(
                 0, count, lambda i, c: self._one(i, given, *c), (arrays, sums)
             )
@@ -191,15 +191,14 @@ class Loop:
             if v in self._leave:
                 arrays[v] = self._put(slab, v, arrays[v], made[v])
             else:
-                line, window = self._line(v), self._window(v)
-                arrays[v] = slab.write(arrays[v], made[v], line, window)
+                arrays[v] = slab.write(arrays[v], made[v], self._line(v))
         return arrays
 
     def _slab(self, index: Any) -> Slab:
         return Slab(self._grid, index)
 
     def _window(self, value: int) -> Window:
-        return written(self._described.frame, self._grid, value)
+        return held(self._described.frame, self._grid, value)
 
     def _line(self, value: int) -> Line:
         return self._described.lines[value]

@@ -29,8 +29,7 @@ class Slab:
 
     def first(self, line: Line) -> Any:
         """Return the first plane of the slab, of a value with this axis."""
-        first = self.index * self.grid.pitch(line.rate)
-        return first if self.grid.is_even else jnp.minimum(first, self._last(line))
+        return self.index * self.grid.pitch(line.rate)
 
     def filled(
         self, x: jax.Array, planes: int, line: Line, window: Window, fill: Any
@@ -52,9 +51,8 @@ class Slab:
         self, planes: int, line: Line, window: Window
     ) -> tuple[jax.Array | None, Any, Any]:
         """Return which planes of a window the slab counts, and how many."""
-        pitch = self.grid.pitch(line.rate)
-        first = self.index * pitch
-        if not self.grid.repeats(line.rate, planes):
+        pitch, first = self.grid.pitch(line.rate), self.first(line)
+        if not self.grid.surplus(line.rate, planes):
             return None, first, pitch
         plane = self._planes(window, line)
         end = jnp.minimum(planes, first + pitch)
@@ -76,26 +74,25 @@ class Slab:
         part = _padded(_sliced(x, inside, window.size, line), low, high, line)
         return _sliced(part, first - inside + low, window.size, line)
 
-    def write(
-        self, whole: jax.Array, x: jax.Array, line: Line, window: Window
-    ) -> jax.Array:
+    def write(self, whole: jax.Array, x: jax.Array, line: Line) -> jax.Array:
         """Write a slab into a whole array.
 
         Args:
             whole: The array.
-            x: What `Grid.written` asks for.
+            x: The planes from the first one of the slab on, at least all that it holds.
             line: The sliced axis of the array.
-            window: Which planes `x` holds.
         """
-        planes = whole.shape[line.dimension]
-        size = min(window.stop, planes)
-        first = self.first(line)
-        if window.start < 0:
-            place = jnp.clip(first, 0, planes - size)
-            x = _sliced(x, place - first - window.start, size, line)
+        planes, first = whole.shape[line.dimension], self.first(line)
+        size = min(x.shape[line.dimension], planes)
+        x = cropped(x, line.dimension, 0, size)
+        if self.grid.last(line.rate) + size > planes:
+            # The slab moves until the array holds it; planes before it stay.
+            place = jnp.minimum(first, planes - size)
+            before = jnp.minimum(first - place, size)
+            there = _sliced(whole, place, size, line)
+            x = _sliced(_padded(x, size, 0, line), size - before, size, line)
+            x = _where(jnp.arange(size) >= before, line, x, there)
             first = place
-        else:
-            x = cropped(x, line.dimension, 0, size)
         return lax.dynamic_update_slice_in_dim(
             whole, x, first, line.dimension, allow_negative_indices=False
         )
@@ -111,14 +108,17 @@ class Slab:
     def leave(
         self, whole: jax.Array, x: jax.Array, line: Line, margins: Margins
     ) -> jax.Array:
-        """Write a slab into an array in host memory."""
+        """Write a slab into an array in host memory.
+
+        What lies beyond the planes of a value is written there, too.
+        """
         x = _compat.to_host(jnp.moveaxis(x, line.dimension, 0))
         return lax.dynamic_update_slice_in_dim(
             whole, x, self._on_host(line, margins), 0, allow_negative_indices=False
         )
 
     def _on_host(self, line: Line, margins: Margins) -> Any:
-        return self.index * self.grid.pitch(line.rate) + margins.before
+        return self.first(line) + margins.before
 
     def _last(self, line: Line) -> int:
         return self.grid.last(line.rate)
@@ -129,7 +129,7 @@ class Slab:
 
 def _where(inside: jax.Array, line: Line, x: jax.Array, fill: Any) -> jax.Array:
     mask = lax.broadcast_in_dim(inside, x.shape, (line.dimension,))
-    return jnp.where(mask, x, jnp.full_like(x, fill))
+    return jnp.where(mask, x, jnp.asarray(fill, x.dtype))
 
 
 def _sliced(x: jax.Array, first: Any, size: int, line: Line) -> jax.Array:

@@ -78,7 +78,8 @@ def by_slabs(
         NotImplementedError: If the program runs on several devices.
         ValueError: If nothing tells the axis.
     """
-    seen, grid, order = prepared(program, slabs, axes)
+    in_pairs = swap is not None or bool(slabs.swapped)
+    seen, grid, order = prepared(program, slabs, axes, in_pairs=in_pairs)
     store = store or functools.partial(stored_values, recomputed=slabs.recomputed or 0)
     stored = store(seen.frame, order, grid)
     sweeps = sweeps_of(seen.frame, order, grid, stored)
@@ -95,11 +96,20 @@ def by_slabs(
 
 
 def prepared(
-    program: Program, slabs: Slabs, axes: Mapping[int, int] | None = None
+    program: Program,
+    slabs: Slabs,
+    axes: Mapping[int, int] | None = None,
+    *,
+    in_pairs: bool,
 ) -> tuple[Described, Grid, Levels]:
     """Return a program as numbers, how it is cut, and when each operation runs.
 
-    The arguments, and what is raised, are those of `by_slabs`.
+    Args:
+        program: As for `by_slabs`, and so is what is raised.
+        slabs: As for `by_slabs`.
+        axes: As for `by_slabs`.
+        in_pairs: Whether the number of slabs is even, so that values may lie in host
+            memory.
     """
     if program.placement is not None:
         raise NotImplementedError(
@@ -110,7 +120,7 @@ def prepared(
     lines, length = lines_of(opened, axes or {}, slabs.axis)
     opened = with_moments(without_barriers(opened, lines), lines)
     seen = described(opened, lines, length, slabs.levels)
-    return seen, seen.grid(slabs.count), levels_of(seen.frame)
+    return seen, seen.grid(slabs.count, in_pairs=in_pairs), levels_of(seen.frame)
 
 
 def _interleaved(

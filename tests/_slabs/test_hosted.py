@@ -3,7 +3,7 @@
 import dataclasses
 from fractions import Fraction
 
-from slab_frames import FINE, GRID, NORMALIZED, planned
+from slab_frames import GRID, NORMALIZED, planned
 
 from jaxswap._slabs.frame import Frame, Kind, Step
 from jaxswap._slabs.grid import Grid
@@ -27,11 +27,12 @@ def test_what_is_read_whole_stays() -> None:
     assert swappable(frame, GRID, SWEEPS) == {1}
 
 
-def test_slabs_must_divide_the_planes() -> None:
-    assert not swappable(NORMALIZED, Grid.of(16, 3, [Fraction(1)]), SWEEPS)
-    axes = {**NORMALIZED.axes, 4: dataclasses.replace(FINE, planes=17)}
-    frame = dataclasses.replace(NORMALIZED, axes=axes)
-    assert swappable(frame, GRID, SWEEPS) == {1}
+def test_margins_hold_slabs_that_reach_beyond_a_value() -> None:
+    # Slabs of 6 planes reach to 18, and the windows of the one behind to 18 + 7.
+    grid = Grid.of(16, 3, [Fraction(1)])
+    sweeps = planned(NORMALIZED, frozenset({1, 4}), grid)
+    found = margins_of(NORMALIZED, grid, sweeps, {1, 4})
+    assert found == {1: Margins(6, 9), 4: Margins(6, 8)}
 
 
 def test_margins_hold_a_slab_before_and_the_windows_of_one_behind() -> None:

@@ -20,7 +20,7 @@ def test_a_short_axis_is_not_cut() -> None:
     assert settings_of(15) == settings_of(0) == ()
 
 
-def test_slabs_divide_the_planes_in_pairs_if_any_do() -> None:
-    assert settings_of(160)[0].count == 20
-    assert settings_of(200)[0].count == 20  # not 25
-    assert settings_of(339)[0].count == 32  # nothing divides it
+def test_slabs_are_even_in_number_and_reach_least_far_beyond_the_axis() -> None:
+    assert [slabs.count for slabs in settings_of(160)] == [20, 20, 20]
+    assert [slabs.count for slabs in settings_of(200)] == [20, 18, 14]
+    assert settings_of(339)[0].count == 22  # of 16 planes; 20 have 18

@@ -54,9 +54,11 @@ def arguments(*shape: int, kernels: int) -> list[Array]:
     return [image, *(jax.random.normal(key, (3, 3, 2, 2)) / 3 for key in keys[1:])]
 
 
-@pytest.mark.parametrize("count", [2, 4, 16, 1, 5])
-def test_windows_from_the_host_change_nothing(count: int) -> None:
-    args = arguments(1, 20 if count == 5 else 16, 6, 2, kernels=3)
+@pytest.mark.parametrize(
+    ("planes", "count"), [(16, 2), (16, 4), (16, 16), (16, 1), (15, 4), (17, 5)]
+)
+def test_windows_from_the_host_change_nothing(planes: int, count: int) -> None:
+    args = arguments(1, planes, 6, 2, kernels=3)
     slabbed = check_by_slabs(loss, args, count=count, swap=swappable)
     written = {v for sweep in slabbed.sweeps for v in sweep.writes}
     assert len(slabbed.margins) == len(written) - 1  # The image's gradient is wanted.
@@ -70,19 +72,14 @@ def test_features_channels_first_are_moved() -> None:
         assert slabbed.described.lines[v].dimension == 2
 
 
-@pytest.mark.parametrize("levels", [1, 2])
-def test_two_levels_come_from_the_host(levels: int) -> None:
-    args = arguments(1, 16, 8, 2, kernels=3)
+@pytest.mark.parametrize(("levels", "length"), [(1, 16), (2, 16), (2, 18)])
+def test_two_levels_come_from_the_host(levels: int, length: int) -> None:
+    args = arguments(1, length, 8, 2, kernels=3)
     slabbed = check_by_slabs(
         of_two_levels, args, count=4, levels=levels, swap=swappable
     )
     planes = {slabbed.described.frame.axes[v].planes for v in slabbed.margins}
-    assert planes == ({16} if levels == 1 else {16, 8})
-
-
-def test_what_slabs_do_not_divide_stays_on_the_device() -> None:
-    args = arguments(1, 14, 6, 2, kernels=2)
-    assert not check_by_slabs(loss, args, count=4, swap=swappable).margins
+    assert planes == ({length} if levels == 1 else {length, length // 2})
 
 
 def test_wide_windows_have_wide_margins() -> None:
@@ -111,7 +108,8 @@ def test_an_xla_that_reads_wrong_slices_is_refused() -> None:
 @pytest.fixture(scope="module")
 def seen() -> Evidence:
     """Value and gradient, compiled for a GPU that need not be here."""
-    image = jax.ShapeDtypeStruct((1, 1024, 256, 16), jnp.bfloat16)
+    # Slabs of 63 planes: the last one reaches beyond.
+    image = jax.ShapeDtypeStruct((1, 1000, 256, 16), jnp.bfloat16)
     kernels = [jax.ShapeDtypeStruct((3, 3, 16, 16), jnp.bfloat16)] * 3
     by_windows = jaxswap.offload(
         loss, policy=jaxswap.KEEP, slabs=Slabs(count=16, swapped=9)
@@ -122,7 +120,7 @@ def seen() -> Evidence:
 
 @NEEDS_RIGHT_SLICES
 def test_compiled_loops_copy_windows_and_never_whole_values(seen: Evidence) -> None:
-    whole = 1024 * 256 * 16 * 2
+    whole = 1000 * 256 * 16 * 2
     assert seen.copies
     assert max(copy.nbytes for copy in seen.copies) < whole / 8
     assert seen.host_bytes > 4 * whole
@@ -134,7 +132,7 @@ def test_compiled_loops_copy_windows_and_never_whole_values(seen: Evidence) -> N
 
 @NEEDS_RIGHT_SLICES
 def test_compiled_windows_are_slices_of_host_arrays(seen: Evidence) -> None:
-    # XLA knows where they lie from the number of the iteration: two slabs, 128 planes.
+    # XLA knows where they lie from the number of the iteration: two slabs, 126 planes.
     updates = [
         line
         for line in seen.hlo_text.splitlines()
@@ -148,8 +146,8 @@ def test_compiled_windows_are_slices_of_host_arrays(seen: Evidence) -> None:
         )
         assert found
         offset, stride = map(int, found.groups())
-        assert stride == 2 * 64 * plane
-        assert offset in (0, 64 * plane)
+        assert stride == 2 * 63 * plane
+        assert offset in (0, 63 * plane)
 
 
 @NEEDS_RIGHT_SLICES

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from jax import lax
 from slab_programs import check_by_slabs
 
 from jaxswap._slabs.frame import Frame
+from jaxswap._slabs.hosted import swappable
 
 Array = jax.Array
 Layer = Callable[[Array], Array]
@@ -106,6 +108,9 @@ def test_random_programs_by_slabs_are_those_of_the_whole(seed: int) -> None:
         floating = sorted(frame.floating)
         return frozenset(v for v in floating if rng.random() < share)
 
+    def half(*program: Any) -> frozenset[int]:
+        return frozenset(v for v in swappable(*program) if rng.random() < 0.5)
+
     levels = rng.choice((1, 2))
     with jax.enable_x64(True):
         x = jax.random.normal(jax.random.key(seed), (2, planes, 2), jnp.float64)
@@ -116,5 +121,6 @@ def test_random_programs_by_slabs_are_those_of_the_whole(seed: int) -> None:
             count=count,
             levels=levels,
             store=some,
+            swap=half if seed % 2 else None,
             tolerance=1e-9,
         )
