@@ -21,7 +21,6 @@ from jax.experimental import topologies
 from jax.extend import core, source_info_util
 
 from jaxswap._base.errors import MissingExtraError
-from jaxswap._base.xla_flags import MISPLACES_SLICES
 
 
 def refuse_wrong_jaxlib(version: str) -> None:
@@ -43,14 +42,6 @@ def refuse_wrong_jaxlib(version: str) -> None:
 
 
 refuse_wrong_jaxlib(importlib.metadata.version("jaxlib"))
-
-
-def misplaces_host_slices(version: str | None = None) -> bool:
-    """Whether XLA copies wrong slices of host arrays in loops, on GPUs.
-
-    It does so unless a pass is disabled: see `jaxswap._base.xla_flags`.
-    """
-    return (version or importlib.metadata.version("jaxlib")) in MISPLACES_SLICES
 
 
 def open_jaxpr(jaxpr: Any) -> tuple[core.Jaxpr, Sequence[Any]]:

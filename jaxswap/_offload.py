@@ -350,6 +350,7 @@ def _differentiable(
 
         @functools.cache
         def by_slabs() -> Machine:
+            refuse_wrong_slices(default_device().platform)
             unperturbed = [False] * len(flat.types)
             return kept(Source(flat, unperturbed, placement, slabs=slabs))
 

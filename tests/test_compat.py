@@ -104,12 +104,6 @@ def test_custom_vjp_jaxpr_is_what_runs_without_a_gradient() -> None:
     assert _compat.custom_vjp_jaxpr(found.jaxpr.eqns[0]) is None
 
 
-def test_versions_that_misplace_slices_of_host_arrays_are_known() -> None:
-    assert _compat.misplaces_host_slices("0.10.2")
-    assert not _compat.misplaces_host_slices("0.11.1")
-    assert not _compat.misplaces_host_slices("0.12.0.1")
-
-
 def test_is_on_host_tells_memories_apart() -> None:
     copied = jax.make_jaxpr(_compat.to_host)(X)
     jaxpr, _ = _compat.open_jaxpr(copied)

@@ -20,7 +20,6 @@ import jaxswap
 import jaxswap.extend
 from jaxswap._cli.main import main
 from jaxswap._compat import refuse_wrong_jaxlib
-from jaxswap._run.source import refuse_windows
 from jaxswap._scheduler import refuse_wrong_slices
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -288,7 +287,6 @@ PROVOKED: list[Callable[[], object]] = [
     lambda: refuse_wrong_slices("gpu", are_right=False),
     lambda: jax.grad(jaxswap.offload(loss, slabs=jaxswap.Slabs()))(X),
     lambda: jax.grad(split_in_slabs())(X),
-    lambda: refuse_windows(jaxswap.Slabs(swapped=1), is_wrong=True),
 ]
 
 

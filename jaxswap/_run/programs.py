@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 
-from jaxswap import _compat
 from jaxswap._gpu.rates import Rates
 from jaxswap._graph.graph import DecideLoop, Graph, Inside
 from jaxswap._graph.signature import Signature, signature_of
@@ -41,7 +40,7 @@ class Room:
     @property
     def has_host(self) -> bool:
         """Whether sweeps may read and write windows of host arrays."""
-        return self.limits.host_bytes != 0 and not _compat.misplaces_host_slices()
+        return self.limits.host_bytes != 0
 
 
 class ProgramsOf:

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 
-from jaxswap import _compat
 from jaxswap._graph.graph import DecideLoop, Inside
 from jaxswap._graph.placement import Placement
 from jaxswap._run.loop import Loops
@@ -85,8 +84,7 @@ class Source:
             inside: How values in `jax.checkpoint` and in branches are treated.
 
         Raises:
-            NotImplementedError: If values are cut into slabs, and split over devices;
-                or if some come from the host, and XLA would read wrong slices.
+            NotImplementedError: If values are cut into slabs, and split over devices.
             ValueError: If nothing tells which axis to cut.
         """
         loops = Loops(decide_loop, inside, self.sizes, self.compress)
@@ -95,20 +93,5 @@ class Source:
         program = dataclasses.replace(program, inside=inside, compress=self.compress)
         program = placed(program, self.placement)
         if isinstance(self.slabs, Slabs):
-            refuse_windows(self.slabs, is_wrong=_compat.misplaces_host_slices())
             program = by_slabs(program, self.slabs).program
         return Traced.of(program, self.sizes)
-
-
-def refuse_windows(slabs: Slabs, *, is_wrong: bool) -> None:
-    """Refuse windows of host arrays if XLA would copy wrong ones.
-
-    Raises:
-        NotImplementedError: If some values are swapped.
-    """
-    if slabs.swapped and is_wrong:
-        raise NotImplementedError(
-            f"`swapped` is {slabs.swapped}, but this jaxlib reads wrong slices of "
-            "arrays in host memory on GPUs. Install jaxlib 0.11.1 or newer, or set "
-            "`swapped=0`."
-        )

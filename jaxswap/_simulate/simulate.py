@@ -33,6 +33,8 @@ from jaxswap._simulate.kernels import (
 )
 from jaxswap._simulate.timeline import Timeline, Transfer
 
+LOOP = "scan"
+"""The primitive of a loop of the program. What sweeps over slabs run is a call."""
 GROUPED = "ragged_dot_general"
 """The primitive whose operands XLA copies for each group."""
 
@@ -56,12 +58,13 @@ class Simulator:
             eqn.inputs[0] for eqn in graph.equations if eqn.primitive == GROUPED
         }
         self.caller_bytes = self._caller_bytes()
-        self.loop_host_bytes = sum(
-            graph.values[v].host_nbytes
-            for eqn in graph.equations
-            for v in eqn.outputs
-            if eqn.body is not None
-        )
+        in_loops = [
+            v for eqn in graph.equations if eqn.primitive == LOOP for v in eqn.outputs
+        ]
+        self.loop_host_bytes = sum(graph.values[v].host_nbytes for v in in_loops)
+        self.host_nbytes = [v.host_nbytes for v in graph.values]
+        for v in in_loops:
+            self.host_nbytes[v] = 0
 
     def play(self, schedule: Schedule) -> Timeline:
         """Simulate one forward and backward pass."""
@@ -120,7 +123,7 @@ class Simulator:
         eqn, found = self.graph.equations[equation], self.iterations.get(equation)
         if found is None:
             return eqn.workspace_bytes
-        is_in_call = eqn.primitive != "scan"
+        is_in_call = eqn.primitive != LOOP
         return found.device_bytes + is_in_call * eqn.workspace_bytes
 
     def _merged(self, schedule: Schedule) -> set[int]:
@@ -265,7 +268,7 @@ class _Play:
             stalls=self.stalls,
             transfers=tuple(self.transfers),
             device_bytes_at=device + self.simulator.caller_bytes,
-            host_bytes_at=self._host_bytes(),
+            host_bytes_at=self._host_bytes(freed),
             freed=freed,
             caller_bytes=self.simulator.caller_bytes,
             seconds=float(max(self.clock, *self.lanes)),
@@ -311,10 +314,7 @@ class _Play:
         """Bytes of buffers held at each step."""
         change = np.zeros(len(self.steps.steps) + 1, np.int64)
         for at, step in enumerate(self.steps.steps):
-            made = step.makes if isinstance(step, Kernel) else ()
-            if isinstance(step, PlannedCopy) and step.is_inward:
-                made = (step.buffer,)
-            for b in made:
+            for b in _made(step):
                 if not self.steps.is_fixed[b]:
                     nbytes = self.simulator.nbytes[self.steps.values[b]]
                     change[at] += nbytes
@@ -342,10 +342,11 @@ class _Play:
                 change[at + 1] += nbytes
                 change[last[v]] -= nbytes
 
-    def _host_bytes(self) -> np.ndarray:
+    def _host_bytes(self, freed: np.ndarray) -> np.ndarray:
         """Bytes in host memory at each step: from the copy out to the last one in.
 
-        What loops have swapped inside is counted from beginning to end.
+        What sweeps write there counts until the last one has read it. What loops have
+        swapped inside is counted from beginning to end.
         """
         change = np.zeros(len(self.steps.steps) + 1, np.int64)
         first: dict[int, int] = {}
@@ -357,7 +358,21 @@ class _Play:
         for v, at in first.items():
             change[at] += self.simulator.copied_bytes[v]
             change[last[v] + 1] -= self.simulator.copied_bytes[v]
+        for at, step in enumerate(self.steps.steps):
+            for b in _made(step):
+                nbytes = self.simulator.host_nbytes[self.steps.values[b]]
+                change[at] += nbytes
+                change[max(freed[b], at) + 1] -= nbytes
         return np.cumsum(change)[:-1] + self.simulator.loop_host_bytes
+
+
+def _made(step: Kernel | PlannedCopy | Wait) -> tuple[int, ...]:
+    """Return the buffers that a step makes."""
+    if isinstance(step, Kernel):
+        return tuple(step.makes)
+    if isinstance(step, PlannedCopy) and step.is_inward:
+        return (step.buffer,)
+    return ()
 
 
 def _shared(alone: float, overlap: float, share: float) -> float:

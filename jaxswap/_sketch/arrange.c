@@ -56,18 +56,34 @@ static int add_bytes(Space *s, Result *result) {
   return peak;
 }
 
+/* Return the bytes in host memory at a step. */
+static Bytes host_bytes_at(Space *s, int at) {
+  const Program *p = &s->program;
+  Lanes *lanes = &s->lanes;
+  Bytes there = p->loop_host_bytes;
+  for (int j = 0; j < s->copies.value.count; j++) {
+    int v = s->copies.value.at[j];
+    if (lanes->sent[v] <= at && at <= lanes->moved[v]) there += p->copied_bytes[v];
+  }
+  for (int b = 0; b < lanes->of.count && p->has_hosted; b++) { /* what sweeps write */
+    int made = lanes->made.at[b], until = most(lanes->read.at[b], made);
+    if (made <= at && at <= until) there += p->host_nbytes[lanes->of.at[b]];
+  }
+  return there;
+}
+
 static Bytes host_bytes(Space *s) {
   const Program *p = &s->program;
   Lanes *lanes = &s->lanes;
-  Bytes now = p->loop_host_bytes, peak = now > 0 ? now : 0;
+  Bytes peak = p->loop_host_bytes > 0 ? p->loop_host_bytes : 0;
   /* Few values leave: for each point where one does, add those that are there. */
   for (int k = 0; k < s->copies.value.count; k++) {
-    int at = lanes->sent[s->copies.value.at[k]];
-    Bytes there = p->loop_host_bytes;
-    for (int j = 0; j < s->copies.value.count; j++) {
-      int v = s->copies.value.at[j];
-      if (lanes->sent[v] <= at && at <= lanes->moved[v]) there += p->copied_bytes[v];
-    }
+    Bytes there = host_bytes_at(s, lanes->sent[s->copies.value.at[k]]);
+    if (there > peak) peak = there;
+  }
+  for (int b = 0; b < lanes->of.count && p->has_hosted; b++) {
+    if (!p->host_nbytes[lanes->of.at[b]]) continue;
+    Bytes there = host_bytes_at(s, lanes->made.at[b]);
     if (there > peak) peak = there;
   }
   return peak;

@@ -24,11 +24,12 @@ typedef struct { int *at, count, room; } List;
 /* What of a program does not depend on actions. Of several lists in one vector, the
    i-th lies at start[i] to start[i + 1]. */
 typedef struct {
-  int equations, values;
+  int equations, values, has_hosted;
   const int *kind, *in_start, *inputs, *out_start, *outputs;
   const int *over_start, *overwritten; /* operands that make way for results */
   const Bytes *nbytes;
   const Bytes *copied_bytes; /* of each value's copy in host memory */
+  const Bytes *host_nbytes; /* of each value that sweeps write there */
   const int *trait, *producer, *base;
   const int *residuals, *gradients, *given, *cotangents, *behind;
   int residual_count, gradient_count, given_count, cotangent_count, behind_count;

@@ -50,7 +50,7 @@ class Program(ctypes.Structure):
     """The C structure. Its vectors live as long as it does."""
 
     _fields_ = [
-        *((name, _INT) for name in ("equations", "values")),
+        *((name, _INT) for name in ("equations", "values", "has_hosted")),
         *(
             (name, _INTS)
             for name in ("kind", "in_start", "inputs", "out_start", "outputs")
@@ -58,6 +58,7 @@ class Program(ctypes.Structure):
         *((name, _INTS) for name in ("over_start", "overwritten")),
         ("nbytes", _SIZES),
         ("copied_bytes", _SIZES),
+        ("host_nbytes", _SIZES),
         *((name, _INTS) for name in ("trait", "producer", "base", "residuals")),
         *((name, _INTS) for name in ("gradients", "given", "cotangents", "behind")),
         *((f"{name}_count", _INT) for name in ("residual", "gradient", "given")),
@@ -118,6 +119,7 @@ def _structure(arranger: Arranger) -> dict[str, Any]:
     return {
         "equations": len(graph.equations),
         "values": len(graph.values),
+        "has_hosted": any(arranger.simulator.host_nbytes),
         "kind": _ints(kind),
         "in_start": in_start,
         "inputs": inputs,
@@ -127,6 +129,7 @@ def _structure(arranger: Arranger) -> dict[str, Any]:
         "overwritten": overwritten,
         "nbytes": np.array([v.nbytes for v in graph.values], np.int64),
         "copied_bytes": np.array(arranger.simulator.copied_bytes, np.int64),
+        "host_nbytes": np.array(arranger.simulator.host_nbytes, np.int64),
         "trait": trait,
         "producer": _by_value(producers, trait),
         "base": _by_value(fusion.base, trait),

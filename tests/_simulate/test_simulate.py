@@ -70,6 +70,19 @@ def test_memory_at_every_step() -> None:
     assert timeline.host_bytes == GB
 
 
+def test_what_a_sweep_writes_to_the_host_is_there_until_it_is_read() -> None:
+    graph = products(3)
+    values, equations = list(graph.values), list(graph.equations)
+    values[2] = dataclasses.replace(values[2], nbytes=0, host_nbytes=GB)
+    graph = dataclasses.replace(graph, values=tuple(values))
+    everything = by_hand([0, 1, 2], [3, 4, 5])
+    assert gigabytes(play(graph, everything).host_bytes_at) == [0, 1, 1, 1, 1, 0]
+    # A loop of the program is said to hold it all the time.
+    equations[1] = dataclasses.replace(equations[1], primitive="scan")
+    graph = dataclasses.replace(graph, equations=tuple(equations))
+    assert gigabytes(play(graph, everything).host_bytes_at) == [1] * 6
+
+
 def test_memory_does_not_depend_on_the_clock() -> None:
     fast = play(products(3), SWAP_FIRST)
     slow = play(products(3), SWAP_FIRST, rates(link=1e6))

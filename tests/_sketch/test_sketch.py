@@ -3,6 +3,8 @@
 import dataclasses
 import random
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import random_programs
@@ -28,6 +30,7 @@ from jaxswap._sketch.sketch import (
     entries_of,
     sketch_of,
 )
+from jaxswap._slabs.slabs import Slabs
 
 PROGRAMS = 100
 SCHEDULES = 20
@@ -110,6 +113,28 @@ def test_narrowed_copies_take_the_same_in_both() -> None:
         graph = dataclasses.replace(case.arranger.graph, compress=compress)
         arranger = Arranger(graph, rates_of(built_in_target("h100")))
         compare(arranger, random.Random(7), SCHEDULES)
+
+
+def test_sweeps_with_windows_take_the_same_in_both() -> None:
+    def loss(kernel: jax.Array, x: jax.Array) -> jax.Array:
+        for _ in range(3):
+            x = jax.lax.conv_general_dilated(
+                x, kernel, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")
+            )
+            x = jnp.tanh(x - x.mean(1, keepdims=True))
+        return jnp.sum(x)
+
+    args = (jnp.ones((3, 4, 4)), jnp.ones((1, 1 << 14, 4)))
+    slabs = Slabs(count=4, swapped=3)
+    graph = loss_source(loss, args, {}, 0, False).cut(slabs).traced(WAYS[0]).graph
+    arranger = Arranger(graph, rates_of(built_in_target("h100")))
+    compare(arranger, random.Random(2), SCHEDULES)
+    kept = [Action.KEEP] * len(graph.values)
+    timeline = arranger.arrange(kept, 0).timeline
+    there = [v.host_nbytes for v in graph.values if v.host_nbytes]
+    assert len(there) == 3
+    assert max(there) < timeline.host_bytes <= sum(there)
+    assert not timeline.host_bytes_at[-1]
 
 
 @pytest.mark.parametrize("name", REAL)
