@@ -26,7 +26,8 @@ import jax.numpy as jnp
 
 import jaxswap
 from benchmarks import harness
-from jaxswap.medical.networks.convolution_forms import PLAIN, Form, Kind, forms_of
+from jaxswap.medical.networks.convolution_form import Form
+from jaxswap.medical.networks.convolution_forms import PLAIN, Kind, forms_of
 from jaxswap.medical.networks.fastest import draw, relative_error
 
 OUTPUT = harness.RESULTS / "convolutions.jsonl"
@@ -127,16 +128,23 @@ class Case:
         return named | {"target": target.name} | self.limits(target)
 
 
-def cases(scale: int = 1) -> list[Case]:
-    """All cases, what is asked most first. Sides are divided by `scale`."""
+def cases(target: jaxswap.Target, scale: int = 1) -> list[Case]:
+    """All cases of a GPU, what is asked most first. Sides are divided by `scale`.
+
+    Forms that no GPU has run yet come last: they could end the process.
+    """
     plain = [
         Case(kind, side // scale, channels, dtype, pass_name, PLAIN)
         for kind, side, channels, dtype in CONVOLUTIONS
         for pass_name in PASSES
     ]
-    return [
-        dataclasses.replace(case, form=form) for case in plain for form in case.forms()
+    found = [
+        (form.is_untried, dataclasses.replace(case, form=name))
+        for case in plain
+        for name, form in case.forms().items()
+        if form.runs_on(target.compute_capability)
     ]
+    return [case for _, case in sorted(found, key=lambda each: each[0])]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -156,11 +164,11 @@ def main(arguments: list[str] | None = None) -> None:
         rows = harness.rows_of(options.output)
         print(table(r for r in rows if options.target in (None, r["target"])))
         return
-    made = cases(options.scale)
     try:
         target = jaxswap.find_target(options.target)
     except ValueError as error:
         parser.error(str(error))
+    made = cases(target, options.scale)
     if options.target:
         rows = compiled(made, target)
     else:

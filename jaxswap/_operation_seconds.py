@@ -11,7 +11,7 @@ from jaxswap._compat import open_jaxpr
 from jaxswap._device.operations import measured_here
 from jaxswap._device.resolve import find_target
 from jaxswap._gpu.target import Target, rates_of
-from jaxswap._trace.cost import equations_within
+from jaxswap._trace.cost import equations_within, is_kernel
 from jaxswap._trace.operations import operation_name
 
 
@@ -39,7 +39,8 @@ def operation_seconds(
             each line.
 
     Returns:
-        Seconds. `None` if the target does not know one of the operations.
+        Seconds. `None` if the target does not know one of the operations, or if a
+        kernel is none that can be timed.
 
     Raises:
         ValueError: If `target` is unknown, or if it is `None` on a machine without a
@@ -57,7 +58,8 @@ def operation_seconds(
     if target is None:
         gpu = measured_here(gpu, eqns, progress_of(progress))
     known = rates_of(gpu).operation_seconds
-    names = filter(None, map(operation_name, equations_within(eqns)))
-    seconds = [known.get(name) for name in names]
+    named = [(operation_name(e), is_kernel(e)) for e in equations_within(eqns)]
+    # A kernel without a name takes time, and nothing says how much.
+    seconds = [known.get(name) for name, is_one in named if name or is_one]
     found = [s for s in seconds if s is not None]
     return sum(found) if len(found) == len(seconds) else None

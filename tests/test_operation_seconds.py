@@ -1,10 +1,12 @@
 """What is known about the time of a function's heavy operations."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.experimental import pallas as pl
 
 from jaxswap import _operation_seconds, extend
 from jaxswap._gpu.target import Target, built_in_target
@@ -40,6 +42,17 @@ def test_one_unknown_operation_makes_the_sum_unknown() -> None:
 
 def test_a_function_without_heavy_operations_takes_nothing() -> None:
     assert operation_seconds(jnp.sin, X, target=L4) == 0
+
+
+def test_a_kernel_that_cannot_be_timed_makes_the_sum_unknown() -> None:
+    def counted(x: jax.Array) -> jax.Array:
+        def copy(count_ref: Any, x_ref: Any, y_ref: Any) -> None:
+            y_ref[...] = count_ref[...].astype(x_ref.dtype) * x_ref[...]
+
+        count = jnp.ones((8, 8), jnp.int32)
+        return pl.pallas_call(copy, out_shape=X)(count, x)
+
+    assert operation_seconds(counted, X, target=L4) is None
 
 
 def test_without_a_target_what_is_unknown_is_timed(

@@ -5,7 +5,8 @@ process and with another version of JAX.
 """
 
 import hashlib
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -25,6 +26,9 @@ _PARAMETERS = {
 }
 """What decides about the time besides types and precision. Axes come apart."""
 
+_KERNELS = ("pallas_call", "mpmd_map")
+"""Primitives of Pallas: kernels of one kind of program, and for Mosaic of several."""
+
 
 def operation_name(eqn: Any) -> str:
     """Name a product, convolution or kernel by its types, shapes and parameters.
@@ -37,7 +41,7 @@ def operation_name(eqn: Any) -> str:
         where the end stands for the parameters. "" for all other equations, whose time
         depends on what XLA fuses with them, or on the numbers that they are given.
     """
-    if eqn.primitive.name == "pallas_call":
+    if eqn.primitive.name in _KERNELS:
         return _kernel_name(eqn)
     names = _PARAMETERS.get(eqn.primitive.name)
     if names is None:
@@ -58,7 +62,7 @@ def _kernel_name(eqn: Any) -> str:
     """
     params = eqn.params
     operands = [v.aval for v in eqn.invars]
-    grid = params["grid_mapping"].grid
+    grid, programs = _grid_and_programs(eqn)
     is_repeatable = (
         operands
         and all(jnp.issubdtype(a.dtype, jnp.inexact) for a in operands)
@@ -71,12 +75,21 @@ def _kernel_name(eqn: Any) -> str:
         return ""
     parameters = [
         f"{part.primitive.name} {_types(part)}"
-        for part in equations_within(params["jaxpr"].eqns)
+        for program in programs
+        for part in equations_within(program.eqns)
     ]
     parameters.append(str(params["compiler_params"]))
     name = params.get("name") or "unnamed"
     parts = (eqn.primitive.name, name, _types(eqn), _plain(grid), _digest(parameters))
     return " ".join(parts)
+
+
+def _grid_and_programs(eqn: Any) -> tuple[tuple[Any, ...], Sequence[Any]]:
+    params = eqn.params
+    if eqn.primitive.name == "pallas_call":
+        return params["grid_mapping"].grid, [params["jaxpr"]]
+    grids = (mesh.grid for mesh in params["meshes"])
+    return tuple(itertools.chain(*grids)), params["jaxprs"]
 
 
 def _types(eqn: Any) -> str:

@@ -23,6 +23,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxswap.medical.networks import convolution_kernels as kernels
+from jaxswap.medical.networks import convolution_mosaic as mosaic
+from jaxswap.medical.networks.convolution_form import Form, Pads, as_it_is
+from jaxswap.medical.networks.convolution_kernel_forms import MosaicForm, TritonForm
 
 Kind = Literal[
     "convolve", "convolve_strided", "convolve_upsampled", "convolve_transposed"
@@ -33,102 +36,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 PLAIN = "plain"
 """The form that each convolution has."""
 
-_AXES = ("NDHWC", "DHWIO", "NDHWC")
 _SPACE = (0, 1, 2)
-_Pads = tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
-class Form:
-    """One way to compute a convolution and its two gradients.
-
-    It is a plain convolution, or the transposition of one, of features some of whose
-    neighbours are channels.
-
-    Attributes:
-        name: What it is called among the forms of its kind.
-        spread: Maps the kernel to that of the plain convolution, and is linear.
-        strides: Of the plain convolution.
-        padding: Of the plain convolution, before and after each axis.
-        packed: How many neighbours of the features become channels.
-        unpacked: How many neighbours of the result are channels at first.
-        is_transposed: Whether it is the transposition of the plain convolution.
-        by_mirror: Whether the gradient of the features is the same form for the
-            mirrored kernel, and not a transposition.
-    """
-
-    name: str
-    spread: Callable[[Array], Array]
-    strides: tuple[int, int, int]
-    padding: _Pads
-    packed: int = 1
-    unpacked: int = 1
-    is_transposed: bool = False
-    by_mirror: bool = False
-
-    def forward(self, x: Array, kernel: Array) -> Array:
-        """Convolve features, (batch, depth, height, width, in)."""
-        x, spread = _pack(x, self.packed), self.spread(kernel)
-        if not self.is_transposed:
-            return _unpack(self._plain(x, spread), self.unpacked)
-        batch, *coarse, _ = x.shape
-        fine = [n * stride for n, stride in zip(coarse, self.strides, strict=True)]
-        result = kernels.type_among((batch, *fine, spread.shape[3]), x.dtype, x)
-        return _unpack(self._transposed(x, spread, result), self.unpacked)
-
-    def input_gradient(self, x: Array, kernel: Array, gradient: Array) -> Array:
-        """Return the gradient of the features. Of them, only the shape is used."""
-        if self.by_mirror:
-            return _summed_as(x, self.forward(gradient, kernels.mirrored(kernel)))
-        spread, gradient = self.spread(kernel), _pack(gradient, self.unpacked)
-        if self.is_transposed:
-            return _unpack(self._plain(gradient, spread), self.packed)
-        packed = jax.eval_shape(partial(_pack, count=self.packed), x)
-        return _unpack(self._transposed(gradient, spread, packed), self.packed)
-
-    def kernel_gradient(self, x: Array, kernel: Array, gradient: Array) -> Array:
-        """Return the gradient of the kernel. Of it, only shape and type are used."""
-        x, gradient = _pack(x, self.packed), _pack(gradient, self.unpacked)
-        wide, narrow = (gradient, x) if self.is_transposed else (x, gradient)
-        spread = jax.eval_shape(self.spread, kernel)
-        of_spread = self._of_spread(wide, narrow, spread)
-        # Several numbers of it are summed for each of the kernel.
-        sums = jnp.float64 if kernel.dtype == jnp.float64 else jnp.float32
-        summed = jax.linear_transpose(self.spread, kernel.astype(sums))
-        return summed(of_spread.astype(sums))[0].astype(kernel.dtype)
-
-    def _plain(self, x: Array, spread: Array) -> Array:
-        return lax.conv_general_dilated(
-            x, spread, self.strides, self.padding, dimension_numbers=_AXES
-        )
-
-    def _of_spread(self, x: Array, gradient: Array, spread: Any) -> Array:
-        """Return the gradient of the kernel of the plain convolution."""
-        return jax.linear_transpose(lambda k: self._plain(x, k), spread)(gradient)[0]
-
-    def _transposed(self, y: Array, spread: Array, x: Any) -> Array:
-        """Transpose the plain convolution of features of the type of `x`."""
-        return jax.linear_transpose(lambda x: self._plain(x, spread), x)(y)[0]
-
-
-@dataclass(frozen=True)
-class KernelForm(Form):
-    """A plain convolution of stride 1 by kernels of its own.
-
-    Its gradients are differentiated as those of JAX's convolution are.
-
-    Attributes:
-        is_interpreted: Whether its kernels run on a CPU, slowly, to test them.
-    """
-
-    is_interpreted: bool = False
-
-    def _plain(self, x: Array, spread: Array) -> Array:
-        return kernels.convolve(x, spread, self.is_interpreted)
-
-    def _of_spread(self, x: Array, gradient: Array, spread: Any) -> Array:
-        sums = kernels.kernel_gradient(x, gradient, self.is_interpreted)
-        return _summed_as(spread, sums)
 
 
 @dataclass(frozen=True)
@@ -179,9 +87,9 @@ def forms_of(
         ['plain', 'triton']
     """
     made = _MADE[kind](kernel_shape[:3])
-    has_kernels = kind == "convolve" and dtype is not None
-    if has_kernels and kernels.can_take(shape, kernel_shape, dtype):
-        made.append(_TRITON)
+    if kind == "convolve" and dtype is not None:
+        types = (shape, kernel_shape, dtype)
+        made += [form() for form, can_take in _BY_KERNELS if can_take(*types)]
     return {
         form.name: form
         for form in made
@@ -215,7 +123,7 @@ _convolve_by.defvjp(_forward, _backward)
 
 def _convolve(sides: tuple[int, ...]) -> list[Form]:
     pads = tuple((side // 2, side // 2) for side in sides)
-    made = [Form(PLAIN, _as_it_is, (1, 1, 1), pads)]
+    made = [Form(PLAIN, as_it_is, (1, 1, 1), pads)]
     for count in (2, 4):
         made.append(_reshaped(count, pads))
         if pads[2][0] > 0:
@@ -223,7 +131,7 @@ def _convolve(sides: tuple[int, ...]) -> list[Form]:
     return made
 
 
-def _reshaped(count: int, pads: _Pads) -> Form:
+def _reshaped(count: int, pads: Pads) -> Form:
     """So many neighbours are channels, of the features and of the result."""
     half = pads[2][0]
     blocks = -(-half // count)
@@ -238,7 +146,7 @@ def _reshaped(count: int, pads: _Pads) -> Form:
     )
 
 
-def _strided(count: int, pads: _Pads) -> Form:
+def _strided(count: int, pads: Pads) -> Form:
     """So many neighbours of the result are channels."""
     window = count + 2 * pads[2][0]
     return Form(
@@ -253,7 +161,7 @@ def _strided(count: int, pads: _Pads) -> Form:
 
 def _convolve_strided(sides: tuple[int, ...]) -> list[Form]:
     pads = tuple((side // 2, side // 2) for side in sides)
-    made = [Form(PLAIN, _as_it_is, (2, 2, 2), pads)]
+    made = [Form(PLAIN, as_it_is, (2, 2, 2), pads)]
     if sides[2] == 3:
         # Two blocks would do, but cuDNN pads both sides alike.
         spread = partial(_spread, count=1, window=6, first=1, packed=2)
@@ -288,42 +196,7 @@ _MADE: dict[Kind, Callable[[tuple[int, ...]], list[Form]]] = {
 }
 
 
-def _as_it_is(kernel: Array) -> Array:
-    return kernel
-
-
-_TRITON = KernelForm("triton", _as_it_is, (1, 1, 1), ((1, 1),) * 3, by_mirror=True)
-
-
-def _summed_as(operand: Any, gradient: Array) -> Array:
-    """Sum a gradient over devices of a `jax.shard_map` that share the operand.
-
-    JAX does so in the gradients that it makes. Without its checks of what devices
-    share, `jax.shard_map` does it.
-    """
-    shared = _axes_of(gradient) - _axes_of(operand)
-    return lax.psum(gradient, tuple(shared)) if shared else gradient
-
-
-def _axes_of(x: Any) -> frozenset[str]:
-    """Return the axes of a `jax.shard_map` along which an array is another one."""
-    type_ = jax.eval_shape(_as_it_is, x)
-    return getattr(getattr(type_, "manual_axis_type", None), "varying", frozenset())
-
-
-def _pack(x: Array, count: int) -> Array:
-    """Make so many neighbours along the last axis of space channels."""
-    *before, width, channels = x.shape
-    if count == 1:
-        return x
-    return x.reshape(*before, width // count, count * channels)
-
-
-def _unpack(x: Array, count: int) -> Array:
-    *before, width, channels = x.shape
-    if count == 1:
-        return x
-    return x.reshape(*before, width * count, channels // count)
+_BY_KERNELS = ((TritonForm, kernels.can_take), (MosaicForm, mosaic.can_take))
 
 
 def _spread(

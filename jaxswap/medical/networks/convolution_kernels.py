@@ -116,27 +116,29 @@ _Operands = tuple[Array, Array]
 
 @_convolve.defjvp
 def _(is_interpreted: bool, operands: _Operands, tangents: _Operands) -> _Operands:
-    tangent = jax.jvp(_plain, operands, tangents)[1]
+    tangent = jax.jvp(by_jax, operands, tangents)[1]
     return _convolve(is_interpreted, *operands), tangent
 
 
 @_kernel_gradient.defjvp
 def _(is_interpreted: bool, operands: _Operands, tangents: _Operands) -> _Operands:
-    tangent = jax.jvp(_plain_kernel_gradient, operands, tangents)[1]
+    tangent = jax.jvp(kernel_gradient_by_jax, operands, tangents)[1]
     return _kernel_gradient(is_interpreted, *operands), tangent
 
 
-def _plain(x: Array, kernel: Array) -> Array:
+def by_jax(x: Array, kernel: Array) -> Array:
+    """Convolve by JAX's convolution: what kernels must equal."""
     axes = ("NDHWC", "DHWIO", "NDHWC")
     return lax.conv_general_dilated(
         x, kernel, (1, 1, 1), "SAME", dimension_numbers=axes
     )
 
 
-def _plain_kernel_gradient(x: Array, gradient: Array) -> Array:
+def kernel_gradient_by_jax(x: Array, gradient: Array) -> Array:
+    """Return the gradient of the kernel of JAX's convolution, in float32."""
     counts = (x.shape[4], gradient.shape[4])
     kernel = jax.ShapeDtypeStruct((3, 3, 3, *counts), x.dtype)
-    pull = jax.linear_transpose(partial(_plain, x), kernel)
+    pull = jax.linear_transpose(partial(by_jax, x), kernel)
     return pull(gradient)[0].astype(jnp.float32)
 
 
@@ -334,6 +336,16 @@ def type_among(shape: Sequence[int], dtype: Any, *arrays: Any) -> jax.ShapeDtype
         return jnp.full(shape, sum(firsts[1:], start=firsts[0]))
 
     return jax.eval_shape(computed, *arrays)
+
+
+def axes_of(x: Any) -> frozenset[str]:
+    """Return the axes of a `jax.shard_map` along which an array is another one.
+
+    Args:
+        x: The array, or its type.
+    """
+    type_ = jax.eval_shape(lambda x: x, x)
+    return getattr(getattr(type_, "manual_axis_type", None), "varying", frozenset())
 
 
 @cache

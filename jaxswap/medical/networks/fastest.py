@@ -21,17 +21,17 @@ from jax import Array, ShapeDtypeStruct
 from jaxswap import Target, find_target
 from jaxswap.extend import operation_seconds
 from jaxswap.medical.networks.convolution import convolve_concatenation
+from jaxswap.medical.networks.convolution_form import Form
 from jaxswap.medical.networks.convolution_forms import (
     KINDS,
     PLAIN,
-    Form,
-    KernelForm,
     Kind,
     Passes,
     convolve_by,
     forms_of,
 )
-from jaxswap.medical.networks.convolution_kernels import OLDEST
+from jaxswap.medical.networks.convolution_kernel_forms import KernelForm
+from jaxswap.medical.networks.convolution_mosaic import OLDEST_JAX
 from jaxswap.medical.networks.layers import LEAN, Layers
 
 MOST_CHANNELS = 128
@@ -87,9 +87,18 @@ def layers_in_forms(forms: Mapping[str, str]) -> Layers:
         if name not in (names := _form_names(kind)):
             raise ValueError(
                 f"`forms` wants {kind!r} as {name!r}, which it cannot have here; "
-                f"choose {', '.join(names)}."
+                f"choose {', '.join(names)}.{_why_not(name)}"
             )
     return _layers(lambda kind: _InForm(kind, forms.get(kind, PLAIN)))
+
+
+def _why_not(name: str) -> str:
+    if name != "mosaic":
+        return ""
+    oldest = ".".join(map(str, OLDEST_JAX))
+    return (
+        f" Kernels in Mosaic are for 3x3x3 convolutions, under JAX {oldest} or newer."
+    )
 
 
 def _form_names(kind: Kind) -> list[str]:
@@ -100,7 +109,10 @@ def _form_names(kind: Kind) -> list[str]:
 
 
 def time_forms(
-    network: nn.Module, x: Any, progress: bool | Callable[[str], None] = False
+    network: nn.Module,
+    x: Any,
+    progress: bool | Callable[[str], None] = False,
+    untried: bool = False,
 ) -> Target:
     """Time the forms of a network's convolutions on the GPU of this machine.
 
@@ -112,6 +124,8 @@ def time_forms(
         x: What it is called with, (batch, x, y, z, channel), or its
             `jax.ShapeDtypeStruct`. Only single convolutions are executed.
         progress: Is told each result. Or whether to write them to stderr.
+        untried: Whether to time forms as well that no GPU has run yet. They are kernels
+            in Mosaic. A mistake in one could end this process, or let it wait for ever.
 
     Returns:
         The GPU with all that is known, for `fastest_layers`.
@@ -124,6 +138,8 @@ def time_forms(
         types = (features, kernel)
         forms = candidates(kind, *types, target)
         for form, name in itertools.product(forms.values(), _PASSES):
+            if form.is_untried and not untried:
+                continue
             is_kernel = isinstance(form, KernelForm)
             if is_kernel and _seconds(name, *types, form, target=target) is not None:
                 continue
@@ -280,14 +296,13 @@ def candidates(
         target: The GPU.
     """
     most = max(kernel.shape[3:])
-    has_kernels = target.compute_capability >= OLDEST
     return {
         name: form
         for name, form in forms_of(kind, x.shape, kernel.shape, x.dtype).items()
         if name == PLAIN
         or (
             most * max(form.packed, form.unpacked) <= MOST_CHANNELS
-            and (has_kernels or not isinstance(form, KernelForm))
+            and form.runs_on(target.compute_capability)
         )
     }
 

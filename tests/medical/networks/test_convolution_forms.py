@@ -11,10 +11,10 @@ from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
 
 import jaxswap
+from jaxswap.medical.networks.convolution_form import Form
 from jaxswap.medical.networks.convolution_forms import (
     KINDS,
     PLAIN,
-    Form,
     Kind,
     Passes,
     convolve_by,

@@ -19,10 +19,15 @@ from jaxswap.medical.networks.convolution_forms import (
     convolve_by,
     forms_of,
 )
+from jaxswap.medical.networks.convolution_mosaic import OLDEST_JAX
 from jaxswap.medical.networks.fastest import relative_error
 
 # Pallas warns that kernels in Triton will not be there for good.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Triton:DeprecationWarning")
+
+needs_mosaic = pytest.mark.skipif(
+    jax.__version_info__ < OLDEST_JAX, reason="kernels need a newer JAX"
+)
 
 PARTS = 4
 MESH = Mesh(jax.devices()[:PARTS], "z", axis_types=(AxisType.Auto,))
@@ -100,15 +105,24 @@ def test_halos_are_left_to_xla(arrays: list[Array], expected: Any) -> None:
     assert_close(jax.jit(step)(kernel, x), expected)
 
 
-def test_the_program_of_each_gpu_has_the_planes_of_that_gpu() -> None:
+@pytest.mark.parametrize(
+    ("name", "call", "count"),
+    [
+        ("triton", "__gpu$xla.gpu.triton", 6),
+        pytest.param("mosaic", 'custom_call_target="mosaic_gpu', 4, marks=needs_mosaic),
+    ],
+)
+def test_the_program_of_each_gpu_has_the_planes_of_that_gpu(
+    name: str, call: str, count: int
+) -> None:
     x = jax.ShapeDtypeStruct(
         (1, 16 * PARTS, 16, 16, 16), jnp.bfloat16, sharding=NamedSharding(MESH, DEPTH)
     )
     kernel = jax.ShapeDtypeStruct((3, 3, 3, 16, 16), jnp.bfloat16)
-    convolve = split("triton", is_interpreted=False, is_checked=True)
+    convolve = split(name, is_interpreted=False, is_checked=True)
     with jax.set_mesh(MESH):
         step = jax.grad(partial(loss, convolve), (0, 1))
         seen = jaxswap.inspect(step, kernel, x, target="h200")
-    assert seen.hlo_text.count("__gpu$xla.gpu.triton") == 6
+    assert seen.hlo_text.count(call) == count
     assert "bf16[1,18,16,16,16]" in seen.hlo_text
     assert "bf16[1,66,16,16,16]" not in seen.hlo_text

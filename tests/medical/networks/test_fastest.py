@@ -11,7 +11,9 @@ import pytest
 
 import jaxswap
 from jaxswap.medical.networks import fastest
-from jaxswap.medical.networks.convolution_forms import PLAIN, Form, forms_of
+from jaxswap.medical.networks.convolution_form import Form
+from jaxswap.medical.networks.convolution_forms import PLAIN, forms_of
+from jaxswap.medical.networks.convolution_kernel_forms import MosaicForm
 from jaxswap.medical.networks.fastest import (
     convolutions_of,
     fastest_layers,
@@ -127,6 +129,37 @@ def test_kernels_are_candidates_for_gpus_that_run_them() -> None:
     assert list(fastest.candidates("convolve", x, kernel, older)) == [PLAIN]
 
 
+def test_kernels_for_hopper_are_for_hopper_alone() -> None:
+    major = [c for c in range(7, 13) if MosaicForm().runs_on((c, 0))]
+    assert major == [9]
+
+
+@dataclasses.dataclass(frozen=True)
+class Untried(Form):
+    """A form that no GPU has run yet."""
+
+    @property
+    def is_untried(self) -> bool:
+        return True
+
+
+def test_a_form_that_no_gpu_has_run_is_timed_if_that_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It wins nothing before, also where the plain form was timed."""
+    asked = timed(monkeypatch, {"plain": 2.0})
+    monkeypatch.setattr(fastest, "find_target", lambda: H200)
+    monkeypatch.setattr(fastest, "is_right", lambda *_: True)
+    plain = forms_of("convolve", X.shape, (3, 3, 3, 3, 4))[PLAIN]
+    forms = {PLAIN: plain, "mosaic": Untried("mosaic", *dataclasses.astuple(plain)[1:])}
+    monkeypatch.setattr(fastest, "candidates", lambda *_: forms)
+    time_forms(NETWORK, X)
+    assert "mosaic forward" not in asked
+    assert chosen().forward.name == PLAIN
+    time_forms(NETWORK, X, untried=True)
+    assert "mosaic forward" in asked
+
+
 @pytest.mark.parametrize("is_right", [True, False])
 def test_a_kernel_is_timed_if_its_result_is_right(
     monkeypatch: pytest.MonkeyPatch, is_right: bool
@@ -214,6 +247,12 @@ def test_a_form_can_be_named() -> None:
 def test_a_form_that_cannot_be_had_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"'reshaped3'.*choose plain, reshaped2"):
         layers_in_forms({"convolve": "reshaped3"})
+
+
+@pytest.mark.skipif(jax.__version_info__ >= (0, 12), reason="JAX has them")
+def test_an_error_says_which_jax_has_kernels_in_mosaic() -> None:
+    with pytest.raises(ValueError, match=r"'mosaic'.*choose plain, .*JAX 0\.12"):
+        layers_in_forms({"convolve": "mosaic"})
 
 
 def test_convolutions_that_cannot_take_a_named_form_are_plain() -> None:
