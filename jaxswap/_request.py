@@ -186,15 +186,9 @@ class Request:
         compile_ = None
         if self.compile:
             compile_ = self._compiler(found.traced, target, options, kernels)
-        if self.policy is not None:
-            refined = tune(
-                found.searches[0], self.policy, limits, compile_, self.progress
-            )
-        elif self.is_for_smallest:
-            refined = self._smallest(together, host_bytes, compile_)
-        else:
-            task = Task(limits, self.most_compiles, self.search_seconds)
-            refined = refine(together, compile_, task, self.progress)
+        swap_rate = min(rates.swap_out_bytes_per_second, rates.swap_in_bytes_per_second)
+        task = Task(limits, self.most_compiles, self.search_seconds, swap_rate)
+        refined = self._refined(together, found.searches[0], task, compile_)
         draft = refined.draft
         made = Plan(
             graph=draft.graph,
@@ -225,22 +219,30 @@ class Request:
             return Limits.smallest(host_bytes)
         return Limits(budget_bytes - self.reserve_bytes, host_bytes)
 
+    def _refined(
+        self, programs: Programs, first: Search, task: Task, compile_: Compile | None
+    ) -> Refined:
+        """Let the policy decide, or search."""
+        if self.policy is not None:
+            return tune(first, self.policy, task, compile_, self.progress)
+        if self.is_for_smallest:
+            return self._smallest(programs, task, compile_)
+        return refine(programs, compile_, task, self.progress)
+
     def _smallest(
-        self, programs: Programs, host_bytes: int | None, compile_: Compile | None
+        self, programs: Programs, task: Task, compile_: Compile | None
     ) -> Refined:
         """Find the least memory. Then find the fastest plan that needs hardly more."""
-        limits = Limits.smallest(host_bytes)
-        task = Task(limits, self.most_compiles, self.search_seconds)
         smallest = refine(programs, compile_, task, self.progress)
         used = smallest.compiled.compile_count if smallest.compiled else 0
         if used >= self.most_compiles:
             return smallest
         least = smallest.draft.timeline.device_bytes + smallest.correction_bytes
-        task = Task(
-            Limits(int(least * HARDLY_MORE), host_bytes),
-            self.most_compiles - used,
-            self.search_seconds,
-            smallest.lasting_bytes,
+        task = dataclasses.replace(
+            task,
+            limits=Limits(int(least * HARDLY_MORE), task.limits.host_bytes),
+            most_compiles=self.most_compiles - used,
+            correction_bytes=smallest.lasting_bytes,
         )
         faster = refine(programs, compile_, task, self.progress)
         return faster if faster.fits else smallest

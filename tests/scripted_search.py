@@ -27,6 +27,8 @@ GRAPH = dataclasses.replace(
     ),
 )
 LIMIT = 800 * MIB
+SWAP_RATE = 400.0
+"""Bytes a second, where drafts take a second."""
 VALUE = GRAPH.values[5]
 LABEL = f"net.block.{VALUE.primitive}:net.py:12"
 
@@ -139,4 +141,6 @@ def run(
     """Refine; without a limit, for the smallest program."""
     told = [] if lines is None else lines
     limits = Limits(limit, host) if limit else Limits.smallest(host)
-    return refine(search, compiler, Task(limits, most, 2.5, known), told.append)
+    return refine(
+        search, compiler, Task(limits, most, 2.5, SWAP_RATE, known), told.append
+    )

@@ -23,6 +23,7 @@ from jaxswap._schedule.instructions import (
     SwapOut,
 )
 from jaxswap._schedule.prune import without_zeros, zeros_from
+from jaxswap._trace import pooling
 from jaxswap._trace.describe import Traced
 from jaxswap._trace.program import Program
 from jaxswap._trace.shardings import sharding_of
@@ -217,7 +218,7 @@ class _Memory:
     def _run(self, index: int) -> None:
         operation = self.program.operations[index]
         inputs = [self.read(atom) for atom in operation.inputs]
-        results = _compat.bind_equation(operation.eqn, inputs)
+        results = pooling.bind(operation.eqn, inputs)
         # As a part of the equation: copies are named after what they copy.
         with _compat.at_equation(operation.eqn):
             for v, array in zip(operation.outputs, results, strict=True):

@@ -9,14 +9,20 @@ from collections.abc import Mapping
 
 from jaxswap._search.lessons import NO_LESSONS, Lessons, exposed_values
 from jaxswap._search.limits import Aim, Limits
-from jaxswap._search.measured import Compiled, Measured
+from jaxswap._search.measured import Compiled, Measured, compiled_of
 from jaxswap._search.search import Found
 from jaxswap._simulate.draft import Draft
 
 ENOUGH = 0.03
 """A prediction needs no correction if it was off by less than this share."""
-EXPOSED = 0.05
-"""Share of the swapped bytes that may be exposed."""
+EXPOSED = 0.02
+"""Copies that nothing hides may take this share of the step."""
+GAIN = 0.01
+"""A plan that fits is not improved if its bound is nearer than this share."""
+IMPROVED = 2
+"""How many more programs are compiled after one that fits."""
+LATER = 0.5
+"""Share of the search for programs after the first: they begin where it ended."""
 MARGIN = 1 / 256
 """If a program exceeded its budget, the next plan leaves this share of it free. After
 each further failure the share is four times as large."""
@@ -29,13 +35,15 @@ class Task:
     Attributes:
         limits: How much memory the compiled program may use.
         most_compiles: The largest number of programs to compile.
-        search_seconds: How much to search each time.
+        search_seconds: How much to search for the first program.
+        swap_bytes_per_second: How fast a copy is that nothing hides.
         correction_bytes: What programs are already known to need beyond the simulation.
     """
 
     limits: Limits
     most_compiles: int
     search_seconds: float
+    swap_bytes_per_second: float
     correction_bytes: int = 0
 
 
@@ -47,6 +55,7 @@ class Refined:
         draft: The fastest draft whose program fits. If none fits, the draft with the
             smallest program.
         bound_seconds: No draft is faster, by the planner's model.
+        seconds: The step as simulated, and the copies that nothing hides.
         correction_bytes: What the program needs beyond the simulation.
         lasting_bytes: The same without the gaps between buffers.
         compiled: What was read from the draft's program. `None` without a compiler.
@@ -55,10 +64,24 @@ class Refined:
 
     draft: Draft
     bound_seconds: float
+    seconds: float
     correction_bytes: int
     lasting_bytes: int
     compiled: Compiled | None
     fits: bool
+
+    @classmethod
+    def believed(cls, found: Found, correction_bytes: int = 0) -> "Refined":
+        """Return the result where nothing is compiled."""
+        return cls(
+            draft=found.draft,
+            bound_seconds=found.bound_seconds,
+            seconds=found.draft.timeline.seconds,
+            correction_bytes=correction_bytes,
+            lasting_bytes=correction_bytes,
+            compiled=None,
+            fits=found.fits,
+        )
 
     @property
     def host_bytes(self) -> int:
@@ -81,19 +104,47 @@ class Tried:
         found: The result of the search.
         compiled: What was read from the program, and what was predicted.
         fits: Whether the program stays within the limits.
+        exposed_seconds: What the copies take beside which nothing runs.
     """
 
     found: Found
     compiled: Compiled
     fits: bool
+    exposed_seconds: float
+
+    @classmethod
+    def of(
+        cls,
+        found: Found,
+        measured: Measured,
+        predicted_bytes: int,
+        count: int,
+        task: Task,
+    ) -> "Tried":
+        """Return what follows for a task from a program, the one of that number."""
+        return cls(
+            found=found,
+            compiled=compiled_of(measured, predicted_bytes, count),
+            fits=is_within(measured, task.limits),
+            exposed_seconds=measured.exposed_bytes / task.swap_bytes_per_second,
+        )
+
+    @property
+    def unhidden_seconds(self) -> float:
+        """What copies take beside which nothing runs, and which no draft waits for."""
+        stall_seconds = self.found.draft.timeline.stall_seconds
+        return max(0.0, self.exposed_seconds - stall_seconds)
 
     @property
     def is_hidden(self) -> bool:
-        """Whether copies are hidden, or the draft waits for some of them on purpose."""
-        timeline = self.found.draft.timeline
-        is_waiting = timeline.stall_seconds > EXPOSED * timeline.seconds
-        exposed_bytes = self.compiled.exposed_bytes
-        return is_waiting or exposed_bytes <= EXPOSED * self.compiled.swapped_bytes
+        """Whether copies are hidden, or the draft waits for them on purpose."""
+        return self.unhidden_seconds <= EXPOSED * self.found.draft.timeline.seconds
+
+    @property
+    def is_near_bound(self) -> bool:
+        """Whether hardly any draft can be faster."""
+        found = self.found
+        return found.draft.timeline.seconds <= (1 + GAIN) * found.bound_seconds
 
     @property
     def is_as_predicted(self) -> bool:
@@ -107,8 +158,15 @@ class Tried:
         draft, compiled = self.found.draft, self.compiled
         needed = compiled.device_bytes - draft.timeline.device_bytes
         lasting = needed - compiled.fragmented_bytes
-        bound = self.found.bound_seconds
-        return Refined(draft, bound, needed, lasting, compiled, self.fits)
+        return Refined(
+            draft=draft,
+            bound_seconds=self.found.bound_seconds,
+            seconds=draft.timeline.seconds + self.unhidden_seconds,
+            correction_bytes=needed,
+            lasting_bytes=lasting,
+            compiled=compiled,
+            fits=self.fits,
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -120,6 +178,7 @@ class Attempt:
         lessons: What is known of each program.
         number: Number of the next program to compile, from one on.
         failures: How many programs did not fit so far.
+        improved: How many programs were compiled after the first that fits.
         needed_bytes: What the last program needed beyond its simulation.
         again: A draft to lay out once more, instead of a search.
         is_anew: Whether the search starts from nothing, for the least memory.
@@ -131,10 +190,16 @@ class Attempt:
     lessons: Mapping[int, Lessons]
     number: int = 1
     failures: int = 0
+    improved: int = 0
     needed_bytes: int = 0
     again: Found | None = None
     is_anew: bool = False
     too_much_bytes: int | None = None
+
+    def search_seconds(self, task: Task) -> float:
+        """Return how much to search."""
+        is_first = self.number == 1 or self.is_anew
+        return task.search_seconds * (1 if is_first else LATER)
 
     @classmethod
     def first(cls, task: Task) -> "Attempt":
@@ -150,11 +215,14 @@ class Attempt:
             best: The best result so far.
             task: What the loop is to find.
         """
-        if tried.fits and tried.is_hidden and tried.is_as_predicted:
+        is_good = tried.is_as_predicted or tried.is_near_bound
+        if tried.fits and tried.is_hidden and is_good:
             return None
         is_for_speed = task.limits.aim is Aim.FASTEST
         is_hopeless = is_for_speed and not (tried.fits or tried.found.fits)
-        if self.number >= task.most_compiles or (is_hopeless and self.is_anew):
+        is_enough = is_for_speed and self.improved == IMPROVED
+        is_last = self.number >= task.most_compiles or is_enough
+        if is_last or (is_hopeless and self.is_anew):
             return None
         failures = self.failures + (not tried.fits)
         made = tried.refined
@@ -162,6 +230,7 @@ class Attempt:
             self,
             number=self.number + 1,
             failures=failures,
+            improved=self.improved + best.fits,
             needed_bytes=made.correction_bytes,
             again=None,
             is_anew=False,
@@ -176,7 +245,7 @@ class Attempt:
         if tried.fits:
             limits = less(task.limits, made.lasting_bytes)
         else:
-            limits = less(task.limits, self._spent(made, task))
+            limits = self._below(made, best, task)
             given = self.limits.device_bytes
             too_much = given if self.too_much_bytes is None else self.too_much_bytes
             following = dataclasses.replace(
@@ -221,6 +290,16 @@ class Attempt:
             known = dataclasses.replace(known, is_exposed=not exposed)
         lessons = {**self.lessons, found.program: known}
         return dataclasses.replace(self, lessons=lessons, again=again)
+
+    def _below(self, made: Refined, best: Refined, task: Task) -> Limits:
+        """Return the limits after a program did not fit.
+
+        Where another one fits, half of the way to it is taken.
+        """
+        if best.fits and best.draft.graph is made.draft.graph:
+            known_bytes = best.draft.timeline.device_bytes
+            return less(self.limits, (self.limits.device_bytes - known_bytes) // 2)
+        return less(task.limits, self._spent(made, task))
 
     def _spent(self, made: Refined, task: Task) -> int:
         """Return how far to stay below the limit after a program did not fit.

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxswap._base.units import format_bytes
-from jaxswap._search.attempt import Attempt, Refined, Task, Tried, is_within
+from jaxswap._search.attempt import Attempt, Refined, Task, Tried
 from jaxswap._search.lessons import likeness
 from jaxswap._search.limits import Aim, Limits
 from jaxswap._search.loops import Programs
-from jaxswap._search.measured import Measured, compiled_of
+from jaxswap._search.measured import Measured
 from jaxswap._search.search import Found
 from jaxswap._simulate.draft import Draft
 
@@ -51,7 +51,10 @@ def refine(
         return best
     found = Found(plain, best.bound_seconds, predicted <= task.limits.device_bytes)
     if compile_ is None:
-        return min((_believed(found, task), best), key=_rank_within(task.limits))
+        return min(
+            (Refined.believed(found, task.correction_bytes), best),
+            key=_rank_within(task.limits),
+        )
     progress("compiling the function as JAX runs it")
     tried = _tried(found, compile_, predicted, count, task, progress)
     return min((tried.refined, best), key=_rank_within(task.limits))
@@ -68,8 +71,7 @@ def _tried(
     """Compile a draft, as the program of that number."""
     measured = compile_(found.draft)
     progress(f"compiled: {format_bytes(measured.device_bytes)}")
-    compiled = compiled_of(measured, predicted, count)
-    return Tried(found, compiled, is_within(measured, task.limits))
+    return Tried.of(found, measured, predicted, count, task)
 
 
 def _with_one_left_for(plain: Draft, task: Task) -> Task:
@@ -84,7 +86,7 @@ def _is_worth_trying(plain: Draft, best: Refined) -> bool:
     if plain.graph is best.draft.graph:
         is_known = best.fits or plain.actions == best.draft.actions
     else:
-        is_known = best.fits and plain.timeline.seconds >= best.draft.timeline.seconds
+        is_known = best.fits and plain.timeline.seconds >= best.seconds
     return not is_known and plain.timeline.device_bytes <= PLAIN * best.device_bytes
 
 
@@ -101,7 +103,8 @@ def _refined(
         known = attempt.needed_bytes * (1 if last is None else likeness(last, draft))
         predicted = draft.timeline.device_bytes + int(known)
         if compile_ is None:
-            return _believed(_or_smaller(search, found, attempt, task), task)
+            believed = _or_smaller(search, found, attempt, task)
+            return Refined.believed(believed, task.correction_bytes)
         if best is not None and draft is best.draft:
             attempt = None if attempt.is_anew else attempt.widened(task)
             continue
@@ -128,7 +131,7 @@ def _find(search: Programs, attempt: Attempt, task: Task, progress: Progress) ->
         search.forget()
     if attempt.again is not None:
         return search.lay_out_again(attempt.again, limits, attempt.lessons)
-    found = search.find(limits, attempt.lessons, task.search_seconds)
+    found = search.find(limits, attempt.lessons, attempt.search_seconds(task))
     if search.is_cut_short:
         progress("the search was stopped by the clock: elsewhere it may find more")
     return found
@@ -148,12 +151,6 @@ def _or_smaller(search: Programs, found: Found, attempt: Attempt, task: Task) ->
     return dataclasses.replace(least, bound_seconds=found.bound_seconds, fits=fits)
 
 
-def _believed(found: Found, task: Task) -> Refined:
-    """Return the result of the loop without a compiler."""
-    known = task.correction_bytes
-    return Refined(found.draft, found.bound_seconds, known, known, None, found.fits)
-
-
 def _is_as_small(one: Draft | None, other: Draft) -> bool:
     return one is not None and (
         one.timeline.device_bytes == other.timeline.device_bytes
@@ -161,17 +158,14 @@ def _is_as_small(one: Draft | None, other: Draft) -> bool:
 
 
 def _rank_within(limits: Limits) -> Callable[[Refined], tuple[Any, ...]]:
-    """Prefer the one that fits, then the one that hides copies, then the faster one.
+    """Prefer the one that fits, then the faster one, with copies that nothing hides.
 
     Of those that do not fit prefer the smallest. No device memory pays for host memory.
     """
 
     def rank(refined: Refined) -> tuple[Any, ...]:
-        draft, fits = refined.draft, refined.fits
-        found, compiled = Found(draft, refined.bound_seconds, fits), refined.compiled
-        is_hidden = compiled is None or Tried(found, compiled, fits).is_hidden
         is_over = limits.is_over_on_host(refined.host_bytes)
-        size = (False, 0) if fits else (is_over, refined.device_bytes)
-        return (not fits, *size, not is_hidden, draft.timeline.seconds)
+        size = (False, 0) if refined.fits else (is_over, refined.device_bytes)
+        return (not refined.fits, *size, refined.seconds)
 
     return rank

@@ -1,10 +1,11 @@
 """Drafts of a policy that the user chose: its decision, tuned to a budget."""
 
+import dataclasses
+
 from jaxswap._base.units import format_bytes
 from jaxswap._schedule.decision import Decision, Policy, Tunable
-from jaxswap._search.attempt import Refined, Tried, is_within
+from jaxswap._search.attempt import Refined, Task, Tried
 from jaxswap._search.limits import Limits
-from jaxswap._search.measured import compiled_of
 from jaxswap._search.refine import Compile, Progress
 from jaxswap._search.search import Found, Search
 
@@ -12,7 +13,7 @@ from jaxswap._search.search import Found, Search
 def tune(
     search: Search,
     policy: Policy,
-    limits: Limits,
+    task: Task,
     compile_: Compile | None,
     progress: Progress,
 ) -> Refined:
@@ -20,7 +21,7 @@ def tune(
     graph, arranger = search.arranger.graph, search.arranger
 
     def fits(decision: Decision) -> bool:
-        return search.sketcher.follow(decision).device_bytes <= limits.device_bytes
+        return search.sketcher.follow(decision).device_bytes <= task.limits.device_bytes
 
     if isinstance(policy, Tunable):
         decision = policy.tune(graph, fits)
@@ -29,11 +30,10 @@ def tune(
     draft = arranger.follow(decision)
     device_bytes = draft.timeline.device_bytes
     bound = min(search.kept.timeline.seconds, draft.timeline.seconds)
-    found = Found(draft, bound, device_bytes <= limits.device_bytes)
+    found = Found(draft, bound, device_bytes <= task.limits.device_bytes)
     if compile_ is None:
-        return Refined(draft, bound, 0, 0, None, found.fits)
+        return Refined.believed(found)
     progress(f"compiling a plan of {format_bytes(device_bytes)} predicted")
-    measured = compile_(draft)
-    compiled = compiled_of(measured, device_bytes, 1)
-    is_fit = is_within(measured, Limits(limits.device_bytes))
-    return Tried(found, compiled, is_fit).refined
+    # A policy decides alone: host memory is no reason to refuse its plan.
+    alone = dataclasses.replace(task, limits=Limits(task.limits.device_bytes))
+    return Tried.of(found, compile_(draft), device_bytes, 1, alone).refined

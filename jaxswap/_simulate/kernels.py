@@ -24,6 +24,8 @@ from jaxswap._schedule.instructions import (
     SwapOut,
 )
 
+POOLINGS = ("reduce_window_max", "reduce_window_min", "reduce_window_sum")
+"""Their kernels read each window of what is pooled, and may compute it."""
 NO_BUFFER = -1
 """Stands for the memory of an argument, which is held all the time."""
 
@@ -147,8 +149,12 @@ class Fusion:
         """The operands, without those that XLA makes inside of the kernel.
 
         Products widen narrow operands as they read them. Loops make constants in each
-        iteration.
+        iteration. Pooling, and its gradient, compute what is pooled.
         """
+        if eqn.primitive in POOLINGS:
+            return ()
+        if eqn.primitive == "select_and_scatter_add":
+            return eqn.inputs[:1]
         if eqn.primitive == "dot_general":
             return tuple(map(self._before_widening, eqn.inputs))
         if eqn.body is None or eqn.primitive != "scan":

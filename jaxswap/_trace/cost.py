@@ -14,6 +14,7 @@ from typing import Any
 from jaxswap import _compat
 from jaxswap._gpu.work import Work
 from jaxswap._trace.linear_algebra import solver_flops
+from jaxswap._trace.pooling import is_spread
 from jaxswap._trace.products import Matmul, convolution_of, grouped_of, matmul_of
 from jaxswap._trace.traffic import (
     TRAFFIC,
@@ -150,12 +151,14 @@ def padded_bytes(eqn: Any) -> int:
 def routed_bytes(eqn: Any) -> int:
     """Bytes that the gradient of a pooled maximum takes to find where maxima lie.
 
-    XLA computes the maximum of each window again, and its index along each axis. Of a
-    call, the most that such an operation in it needs.
+    XLA computes the maximum of each window again, and its index along each axis. Small
+    windows are not left to XLA (see `pooling`). Of a call, the most that such an
+    operation in it needs.
     """
     if eqn.primitive.name == "select_and_scatter_add":
         source = eqn.invars[0].aval
-        return array_bytes(eqn.invars[0]) + source.size * source.ndim * INDEX_BYTES
+        found = array_bytes(eqn.invars[0]) + source.size * source.ndim * INDEX_BYTES
+        return 0 if is_spread(eqn) else found
     return max(map(routed_bytes, _heavy_inside(eqn)), default=0)
 
 
@@ -206,6 +209,8 @@ def is_heavy(eqn: Any) -> bool:
     name = eqn.primitive.name
     if name in PRODUCTS or is_kernel(eqn):
         return True
+    if is_spread(eqn):
+        return False
     inner = [] if name in TRAFFIC else called(eqn)
     if inner:
         return any(is_heavy(e) for jaxpr in inner for e in jaxpr.eqns)
@@ -286,6 +291,8 @@ def _touched(eqn: Any) -> float:
 def is_cheap(eqn: Any) -> bool:
     """Whether to recompute the equation costs about one pass over memory."""
     name = eqn.primitive.name
+    if is_spread(eqn):
+        return True
     inner = [] if name in TRAFFIC else called(eqn)
     if not inner:
         return name in CHEAP and not is_heavy(eqn)

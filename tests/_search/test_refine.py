@@ -14,6 +14,7 @@ from scripted_search import (
     GRAPH,
     LABEL,
     LIMIT,
+    SWAP_RATE,
     VALUE,
     Call,
     FakeCompiler,
@@ -28,7 +29,7 @@ from scripted_search import (
 
 from jaxswap._gpu.target import rates_of
 from jaxswap._graph.graph import Action
-from jaxswap._search.attempt import ENOUGH, Task
+from jaxswap._search.attempt import ENOUGH, IMPROVED, Task
 from jaxswap._search.candidates import find_candidates
 from jaxswap._search.lessons import Lessons, likeness
 from jaxswap._search.limits import Aim, Limits
@@ -317,11 +318,42 @@ def test_a_plan_that_means_to_wait_may_expose_its_copies() -> None:
     assert len(compiler.drafts) == 1
 
 
-def test_hidden_copies_are_better_than_speed_on_paper() -> None:
-    seconds = iter([1.0, 2.0, 3.0])
+@pytest.mark.parametrize(("hidden_seconds", "best"), [(1.1, 1), (1.2, 0)])
+def test_copies_that_nothing_hides_count_as_seconds(
+    hidden_seconds: float, best: int
+) -> None:
+    """They take 50 bytes at 400 a second, an eighth of the first draft's second."""
+    seconds = iter([1.0, hidden_seconds])
     search = FakeSearch(lambda limits: draft_of(limits.device_bytes, next(seconds)))
     compiler = FakeCompiler(exposes([True, False], [LABEL]))
-    assert run(search, compiler).draft is compiler.drafts[1]
+    assert run(search, compiler, most=2).draft is compiler.drafts[best]
+
+
+def test_a_plan_near_its_bound_is_not_improved() -> None:
+    near = FakeSearch(lambda limits: draft_of(limits.device_bytes, 0.504))
+    compiler = FakeCompiler(adds(-200 * MIB))
+    assert run(near, compiler).fits
+    assert len(compiler.drafts) == 1
+
+
+def test_few_programs_follow_one_that_fits_and_nothing_is_searched_as_long() -> None:
+    seconds = iter([4.0, 3.0, 2.0, 1.0])
+    search = FakeSearch(lambda limits: draft_of(limits.device_bytes, next(seconds)))
+    compiler = FakeCompiler(exposes([True], []))
+    refined = run(search, compiler, most=8)
+    assert len(compiler.drafts) == 1 + IMPROVED
+    assert refined.draft is compiler.drafts[-1]
+    assert [call.seconds for call in search.calls] == [2.5, 1.25, 1.25]
+
+
+def test_a_program_that_does_not_fit_is_followed_by_one_half_way_to_what_fits() -> None:
+    sizes = {1: LIMIT // 2, 2: LIMIT + 1, 3: LIMIT}
+    search = FakeSearch(inverse)
+    compiler = FakeCompiler(lambda count, draft: measured(sizes[count]))
+    refined = run(search, compiler)
+    assert refined.draft is compiler.drafts[2]
+    rooms = [call.room for call in search.calls]
+    assert rooms == [LIMIT, LIMIT * 3 // 2, LIMIT * 5 // 4]
 
 
 def test_pinned_host_memory_is_limited_too() -> None:
@@ -344,7 +376,7 @@ def test_for_the_smallest_program_no_host_memory_beyond_the_limit_is_taken() -> 
 
     sizes = iter([5, 6, 7, 8])
     search: Any = FakeSearch(lambda limits: draft_of(next(sizes) * MIB))
-    task = Task(Limits.smallest(0), 2, 2.5)
+    task = Task(Limits.smallest(0), 2, 2.5, SWAP_RATE)
     found = refine(search, FakeCompiler(program), task, lambda line: None)
     assert found.compiled is not None
     assert found.compiled.host_bytes == 0
@@ -374,7 +406,7 @@ def test_a_real_search_leaves_room_for_what_the_compiler_adds() -> None:
     limit = int(0.9 * kept)
     added = int(0.08 * kept)
     compiler = FakeCompiler(adds(added))
-    task = Task(Limits(limit), most_compiles=4, search_seconds=2.0)
+    task = Task(Limits(limit), 4, 2.0, SWAP_RATE)
     refined = refine(Programs([search]), compiler, task, lambda line: None)
     assert refined.fits
     assert refined.compiled is not None

@@ -13,7 +13,7 @@ from jaxswap._graph.graph import Action, Graph
 from jaxswap._schedule.decision import Decision, Tunable
 from jaxswap._schedule.lms import LMS
 from jaxswap._schedule.timing import Timing
-from jaxswap._search.attempt import Refined
+from jaxswap._search.attempt import Refined, Task
 from jaxswap._search.limits import Limits
 from jaxswap._search.measured import Measured
 from jaxswap._search.tuning import tune
@@ -56,7 +56,8 @@ def bytes_of(decision: Decision) -> int:
 
 def run(policy: Any, limit: int, compile_: Any = None) -> tuple[Refined, list[str]]:
     lines: list[str] = []
-    return tune(SEARCH, policy, Limits(limit), compile_, lines.append), lines
+    task = Task(Limits(limit), 8, 3.0, 1e9)
+    return tune(SEARCH, policy, task, compile_, lines.append), lines
 
 
 def test_policy_without_dials_is_followed() -> None:

@@ -103,14 +103,17 @@ def test_kernel_gradients_of_strided_convolutions_take_longer() -> None:
     assert per_operation[1] == pytest.approx(4.5 * per_operation[0])
 
 
-def test_gradient_of_a_pooled_maximum_needs_the_maxima_and_their_indices() -> None:
+@pytest.mark.parametrize(("size", "nbytes"), [(2, 0), (9, 2 * 2 * 2 * 3 * (4 + 4 * 4))])
+def test_gradient_of_maxima_in_large_windows_needs_maxima_and_indices(
+    size: int, nbytes: int
+) -> None:
     def pooled(x: jax.Array) -> jax.Array:
-        window = (1, 2, 2, 1)
+        window = (1, size, size, 1)
         return lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID").sum()
 
-    eqns = jax.make_jaxpr(jax.grad(pooled))(jnp.ones((2, 8, 8, 3))).eqns
+    eqns = jax.make_jaxpr(jax.grad(pooled))(jnp.ones((2, 18, 18, 3))).eqns
     found = {eqn.primitive.name: cost.routed_bytes(eqn) for eqn in eqns}
-    assert found.pop("select_and_scatter_add") == 2 * 4 * 4 * 3 * (4 + 4 * 4)
+    assert found.pop("select_and_scatter_add") == nbytes
     assert not any(found.values())
 
 
