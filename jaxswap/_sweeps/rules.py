@@ -15,6 +15,7 @@ from jaxswap._sweeps.random_bits import RandomBits
 from jaxswap._sweeps.reductions import COMBINES, Reduction
 from jaxswap._sweeps.rule import Rule
 from jaxswap._sweeps.scatters import Scatter
+from jaxswap._sweeps.stacks import Stack
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(elementwise.NAMES, elementwise.Elementwise()),
@@ -30,6 +31,9 @@ RULES: dict[str, Rule] = {
     "reshape": shapes.Reshape(),
     "concatenate": shapes.CONCATENATE,
     "split": shapes.SPLIT,
+    "stack": Stack(is_apart=False),
+    "unstack": Stack(is_apart=True),
+    "tile": shapes.TILE,
     "rev": shapes.MIRROR,
     "slice": shapes.Slice(),
     "pad": shapes.Pad(),

@@ -193,6 +193,10 @@ class Along:
 
 CONCATENATE = Along(lambda eqn: [eqn.params["dimension"]], "concatenates along")
 SPLIT = Along(lambda eqn: [eqn.params["axis"]], "splits")
+TILE = Along(
+    lambda eqn: [d for d, count in enumerate(eqn.params["reps"]) if count > 1],
+    "repeats",
+)
 MIRROR = Along(lambda eqn: eqn.params["dimensions"], "mirrors")
 SORT = Along(lambda eqn: [eqn.params["dimension"]], "sorts along")
 SO_FAR = Along(
