@@ -84,6 +84,10 @@ def test_a_plan_holds_its_slabs(tmp_path: pathlib.Path) -> None:
     assert whole.slabs is None
     assert "sweeps" not in str(whole)
     assert plan.plain.device_bytes == whole.plain.device_bytes
+    assert plan.graph.slab_facts is not None
+    made = [v for sweep in plan.graph.slab_facts.sweeps for v in sweep.outputs]
+    labels = {plan.graph.values[v].label for v in made}  # As where nothing is cut.
+    assert labels <= {value.label for value in whole.graph.values}
 
 
 @pytest.mark.usefixtures("own_folders")

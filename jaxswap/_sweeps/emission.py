@@ -15,6 +15,7 @@ from jaxswap._slabs.hosted import Margins
 from jaxswap._slabs.sweeps import Sweep
 from jaxswap._sweeps.described import Described
 from jaxswap._sweeps.loop import Loop
+from jaxswap._trace.describe import origins_of
 from jaxswap._trace.program import Operation
 
 
@@ -42,7 +43,17 @@ def operation_of(
     types = [program.avals[v] for v in inputs]
     jaxpr, _ = _compat.open_jaxpr(jax.make_jaxpr(jax.jit(run))(*types))
     (call,) = jaxpr.eqns
-    return Operation(call, inputs, outputs, _scope(described, sweep, run.__name__))
+    scope = _scope(described, sweep, run.__name__)
+    return Operation(call, inputs, outputs, scope, _origins(described, outputs))
+
+
+def _origins(described: Described, values: Sequence[int]) -> tuple[Operation, ...]:
+    """Return what makes each value where nothing is cut."""
+    found = []
+    for v in values:
+        maker = described.program.operations[described.frame.makers[v]]
+        found.append(origins_of(maker)[maker.outputs.index(v)])
+    return tuple(found)
 
 
 def _scope(described: Described, sweep: Sweep, name: str) -> str:

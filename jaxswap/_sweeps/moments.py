@@ -141,7 +141,8 @@ def _joined(program: Program, first: Operation, second: Operation) -> Operation:
     jaxpr, _ = _compat.open_jaxpr(jax.make_jaxpr(jax.jit(moments))(aval))
     (call,) = jaxpr.eqns
     outputs = (*first.outputs, *second.outputs)
-    return Operation(call, first.inputs, outputs, first.scope)
+    origins = (first,) * len(first.outputs) + (second,) * len(second.outputs)
+    return Operation(call, first.inputs, outputs, first.scope, origins)
 
 
 def is_moments(eqn: JaxprEqn) -> bool:

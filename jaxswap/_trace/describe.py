@@ -49,7 +49,11 @@ def graph_of(
     size. Bytes and operations are those of one device. The last three arguments are for
     a loop's body, see `Graph`.
     """
-    makers = {v: op for op in program.operations for v in op.outputs}
+    makers = {
+        v: origin
+        for op in program.operations
+        for v, origin in zip(op.outputs, origins_of(op), strict=True)
+    }
     arguments = (*program.operands, *program.constants)
     names = _names(program)
     cost_of = cost_by_kind()
@@ -86,6 +90,11 @@ def graph_of(
         slab_facts=program.slab_facts,
         compress=program.compress,
     )
+
+
+def origins_of(op: Operation) -> tuple[Operation, ...]:
+    """Return, for each result, the operation of the user's program that makes it."""
+    return op.origins or (op,) * len(op.outputs)
 
 
 def _shards(program: Program, *values: int) -> int:

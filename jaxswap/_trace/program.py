@@ -14,12 +14,22 @@ from jaxswap._slabs.slabs import Slabs
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """One equation. Its variables are numbers that are unique in the whole program."""
+    """One equation. Its variables are numbers that are unique in the whole program.
+
+    Attributes:
+        eqn: The equation.
+        inputs: Its operands.
+        outputs: Its results.
+        scope: Where in the network it is.
+        origins: For each result, the operation that makes it in the user's program, if
+            this one stands for several. Values are named by it.
+    """
 
     eqn: JaxprEqn
     inputs: tuple[int | Literal, ...]
     outputs: tuple[int, ...]
     scope: str
+    origins: tuple["Operation", ...] = ()
 
     @property
     def reads(self) -> tuple[int, ...]:
