@@ -138,6 +138,50 @@ def test_slabs_are_tried_where_nothing_else_fits() -> None:
     assert refused.value.smallest_bytes <= budget
 
 
+def of_rows(weights: Array, rows: Array, more: Array) -> Array:
+    """A loss without a convolution: nothing tells which axis to cut."""
+    y = jnp.tanh(rows @ weights) * more.T
+    return jnp.sum((y - y.mean(0, keepdims=True)) ** 2)
+
+
+@pytest.mark.usefixtures("own_folders")
+def test_an_axis_is_named_for_each_argument(tmp_path: pathlib.Path) -> None:
+    keys = jax.random.split(jax.random.key(0), 3)
+    shapes = [(3, 2), (10, 3), (2, 10)]
+    args = [jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True)]
+    slabs = Slabs(count=4, axis=(None, 0, 1))
+    options: dict[str, Any] = dict(target="h100", compile=False, progress=False)
+    plan = jaxswap.plan(of_rows, *args, argnums=(0, 1, 2), slabs=slabs, **options)
+    assert plan.graph.slab_facts is not None
+    assert plan.graph.slab_facts.length == 10
+    plan = jaxswap.load_plan(plan.save(tmp_path / "plan.json"))
+    assert plan.slabs is not None
+    assert plan.slabs.axis == (None, 0, 1)
+    for by_slabs in (
+        jaxswap.offload(of_rows, plan=plan),
+        jaxswap.offload(of_rows, slabs=Slabs(4, axis=(None, 0))),
+    ):
+        found = jax.grad(by_slabs, (0, 1, 2))(*args)
+        wanted = jax.grad(of_rows, (0, 1, 2))(*args)
+        for a, e in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(a, e, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("axis", "message"),
+    [
+        ((None, 0, 1, 1), r"for 4 arguments, but the function has 3"),
+        ((None, 2), r"argument 1 holds an array of 2 dimensions"),
+        ((0, 0), r"\[3, 10\] planes"),
+    ],
+)
+def test_a_wrong_axis_is_refused(axis: tuple[int | None, ...], message: str) -> None:
+    args = [jnp.ones(shape) for shape in [(3, 2), (10, 3), (2, 10)]]
+    by_slabs = jaxswap.offload(of_rows, slabs=Slabs(4, axis=axis))
+    with pytest.raises(ValueError, match=message):
+        jax.grad(by_slabs)(*args)
+
+
 @pytest.mark.usefixtures("own_folders")
 def test_what_has_no_axis_to_cut_is_planned_as_before() -> None:
     def products(w: Array) -> Array:

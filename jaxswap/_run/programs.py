@@ -125,7 +125,8 @@ class ProgramsOf:
         if slabs.recomputed is not None and swapped is not None:
             return [dataclasses.replace(slabs, swapped=swapped)]
         program, in_pairs = self.traced[0].program, swapped != 0
-        seen, grid, levels = prepared(program, slabs, in_pairs=in_pairs)
+        axes = self._source.cut(slabs).named(program)
+        seen, grid, levels = prepared(program, slabs, axes, in_pairs=in_pairs)
         numbers = {"recomputed": slabs.recomputed, "swapped": swapped}
         given_bytes = _given_bytes(self.traced[0].graph)
         found = choices_of(

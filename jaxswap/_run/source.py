@@ -7,11 +7,13 @@ from jaxswap._graph.graph import DecideLoop, Inside
 from jaxswap._graph.placement import Placement
 from jaxswap._run.loop import Loops
 from jaxswap._slabs.slabs import Cut, Slabs
+from jaxswap._sweeps.arguments import axes_of_arguments
 from jaxswap._sweeps.slabbed import by_slabs
 from jaxswap._trace.describe import Traced
 from jaxswap._trace.function import FlatFunction
 from jaxswap._trace.opening import insides_of
 from jaxswap._trace.partial_sums import placed
+from jaxswap._trace.program import Program
 from jaxswap._trace.symbolic import Sizes, names_of, sizes_of
 from jaxswap._trace.tracing import trace
 
@@ -74,6 +76,17 @@ class Source:
         """Return the same, cut into slabs."""
         return dataclasses.replace(self, slabs=slabs)
 
+    def named(self, program: Program) -> dict[int, int]:
+        """Return the dimension to cut of each value of which `slabs` names it.
+
+        Raises:
+            ValueError: If they are not those of the arguments.
+        """
+        axis = self.slabs.axis if isinstance(self.slabs, Slabs) else None
+        if not isinstance(axis, tuple):
+            return {}
+        return axes_of_arguments(program, self.flat.owners, axis)
+
     def traced(
         self, decide_loop: DecideLoop, inside: Inside = Inside.AS_WRITTEN
     ) -> Traced:
@@ -85,7 +98,7 @@ class Source:
 
         Raises:
             NotImplementedError: If values are cut into slabs, and split over devices.
-            ValueError: If nothing tells which axis to cut.
+            ValueError: If nothing tells which axis to cut, or what names it is wrong.
         """
         loops = Loops(decide_loop, inside, self.sizes, self.compress)
         call, types = self.flat.opened(loops, inside), self.flat.out_avals
@@ -93,5 +106,5 @@ class Source:
         program = dataclasses.replace(program, inside=inside, compress=self.compress)
         program = placed(program, self.placement)
         if isinstance(self.slabs, Slabs):
-            program = by_slabs(program, self.slabs).program
+            program = by_slabs(program, self.slabs, self.named(program)).program
         return Traced.of(program, self.sizes)

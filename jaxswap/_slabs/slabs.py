@@ -35,8 +35,10 @@ class Slabs:
         levels: How many levels of the network run by slabs: the finest one, the one
             with half its planes, and so on.
         axis: Which dimension of the features of the largest convolution is cut. `None`:
-            the longest one of space. Where the axis is in other arrays follows from the
-            program.
+            the longest one of space. Or a tuple: for each positional argument of the
+            function, which dimension of its arrays is cut; `None` for arguments that
+            are not, such as parameters. Where the axis is in other arrays follows from
+            the program.
         recomputed: How many of the results of convolutions and matrix products, which
             sweeps would store, are computed again in each slab that needs them. Those
             come first that take the least operations for their bytes. `None`: a plan
@@ -66,20 +68,35 @@ class Slabs:
 
     count: int = 16
     levels: int = 1
-    axis: int | None = None
+    axis: int | tuple[int | None, ...] | None = None
     recomputed: int | None = None
     swapped: int | None = None
 
     def __post_init__(self) -> None:
         at_least_one(self.count, "count")
         at_least_one(self.levels, "levels")
+        if isinstance(self.axis, tuple):
+            _check_axes(self.axis)
         for name in ("axis", "recomputed", "swapped"):
-            number: Any = getattr(self, name)
-            is_integer = isinstance(number, int) and not isinstance(number, bool)
-            if number is not None and (not is_integer or number < 0):
+            number = getattr(self, name)
+            if not (isinstance(number, tuple) or _is_number(number)):
                 raise ValueError(
                     f"`{name}` is {number!r}; an integer of at least 0 is needed."
                 )
+
+
+def _check_axes(axes: tuple[Any, ...]) -> None:
+    if not all(map(_is_number, axes)) or set(axes) <= {None}:
+        raise ValueError(
+            f"`axis` is {axes!r}; for each argument it needs an integer of at least 0, "
+            "or None, and one integer at least."
+        )
+
+
+def _is_number(given: Any) -> bool:
+    """Whether something is `None`, or an integer of at least 0."""
+    is_integer = isinstance(given, int) and not isinstance(given, bool)
+    return given is None or (is_integer and given >= 0)
 
 
 Cut: TypeAlias = Slabs | Literal["auto"] | None

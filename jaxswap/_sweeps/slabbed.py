@@ -117,7 +117,8 @@ def prepared(
             "on one device only."
         )
     opened = without_calls(program)
-    lines, length = lines_of(opened, axes or {}, slabs.axis)
+    axis = None if isinstance(slabs.axis, tuple) else slabs.axis
+    lines, length = lines_of(opened, axes or {}, axis)
     opened = with_moments(without_barriers(opened, lines), lines)
     seen = described(opened, lines, length, slabs.levels)
     return seen, seen.grid(slabs.count, in_pairs=in_pairs), levels_of(seen.frame)

@@ -55,6 +55,17 @@ class Arguments:
             leaves[i] = None
         return cls(arrays, tuple(leaves), places, structure)
 
+    @property
+    def owners(self) -> tuple[int | None, ...]:
+        """For each array, its positional argument; `None` for those with a keyword."""
+        positional, _ = self.structure.children()
+        owners = [
+            at
+            for at, argument in enumerate(positional.children())
+            for _ in range(argument.num_leaves)
+        ]
+        return tuple(owners[i] if i < len(owners) else None for i in self.places)
+
     def with_arrays(self, arrays: Sequence[Any]) -> "Arguments":
         """Return the arguments with other arrays."""
         return dataclasses.replace(self, arrays=tuple(arrays))
@@ -77,12 +88,15 @@ class FlatFunction:
             come first.
         closed_over_count: How many of the operands are captured.
         out_tree: Structure of the results.
+        owners: For each operand, the positional argument that it belongs to; `None` for
+            all others.
         kinds: Executes its equations.
     """
 
     jaxpr: Any
     closed_over_count: int
     out_tree: Any
+    owners: tuple[int | None, ...]
     kinds: Kinds = dataclasses.field(default_factory=Kinds)
 
     @property
@@ -134,4 +148,6 @@ def flatten_function(
     refuse_references_in(closed)
     jaxpr, closed_over = _compat.without_constants(closed)
     out_tree = jax.tree.structure(out_shape)
-    return FlatFunction(jaxpr, len(closed_over), out_tree), tuple(closed_over)
+    owners = (*[None] * len(closed_over), *arguments.owners)
+    flat = FlatFunction(jaxpr, len(closed_over), out_tree, owners)
+    return flat, tuple(closed_over)

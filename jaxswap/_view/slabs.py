@@ -23,6 +23,7 @@ def slab_lines(plan: Plan) -> Iterator[str]:
     if slabs is None or facts is None:
         return
     axis = "the longest axis" if slabs.axis is None else f"dimension {slabs.axis}"
+    axis = "the named axis" if isinstance(slabs.axis, tuple) else axis
     levels = "the finest level" if slabs.levels == 1 else f"{slabs.levels} levels"
     ways = {"recomputed": slabs.recomputed, "in host memory": slabs.swapped}
     again = "".join(f", {count} results {way}" for way, count in ways.items() if count)

@@ -24,6 +24,12 @@ def test_numbers_out_of_range_are_refused(name: str, number: Any) -> None:
         Slabs(**{name: number})
 
 
+@pytest.mark.parametrize("axes", [(), (None, None), (0, -1), (True,), (None, "x")])
+def test_axes_of_arguments_are_integers(axes: Any) -> None:
+    with pytest.raises(ValueError, match="for each argument it needs an integer"):
+        Slabs(axis=axes)
+
+
 def test_what_is_no_slabs_is_refused() -> None:
     assert parse_slabs(None) is None
     assert parse_slabs(Slabs(count=2)) == Slabs(2)
