@@ -22,6 +22,8 @@ NEEDS_OLDER_XLA = {"mask kept in a loop", "int8 swapped", "stacked, swapped"} | 
 """What the XLA of JAX 0.12 lays out in another way than the simulator."""
 WEIGHTS = jax.ShapeDtypeStruct((8, 1024, 1024), jnp.float32)
 X = jax.ShapeDtypeStruct((16384, 1024), jnp.float32)
+NARROW = jax.ShapeDtypeStruct((8, 1024, 1024), jnp.bfloat16)
+NARROW_X = jax.ShapeDtypeStruct((8192, 1024), jnp.bfloat16)
 IMAGES = jax.ShapeDtypeStruct((16, 256, 256, 16), jnp.float32)
 KERNELS = jax.ShapeDtypeStruct((4, 3, 3, 16, 16), jnp.float32)
 
@@ -83,6 +85,16 @@ def pooled(kernels: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.mean(x**2)
 
 
+def looked_up(weights: jax.Array, x: jax.Array) -> jax.Array:
+    """A language model's loss: one of many logits counts."""
+    for w in weights[:3]:
+        x = jnp.tanh(x @ w)
+    logits = (x @ weights.reshape(-1, 1024).T).astype(jnp.float32)
+    truth = jnp.arange(x.shape[0]) % logits.shape[1]
+    seen = jnp.take_along_axis(logits, truth[:, None], axis=1)[:, 0]
+    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - seen)
+
+
 CASES: dict[str, tuple[Any, tuple[Any, Any], Any]] = {
     "mask kept in a loop": (masked, (WEIGHTS, X), jaxswap.KEEP),
     "int8 swapped in a loop": (in_a_loop, (WEIGHTS, X), jaxswap.policies.SwapHeavy()),
@@ -93,6 +105,12 @@ CASES: dict[str, tuple[Any, tuple[Any, Any], Any]] = {
     ),
     "stacked, swapped": (stacked, (WEIGHTS, X), jaxswap.policies.SwapHeavy()),
     "stacked, half": (stacked, (WEIGHTS, X), 0.5),
+    "loss looked up, kept": (looked_up, (NARROW, NARROW_X), jaxswap.KEEP),
+    "loss looked up, swapped": (
+        looked_up,
+        (NARROW, NARROW_X),
+        jaxswap.policies.SwapHeavy(),
+    ),
     "maxima kept": (pooled, (KERNELS, IMAGES), jaxswap.KEEP),
     "maxima swapped": (pooled, (KERNELS, IMAGES), jaxswap.policies.SwapHeavy()),
 }

@@ -11,8 +11,9 @@ GPU fusion"). They err where XLA's own cost model splits or joins a group differ
 `jaxswap.plan` therefore compares its prediction with the compiled program.
 """
 
+import collections
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from jaxswap._graph.graph import Equation, Graph
 from jaxswap._schedule.instructions import (
@@ -110,12 +111,32 @@ class Fusion:
         self.graph = graph
         self.producers = graph.producers()
         self.base = self._bases()
+        self.is_fusible = [is_fusible(e) for e in graph.equations]
+        for scatter, total in self._folded():
+            self.is_fusible[scatter], self.is_fusible[total] = True, False
         self.materialized = self._materialized()
         self.fixed = {*graph.outputs, *graph.gradients}
         self.is_alias = [
             is_alias(e) and e.outputs[0] in self.base for e in graph.equations
         ]
-        self.is_fusible = [is_fusible(e) for e in graph.equations]
+
+    def _folded(self) -> Iterator[tuple[int, int]]:
+        """Scatters onto zeros and the sums that alone read them, as equations.
+
+        XLA makes the other summand, and scatters onto that. So the gradient of a loss
+        that looks up one of many logits is one array.
+        """
+        reads = collections.Counter(v for e in self.graph.equations for v in e.inputs)
+        reads.update((*self.graph.outputs, *self.graph.gradients))
+        for eqn in self.graph.equations:
+            for v in eqn.inputs if eqn.primitive in ("add", "add_any") else ():
+                scatter = self.producers.get(v)
+                if scatter is None or scatter.primitive != "scatter-add":
+                    continue
+                zeros = self.producers.get(scatter.inputs[0])
+                is_fresh = zeros is not None and not zeros.inputs
+                if is_fresh and reads[v] == 1:
+                    yield scatter.index, eqn.index
 
     def _bases(self) -> dict[int, int]:
         """The value at whose bytes a view looks; views that grow are none."""
@@ -136,10 +157,10 @@ class Fusion:
         """Values that are buffers in any schedule."""
         found = {*self.graph.arguments, *self.graph.cotangents}
         found.update(self.graph.outputs, self.graph.gradients)
-        for eqn in self.graph.equations:
-            if not is_fusible(eqn):
+        for eqn, fuses in zip(self.graph.equations, self.is_fusible, strict=True):
+            if not fuses:
                 found.update(eqn.outputs)
-            if not is_fusible(eqn) and not eqn.is_reduction:
+            if not (fuses or eqn.is_reduction or is_fusible(eqn)):
                 found.update(self._read_as_buffers(eqn))
         found |= self.bases_of(found)
         self._add_shared(found)
