@@ -78,7 +78,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         function = item.nodeid.partition("[")[0]
         is_left_out = count[function] % SAMPLED > 0
         count[function] += 1
-        if is_left_out or is_of_one_version(item.path):
+        is_everywhere = item.get_closest_marker("every_version") is not None
+        if is_left_out or (is_of_one_version(item.path) and not is_everywhere):
             item.add_marker(pytest.mark.thorough)
     items.sort(key=lambda item: item.path not in slow)
 

@@ -32,8 +32,8 @@ from jaxswap.medical.networks.convolution_tiles import (
 
 TYPES = ("bfloat16", "float16", "float32")
 """The numbers that kernels take; they are summed in float32."""
-FEWEST_CHANNELS, MOST_BYTES = 4, 128
-"""How few channels, and how many bytes a voxel of features and results may have."""
+FEWEST_CHANNELS, MOST_CHANNELS = 4, 64
+"""How few and how many channels features and results may have."""
 OLDEST = (8, 0)
 """The compute capability from which on GPUs run the kernels: Ampere."""
 
@@ -63,7 +63,7 @@ def can_take(shape: tuple[int, ...], kernel_shape: tuple[int, ...], dtype: Any) 
         jnp.dtype(dtype).name in TYPES
         and kernel_shape[:3] == (3, 3, 3)
         and fewest >= FEWEST_CHANNELS
-        and most * jnp.dtype(dtype).itemsize <= MOST_BYTES
+        and most <= MOST_CHANNELS
         and 0 < numbers < _MOST_NUMBERS
         and _has_triton()
     )
@@ -185,7 +185,8 @@ class _Convolution:
     def tile(self) -> Tile:
         """What each program owns."""
         programs = self.per_tile * self.batch
-        return tile_of(self.space, max(self.filled), self.itemsize, programs)
+        width = max(self.filled)
+        return tile_of(self.space, width, self.itemsize, programs, self._is_exact)
 
     def forward(self, x: Array, kernel: Array) -> Array:
         """Convolve features by a kernel."""
@@ -312,9 +313,13 @@ class _Convolution:
             return None
         if self.is_interpreted:
             return lax.Precision.HIGHEST
+        return lax.DotAlgorithmPreset.TF32_TF32_F32_X3 if self._is_exact else None
+
+    @property
+    def _is_exact(self) -> bool:
         config: Any = jax.config
-        is_exact = config.jax_default_matmul_precision in _EXACT
-        return lax.DotAlgorithmPreset.TF32_TF32_F32_X3 if is_exact else None
+        is_asked = config.jax_default_matmul_precision in _EXACT
+        return is_asked and self.dtype == jnp.float32
 
     def _place(self) -> Place:
         """Find out which tile this program owns."""

@@ -55,17 +55,30 @@ class Tile:
         )
 
 
-def tile_of(space: Sequence[int], width: int, itemsize: int, programs: int) -> Tile:
+def tile_of(
+    space: Sequence[int],
+    width: int,
+    itemsize: int,
+    programs: int,
+    is_exact: bool = False,
+) -> Tile:
     """Choose a tile whose sums fit into registers, and enough tiles for a GPU.
+
+    Which ones fit was found by compiling them for A100 and H200.
 
     Args:
         space: Depth, height and width of the volume.
         width: The most channels that an array has, filled up to a power of two.
         itemsize: Bytes of a number.
         programs: How many run for each tile of one volume.
+        is_exact: Whether products of float32 are sums of several, which take registers.
     """
-    voxels = 64 if width > 32 or itemsize > 2 else 128
+    is_wide = itemsize > 2
+    voxels = 64 if width > 32 or is_wide else 128
     warps = 8 if width > 32 else 4 if width > 16 else 2
+    if is_wide and width > (16 if is_exact else 32):
+        voxels = 16
+        warps = 8 if width > 32 and is_exact else 4
     stages = 2 if width <= 16 and itemsize == 2 else 1
     columns = min(pl.next_power_of_2(space[2]), voxels // 4)
     tile = Tile(voxels // columns, columns, 32, warps, stages)

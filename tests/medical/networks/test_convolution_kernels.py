@@ -112,7 +112,6 @@ def test_all_passes_are_mapped_over_a_batch_of_batches() -> None:
         ((1, 8, 8, 8, 16), (1, 1, 1, 16, 16), "bfloat16"),
         ((1, 8, 8, 8, 3), (3, 3, 3, 3, 16), "bfloat16"),
         ((1, 8, 8, 8, 16), (3, 3, 3, 16, 65), "bfloat16"),
-        ((1, 8, 8, 8, 16), (3, 3, 3, 16, 33), "float32"),
         ((0, 8, 8, 8, 16), (3, 3, 3, 16, 16), "bfloat16"),
         ((8, 256, 1024, 256, 4), (3, 3, 3, 4, 4), "bfloat16"),
     ],
@@ -121,7 +120,6 @@ def test_all_passes_are_mapped_over_a_batch_of_batches() -> None:
         "sides",
         "few channels",
         "many channels",
-        "many bytes",
         "empty",
         "offsets",
     ],
@@ -173,23 +171,30 @@ def test_every_call_says_what_it_costs() -> None:
     assert text.count(f"flops={2 * 27 * 8**3 * 16 * 16}") == 3
 
 
+@pytest.mark.usefixtures("all_optimizations")
 @pytest.mark.parametrize(
-    ("target", "channels", "side", "dtype"),
+    ("target", "channels", "side", "dtype", "precision"),
     [
-        ("h200", 16, 96, "bfloat16"),
-        ("a100-80", 64, 24, "bfloat16"),
-        ("h200", 32, 24, "float32"),
+        ("h200", 16, 96, "bfloat16", None),
+        ("a100-80", 64, 24, "bfloat16", None),
+        ("a100-80", 64, 24, "float32", None),
+        ("h200", 32, 24, "float32", "highest"),
+        ("h200", 64, 24, "float32", "highest"),
     ],
 )
-def test_all_passes_are_compiled(
-    target: str, channels: int, side: int, dtype: str
+def test_all_passes_are_compiled_and_spill_no_registers(
+    target: str, channels: int, side: int, dtype: str, precision: str | None
 ) -> None:
     x, kernel = arrays_of(channels, side, dtype)
 
     def step(x: Array, kernel: Array, gradient: Array) -> Any:
         return all_passes(by_kernels, x, kernel, gradient)
 
-    seen = jaxswap.inspect(step, x, kernel, x, target=target)
+    options = {"xla_gpu_fail_ptx_compilation_on_register_spilling": True}
+    with jax.default_matmul_precision(precision):
+        seen = jaxswap.inspect(
+            step, x, kernel, x, target=target, compiler_options=options
+        )
     assert seen.hlo_text.count("__gpu$xla.gpu.triton") == 3
     # The parts of the kernel's gradient, which XLA adds up.
     assert seen.temp_bytes < 2**25

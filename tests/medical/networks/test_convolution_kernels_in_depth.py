@@ -25,8 +25,11 @@ from jaxswap.medical.networks.fastest import relative_error
 # Pallas warns that kernels in Triton will not be there for good.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Triton:DeprecationWarning")
 
-needs_mosaic = pytest.mark.skipif(
-    jax.__version_info__ < OLDEST_JAX, reason="kernels need a newer JAX"
+in_mosaic = (
+    pytest.mark.skipif(
+        jax.__version_info__ < OLDEST_JAX, reason="kernels need a newer JAX"
+    ),
+    pytest.mark.every_version,
 )
 
 PARTS = 4
@@ -108,8 +111,8 @@ def test_halos_are_left_to_xla(arrays: list[Array], expected: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "call", "count"),
     [
+        pytest.param("mosaic", 'custom_call_target="mosaic_gpu', 4, marks=in_mosaic),
         ("triton", "__gpu$xla.gpu.triton", 6),
-        pytest.param("mosaic", 'custom_call_target="mosaic_gpu', 4, marks=needs_mosaic),
     ],
 )
 def test_the_program_of_each_gpu_has_the_planes_of_that_gpu(

@@ -23,6 +23,8 @@ from jaxswap.medical.networks.convolution_forms import (
 from jaxswap.medical.networks.convolution_mosaic import CHANNELS, OLDEST_JAX, can_take
 from jaxswap.medical.networks.fastest import relative_error
 
+pytestmark = pytest.mark.every_version
+
 KERNEL = (3, 3, 3, 16, 16)
 
 needs_mosaic = pytest.mark.skipif(
