@@ -24,7 +24,7 @@ from jax.extend.core import JaxprEqn
 from jaxswap import _compat
 
 PRIMITIVE = "select_and_scatter_add"
-MOST_ELEMENTS = 64
+MOST_ELEMENTS = 32
 """Larger windows are left to XLA: a kernel of so many shifts takes long to compile."""
 
 Offset = tuple[int, ...]
