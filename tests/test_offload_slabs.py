@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
 
@@ -91,6 +92,36 @@ def test_a_plan_holds_its_slabs(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.usefixtures("own_folders")
+def test_a_step_planned_by_windows_is_that_of_plain(tmp_path: pathlib.Path) -> None:
+    slabs = Slabs(count=4, recomputed=0, swapped=3)
+    options: dict[str, Any] = dict(target="h100", compile=False, progress=False)
+    plan = jaxswap.plan(loss, KERNELS, X, argnums=(0, 1), slabs=slabs, **options)
+    assert plan.host_bytes > 3 * X.nbytes
+    plan = jaxswap.load_plan(plan.save(tmp_path / "plan.json"))
+    by_windows = jaxswap.offload(loss, plan=plan)
+    assert_equals_plain(by_windows)
+    optimizer = optax.sgd(0.1, momentum=0.9)
+
+    def stepped(fn: Callable[..., Any]) -> Any:
+        def step(kernels: Any) -> Any:
+            gradient, _ = jax.grad(fn, (0, 1))(kernels, X)
+            updates, _ = optimizer.update(gradient, optimizer.init(kernels))
+            return optax.apply_updates(kernels, updates)
+
+        return jax.jit(step)(KERNELS)
+
+    for a, e in zip(stepped(by_windows), stepped(loss), strict=True):
+        np.testing.assert_allclose(a, e, atol=1e-4)
+
+
+def test_a_function_that_is_only_called_brings_windows_from_the_host() -> None:
+    slabs = Slabs(count=4, recomputed=0, swapped=2)
+    by_windows = jaxswap.offload(loss, budget="1GiB", target="h100", slabs=slabs)
+    assert float(by_windows(KERNELS, X)) == pytest.approx(float(loss(KERNELS, X)))
+    assert "swap_in" in jax.jit(by_windows).lower(KERNELS, X).as_text(debug_info=True)
+
+
+@pytest.mark.usefixtures("own_folders")
 def test_a_plan_finds_how_much_to_recompute() -> None:
     big = jax.ShapeDtypeStruct((1, 4096, 256, 2), jnp.float32)
     options: dict[str, Any] = dict(target="h100", compile=False, progress=False)
@@ -132,7 +163,7 @@ def test_slabs_are_tried_where_nothing_else_fits() -> None:
     cut = jaxswap.plan(loss, KERNELS, big, budget=budget, **options)
     assert cut.slabs is not None
     assert cut.device_bytes <= budget
-    assert "trying 32 slabs on the finest level" in lines
+    assert "trying 2 to 32 slabs on the finest level" in lines
     with pytest.raises(jaxswap.BudgetError) as refused:
         jaxswap.plan(loss, KERNELS, big, budget="1MiB", **options)
     assert refused.value.smallest_bytes <= budget

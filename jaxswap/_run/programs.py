@@ -13,7 +13,7 @@ from jaxswap._search.limits import Limits
 from jaxswap._search.loops import MixedPrograms
 from jaxswap._search.search import Search
 from jaxswap._search.ways import LEAST_WAYS, WAYS, keep_all
-from jaxswap._slabs.choices import choices_of
+from jaxswap._slabs.choices import Choice, choices_of, worth_trying
 from jaxswap._slabs.settings import settings_of
 from jaxswap._slabs.slabs import AUTO, Slabs
 from jaxswap._sweeps.lines import longest_of_space
@@ -97,19 +97,21 @@ class ProgramsOf:
         """Go over what makes programs by slabs, the finest level alone first."""
         program = plain.program
         length = None if program.placement else longest_of_space(program)
-        for slabs in settings_of(length or 0):
-            yield functools.partial(self._tried, slabs)
+        for setting in settings_of(length or 0):
+            yield functools.partial(self._tried, setting)
 
-    def _tried(self, slabs: Slabs) -> Sequence[Search]:
-        levels = "the finest level" if slabs.levels == 1 else f"{slabs.levels} levels"
-        self._progress(f"trying {slabs.count} slabs on {levels}")
-        return self._by_slabs(slabs)
+    def _tried(self, setting: Sequence[Slabs]) -> Sequence[Search]:
+        most, least = setting[0], setting[-1].count
+        levels = "the finest level" if most.levels == 1 else f"{most.levels} levels"
+        fewer = f"{least} to " if len(setting) > 1 else ""
+        self._progress(f"trying {fewer}{most.count} slabs on {levels}")
+        return self._by_slabs(*setting)
 
-    def _by_slabs(self, slabs: Slabs) -> list[Search]:
+    def _by_slabs(self, *setting: Slabs) -> list[Search]:
         """Return programs by slabs, in which more or less is recomputed and swapped."""
         known: set[Signature] = set()
         found: list[Search] = []
-        for cut in self._numbered(slabs):
+        for cut in self._numbered(setting):
             traced = self._source.cut(cut).traced(keep_all, self._source.insides[0])
             signature = signature_of(traced.graph)
             if signature in known:
@@ -119,27 +121,30 @@ class ProgramsOf:
             found.append(self._search_of(traced.graph))
         return found
 
-    def _numbered(self, slabs: Slabs) -> list[Slabs]:
+    def _numbered(self, setting: Sequence[Slabs]) -> list[Slabs]:
         """Return slabs that say how much is recomputed and swapped."""
-        swapped = slabs.swapped if self._room.has_host else slabs.swapped or 0
-        if slabs.recomputed is not None and swapped is not None:
-            return [dataclasses.replace(slabs, swapped=swapped)]
+        first = setting[0]
+        swapped = first.swapped if self._room.has_host else first.swapped or 0
+        if first.recomputed is not None and swapped is not None:
+            return [dataclasses.replace(slabs, swapped=swapped) for slabs in setting]
         program, in_pairs = self.traced[0].program, swapped != 0
-        axes = self._source.cut(slabs).named(program)
-        seen, grid, levels = prepared(program, slabs, axes, in_pairs=in_pairs)
-        numbers = {"recomputed": slabs.recomputed, "swapped": swapped}
+        by_count: dict[int, Slabs] = {}
+        choices: list[Choice] = []
+        for slabs in setting:
+            axes = self._source.cut(slabs).named(program)
+            seen, grid, levels = prepared(program, slabs, axes, in_pairs=in_pairs)
+            if grid.count not in by_count:
+                by_count[grid.count] = slabs
+                numbers = {"recomputed": slabs.recomputed, "swapped": swapped}
+                rates = self._room.rates
+                choices += choices_of(seen.frame, levels, grid, rates, **numbers)
         given_bytes = _given_bytes(self.traced[0].graph)
-        found = choices_of(
-            seen.frame,
-            levels,
-            grid,
-            self._room.rates,
-            limit_bytes=max(0, self._room.limits.device_bytes - given_bytes),
-            **numbers,
-        )
+        limit_bytes = max(0, self._room.limits.device_bytes - given_bytes)
         return [
-            dataclasses.replace(slabs, recomputed=c.recomputed, swapped=c.swapped)
-            for c in found
+            dataclasses.replace(
+                by_count[c.count], recomputed=c.recomputed, swapped=c.swapped
+            )
+            for c in worth_trying(choices, limit_bytes)
         ]
 
     def _ways(self, kept: Traced, inside: Inside) -> None:

@@ -21,6 +21,9 @@ from jaxswap._slabs.sweeps import Sweep, sweeps_of
 
 APART = 0.9
 """Two choices are tried if one needs at most this share of the other's memory."""
+CLOSE, CLOSELY_APART = (0.85, 1.12), 0.96
+"""The same near the limit, between these shares of it: there a little less memory may
+spare computing a value again."""
 ABOVE, BELOW = 1.5, 0.5
 """Shares of the limit between which choices are tried. Plans save memory elsewhere, and
 estimates err, so what seems to be too large may fit."""
@@ -29,15 +32,17 @@ MOST_RECOMPUTED = 20
 
 @dataclass(frozen=True)
 class Choice:
-    """A number of values to compute again, and to swap, with what that takes.
+    """Numbers of slabs, of values to compute again and to swap, with what that takes.
 
     Attributes:
+        count: How many slabs there are.
         recomputed: How many values are computed again.
         swapped: How many lie in host memory.
         seconds: Of all sweeps.
         nbytes: Device memory of what sweeps write and read, at most.
     """
 
+    count: int
     recomputed: int
     swapped: int
     seconds: float
@@ -50,23 +55,18 @@ def choices_of(
     grid: Grid,
     rates: Rates,
     *,
-    limit_bytes: float = 0,
     recomputed: int | None = None,
     swapped: int | None = None,
-) -> tuple[Choice, ...]:
-    """Return choices of which none is both slower and larger than another.
+) -> list[Choice]:
+    """Return the choices for one number of slabs.
 
     Args:
         frame: The program.
         levels: When its operations can run.
         grid: How the axis is cut.
         rates: Those of the GPU.
-        limit_bytes: Device memory for what programs compute. 0: as little as can be.
         recomputed: How many values are computed again. `None`: several numbers.
         swapped: How many values lie in host memory. `None`: several numbers.
-
-    Returns:
-        The choices. Each needs much less memory than all that are faster.
     """
     most = MOST_RECOMPUTED if recomputed is None else recomputed
     sets = list(itertools.islice(stored_sets(frame, levels, grid), most + 1))
@@ -80,16 +80,33 @@ def choices_of(
             hosted = frozenset(leaving[:count])
             seconds = seconds_of(frame, grid, sweeps, rates, hosted)
             nbytes = bytes_of(frame, levels, grid, sweeps, hosted)
-            found.append(Choice(number, count, seconds, nbytes))
-    ordered = sorted(found, key=lambda c: (c.seconds, c.nbytes))
-    return tuple(_near(list(_apart(ordered)), limit_bytes))
+            found.append(Choice(grid.count, number, count, seconds, nbytes))
+    return found
 
 
-def _apart(choices: Iterable[Choice]) -> Iterable[Choice]:
+def worth_trying(
+    choices: Iterable[Choice], limit_bytes: float = 0
+) -> tuple[Choice, ...]:
+    """Return choices of which none is both slower and larger than another.
+
+    Args:
+        choices: All choices.
+        limit_bytes: Device memory for what programs compute. 0: as little as can be.
+
+    Returns:
+        The choices. Each needs much less memory than all that are faster.
+    """
+    ordered = sorted(choices, key=lambda c: (c.seconds, c.nbytes))
+    return tuple(_near(list(_apart(ordered, limit_bytes)), limit_bytes))
+
+
+def _apart(choices: Iterable[Choice], limit_bytes: float) -> Iterable[Choice]:
     """Go over the choices that need much less memory than all faster ones."""
     least = float("inf")
+    low, high = (share * limit_bytes for share in CLOSE)
     for choice in choices:
-        if choice.nbytes <= APART * least:
+        share = CLOSELY_APART if low <= choice.nbytes <= high else APART
+        if choice.nbytes <= share * least:
             least = choice.nbytes
             yield choice
 

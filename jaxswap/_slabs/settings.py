@@ -7,6 +7,8 @@ from jaxswap._slabs.slabs import Slabs
 LEVELS = (1, 2, 3)
 """How many levels are computed by slabs. Fewer are tried first: each level more means
 more sweeps, which read and write more."""
+FEW = (2, 4, 6, 8)
+"""How few slabs are tried. Few thick ones compute few planes twice, and hold more."""
 THICKNESS = 8
 """Planes of a slab. Thinner ones would compute most of their planes twice."""
 MOST_SLABS = 32
@@ -14,13 +16,18 @@ ALL = 1000
 """More values than sweeps store."""
 
 
-def settings_of(length: int) -> tuple[Slabs, ...]:
+def settings_of(length: int) -> tuple[tuple[Slabs, ...], ...]:
     """Return the settings to try for an axis of so many planes, one after the other.
 
+    Each holds numbers of slabs, the most first, of which some are chosen together.
     There are none for an axis that is too short to be cut.
     """
     counts = ((levels, _count(length, levels)) for levels in LEVELS)
-    return tuple(Slabs(count, levels) for levels, count in counts if count > 1)
+    return tuple(
+        tuple(Slabs(n, levels) for n in (most, *(n for n in FEW[::-1] if n < most)))
+        for levels, most in counts
+        if most > 1
+    )
 
 
 def slabs_to_predict(length: int) -> tuple[Slabs, ...]:

@@ -10,7 +10,13 @@ from slab_frames import CONVOLVED, GRID, mean
 from jaxswap._gpu.rates import Rates
 from jaxswap._gpu.target import built_in_target, rates_of
 from jaxswap._gpu.work import Work
-from jaxswap._slabs.choices import bytes_of, choices_of, seconds_of
+from jaxswap._slabs.choices import (
+    Choice,
+    bytes_of,
+    choices_of,
+    seconds_of,
+    worth_trying,
+)
 from jaxswap._slabs.frame import Axis, Frame, Kind, Step
 from jaxswap._slabs.levels import levels_of
 from jaxswap._slabs.sweeps import sweeps_of
@@ -54,16 +60,22 @@ LEVELS = levels_of(FRAME)
 ALL = sweeps_of(FRAME, LEVELS, GRID, frozenset({2, 4, 6}))
 
 
+def tried(rates: Rates = RATES, *, limit_bytes: float, **numbers: int) -> list[Choice]:
+    choices = choices_of(FRAME, LEVELS, GRID, rates, **numbers)
+    return list(worth_trying(choices, limit_bytes))
+
+
 def test_each_choice_takes_much_less_memory_than_all_faster_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def bytes_by_speed() -> list[float]:
-        found = choices_of(FRAME, LEVELS, GRID, RATES, limit_bytes=1.2 * NBYTES)
+        found = tried(limit_bytes=1.2 * NBYTES)
         return [c.nbytes for c in sorted(found, key=lambda c: c.seconds)]
 
     many = bytes_by_speed()
     assert len(many) > 2
     monkeypatch.setattr("jaxswap._slabs.choices.APART", 0.6)
+    monkeypatch.setattr("jaxswap._slabs.choices.CLOSELY_APART", 0.6)
     few = bytes_by_speed()
     for faster, smaller in itertools.pairwise(few):
         assert smaller <= 0.6 * faster
@@ -71,24 +83,28 @@ def test_each_choice_takes_much_less_memory_than_all_faster_ones(
 
 
 def test_what_is_quick_to_compute_is_computed_again_before_it_is_copied() -> None:
-    found = choices_of(FRAME, LEVELS, GRID, RATES, limit_bytes=2.2 * NBYTES)
+    found = tried(limit_bytes=2.2 * NBYTES)
     assert any(c.recomputed and not c.swapped for c in found)
     slow = dataclasses.replace(RATES, bf16_convolution_flops_per_second=1e9)
-    found = choices_of(FRAME, LEVELS, GRID, slow, limit_bytes=2.2 * NBYTES)
+    found = tried(slow, limit_bytes=2.2 * NBYTES)
     assert found[1].swapped
     assert not found[1].recomputed
 
 
+def test_choices_lie_closer_together_near_the_limit() -> None:
+    choices = [Choice(4, n, 0, 1 + n, 200.0 - 5 * n) for n in range(30)]
+    found = [c.nbytes for c in worth_trying(choices, limit_bytes=100)]
+    assert found == [140, 125, 110, 105, 100, 95, 90, 85, 75, 65, 55]
+
+
 def test_where_everything_fits_the_fastest_is_enough() -> None:
-    (one,) = choices_of(FRAME, LEVELS, GRID, RATES, limit_bytes=100 * NBYTES)
+    (one,) = tried(limit_bytes=100 * NBYTES)
     assert (one.recomputed, one.swapped) == (0, 0)
 
 
 def test_given_numbers_are_kept() -> None:
     for limit_bytes in (0, NBYTES):
-        found = choices_of(
-            FRAME, LEVELS, GRID, RATES, limit_bytes=limit_bytes, recomputed=1, swapped=0
-        )
+        found = tried(limit_bytes=limit_bytes, recomputed=1, swapped=0)
         assert [(c.recomputed, c.swapped) for c in found] == [(1, 0)]
 
 
