@@ -7,7 +7,7 @@ from jaxswap._slabs.slabs import Slabs
 LEVELS = (1, 2, 3)
 """How many levels are computed by slabs. Fewer are tried first: each level more means
 more sweeps, which read and write more."""
-FEW = (2, 4, 6, 8)
+FEW = (4, 8)
 """How few slabs are tried. Few thick ones compute few planes twice, and hold more."""
 THICKNESS = 8
 """Planes of a slab. Thinner ones would compute most of their planes twice."""
