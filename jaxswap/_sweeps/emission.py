@@ -20,7 +20,11 @@ from jaxswap._trace.program import Operation
 
 
 def operation_of(
-    described: Described, sweep: Sweep, grid: Grid, margins: Mapping[int, Margins]
+    described: Described,
+    sweep: Sweep,
+    grid: Grid,
+    margins: Mapping[int, Margins],
+    awaited: Mapping[int, int],
 ) -> Operation:
     """Return an operation that runs a sweep.
 
@@ -29,22 +33,27 @@ def operation_of(
         sweep: The sweep.
         grid: How the axis is cut.
         margins: The values in host memory, and their planes beyond both ends.
+        awaited: Values that must be there before the sweep begins, and the values that
+            they are from then on.
     """
     program = described.program
-    inputs, outputs = _inputs(described, sweep), (*sweep.writes, *sweep.sums)
+    inputs = tuple(dict.fromkeys([*_inputs(described, sweep), *awaited]))
+    outputs = (*sweep.writes, *sweep.sums)
     loop = Loop(described, sweep, grid, margins)
 
     def run(*arrays: Any) -> Sequence[Any]:
-        zeros, given = _when_there(loop.zeros(), arrays)
-        found = loop.run(dict(zip(inputs, given, strict=True)), zeros)
-        return [found[v] for v in outputs]
+        zeros, there = _when_there(loop.zeros(), arrays)
+        given = dict(zip(inputs, there, strict=True))
+        found = loop.run(given, zeros)
+        return [*(found[v] for v in outputs), *(given[v] for v in awaited)]
 
     run.__name__ = f"sweep{sweep.level}"
     types = [program.avals[v] for v in inputs]
     jaxpr, _ = _compat.open_jaxpr(jax.make_jaxpr(jax.jit(run))(*types))
     (call,) = jaxpr.eqns
     scope = _scope(described, sweep, run.__name__)
-    return Operation(call, inputs, outputs, scope, _origins(described, outputs))
+    origins = _origins(described, (*outputs, *awaited))
+    return Operation(call, inputs, (*outputs, *awaited.values()), scope, origins)
 
 
 def _origins(described: Described, values: Sequence[int]) -> tuple[Operation, ...]:

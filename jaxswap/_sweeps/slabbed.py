@@ -87,11 +87,14 @@ def by_slabs(
     hosted = swap(seen.frame, grid, sweeps)
     margins = margins_of(seen.frame, grid, sweeps, hosted)
     seen = seen.in_host_memory(margins)
-    operations = _interleaved(seen, order, sweeps, grid, margins)
+    operations, became = _interleaved(seen, order, sweeps, grid, margins)
     names = [op.scope or op.eqn.primitive.name for op in seen.program.operations]
     facts = facts_of(seen.frame, grid, sweeps, names, map(str, seen.reasons))
-    changed = dataclasses.replace(seen.program, slabs=slabs, slab_facts=facts)
-    by_sweeps = with_operations(changed, operations)
+    avals = (*seen.program.avals, *(seen.program.avals[v] for v in became))
+    changed = dataclasses.replace(
+        seen.program, avals=avals, slabs=slabs, slab_facts=facts
+    )
+    by_sweeps = with_operations(changed, operations, became)
     return Slabbed(by_sweeps, seen, grid, sweeps, order, margins)
 
 
@@ -130,17 +133,32 @@ def _interleaved(
     sweeps: tuple[Sweep, ...],
     grid: Grid,
     margins: Mapping[int, Margins],
-) -> list[Operation]:
-    """Put each sweep behind the operations on whole arrays that it may read from."""
+) -> tuple[list[Operation], dict[int, int]]:
+    """Put each sweep behind the operations on whole arrays that it may read from.
+
+    A sweep begins when the gradients are there that these operations make. XLA would
+    compute them last of all, and hold what they are made of until then.
+
+    Returns:
+        The operations, and the values that these gradients are behind the sweeps.
+    """
     steps, operations = seen.frame.steps, seen.program.operations
     whole: dict[int, list[Operation]] = {}
     for index, operation in enumerate(operations):
         if steps[index].kind is Kind.WHOLE:
             whole.setdefault(order.steps[index], []).append(operation)
     by_level = {sweep.level: sweep for sweep in sweeps}
+    gradients = {v for v in seen.program.gradients if isinstance(v, int)}
     found: list[Operation] = []
+    became: dict[int, int] = {}
+    made: list[int] = []
     for level in range(order.count):
         found += whole.get(level, [])
+        made += [v for op in whole.get(level, []) for v in op.outputs if v in gradients]
         if level in by_level:
-            found.append(operation_of(seen, by_level[level], grid, margins))
-    return found
+            first = len(seen.program.avals) + len(became)
+            awaited = {v: first + place for place, v in enumerate(made)}
+            became.update(awaited)
+            found.append(operation_of(seen, by_level[level], grid, margins, awaited))
+            made = []
+    return found, became

@@ -144,6 +144,26 @@ def test_what_is_compared_with_its_extreme_is_stored() -> None:
     assert any(compared in sweep.writes for sweep in slabbed.sweeps)
 
 
+def test_a_sweep_begins_when_the_gradients_before_it_are_there() -> None:
+    def convolved(x: Array, kernel: Array, stride: int = 1) -> Array:
+        return lax.conv_general_dilated(
+            x, kernel, (stride,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")
+        )
+
+    def loss(x: Array, fine: Array, coarse: Array) -> Array:
+        x = convolved(jnp.tanh(convolved(x, fine)), fine, stride=2)
+        return jnp.sum(jnp.sin(convolved(jnp.tanh(x), coarse)))
+
+    args = [x_of(1, 16, 2), x_of(3, 2, 2), x_of(3, 2, 2)]
+    slabbed = check_by_slabs(loss, args)
+    # Otherwise XLA would compute them last, and hold what they are made of.
+    gradient = slabbed.program.gradients[2]
+    (sweep,) = (op for op in slabbed.program.operations if gradient in op.outputs)
+    assert sweep.scope.startswith("sweep")
+    place = sweep.outputs.index(gradient)
+    assert sweep.origins[place].eqn.primitive.name == "conv_general_dilated"
+
+
 def test_half_of_an_axis_is_not_the_sliced_axis() -> None:
     def loss(x: Array) -> Array:
         return jnp.sum(x[:6] * x[6:])
