@@ -25,7 +25,7 @@ LATER = 0.5
 """Share of the search for programs after the first: they begin where it ended."""
 MARGIN = 1 / 256
 """If a program exceeded its budget, the next plan leaves this share of it free. After
-each further failure the share is four times as large."""
+each further failure the share is twice as large."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +180,8 @@ class Attempt:
         failures: How many programs did not fit so far.
         improved: How many programs were compiled after the first that fits.
         needed_bytes: What the last program needed beyond its simulation.
+        least_bytes: The least that a program that did not fit needed beyond it. `None`
+            before there was one.
         again: A draft to lay out once more, instead of a search.
         is_anew: Whether the search starts from nothing, for the least memory.
         too_much_bytes: The least that a simulation was given for a program that did not
@@ -192,6 +194,7 @@ class Attempt:
     failures: int = 0
     improved: int = 0
     needed_bytes: int = 0
+    least_bytes: int | None = None
     again: Found | None = None
     is_anew: bool = False
     too_much_bytes: int | None = None
@@ -226,12 +229,17 @@ class Attempt:
             return None
         failures = self.failures + (not tried.fits)
         made = tried.refined
+        least_bytes = self.least_bytes
+        if not tried.fits:
+            needed = made.correction_bytes
+            least_bytes = needed if least_bytes is None else min(least_bytes, needed)
         following = dataclasses.replace(
             self,
             number=self.number + 1,
             failures=failures,
             improved=self.improved + best.fits,
             needed_bytes=made.correction_bytes,
+            least_bytes=least_bytes,
             again=None,
             is_anew=False,
         )
@@ -245,7 +253,7 @@ class Attempt:
         if tried.fits:
             limits = less(task.limits, made.lasting_bytes)
         else:
-            limits = self._below(made, best, task)
+            limits = self._below(made, best, task, least_bytes or 0)
             given = self.limits.device_bytes
             too_much = given if self.too_much_bytes is None else self.too_much_bytes
             following = dataclasses.replace(
@@ -291,7 +299,9 @@ class Attempt:
         lessons = {**self.lessons, found.program: known}
         return dataclasses.replace(self, lessons=lessons, again=again)
 
-    def _below(self, made: Refined, best: Refined, task: Task) -> Limits:
+    def _below(
+        self, made: Refined, best: Refined, task: Task, least_bytes: int
+    ) -> Limits:
         """Return the limits after a program did not fit.
 
         Where another one fits, half of the way to it is taken.
@@ -299,22 +309,23 @@ class Attempt:
         if best.fits and best.draft.graph is made.draft.graph:
             known_bytes = best.draft.timeline.device_bytes
             return less(self.limits, (self.limits.device_bytes - known_bytes) // 2)
-        return less(task.limits, self._spent(made, task))
+        return less(task.limits, self._spent(made, task, least_bytes))
 
-    def _spent(self, made: Refined, task: Task) -> int:
+    def _spent(self, made: Refined, task: Task, least_bytes: int) -> int:
         """Return how far to stay below the limit after a program did not fit.
 
         XLA may leave gaps between buffers. They vary from plan to plan, so they are
-        subtracted from the limit only after a second failure. Steps grow, since a plan
-        that needs a little less may compile to as many bytes.
+        subtracted from the limit only after a second failure, and no more than the
+        least that was seen. Steps grow, since a plan that needs a little less may
+        compile to as many bytes.
         """
         assert made.compiled is not None
         limit_bytes = task.limits.device_bytes
-        expected = made.correction_bytes if self.failures else made.lasting_bytes
+        expected = least_bytes if self.failures else made.lasting_bytes
         is_room = self.limits.device_bytes > 0
         spent = limit_bytes - self.limits.device_bytes if is_room else expected
         missing = max(0, made.compiled.device_bytes - limit_bytes) << self.failures
-        margin = MARGIN * 4**self.failures
+        margin = MARGIN * 2**self.failures
         return max(expected, spent) + min(int(margin * limit_bytes), missing)
 
 

@@ -84,6 +84,18 @@ def test_what_programs_need_beyond_the_simulation_is_taken_off_the_limit() -> No
     assert seen.device_bytes <= LIMIT
 
 
+def test_no_more_than_the_least_correction_is_taken_off() -> None:
+    """Gaps between buffers vary from plan to plan."""
+    added = iter([40 * MIB, 120 * MIB, 40 * MIB])
+    search = FakeSearch()
+    compiler = FakeCompiler(
+        lambda count, draft: measured(draft.timeline.device_bytes + next(added))
+    )
+    assert run(search, compiler).fits
+    rooms = [call.room for call in search.calls]
+    assert LIMIT - 60 * MIB < rooms[2] <= LIMIT - 40 * MIB
+
+
 def test_a_known_correction_counts_from_the_first_search_on() -> None:
     search, compiler = FakeSearch(), FakeCompiler(adds(100 * MIB))
     refined = run(search, compiler, known=100 * MIB)

@@ -65,5 +65,5 @@ def test_steps_grow_while_programs_stay_a_little_too_large() -> None:
     )
     assert run(search, compiler, most=10).fits
     assert [LIMIT - call.room for call in search.calls] == [
-        few * halves for halves in (0, 2, 5, 10, 19)
+        few * halves for halves in (0, 2, 4, 8, 16)
     ]
