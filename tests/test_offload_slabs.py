@@ -163,7 +163,7 @@ def test_slabs_are_tried_where_nothing_else_fits() -> None:
     cut = jaxswap.plan(loss, KERNELS, big, budget=budget, **options)
     assert cut.slabs is not None
     assert cut.device_bytes <= budget
-    assert "trying 4 to 32 slabs on the finest level" in lines
+    assert "trying 8 to 32 slabs on the finest level" in lines
     with pytest.raises(jaxswap.BudgetError) as refused:
         jaxswap.plan(loss, KERNELS, big, budget="1MiB", **options)
     assert refused.value.smallest_bytes <= budget

@@ -7,8 +7,8 @@ from jaxswap._slabs.slabs import Slabs
 LEVELS = (1, 2, 3)
 """How many levels are computed by slabs. Fewer are tried first: each level more means
 more sweeps, which read and write more."""
-FEW = (4, 8)
-"""How few slabs are tried. Few thick ones compute few planes twice, and hold more."""
+FEW = 8
+"""Few slabs are tried, too. Thick ones compute few planes twice, and hold more."""
 THICKNESS = 8
 """Planes of a slab. Thinner ones would compute most of their planes twice."""
 MOST_SLABS = 32
@@ -24,7 +24,7 @@ def settings_of(length: int) -> tuple[tuple[Slabs, ...], ...]:
     """
     counts = ((levels, _count(length, levels)) for levels in LEVELS)
     return tuple(
-        tuple(Slabs(n, levels) for n in (most, *(n for n in FEW[::-1] if n < most)))
+        tuple(Slabs(n, levels) for n in sorted({most, min(FEW, most)}, reverse=True))
         for levels, most in counts
         if most > 1
     )

@@ -4,6 +4,7 @@ Drafts of the scripted search need as many bytes as they are given room; what th
 programs need, and which of their copies are exposed, each test says.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -86,7 +87,7 @@ def test_what_programs_need_beyond_the_simulation_is_taken_off_the_limit() -> No
 
 def test_no_more_than_the_least_correction_is_taken_off() -> None:
     """Gaps between buffers vary from plan to plan."""
-    added = iter([40 * MIB, 120 * MIB, 40 * MIB])
+    added = itertools.chain([40 * MIB, 120 * MIB], itertools.repeat(40 * MIB))
     search = FakeSearch()
     compiler = FakeCompiler(
         lambda count, draft: measured(draft.timeline.device_bytes + next(added))

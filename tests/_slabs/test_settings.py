@@ -13,9 +13,9 @@ def test_fewer_levels_are_tried_first() -> None:
 
 def test_few_thick_slabs_are_tried_beside_many() -> None:
     for setting in settings_of(192):
-        assert [slabs.count for slabs in setting] == [24, 8, 4]
+        assert [slabs.count for slabs in setting] == [24, 8]
         assert len({slabs.levels for slabs in setting}) == 1
-    assert [slabs.count for slabs in settings_of(64)[0]] == [8, 4]
+    assert [slabs.count for slabs in settings_of(64)[0]] == [8]
 
 
 def test_slabs_are_not_thinner_than_what_neighbours_need() -> None:
