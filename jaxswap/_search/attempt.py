@@ -5,6 +5,7 @@ one.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 from jaxswap._search.lessons import NO_LESSONS, Lessons, exposed_values
@@ -19,6 +20,8 @@ EXPOSED = 0.02
 """Copies that nothing hides may take this share of the step."""
 GAIN = 0.01
 """A plan that fits is not improved if its bound is nearer than this share."""
+FAR = 1.05
+"""A plan that fits is improved if one that did not was so many times as fast."""
 IMPROVED = 2
 """How many more programs are compiled after one that fits."""
 LATER = 0.5
@@ -186,6 +189,7 @@ class Attempt:
         is_anew: Whether the search starts from nothing, for the least memory.
         too_much_bytes: The least that a simulation was given for a program that did not
             fit, if there is one.
+        failed_seconds: The fewest seconds of a program that did not fit.
     """
 
     limits: Limits
@@ -198,6 +202,7 @@ class Attempt:
     again: Found | None = None
     is_anew: bool = False
     too_much_bytes: int | None = None
+    failed_seconds: float = math.inf
 
     def search_seconds(self, task: Task) -> float:
         """Return how much to search."""
@@ -219,7 +224,8 @@ class Attempt:
             task: What the loop is to find.
         """
         is_good = tried.is_as_predicted or tried.is_near_bound
-        if tried.fits and tried.is_hidden and is_good:
+        is_good &= tried.is_hidden and not self._is_far(tried.refined)
+        if tried.fits and is_good:
             return None
         is_for_speed = task.limits.aim is Aim.FASTEST
         is_hopeless = is_for_speed and not (tried.fits or tried.found.fits)
@@ -227,22 +233,7 @@ class Attempt:
         is_last = self.number >= task.most_compiles or is_enough
         if is_last or (is_hopeless and self.is_anew):
             return None
-        failures = self.failures + (not tried.fits)
-        made = tried.refined
-        least_bytes = self.least_bytes
-        if not tried.fits:
-            needed = made.correction_bytes
-            least_bytes = needed if least_bytes is None else min(least_bytes, needed)
-        following = dataclasses.replace(
-            self,
-            number=self.number + 1,
-            failures=failures,
-            improved=self.improved + best.fits,
-            needed_bytes=made.correction_bytes,
-            least_bytes=least_bytes,
-            again=None,
-            is_anew=False,
-        )
+        made, following = tried.refined, self._counted(tried, best)
         is_last = following.number == task.most_compiles and not best.fits
         if is_hopeless or (is_last and is_for_speed):
             # When simulated, a policy's draft may be the smallest.
@@ -250,15 +241,15 @@ class Attempt:
         if is_last:
             limits = Limits.smallest(task.limits.host_bytes, is_own=False)
             return dataclasses.replace(following, limits=limits)
-        if tried.fits:
+        if tried.fits and self._is_far(made):
+            limits = following._half_way_to(made)
+        elif tried.fits:
             limits = less(task.limits, made.lasting_bytes)
+        elif best.fits and best.draft.graph is made.draft.graph:
+            limits = following._half_way_to(best)
         else:
-            limits = self._below(made, best, task, least_bytes or 0)
-            given = self.limits.device_bytes
-            too_much = given if self.too_much_bytes is None else self.too_much_bytes
-            following = dataclasses.replace(
-                following, too_much_bytes=min(given, too_much)
-            )
+            spent = self._spent(made, task, following.least_bytes or 0)
+            limits = less(task.limits, spent)
         following = dataclasses.replace(following, limits=limits)
         return following._taught(tried)
 
@@ -299,17 +290,42 @@ class Attempt:
         lessons = {**self.lessons, found.program: known}
         return dataclasses.replace(self, lessons=lessons, again=again)
 
-    def _below(
-        self, made: Refined, best: Refined, task: Task, least_bytes: int
-    ) -> Limits:
-        """Return the limits after a program did not fit.
+    def _counted(self, tried: Tried, best: Refined) -> "Attempt":
+        """Return this attempt with its number, and with what did not fit."""
+        made, given = tried.refined, self.limits.device_bytes
+        following = dataclasses.replace(
+            self,
+            number=self.number + 1,
+            improved=self.improved + best.fits,
+            needed_bytes=made.correction_bytes,
+            again=None,
+            is_anew=False,
+        )
+        if tried.fits:
+            return following
+        least, too_much = self.least_bytes, self.too_much_bytes
+        needed = made.correction_bytes
+        return dataclasses.replace(
+            following,
+            failures=self.failures + 1,
+            least_bytes=needed if least is None else min(least, needed),
+            too_much_bytes=given if too_much is None else min(given, too_much),
+            failed_seconds=min(self.failed_seconds, made.seconds),
+        )
 
-        Where another one fits, half of the way to it is taken.
+    def _is_far(self, fitting: Refined) -> bool:
+        """Whether a program that fits is much slower than one that did not.
+
+        XLA may leave a large gap between the buffers of one plan, and none in the next.
         """
-        if best.fits and best.draft.graph is made.draft.graph:
-            known_bytes = best.draft.timeline.device_bytes
-            return less(self.limits, (self.limits.device_bytes - known_bytes) // 2)
-        return less(task.limits, self._spent(made, task, least_bytes))
+        is_known = self.too_much_bytes is not None
+        return is_known and fitting.seconds > FAR * self.failed_seconds
+
+    def _half_way_to(self, fitting: Refined) -> Limits:
+        """Return limits between a draft whose program fits and what was too much."""
+        known, too_much = fitting.draft.timeline.device_bytes, self.too_much_bytes
+        assert too_much is not None
+        return dataclasses.replace(self.limits, device_bytes=(known + too_much) // 2)
 
     def _spent(self, made: Refined, task: Task, least_bytes: int) -> int:
         """Return how far to stay below the limit after a program did not fit.

@@ -97,6 +97,23 @@ def test_no_more_than_the_least_correction_is_taken_off() -> None:
     assert LIMIT - 60 * MIB < rooms[2] <= LIMIT - 40 * MIB
 
 
+def test_a_plan_much_slower_than_one_that_did_not_fit_is_improved() -> None:
+    """The gap of the first program is a large one. The second needs much less."""
+    added = itertools.chain([LIMIT // 4], itertools.repeat(0))
+    search = FakeSearch(inverse)
+    compiler = FakeCompiler(
+        lambda count, draft: measured(draft.timeline.device_bytes + next(added))
+    )
+    refined = run(search, compiler)
+    assert refined.fits
+    assert refined.draft is compiler.drafts[-1]
+    rooms = [call.room for call in search.calls]
+    assert rooms[0] == LIMIT
+    assert rooms[1] < 0.76 * LIMIT
+    assert rooms[2] == (rooms[1] + LIMIT) // 2
+    assert refined.draft.timeline.device_bytes > 0.9 * LIMIT
+
+
 def test_a_known_correction_counts_from_the_first_search_on() -> None:
     search, compiler = FakeSearch(), FakeCompiler(adds(100 * MIB))
     refined = run(search, compiler, known=100 * MIB)
