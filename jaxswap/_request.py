@@ -17,6 +17,7 @@ from jaxswap._device.resolve import find_target
 from jaxswap._device.topology import as_default
 from jaxswap._gpu.host_memory import check_host_memory
 from jaxswap._gpu.node import Node, find_node, is_node
+from jaxswap._gpu.rates import Rates
 from jaxswap._gpu.target import Target, rates_of
 from jaxswap._graph.compress import checked_compress
 from jaxswap._graph.graph import Action, DecideLoop, Graph, Inside, Value
@@ -186,8 +187,7 @@ class Request:
         compile_ = None
         if self.compile:
             compile_ = self._compiler(found.traced, target, options, kernels)
-        swap_rate = min(rates.swap_out_bytes_per_second, rates.swap_in_bytes_per_second)
-        task = Task(limits, self.most_compiles, self.search_seconds, swap_rate)
+        task = self._task(limits, rates, together.plain.timeline.seconds)
         refined = self._refined(together, found.searches[0], task, compile_)
         draft = refined.draft
         made = Plan(
@@ -218,6 +218,18 @@ class Request:
         if self.is_for_smallest:
             return Limits.smallest(host_bytes)
         return Limits(budget_bytes - self.reserve_bytes, host_bytes)
+
+    def _task(self, limits: Limits, rates: Rates, plain_seconds: float) -> Task:
+        """Return what the loop of search and compiler is to find."""
+        return Task(
+            limits=limits,
+            most_compiles=self.most_compiles,
+            search_seconds=self.search_seconds,
+            swap_bytes_per_second=min(
+                rates.swap_out_bytes_per_second, rates.swap_in_bytes_per_second
+            ),
+            plain_seconds=plain_seconds,
+        )
 
     def _refined(
         self, programs: Programs, first: Search, task: Task, compile_: Compile | None

@@ -27,8 +27,8 @@ GRAPH = dataclasses.replace(
     ),
 )
 LIMIT = 800 * MIB
-SWAP_RATE = 400.0
-"""Bytes a second, where drafts take a second."""
+SWAP_RATE, PLAIN = 400.0, 0.5
+"""Bytes a second, and the seconds of plain, where drafts take a second."""
 VALUE = GRAPH.values[5]
 LABEL = f"net.block.{VALUE.primitive}:net.py:12"
 
@@ -142,5 +142,5 @@ def run(
     told = [] if lines is None else lines
     limits = Limits(limit, host) if limit else Limits.smallest(host)
     return refine(
-        search, compiler, Task(limits, most, 2.5, SWAP_RATE, known), told.append
+        search, compiler, Task(limits, most, 2.5, SWAP_RATE, PLAIN, known), told.append
     )

@@ -19,7 +19,7 @@ ENOUGH = 0.03
 EXPOSED = 0.02
 """Copies that nothing hides may take this share of the step."""
 GAIN = 0.01
-"""A plan that fits is not improved if its bound is nearer than this share."""
+"""A plan that fits is not improved if plain is faster by less than this share."""
 FAR = 1.05
 """A plan that fits is improved if one that did not was so many times as fast."""
 IMPROVED = 2
@@ -40,6 +40,7 @@ class Task:
         most_compiles: The largest number of programs to compile.
         search_seconds: How much to search for the first program.
         swap_bytes_per_second: How fast a copy is that nothing hides.
+        plain_seconds: Of the function as JAX runs it, simulated.
         correction_bytes: What programs are already known to need beyond the simulation.
     """
 
@@ -47,6 +48,7 @@ class Task:
     most_compiles: int
     search_seconds: float
     swap_bytes_per_second: float
+    plain_seconds: float
     correction_bytes: int = 0
 
 
@@ -144,12 +146,6 @@ class Tried:
         return self.unhidden_seconds <= EXPOSED * self.found.draft.timeline.seconds
 
     @property
-    def is_near_bound(self) -> bool:
-        """Whether hardly any draft can be faster."""
-        found = self.found
-        return found.draft.timeline.seconds <= (1 + GAIN) * found.bound_seconds
-
-    @property
     def is_as_predicted(self) -> bool:
         """Whether the program needs about as much as was predicted."""
         predicted = self.compiled.predicted_device_bytes
@@ -223,7 +219,9 @@ class Attempt:
             best: The best result so far.
             task: What the loop is to find.
         """
-        is_good = tried.is_as_predicted or tried.is_near_bound
+        seconds = tried.found.draft.timeline.seconds
+        is_fast = seconds <= (1 + GAIN) * task.plain_seconds
+        is_good = tried.is_as_predicted or is_fast
         is_good &= tried.is_hidden and not self._is_far(tried.refined)
         if tried.fits and is_good:
             return None

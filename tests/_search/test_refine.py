@@ -15,6 +15,7 @@ from scripted_search import (
     GRAPH,
     LABEL,
     LIMIT,
+    PLAIN,
     SWAP_RATE,
     VALUE,
     Call,
@@ -359,7 +360,7 @@ def test_copies_that_nothing_hides_count_as_seconds(
     assert run(search, compiler, most=2).draft is compiler.drafts[best]
 
 
-def test_a_plan_near_its_bound_is_not_improved() -> None:
+def test_a_plan_as_fast_as_plain_is_not_improved() -> None:
     near = FakeSearch(lambda limits: draft_of(limits.device_bytes, 0.504))
     compiler = FakeCompiler(adds(-200 * MIB))
     assert run(near, compiler).fits
@@ -406,7 +407,7 @@ def test_for_the_smallest_program_no_host_memory_beyond_the_limit_is_taken() -> 
 
     sizes = iter([5, 6, 7, 8])
     search: Any = FakeSearch(lambda limits: draft_of(next(sizes) * MIB))
-    task = Task(Limits.smallest(0), 2, 2.5, SWAP_RATE)
+    task = Task(Limits.smallest(0), 2, 2.5, SWAP_RATE, PLAIN)
     found = refine(search, FakeCompiler(program), task, lambda line: None)
     assert found.compiled is not None
     assert found.compiled.host_bytes == 0
@@ -436,7 +437,7 @@ def test_a_real_search_leaves_room_for_what_the_compiler_adds() -> None:
     limit = int(0.9 * kept)
     added = int(0.08 * kept)
     compiler = FakeCompiler(adds(added))
-    task = Task(Limits(limit), 4, 2.0, SWAP_RATE)
+    task = Task(Limits(limit), 4, 2.0, SWAP_RATE, PLAIN)
     refined = refine(Programs([search]), compiler, task, lambda line: None)
     assert refined.fits
     assert refined.compiled is not None

@@ -56,7 +56,7 @@ def bytes_of(decision: Decision) -> int:
 
 def run(policy: Any, limit: int, compile_: Any = None) -> tuple[Refined, list[str]]:
     lines: list[str] = []
-    task = Task(Limits(limit), 8, 3.0, 1e9)
+    task = Task(Limits(limit), 8, 3.0, 1e9, 1.0)
     return tune(SEARCH, policy, task, compile_, lines.append), lines
 
 
