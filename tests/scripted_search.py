@@ -5,7 +5,7 @@ programs need, and which of their copies are exposed, each test says.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from handmade import MIB, chain
@@ -126,6 +126,29 @@ def measured(device_bytes: int, **more: Any) -> Measured:
 def adds(nbytes: int, **more: Any) -> Callable[[int, FakeDraft], Measured]:
     """Programs need so many bytes more than simulated."""
     return lambda count, draft: measured(draft.timeline.device_bytes + nbytes, **more)
+
+
+def inverse(limits: Limits) -> FakeDraft:
+    """The more room, the faster."""
+    return draft_of(limits.device_bytes, LIMIT / limits.device_bytes)
+
+
+def exposes(
+    seen: Sequence[bool], labels: Sequence[str], **more: Any
+) -> Callable[[int, FakeDraft], Measured]:
+    """Programs in which, by their number, the copies back are exposed or not."""
+
+    def program(count: int, draft: FakeDraft) -> Measured:
+        is_exposed = seen[min(count, len(seen)) - 1]
+        return measured(
+            draft.timeline.device_bytes,
+            swapped_bytes=100,
+            exposed_bytes=50 if is_exposed else 0,
+            exposed_returns=tuple(labels) if is_exposed else (),
+            **more,
+        )
+
+    return program
 
 
 def run(

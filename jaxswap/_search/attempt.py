@@ -316,8 +316,7 @@ class Attempt:
 
         XLA may leave a large gap between the buffers of one plan, and none in the next.
         """
-        is_known = self.too_much_bytes is not None
-        return is_known and fitting.seconds > FAR * self.failed_seconds
+        return fitting.seconds > FAR * self.failed_seconds
 
     def _half_way_to(self, fitting: Refined) -> Limits:
         """Return limits between a draft whose program fits and what was too much."""

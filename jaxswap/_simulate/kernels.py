@@ -160,6 +160,7 @@ class Fusion:
         for eqn, fuses in zip(self.graph.equations, self.is_fusible, strict=True):
             if not fuses:
                 found.update(eqn.outputs)
+            # A sum that takes in a scatter is a buffer, and computes what it reads.
             if not (fuses or eqn.is_reduction or is_fusible(eqn)):
                 found.update(self._read_as_buffers(eqn))
         found |= self.bases_of(found)

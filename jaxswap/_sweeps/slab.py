@@ -66,7 +66,7 @@ class Slab:
         if not self.grid.leaves(line.rate, planes, window):
             return _sliced(x, first, window.size, line)
         low = max(0, -window.start)
-        high = max(0, self._last(line) + window.stop - planes)
+        high = max(0, self.grid.last(line.rate) + window.stop - planes)
         if window.size > planes:
             return _sliced(_padded(x, low, high, line), first + low, window.size, line)
         # The window moves until the array holds it, and back when it is there.
@@ -119,9 +119,6 @@ class Slab:
 
     def _on_host(self, line: Line, margins: Margins) -> Any:
         return self.first(line) + margins.before
-
-    def _last(self, line: Line) -> int:
-        return self.grid.last(line.rate)
 
     def _planes(self, window: Window, line: Line) -> jax.Array:
         return self.first(line) + window.start + jnp.arange(window.size)

@@ -155,10 +155,11 @@ def routed_bytes(eqn: Any) -> int:
     windows are not left to XLA (see `pooling`). Of a call, the most that such an
     operation in it needs.
     """
+    if is_spread(eqn):
+        return 0
     if eqn.primitive.name == "select_and_scatter_add":
         source = eqn.invars[0].aval
-        found = array_bytes(eqn.invars[0]) + source.size * source.ndim * INDEX_BYTES
-        return 0 if is_spread(eqn) else found
+        return array_bytes(eqn.invars[0]) + source.size * source.ndim * INDEX_BYTES
     return max(map(routed_bytes, _heavy_inside(eqn)), default=0)
 
 

@@ -4,8 +4,6 @@ Drafts of the scripted search need as many bytes as they are given room; what th
 programs need, and which of their copies are exposed, each test says.
 """
 
-import itertools
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -25,13 +23,15 @@ from scripted_search import (
     Line,
     adds,
     draft_of,
+    exposes,
+    inverse,
     measured,
     run,
 )
 
 from jaxswap._gpu.target import rates_of
 from jaxswap._graph.graph import Action
-from jaxswap._search.attempt import ENOUGH, IMPROVED, Task
+from jaxswap._search.attempt import ENOUGH, Task
 from jaxswap._search.candidates import find_candidates
 from jaxswap._search.lessons import Lessons, likeness
 from jaxswap._search.limits import Aim, Limits
@@ -86,35 +86,6 @@ def test_what_programs_need_beyond_the_simulation_is_taken_off_the_limit() -> No
     assert seen.device_bytes <= LIMIT
 
 
-def test_no_more_than_the_least_correction_is_taken_off() -> None:
-    """Gaps between buffers vary from plan to plan."""
-    added = itertools.chain([40 * MIB, 120 * MIB], itertools.repeat(40 * MIB))
-    search = FakeSearch()
-    compiler = FakeCompiler(
-        lambda count, draft: measured(draft.timeline.device_bytes + next(added))
-    )
-    assert run(search, compiler).fits
-    rooms = [call.room for call in search.calls]
-    assert LIMIT - 60 * MIB < rooms[2] <= LIMIT - 40 * MIB
-
-
-def test_a_plan_much_slower_than_one_that_did_not_fit_is_improved() -> None:
-    """The gap of the first program is a large one. The second needs much less."""
-    added = itertools.chain([LIMIT // 4], itertools.repeat(0))
-    search = FakeSearch(inverse)
-    compiler = FakeCompiler(
-        lambda count, draft: measured(draft.timeline.device_bytes + next(added))
-    )
-    refined = run(search, compiler)
-    assert refined.fits
-    assert refined.draft is compiler.drafts[-1]
-    rooms = [call.room for call in search.calls]
-    assert rooms[0] == LIMIT
-    assert rooms[1] < 0.76 * LIMIT
-    assert rooms[2] == (rooms[1] + LIMIT) // 2
-    assert refined.draft.timeline.device_bytes > 0.9 * LIMIT
-
-
 def test_a_known_correction_counts_from_the_first_search_on() -> None:
     search, compiler = FakeSearch(), FakeCompiler(adds(100 * MIB))
     refined = run(search, compiler, known=100 * MIB)
@@ -124,11 +95,6 @@ def test_a_known_correction_counts_from_the_first_search_on() -> None:
     assert refined.compiled.predicted_device_bytes == LIMIT
     believed = run(FakeSearch(), None, known=100 * MIB)
     assert believed.correction_bytes == 100 * MIB
-
-
-def inverse(limits: Limits) -> FakeDraft:
-    """The more room, the faster."""
-    return draft_of(limits.device_bytes, LIMIT / limits.device_bytes)
 
 
 def test_memory_that_was_left_unused_is_planned_for_again() -> None:
@@ -182,41 +148,6 @@ def test_what_was_seen_not_to_fit_is_not_planned_again() -> None:
     assert search.calls[1].lessons.refused == {compiler.drafts[0].actions}
 
 
-def test_gaps_between_arrays_are_not_expected_of_the_next_program() -> None:
-    search = FakeSearch()
-    gaps = adds(100 * MIB, fragmented_bytes=90 * MIB)
-    compiler = FakeCompiler(
-        lambda count, draft: (
-            gaps(count, draft) if count == 1 else adds(10 * MIB)(2, draft)
-        )
-    )
-    refined = run(search, compiler)
-    assert refined.fits
-    assert refined.correction_bytes == 10 * MIB
-    assert LIMIT - 20 * MIB < search.calls[1].room < LIMIT - 10 * MIB
-
-
-def test_gaps_between_arrays_are_expected_after_the_second_failure() -> None:
-    search = FakeSearch()
-    compiler = FakeCompiler(adds(100 * MIB, fragmented_bytes=90 * MIB))
-    assert run(search, compiler).fits
-    assert len(compiler.drafts) == 3
-    assert search.calls[2].room < LIMIT - 100 * MIB
-
-
-def test_room_shrinks_after_a_failure_though_the_program_needed_less() -> None:
-    """What it needed too much are gaps; without, it needs less than simulated."""
-    search = FakeSearch()
-    run(search, FakeCompiler(adds(10 * MIB, fragmented_bytes=30 * MIB)))
-    assert search.calls[1].room < LIMIT
-
-
-def test_no_more_is_left_free_than_was_missing() -> None:
-    search = FakeSearch()
-    assert run(search, FakeCompiler(adds(1 * MIB))).fits
-    assert search.calls[1].room == LIMIT - 2 * MIB
-
-
 def test_the_last_program_is_the_smallest_where_corrections_never_suffice() -> None:
     """Each program needs more than the one before it said it would."""
     search = FakeSearch(lambda limits: draft_of(max(limits.device_bytes, 300 * MIB)))
@@ -268,24 +199,6 @@ def test_the_same_draft_is_not_compiled_twice() -> None:
     assert len(compiler.drafts) == 1
     assert not refined.fits
     assert refined.draft is only
-
-
-def exposes(
-    seen: Sequence[bool], labels: Sequence[str], **more: Any
-) -> Callable[[int, FakeDraft], Measured]:
-    """Programs in which, by their number, the copies back are exposed or not."""
-
-    def program(count: int, draft: FakeDraft) -> Measured:
-        is_exposed = seen[min(count, len(seen)) - 1]
-        return measured(
-            draft.timeline.device_bytes,
-            swapped_bytes=100,
-            exposed_bytes=50 if is_exposed else 0,
-            exposed_returns=tuple(labels) if is_exposed else (),
-            **more,
-        )
-
-    return program
 
 
 def test_an_exposed_copy_is_asked_for_earlier_in_the_same_plan() -> None:
@@ -358,33 +271,6 @@ def test_copies_that_nothing_hides_count_as_seconds(
     search = FakeSearch(lambda limits: draft_of(limits.device_bytes, next(seconds)))
     compiler = FakeCompiler(exposes([True, False], [LABEL]))
     assert run(search, compiler, most=2).draft is compiler.drafts[best]
-
-
-def test_a_plan_as_fast_as_plain_is_not_improved() -> None:
-    near = FakeSearch(lambda limits: draft_of(limits.device_bytes, 0.504))
-    compiler = FakeCompiler(adds(-200 * MIB))
-    assert run(near, compiler).fits
-    assert len(compiler.drafts) == 1
-
-
-def test_few_programs_follow_one_that_fits_and_nothing_is_searched_as_long() -> None:
-    seconds = iter([4.0, 3.0, 2.0, 1.0])
-    search = FakeSearch(lambda limits: draft_of(limits.device_bytes, next(seconds)))
-    compiler = FakeCompiler(exposes([True], []))
-    refined = run(search, compiler, most=8)
-    assert len(compiler.drafts) == 1 + IMPROVED
-    assert refined.draft is compiler.drafts[-1]
-    assert [call.seconds for call in search.calls] == [2.5, 1.25, 1.25]
-
-
-def test_a_program_that_does_not_fit_is_followed_by_one_half_way_to_what_fits() -> None:
-    sizes = {1: LIMIT // 2, 2: LIMIT + 1, 3: LIMIT}
-    search = FakeSearch(inverse)
-    compiler = FakeCompiler(lambda count, draft: measured(sizes[count]))
-    refined = run(search, compiler)
-    assert refined.draft is compiler.drafts[2]
-    rooms = [call.room for call in search.calls]
-    assert rooms == [LIMIT, LIMIT * 3 // 2, LIMIT * 5 // 4]
 
 
 def test_pinned_host_memory_is_limited_too() -> None:
