@@ -10,6 +10,7 @@ from jax import Array
 
 from jaxswap.medical.networks import convolution_kernels as triton
 from jaxswap.medical.networks import convolution_mosaic as mosaic
+from jaxswap.medical.networks import convolution_mosaic_gradient as mosaic_gradient
 from jaxswap.medical.networks.convolution_form import (
     Form,
     Pads,
@@ -56,10 +57,7 @@ class TritonForm(KernelForm):
 
 @dataclass(frozen=True)
 class MosaicForm(KernelForm):
-    """The convolution and the gradient of features by kernels in Pallas for Mosaic.
-
-    The gradient of the kernel is that of the plain form.
-    """
+    """All passes by kernels in Pallas for Mosaic."""
 
     name: str = "mosaic"
 
@@ -76,4 +74,5 @@ class MosaicForm(KernelForm):
         return mosaic.convolve(x, spread, self.is_interpreted)
 
     def _of_spread(self, x: Array, gradient: Array, spread: Any) -> Array:
-        return summed_as(spread, triton.kernel_gradient_by_jax(x, gradient))
+        sums = mosaic_gradient.kernel_gradient(x, gradient, self.is_interpreted)
+        return summed_as(spread, sums)

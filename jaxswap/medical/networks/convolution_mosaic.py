@@ -26,7 +26,18 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import pallas as pl
 
-from jaxswap.medical.networks.convolution_kernels import axes_of, by_jax
+from jaxswap.medical.networks.convolution_kernels import by_jax
+from jaxswap.medical.networks.convolution_mosaic_memory import (
+    ALIGNED,
+    FEW,
+    HELD,
+    MOST_PLANES,
+    ROW,
+    fetch_plane,
+    mosaic_gpu,
+    swizzled,
+    varying_with,
+)
 
 TYPES = ("bfloat16", "float16")
 """The numbers that kernels take; they are summed in float32."""
@@ -37,22 +48,14 @@ ARCHITECTURE = 9
 OLDEST_JAX = (0, 12)
 """The JAX from which on kernels have been compiled."""
 
-_ALIGNED = 8
-"""Voxels that tensor cores read together."""
-_ROW = 64
-"""Voxels that tensor cores multiply at once."""
-_OWNED = _ROW - 2 * _ALIGNED
+_OWNED = ROW - 2 * ALIGNED
 """Voxels of a row whose neighbours are in the row, too."""
-_HELD = 4
-"""Planes in shared memory."""
 _PADDING = 8
 """Numbers between rows of sums, so that threads do not meet at one bank."""
 _SHARED_BYTES = 227 * 1024
 """Shared memory that one program may have."""
 _RESERVED_BYTES = 2048
 """What the compiler takes of it, and barriers."""
-_FEW = 512
-"""With fewer programs, some cores of a large GPU would have none."""
 _MOST_NUMBERS = 2**31
 """That 32 bits count."""
 
@@ -71,7 +74,7 @@ def can_take(shape: tuple[int, ...], kernel_shape: tuple[int, ...], dtype: Any) 
         and kernel_shape[:3] == (3, 3, 3)
         and all(n in CHANNELS for n in kernel_shape[3:])
         and shape[0] == 1
-        and shape[3] % _ALIGNED == 0
+        and shape[3] % ALIGNED == 0
         and 0 < numbers < _MOST_NUMBERS
         and jax.__version_info__ >= OLDEST_JAX
     )
@@ -101,10 +104,7 @@ def _convolve(is_interpreted: bool, x: Array, kernel: Array) -> Array:
     def run(volume: Array, kernel: Array) -> Array:
         return _Convolution.of(volume, kernel, is_interpreted).run(volume, kernel)
 
-    y = run(x[0], kernel)[None]
-    # Of the type that it is given, the call forgets over what it varies.
-    missing = (axes_of(x) | axes_of(kernel)) - axes_of(y)
-    return lax.pcast(y, tuple(missing), to="varying") if missing else y
+    return varying_with(run(x[0], kernel)[None], x, kernel)
 
 
 @_convolve.defjvp
@@ -155,16 +155,16 @@ class _Convolution:
             if self._shared_bytes(rows, block) <= most - _RESERVED_BYTES
         )
         rows, block = next(fits)
-        planes = min(32, self.space[0])
-        while planes > 4 and math.prod(self._grid(rows, planes, block)) < _FEW:
+        planes = min(MOST_PLANES, self.space[0])
+        while planes > 4 and math.prod(self._grid(rows, planes, block)) < FEW:
             planes //= 2
         return rows, planes, block
 
     def _shared_bytes(self, rows: int, block: int) -> int:
-        held = 2 * _HELD * (rows + 2) * _ROW * self.channels
+        held = 2 * HELD * (rows + 2) * ROW * self.channels
         weights = 2 * 27 * block * self.channels
-        sums = 4 * 2 * (_ROW + 2 * _ALIGNED) * (block + _PADDING)
-        return held + weights + sums + 2 * rows * _ROW * block
+        sums = 4 * 2 * (ROW + 2 * ALIGNED) * (block + _PADDING)
+        return held + weights + sums + 2 * rows * ROW * block
 
     def _grid(self, rows: int, planes: int, block: int) -> tuple[int, int, int, int]:
         depth, height, width = self.space
@@ -178,7 +178,7 @@ class _Convolution:
     def run(self, volume: Array, kernel: Array) -> Array:
         """Convolve a volume, (depth, height, width, in)."""
         rows, _, block = self.tile
-        mosaic, swizzled = _mosaic(), self._swizzled
+        mosaic, swizzled = mosaic_gpu(), self._swizzled
         y = (*volume.shape[:3], self.features)
         nbytes = (volume.size + kernel.size + math.prod(y)) * volume.dtype.itemsize
         weights = (9, 3 * block, self.channels)
@@ -186,13 +186,13 @@ class _Convolution:
             self._program,
             out_type=jax.ShapeDtypeStruct(y, self.dtype),
             scratch_types={
-                "held": swizzled((_HELD, rows + 2, _ROW, self.channels)),
+                "held": swizzled((HELD, rows + 2, ROW, self.channels)),
                 "weights": swizzled(weights),
                 "sides": mosaic.SMEM(
-                    (2, _ROW + 2 * _ALIGNED, block + _PADDING), jnp.float32
+                    (2, ROW + 2 * ALIGNED, block + _PADDING), jnp.float32
                 ),
-                "result": swizzled((rows, _ROW, block)),
-                "arrived": mosaic.Barrier(num_arrivals=rows + 2, num_barriers=_HELD),
+                "result": swizzled((rows, ROW, block)),
+                "arrived": mosaic.Barrier(num_arrivals=rows + 2, num_barriers=HELD),
                 "has_weights": mosaic.Barrier(),
             },
             grid=self._grid(*self.tile),
@@ -215,13 +215,7 @@ class _Convolution:
         return call(volume, blocks)
 
     def _swizzled(self, shape: tuple[int, ...]) -> Any:
-        """Describe shared memory as tensor cores read it without conflicts."""
-        mosaic = _mosaic()
-        transforms = (
-            mosaic.TilingTransform((_ALIGNED, shape[-1])),
-            mosaic.SwizzleTransform(2 * shape[-1]),
-        )
-        return mosaic.SMEM(shape, self.dtype, transforms=transforms)
+        return swizzled(shape, shape[-1], self.dtype)
 
     def _program(
         self,
@@ -237,30 +231,30 @@ class _Convolution:
         has_weights: Any,
     ) -> None:
         """Compute one tile of the result."""
-        mosaic = _mosaic()
+        mosaic = mosaic_gpu()
         rows, planes, block = self.tile
         place = _Place.of_program(self.tile)
-        fetch = partial(place.fetch, self.space, rows, x_ref, held, arrived)
+        fetch = partial(place.fetch, self.space, x_ref, held, arrived)
         mosaic.copy_gmem_to_smem(kernel_ref.at[place.block], weights, has_weights)
-        for plane in range(_HELD):
+        for plane in range(min(HELD, planes + 2)):
             fetch(plane)
-        nothing = jnp.zeros((_ALIGNED, block), jnp.float32)
-        for side, start in itertools.product(range(2), (0, _ALIGNED + _ROW)):
-            sides[side, start : start + _ALIGNED, :block] = nothing
+        nothing = jnp.zeros((ALIGNED, block), jnp.float32)
+        for side, start in itertools.product(range(2), (0, ALIGNED + ROW)):
+            sides[side, start : start + ALIGNED, :block] = nothing
         mosaic.barrier_wait(has_weights)
         for plane in range(2):
             mosaic.barrier_wait(arrived.at[plane])
 
         @pl.loop(0, planes)
         def _(plane: Any) -> None:
-            mosaic.barrier_wait(arrived.at[lax.rem(plane + 2, _HELD)])
+            mosaic.barrier_wait(arrived.at[lax.rem(plane + 2, HELD)])
             mosaic.wait_smem_to_gmem(0)
             for row in range(rows):
                 sums = self._sums(partial(_multiply, plane, row, held, weights))
                 result[row] = self._added_up(sums, sides).astype(self.dtype)
             mosaic.commit_smem()
             place.write(plane, rows, block, result, y_ref)
-            pl.when(plane + _HELD < planes + 2)(partial(fetch, plane + _HELD))
+            pl.when(plane + HELD < planes + 2)(partial(fetch, plane + HELD))
 
         mosaic.wait_smem_to_gmem(0)
 
@@ -271,19 +265,19 @@ class _Convolution:
             multiply(sums)
             return sums[...]
 
-        shape = (_ROW, 3 * self.tile[2])
-        return pl.run_scoped(accumulated, _mosaic().ACC(shape, jnp.float32))
+        shape = (ROW, 3 * self.tile[2])
+        return pl.run_scoped(accumulated, mosaic_gpu().ACC(shape, jnp.float32))
 
     def _added_up(self, sums: Array, sides: Any) -> Array:
         """Add up the sums of three columns, which are those of neighbours."""
-        mosaic = _mosaic()
+        mosaic = mosaic_gpu()
         block = self.tile[2]
-        row = slice(_ALIGNED, _ALIGNED + _ROW)
+        row = slice(ALIGNED, ALIGNED + ROW)
         sides[0, row, :block] = sums[:, :block]
         sides[1, row, :block] = sums[:, 2 * block :]
         total = sums[:, block : 2 * block]
         for side, shift in enumerate((-1, 1)):
-            shifted = (pl.ds(_ALIGNED + shift, _ROW), pl.ds(0, block))
+            shifted = (pl.ds(ALIGNED + shift, ROW), pl.ds(0, block))
             total = total + mosaic.load(
                 sides.at[side, *shifted], layout=mosaic.Layout.WGMMA, optimized=False
             )
@@ -316,29 +310,15 @@ class _Place:
     def fetch(
         self,
         space: tuple[int, int, int],
-        rows: int,
         x_ref: Any,
         held: Any,
         arrived: Any,
         plane: Any,
     ) -> None:
-        """Start to copy a plane, counted from the one before the tile.
-
-        The copy engine fills in zeros after the volume. So planes and rows before it
-        are read there. No coordinate is negative, and that of a voxel is a multiple of
-        those that are read together.
-        """
-        depth, height, _ = space
-        slot = plane % _HELD if isinstance(plane, int) else lax.rem(plane, _HELD)
-        z = self.z + plane - 1
-        z = jnp.where(z < 0, depth, z)
-        x = _ALIGNED * jnp.maximum(_OWNED // _ALIGNED * self.column - 1, 0)
-        for row in range(rows + 2):
-            y = self.y + row - 1
-            y = jnp.where(y < 0, height, y)
-            _mosaic().copy_gmem_to_smem(
-                x_ref.at[z, y, pl.ds(x, _ROW)], held.at[slot, row], arrived.at[slot]
-            )
+        """Start to copy a plane, counted from the one before the tile."""
+        x = ALIGNED * jnp.maximum(_OWNED // ALIGNED * self.column - 1, 0)
+        of_row = (pl.ds(x, ROW),)
+        fetch_plane(space, (self.z, self.y), of_row, x_ref, held, arrived, plane)
 
     def write(self, plane: Any, rows: int, block: int, result: Any, y_ref: Any) -> None:
         """Start to copy the result of a plane, where it is in the volume."""
@@ -346,7 +326,7 @@ class _Place:
 
         def write_from(start: int) -> None:
             for row in range(rows):
-                _mosaic().copy_smem_to_gmem(
+                mosaic_gpu().copy_smem_to_gmem(
                     result.at[row, pl.ds(start, _OWNED)],
                     y_ref.at[
                         self.z + plane,
@@ -358,19 +338,12 @@ class _Place:
 
         # The first part has no voxels before it.
         pl.when(self.column == 0)(partial(write_from, 0))
-        pl.when(self.column > 0)(partial(write_from, _ALIGNED))
+        pl.when(self.column > 0)(partial(write_from, ALIGNED))
 
 
 def _multiply(plane: Any, row: int, held: Any, weights: Any, sums: Any) -> None:
     """Multiply three rows of three planes by the kernel."""
     for deep, down in itertools.product(range(3), range(3)):
-        read = held.at[lax.rem(plane + deep, _HELD), row + down]
+        read = held.at[lax.rem(plane + deep, HELD), row + down]
         of_kernel = weights.at[3 * deep + down].transpose((1, 0))
-        _mosaic().wgmma(sums, read, of_kernel)
-
-
-def _mosaic() -> Any:
-    """Import what has no place in other versions of JAX."""
-    from jax.experimental.pallas import mosaic_gpu
-
-    return mosaic_gpu
+        mosaic_gpu().wgmma(sums, read, of_kernel)

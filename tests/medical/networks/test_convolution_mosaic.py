@@ -20,7 +20,9 @@ from jaxswap.medical.networks.convolution_forms import (
     convolve_by,
     forms_of,
 )
+from jaxswap.medical.networks.convolution_kernels import kernel_gradient_by_jax
 from jaxswap.medical.networks.convolution_mosaic import CHANNELS, OLDEST_JAX, can_take
+from jaxswap.medical.networks.convolution_mosaic_gradient import kernel_gradient
 from jaxswap.medical.networks.fastest import relative_error
 
 pytestmark = pytest.mark.every_version
@@ -80,6 +82,21 @@ def test_rounding_is_as_near_to_float32_as_that_of_the_plain_form(
 
 
 @needs_mosaic
+@pytest.mark.parametrize(
+    ("space", "channels", "features"), [((5, 1, 8), 16, 32), ((1, 5, 72), 16, 16)]
+)
+def test_the_gradient_of_the_kernel_is_that_of_jax_in_float32(
+    space: tuple[int, ...], channels: int, features: int
+) -> None:
+    """Along each axis there are several tiles, of which the last one is not full."""
+    wide = drawn((1, *space, channels), (1, *space, features))
+    narrow = [a.astype(jnp.bfloat16) for a in wide]
+    exact = kernel_gradient_by_jax(*(a.astype(jnp.float32) for a in narrow))
+    found = kernel_gradient(*narrow, is_interpreted=True)
+    assert relative_error(found, exact) <= 1e-6
+
+
+@needs_mosaic
 def test_gradients_are_as_near_to_float32_as_those_of_the_plain_form() -> None:
     assert_as_near_to_float32(all_passes, *drawn_narrow((1, 1, 8)))
 
@@ -91,8 +108,10 @@ def test_volumes_of_a_batch_of_batches_are_computed_one_by_one() -> None:
     mapped = jax.vmap(interpreted, in_axes=(0, None))
     expected = jax.vmap(partial(by, PLAIN), in_axes=(0, None))(*arrays)
     assert relative_error(mapped(*arrays), expected) < 0.001
-    text = str(jax.make_jaxpr(jax.vmap(partial(by, "mosaic"), (0, None)))(*arrays))
-    assert "scan[" in text
+    x, kernel = arrays
+    passes = jax.vmap(partial(all_passes, partial(by, "mosaic")), (0, None, 0))
+    # Each of the three kernels has a loop, and is in one.
+    assert str(jax.make_jaxpr(passes)(x, kernel, x)).count("scan[") == 2 * 3
 
 
 def types_of(channels: int, features: int) -> list[jax.ShapeDtypeStruct]:
@@ -101,28 +120,37 @@ def types_of(channels: int, features: int) -> list[jax.ShapeDtypeStruct]:
 
 
 @needs_mosaic
-@pytest.mark.parametrize(("channels", "features"), [(16, 16), (64, 64)])
+@pytest.mark.parametrize(
+    ("pass_name", "channels"),
+    [("forward", 16), ("forward", 64), ("kernel_gradient", 16)],
+)
 def test_kernels_are_compiled_and_spill_no_registers(
-    channels: int, features: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pass_name: str, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MOSAIC_GPU_DUMP_PTX", "1")
     monkeypatch.setenv("MOSAIC_GPU_DUMP_TO", str(tmp_path))
-    x, kernel = types_of(channels, features)
-    seen = jaxswap.inspect(partial(by, "mosaic"), x, kernel, target="h200")
+    x, kernel = types_of(channels, channels)
+    form = forms_of("convolve", x.shape, kernel.shape, x.dtype)["mosaic"]
+    types = [x, kernel] if pass_name == "forward" else [x, kernel, x]
+    seen = jaxswap.inspect(getattr(form, pass_name), *types, target="h200")
     (assembled,) = tmp_path.glob("*.ptxas")
     assert "0 bytes spill stores, 0 bytes spill loads" in assembled.read_text()
     assert seen.hlo_text.count('custom_call_target="mosaic_gpu') == 1
-    assert seen.temp_bytes <= kernel.size * 2
+    # The kernel in another order, or the sums of each tile.
+    assert seen.temp_bytes <= (kernel.size * 2 if pass_name == "forward" else 2**23)
 
 
 @needs_mosaic
 def test_every_call_says_what_it_costs_and_can_be_timed() -> None:
-    x, kernel = types_of(16, 32)
-    jaxpr = jax.make_jaxpr(partial(by, "mosaic"))(x, kernel)
-    assert f"flops={2 * 27 * 24 * 24 * 96 * 16 * 32}" in str(jaxpr)
-    names = set(map(operation_name, equations_within(jaxpr.eqns))) - {""}
-    (name,) = names
-    assert name.startswith("mpmd_map convolve3d_mosaic bfloat16[24,24,96,16] ")
+    (x, kernel), (y, _) = types_of(16, 32), types_of(32, 16)
+    jaxpr = jax.make_jaxpr(partial(all_passes, partial(by, "mosaic")))(x, kernel, y)
+    assert str(jaxpr).count(f"flops={2 * 27 * 24 * 24 * 96 * 16 * 32}") == 3
+    names = map(operation_name, equations_within(jaxpr.eqns))
+    called = sorted(name.rpartition(" ")[0] for name in names if "mosaic" in name)
+    volumes = " ".join(f"bfloat16[24,24,96,{n}]" for n in (16, 32))
+    assert called[0].startswith("mpmd_map convolve3d_mosaic bfloat16[24,24,96,16] ")
+    name = f"mpmd_map convolve3d_mosaic_kernel_gradient {volumes} "
+    assert called[2].startswith(name)
 
 
 @needs_mosaic
