@@ -43,6 +43,7 @@ def offload(
     reserve: int | str = 0,
     host_budget: int | str | None = None,
     target: str | jaxswap.Target | None = None,
+    compress: str | None = None,
     static_argnums: int | Sequence[int] = (),
     **unknown: Any,
 ) -> Callable[..., Any]:
@@ -66,6 +67,8 @@ def offload(
         reserve: The part of the budget that something else needs.
         host_budget: Pinned host memory that the plan may use on each device.
         target: The GPU to plan for.
+        compress: The type to which real numbers are rounded when they leave, as for
+            `jaxswap.offload`. Gradients are then no longer those of the plain function.
         static_argnums: Arguments that hold no arrays. For calls written for
             `nnx.remat`. It is not needed: whatever is no array is passed on as it is.
         **unknown: Refused. For those of `nnx.remat` the error says why.
@@ -111,6 +114,7 @@ def offload(
         reserve=reserve,
         host_budget=host_budget,
         target=target,
+        compress=compress,
         **options,
     )
     decorate = functools.partial(_lifted, swap=swap, static=_places(static_argnums))

@@ -20,11 +20,16 @@ from linen_blocks import (
     variables_of,
     with_gradient,
 )
-from trees import assert_same
+from trees import assert_same, distance
 
 import jaxswap
 import jaxswap.linen
 from jaxswap import OFFLOAD
+
+
+def plain_block() -> Any:
+    variables = variables_of(Block(), X)
+    return variables, jax.jit(with_gradient(Block(), X))(variables)
 
 
 def test_filters_are_those_of_remat() -> None:
@@ -86,6 +91,16 @@ def test_wrong_arguments_are_named(wrong: Any, options: Any, message: str) -> No
 def test_arguments_that_exclude_one_another() -> None:
     with pytest.raises(ValueError, match="they exclude one another"):
         jaxswap.linen.offload(policy=OFFLOAD, budget="1GiB")
+
+
+def test_values_that_leave_are_rounded_if_asked_for() -> None:
+    variables, ((value, _), wide) = plain_block()
+    lossy = jaxswap.linen.offload(Block, policy=OFFLOAD, compress="int8")()
+    (found, _), narrow = jax.jit(with_gradient(lossy, X))(variables)
+    assert jnp.allclose(found, value, rtol=1e-6)
+    assert 1e-5 < distance(narrow, wide) < 0.2
+    with pytest.raises(ValueError, match=r"`compress` is 'int4'; it must be one of"):
+        jaxswap.linen.offload(Block, compress="int4")
 
 
 def test_method_that_does_not_exist() -> None:

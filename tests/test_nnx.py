@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
-from trees import assert_same
+from trees import assert_same, distance
 
 import jaxswap
 import jaxswap.nnx
@@ -341,6 +341,14 @@ def test_wrong_arguments_are_named(f: Any, options: Any, message: str) -> None:
 def test_arguments_that_exclude_one_another() -> None:
     with pytest.raises(ValueError, match="they exclude one another"):
         jaxswap.nnx.offload(policy=OFFLOAD, budget="1GiB")
+
+
+def test_values_that_leave_are_rounded_if_asked_for() -> None:
+    narrow = jaxswap.nnx.offload(loss, policy=OFFLOAD, compress="int8")
+    found, expected = (nnx.jit(nnx.grad(f))(new_block(), X) for f in (narrow, loss))
+    assert 1e-5 < distance(found, expected) < 0.2
+    with pytest.raises(ValueError, match=r"`compress` is 'int4'; it must be one of"):
+        jaxswap.nnx.offload(loss, compress="int4")
 
 
 def test_writing_to_a_module_that_is_closed_over_is_refused() -> None:

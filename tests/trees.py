@@ -45,6 +45,13 @@ def assert_same(actual: Any, expected: Any, rtol: float = 2e-5) -> None:
         assert error <= allowed, f"{where}: {error} instead of {allowed}"
 
 
+def distance(actual: Any, expected: Any) -> float:
+    """The largest difference of two trees, as a share of the largest number."""
+    pairs = zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True)
+    errors = [np.max(np.abs(as_numbers(a) - as_numbers(e))) for a, e in pairs]
+    return float(max(errors) / max(map(_size, jax.tree.leaves(expected))))
+
+
 def _is_inexact(leaf: Any) -> bool:
     return bool(jnp.issubdtype(jnp.result_type(leaf), jnp.inexact))
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from jaxswap._cli.command import Commands, ExitCode, bad_input, write
+from jaxswap._cli.command import BadInputError, Commands, ExitCode, bad_input, write
 from jaxswap._cli.program import add_program, program_of
 from jaxswap._cli.start import start_jax
 
@@ -26,6 +26,11 @@ def add_inspect(commands: Commands) -> None:
         "--offload", action="store_true", help="through jaxswap.offload, no budget"
     )
     how.add_argument("--plan", type=Path, metavar="FILE", help="follow a saved plan")
+    inspect.add_argument(
+        "--compress",
+        metavar="TYPE",
+        help="with --offload: round what leaves to bfloat16, float8_e4m3fn or int8",
+    )
     inspect.add_argument("--json", action="store_true", help="write JSON to stdout")
     inspect.set_defaults(run=run_inspect)
 
@@ -39,6 +44,8 @@ def run_inspect(parsed: argparse.Namespace) -> int:
     Raises:
         BadInputError: If an option or a file does not fit.
     """
+    if parsed.compress is not None and not parsed.offload:
+        raise BadInputError("--compress needs --offload. A plan holds its own.")
     start_jax()
     import jax
 
@@ -48,7 +55,7 @@ def run_inspect(parsed: argparse.Namespace) -> int:
         plan = None if parsed.plan is None else jaxswap.load_plan(parsed.plan)
         fn, args = program_of(parsed)
         if plan is not None or parsed.offload:
-            fn = jaxswap.offload(fn, plan=plan)
+            fn = jaxswap.offload(fn, plan=plan, compress=parsed.compress)
         seen = jaxswap.inspect(
             jax.value_and_grad(fn),
             *args,

@@ -47,6 +47,12 @@ def add_plan(commands: Commands) -> None:
         "never, or so many levels in so many slabs, such as 2x16",
     )
     plan.add_argument(
+        "--compress",
+        metavar="TYPE",
+        help="round what leaves to bfloat16, float8_e4m3fn or int8: smaller copies, "
+        "and another gradient",
+    )
+    plan.add_argument(
         "--no-compile", action="store_true", help="believe the simulation"
     )
     plan.add_argument(
@@ -101,12 +107,13 @@ def run_plan(parsed: argparse.Namespace) -> int:
         "compile": not parsed.no_compile,
         "progress": not parsed.quiet,
         "slabs": parsed.slabs or "auto",
+        "compress": parsed.compress,
     }
     with bad_input():
         plan = jaxswap.plan(fn, *args, budget=parsed.budget, policy=policy, **options)
     _write_files(plan, parsed)
     if parsed.pareto:
-        shared = {name: options[name] for name in ("target", "slabs")}
+        shared = {name: options[name] for name in ("target", "slabs", "compress")}
         curve = jaxswap.pareto(fn, *args, **shared, progress=False)
         curve.plot(parsed.pareto)
     write(json.dumps(plan.summary(), indent=2) if parsed.json else str(plan))

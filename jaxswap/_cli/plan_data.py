@@ -53,8 +53,8 @@ def plan_of_data(parsed: argparse.Namespace) -> tuple[jaxswap.Plan, str]:
         values = dict(map(parse_setting, parsed.set))
         values |= {"data": parsed.program, "device_memory": budget}
         values |= {"target": parsed.target, "host_memory": parsed.host_budget}
-        if parsed.slabs is not None:
-            values["slabs"] = parsed.slabs
+        given = {name: getattr(parsed, name) for name in ("slabs", "compress")}
+        values |= {name: x for name, x in given.items() if x is not None}
         config = make_config(values)
         hidden = io.StringIO()
         with (

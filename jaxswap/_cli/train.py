@@ -32,6 +32,7 @@ _SETTINGS = {
     "device_memory": ("SIZE", str),
     "target": ("GPU", str),
     "precision": ("TYPE", str),
+    "compress": ("TYPE", str),
     "seed": ("N", int),
     "mesh": ("AXES", str),
 }

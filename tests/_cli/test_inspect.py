@@ -49,6 +49,11 @@ BAD_INSPECTIONS: dict[str, tuple[list[str], str]] = {
         ["programs:tiny", "--plan", "programs.py"],
         "programs.py is not a plan",
     ),
+    "nothing leaves": (["programs:tiny", "--compress", "int8"], "needs --offload"),
+    "unknown type": (
+        ["programs:tiny", "--offload", "--compress", "int4"],
+        "`compress` is 'int4'",
+    ),
     "no scalar": (["programs:vector", "--target", "h100"], "scalar"),
 }
 

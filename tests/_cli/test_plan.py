@@ -58,6 +58,19 @@ def test_the_smallest_can_be_asked_for(capsys: Capture) -> None:
     assert json.loads(capsys.readouterr().out)["predicted_device_bytes"] < kept
 
 
+def test_values_that_leave_are_rounded_if_asked_for(capsys: Capture) -> None:
+    words = [*PLAN, "--json", "--policy", "SaveOnCpu"]
+    found = []
+    for more in ([], ["--compress", "int8"]):
+        assert run(*words, *more) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    wide, narrow = found
+    assert (wide["compress"], narrow["compress"]) == ("", "int8")
+    assert narrow["lossy"]
+    leaves = [each["simulated"]["out"]["bytes"] for each in found]
+    assert leaves[0] == 4 * leaves[1] > 0
+
+
 @pytest.mark.parametrize("name", [*policies.PUBLISHED, *policies.JAX_OWN])
 def test_policies_are_known_by_name(capsys: Capture, name: str) -> None:
     assert run(*PLAN, "--json", "--policy", name) == 0
@@ -119,6 +132,7 @@ BAD_OPTIONS: list[tuple[list[str], str]] = [
     (["--budget", "7KiB"], "`budget` is 7.00 KiB; the smallest that was found to work"),
     (["--reserve", "some"], "`reserve` is 'some'"),
     (["--host-budget", "much"], "`host_budget` is 'much'"),
+    (["--compress", "int4"], "`compress` is 'int4'; it must be one of"),
     (["--most-compiles", "0"], "`most_compiles` is 0"),
     (["--policy", "Magic"], "--policy is `Magic`; choose one of TFLMSv2, Imai2018"),
     (["--size", "32"], "--size and --dtype are for unet3d alone"),

@@ -28,8 +28,9 @@ def test_shape_and_batch_are_chosen_and_explained(data: str, capsys: Capture) ->
     assert "Batch 1, because a step sees at most 5 % of the training" in written.out
     assert "plan for h100" in written.out
     assert written.err == ""
-    assert run(*words, "--json") == 0
-    assert json.loads(capsys.readouterr().out)["target"] == "h100"
+    assert run(*words, "--json", "--compress", "int8") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["target"], found["compress"]) == ("h100", "int8")
 
 
 def test_options_of_programs_are_not_for_data_nor_the_other_way(

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
+import jaxswap
 from jaxswap.extend import parse_bytes, parse_slabs
 from jaxswap.medical.data.brain import MASKS
 from jaxswap.medical.data.grid import Shape
@@ -113,6 +114,10 @@ class RunConfig:
         slabs: Whether the finest values are computed slab by slab within
             `device_memory`: "auto" where whole volumes do not fit otherwise, "none", or
             levels and slabs, such as "2x16". See `jaxswap.Slabs`.
+        compress: Type to which features are rounded when they leave the device:
+            "bfloat16", "float8_e4m3fn" or "int8". Copies and host memory are then
+            smaller, and gradients change a little. Features of that precision leave as
+            they are. None rounds nothing.
         target: GPU to plan for, such as "h100", see `jaxswap targets`. None is JAX's
             default device.
         host_optimizer: Whether the optimizer's state is in host memory.
@@ -173,6 +178,7 @@ class RunConfig:
     device_memory: str | None = None
     host_memory: str | None = None
     slabs: str = "auto"
+    compress: str | None = None
     target: str | None = None
     host_optimizer: bool = False
     mesh: str | None = None
@@ -265,6 +271,9 @@ class RunConfig:
         if self.device_memory is None and self.host_memory is not None:
             raise ValueError("`host_memory` is a part of a plan: give `device_memory`.")
         parse_slabs(self.slabs)
+        if self.compress is not None and not self.offload:
+            raise ValueError("`compress` needs `offload`: without it nothing leaves.")
+        jaxswap.offload(compress=self.compress)  # Raises if it is no such type.
         for name in ("device_memory", "host_memory"):
             if getattr(self, name) is not None:
                 parse_bytes(getattr(self, name), name)

@@ -85,7 +85,10 @@ def plan_loss(
     if plan is not None:
         return PlannedLoss(jaxswap.offload(loss, plan=plan), plan)
     if config.device_memory is None:
-        return PlannedLoss(jaxswap.offload(loss, in_shardings=_shardings(mesh)), None)
+        unplanned = jaxswap.offload(
+            loss, in_shardings=_shardings(mesh), compress=config.compress
+        )
+        return PlannedLoss(unplanned, None)
     parameters = jax.eval_shape(network.init, jax.random.key(0), images)
     labels = jax.ShapeDtypeStruct(images.shape[:-1], jnp.uint8)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -101,6 +104,7 @@ def plan_loss(
             reserve=_beside(config, parameters),
             host_budget=config.host_memory,
             slabs=config.slabs,
+            compress=config.compress,
             target=config.target,
             compile=not is_simulated,
             progress=not is_simulated,

@@ -130,6 +130,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"device_memory": "16GB5"}, "`device_memory` is '16GB5': cannot read it"),
     ({"device_memory": "1GiB", "host_memory": "-1"}, "`host_memory` is '-1': bytes"),
     ({"device_memory": 16}, "`device_memory` is 16, of type int"),
+    ({"compress": "int4"}, "`compress` is 'int4'; it must be one of"),
+    ({"offload": False, "compress": "int8"}, "`compress` needs `offload`"),
     ({"augment": "yes"}, "`augment` is 'yes'; it is true, false"),
     ({"augment": {"rotate": 1}}, "`augment.rotate` is no setting"),
     ({"network_options": [1]}, "`network_options` is [1]; it needs names and values"),
