@@ -17,8 +17,9 @@ from jaxswap._slabs.choices import Choice, choices_of, worth_trying
 from jaxswap._slabs.settings import settings_of
 from jaxswap._slabs.slabs import AUTO, Slabs
 from jaxswap._sweeps.lines import longest_of_space
-from jaxswap._sweeps.slabbed import prepared
+from jaxswap._sweeps.slabbed import Prepared
 from jaxswap._trace.describe import Traced
+from jaxswap._trace.program import Program
 
 FEW = 8
 """Where a loop has fewer iterations, what one of them takes while it runs matters as
@@ -108,11 +109,18 @@ class ProgramsOf:
         return self._by_slabs(*setting)
 
     def _by_slabs(self, *setting: Slabs) -> list[Search]:
-        """Return programs by slabs, in which more or less is recomputed and swapped."""
+        """Return programs by slabs, in which more or less is recomputed and swapped.
+
+        Args:
+            *setting: Slabs that differ in their number.
+        """
+        source = self._source.cut(setting[0])
+        whole = self._whole
+        prepared = Prepared.of(whole, setting[0], source.named(whole))
         known: set[Signature] = set()
         found: list[Search] = []
-        for cut in self._numbered(setting):
-            traced = self._source.cut(cut).traced(keep_all, self._source.insides[0])
+        for cut in self._numbered(setting, prepared):
+            traced = source.described(prepared.cut(cut).program)
             signature = signature_of(traced.graph)
             if signature in known:
                 continue
@@ -121,23 +129,26 @@ class ProgramsOf:
             found.append(self._search_of(traced.graph))
         return found
 
-    def _numbered(self, setting: Sequence[Slabs]) -> list[Slabs]:
+    @functools.cached_property
+    def _whole(self) -> Program:
+        """What is cut into slabs."""
+        return self._source.program(keep_all, self._source.insides[0])
+
+    def _numbered(self, setting: Sequence[Slabs], prepared: Prepared) -> list[Slabs]:
         """Return slabs that say how much is recomputed and swapped."""
         first = setting[0]
         swapped = first.swapped if self._room.has_host else first.swapped or 0
         if first.recomputed is not None and swapped is not None:
             return [dataclasses.replace(slabs, swapped=swapped) for slabs in setting]
-        program, in_pairs = self.traced[0].program, swapped != 0
         by_count: dict[int, Slabs] = {}
         choices: list[Choice] = []
         for slabs in setting:
-            axes = self._source.cut(slabs).named(program)
-            seen, grid, levels = prepared(program, slabs, axes, in_pairs=in_pairs)
-            if grid.count not in by_count:
-                by_count[grid.count] = slabs
+            storage = prepared.storage(slabs.count, in_pairs=swapped != 0)
+            count = storage.sweeping.grid.count
+            if count not in by_count:
+                by_count[count] = slabs
                 numbers = {"recomputed": slabs.recomputed, "swapped": swapped}
-                rates = self._room.rates
-                choices += choices_of(seen.frame, levels, grid, rates, **numbers)
+                choices += choices_of(storage, self._room.rates, **numbers)
         given_bytes = _given_bytes(self.traced[0].graph)
         limit_bytes = max(0, self._room.limits.device_bytes - given_bytes)
         return [

@@ -100,11 +100,19 @@ class Source:
             NotImplementedError: If values are cut into slabs, and split over devices.
             ValueError: If nothing tells which axis to cut, or what names it is wrong.
         """
+        program = self.program(decide_loop, inside)
+        if isinstance(self.slabs, Slabs):
+            program = by_slabs(program, self.slabs, self.named(program)).program
+        return self.described(program)
+
+    def program(self, decide_loop: DecideLoop, inside: Inside) -> Program:
+        """Trace function and gradient, without slabs; arguments as for `traced`."""
         loops = Loops(decide_loop, inside, self.sizes, self.compress)
         call, types = self.flat.opened(loops, inside), self.flat.out_avals
         program = trace(call, self.flat.types, self.perturbed, types, loops.found)
         program = dataclasses.replace(program, inside=inside, compress=self.compress)
-        program = placed(program, self.placement)
-        if isinstance(self.slabs, Slabs):
-            program = by_slabs(program, self.slabs, self.named(program)).program
+        return placed(program, self.placement)
+
+    def described(self, program: Program) -> Traced:
+        """Describe a program of this function, cut or not."""
         return Traced.of(program, self.sizes)

@@ -7,7 +7,6 @@ those that are worth it are traced, and simulated in detail.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,8 +15,8 @@ from jaxswap._slabs.frame import Frame, Kind, Step
 from jaxswap._slabs.grid import Grid
 from jaxswap._slabs.hosted import order_to_leave
 from jaxswap._slabs.levels import Levels
-from jaxswap._slabs.storing import stored_sets
-from jaxswap._slabs.sweeps import Sweep, sweeps_of
+from jaxswap._slabs.storing import Storage
+from jaxswap._slabs.sweeps import Sweep
 
 APART = 0.9
 """Two choices are tried if one needs at most this share of the other's memory."""
@@ -50,9 +49,7 @@ class Choice:
 
 
 def choices_of(
-    frame: Frame,
-    levels: Levels,
-    grid: Grid,
+    storage: Storage,
     rates: Rates,
     *,
     recomputed: int | None = None,
@@ -61,19 +58,18 @@ def choices_of(
     """Return the choices for one number of slabs.
 
     Args:
-        frame: The program.
-        levels: When its operations can run.
-        grid: How the axis is cut.
+        storage: What sweeps of the program store.
         rates: Those of the GPU.
         recomputed: How many values are computed again. `None`: several numbers.
         swapped: How many values lie in host memory. `None`: several numbers.
     """
-    most = MOST_RECOMPUTED if recomputed is None else recomputed
-    sets = list(itertools.islice(stored_sets(frame, levels, grid), most + 1))
+    sweeping = storage.sweeping
+    frame, levels, grid = sweeping.frame, sweeping.levels, sweeping.grid
+    sets = storage.sets(MOST_RECOMPUTED if recomputed is None else recomputed)
     numbers = range(len(sets)) if recomputed is None else (recomputed,)
     found = []
     for number in numbers:
-        sweeps = sweeps_of(frame, levels, grid, sets[min(number, len(sets) - 1)])
+        sweeps = sweeping.sweeps(sets[min(number, len(sets) - 1)])
         leaving = order_to_leave(frame, grid, sweeps)
         counts = range(len(leaving) + 1) if swapped is None else (swapped,)
         for count in counts:

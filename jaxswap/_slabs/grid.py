@@ -94,9 +94,9 @@ class Grid:
         return window.start < 0 or self.last(rate) + window.stop > planes
 
     def _planes(self, length: int, rate: Fraction) -> int:
-        planes = length * rate
-        assert planes.denominator == 1, (length, rate)
-        return planes.numerator
+        planes, rest = divmod(length * rate.numerator, rate.denominator)
+        assert not rest, (length, rate)
+        return planes
 
 
 def _paired(count: int) -> int:

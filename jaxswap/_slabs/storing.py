@@ -8,13 +8,13 @@ both ends of a slab are computed twice.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Collection, Iterator
 
 from jaxswap._slabs.frame import Frame, Kind
 from jaxswap._slabs.grid import Grid
-from jaxswap._slabs.levels import Levels
-from jaxswap._slabs.sweeps import Sweep, sweeps_of
+from jaxswap._slabs.sweeps import Sweep, Sweeping
 
 
 def heavy_results(frame: Frame) -> frozenset[int]:
@@ -38,52 +38,64 @@ def heavy_results(frame: Frame) -> frozenset[int]:
     return frozenset(found & floating)
 
 
-def stored_values(
-    frame: Frame, levels: Levels, grid: Grid, recomputed: int
-) -> frozenset[int]:
-    """Return the values that sweeps store if so many are computed again.
+class Storage:
+    """What the sweeps of a program store if nothing, one value, two... are left out.
 
     Args:
-        frame: The program.
-        levels: When its operations can run.
-        grid: How the axis is cut.
-        recomputed: How many of the values that would be stored are computed again.
+        sweeping: Plans the sweeps.
     """
-    sets = itertools.islice(stored_sets(frame, levels, grid), recomputed + 1)
-    return list(sets)[-1]
+
+    def __init__(self, sweeping: Sweeping) -> None:
+        self.sweeping = sweeping
+        self._found: list[frozenset[int]] = []
+        self._following = _stored_sets(sweeping)
+
+    def sets(self, most: int) -> list[frozenset[int]]:
+        """Return what is stored if up to so many values are computed again.
+
+        There are fewer if no value is left.
+        """
+        missing = max(0, most + 1 - len(self._found))
+        self._found += itertools.islice(self._following, missing)
+        return self._found[: most + 1]
+
+    def stored(self, recomputed: int) -> frozenset[int]:
+        """Return what is stored if so many values are computed again, or all."""
+        return self.sets(recomputed)[-1]
 
 
-def stored_sets(frame: Frame, levels: Levels, grid: Grid) -> Iterator[frozenset[int]]:
+def _stored_sets(sweeping: Sweeping) -> Iterator[frozenset[int]]:
     """Go over what sweeps store if nothing, one value, two... are computed again."""
+    frame, levels = sweeping.frame, sweeping.levels
 
     def of(stored: Collection[int]) -> tuple[frozenset[int], float]:
-        sweeps = sweeps_of(frame, levels, grid, {*stored, *frame.compared})
+        sweeps = sweeping.sweeps({*stored, *frame.compared})
         written = frozenset(v for sweep in sweeps for v in sweep.writes)
-        return written & heavy, flops_of(frame, grid, sweeps)
+        return written & heavy, sum(map(flops, sweeps))
 
+    flops = functools.cache(functools.partial(flops_of, frame, sweeping.grid))
     heavy = heavy_results(frame) - levels.assembled - frame.compared
     always = frame.compared & frame.floating
-    stored, flops = of(heavy)
+    stored, operations = of(heavy)
     yield stored | always
     while stored:
         tried = []
         for v in sorted(stored):
             left, more = of(stored - {v})
             saved = sum(frame.axes[v].nbytes for v in stored - left)
-            tried.append(((more - flops) / saved, v, left, more))
-        _, _, stored, flops = min(tried)
+            tried.append(((more - operations) / saved, v, left, more))
+        _, _, stored, operations = min(tried)
         yield stored | always
 
 
-def flops_of(frame: Frame, grid: Grid, sweeps: Collection[Sweep]) -> float:
-    """Return the operations of all sweeps; what slabs repeat counts each time."""
+def flops_of(frame: Frame, grid: Grid, sweep: Sweep) -> float:
+    """Return the operations of a sweep; what slabs repeat counts each time."""
     total = 0.0
-    for sweep in sweeps:
-        for index in sweep.steps:
-            step = frame.steps[index]
-            share = 1.0
-            if step.kind is Kind.LOCAL:
-                v = step.outputs[0]
-                share = sweep.windows[v].size / grid.pitch(frame.axes[v].rate)
-            total += step.flops * share
+    for index in sweep.steps:
+        step = frame.steps[index]
+        share = 1.0
+        if step.kind is Kind.LOCAL:
+            v = step.outputs[0]
+            share = sweep.windows[v].size / grid.pitch(frame.axes[v].rate)
+        total += step.flops * share
     return total

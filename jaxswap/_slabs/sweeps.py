@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import heapq
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from jaxswap._slabs.frame import Frame, Kind
@@ -19,7 +19,7 @@ from jaxswap._slabs.levels import Levels
 from jaxswap._slabs.windows import Window, reads
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sweep:
     """One pass over all slabs.
 
@@ -40,35 +40,91 @@ class Sweep:
     sums: tuple[int, ...]
 
 
-def sweeps_of(
-    frame: Frame, levels: Levels, grid: Grid, stored: Collection[int]
-) -> tuple[Sweep, ...]:
-    """Plan the sweeps of a program, those that have nothing to do left out.
+class Sweeping:
+    """Plans the sweeps of a program, whatever is stored, and remembers them.
+
+    Most sweeps stay what they are if one value more is stored, or one less.
 
     Args:
         frame: The program.
         levels: When its operations can run.
         grid: How the axis is cut.
-        stored: Values that are stored by the first sweep that makes them, if a later
-            one reads them.
     """
-    first: dict[int, int] = {v: levels.ready[v] for v in levels.assembled}
-    read: set[int] = set(levels.assembled)
-    for level in range(levels.count):
-        planned = _planned(frame, levels, grid, level, first)
-        read.update(planned.reads)
-        made = {v for index in planned.steps for v in frame.steps[index].outputs}
-        for v in made.intersection(stored):
-            first.setdefault(v, level)
-    kept = {v: level for v, level in first.items() if v in read}
-    found = (
-        _planned(frame, levels, grid, level, kept) for level in range(levels.count)
-    )
-    return tuple(sweep for sweep in found if sweep.steps or sweep.writes)
+
+    def __init__(self, frame: Frame, levels: Levels, grid: Grid) -> None:
+        self.frame = frame
+        self.levels = levels
+        self.grid = grid
+        self._known: dict[tuple[int, tuple[int, ...]], list[_Known]] = {}
+
+    def sweeps(self, stored: Collection[int]) -> tuple[Sweep, ...]:
+        """Return the sweeps, those that have nothing to do left out.
+
+        Args:
+            stored: Values that are stored by the first sweep that makes them, if a
+                later one reads them.
+        """
+        frame, levels = self.frame, self.levels
+        first: dict[int, int] = {v: levels.ready[v] for v in levels.assembled}
+        read: set[int] = set(levels.assembled)
+        for level in range(levels.count):
+            planned = self._planned(level, first)
+            read.update(planned.reads)
+            made = {v for index in planned.steps for v in frame.steps[index].outputs}
+            for v in made.intersection(stored):
+                first.setdefault(v, level)
+        kept = {v: level for v, level in first.items() if v in read}
+        found = (self._planned(level, kept) for level in range(levels.count))
+        return tuple(sweep for sweep in found if sweep.steps or sweep.writes)
+
+    def _planned(self, level: int, stored: Mapping[int, int]) -> Sweep:
+        """Plan a sweep, or find the same one."""
+        writes = tuple(v for v, when in stored.items() if when == level)
+        earlier = {v for v, when in stored.items() if when < level}
+        known = self._known.setdefault((level, writes), [])
+        for one in known:
+            if one.read <= earlier and one.made.isdisjoint(earlier):
+                return one.sweep
+        sweep = _planned(self.frame, self.levels, self.grid, level, writes, earlier)
+        known.append(_Known.of(sweep, self.frame))
+        return sweep
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """A sweep that was planned.
+
+    Attributes:
+        sweep: The sweep.
+        read: What it reads, of all that could be made in it.
+        made: What it makes, of all that could be stored before.
+    """
+
+    sweep: Sweep
+    read: frozenset[int]
+    made: frozenset[int]
+
+    @classmethod
+    def of(cls, sweep: Sweep, frame: Frame) -> _Known:
+        floating = frame.floating
+        made = floating.intersection(sweep.windows).difference(sweep.reads)
+        return cls(sweep, floating.intersection(sweep.reads), made)
+
+
+def sweeps_of(
+    frame: Frame, levels: Levels, grid: Grid, stored: Collection[int]
+) -> tuple[Sweep, ...]:
+    """Plan the sweeps of a program once; see `Sweeping`."""
+    return Sweeping(frame, levels, grid).sweeps(stored)
 
 
 def _planned(
-    frame: Frame, levels: Levels, grid: Grid, level: int, stored: Mapping[int, int]
+    frame: Frame,
+    levels: Levels,
+    grid: Grid,
+    level: int,
+    written: Iterable[int],
+    earlier: Collection[int],
 ) -> Sweep:
     """Plan one sweep.
 
@@ -77,10 +133,11 @@ def _planned(
         levels: When its operations can run.
         grid: How the axis is cut.
         level: Which sweep.
-        stored: Values that are stored, and by which sweep.
+        written: Values that it stores.
+        earlier: Values that sweeps before it store.
     """
     windows: dict[int, Window] = {}
-    writes = [v for v, when in stored.items() if when == level]
+    writes = list(written)
     sums: list[int] = []
     todo = [-index for index in levels.ends.get(level, ())]
     heapq.heapify(todo)
@@ -88,7 +145,7 @@ def _planned(
 
     def want(v: int, window: Window) -> None:
         windows[v] = windows[v].union(window) if v in windows else window
-        if v in frame.floating and stored.get(v, level) >= level:
+        if v in frame.floating and v not in earlier:
             heapq.heappush(todo, -frame.makers[v])
 
     for v in writes:

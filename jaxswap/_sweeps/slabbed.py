@@ -16,8 +16,8 @@ from jaxswap._slabs.grid import Grid
 from jaxswap._slabs.hosted import Margins, margins_of, swapped_values
 from jaxswap._slabs.levels import Levels, levels_of
 from jaxswap._slabs.slabs import Slabs
-from jaxswap._slabs.storing import stored_values
-from jaxswap._slabs.sweeps import Sweep, sweeps_of
+from jaxswap._slabs.storing import Storage
+from jaxswap._slabs.sweeps import Sweep, Sweeping
 from jaxswap._sweeps.described import Described, Reason, described
 from jaxswap._sweeps.emission import operation_of
 from jaxswap._sweeps.lines import lines_of
@@ -57,6 +57,77 @@ class Slabbed:
         return self.described.reasons
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prepared:
+    """A program that is to run by slabs, however many there are, and what they store.
+
+    Attributes:
+        described: The program, as numbers.
+        levels: When each operation runs.
+    """
+
+    described: Described
+    levels: Levels
+    _storages: dict[Grid, Storage] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, program: Program, slabs: Slabs, axes: Mapping[int, int] | None = None
+    ) -> Prepared:
+        """Find out how a program meets the axis; arguments and errors as `by_slabs`."""
+        if program.placement is not None:
+            raise NotImplementedError(
+                "`slabs` is given, and arguments are split over several devices. Slabs "
+                "run on one device only."
+            )
+        opened = without_calls(program)
+        axis = None if isinstance(slabs.axis, tuple) else slabs.axis
+        lines, length = lines_of(opened, axes or {}, axis)
+        opened = with_moments(without_barriers(opened, lines), lines)
+        seen = described(opened, lines, length, slabs.levels)
+        return cls(seen, levels_of(seen.frame))
+
+    def storage(self, count: int, *, in_pairs: bool) -> Storage:
+        """Return what sweeps over so many slabs store.
+
+        Args:
+            count: How many slabs are wanted.
+            in_pairs: Whether their number is even, so that values may lie in host
+                memory.
+        """
+        grid = self.described.grid(count, in_pairs=in_pairs)
+        if grid not in self._storages:
+            frame = self.described.frame
+            self._storages[grid] = Storage(Sweeping(frame, self.levels, grid))
+        return self._storages[grid]
+
+    def cut(
+        self, slabs: Slabs, store: Store | None = None, swap: Swap | None = None
+    ) -> Slabbed:
+        """Return the program by slabs; arguments as `by_slabs`."""
+        in_pairs = swap is not None or bool(slabs.swapped)
+        storage = self.storage(slabs.count, in_pairs=in_pairs)
+        sweeping, seen, order = storage.sweeping, self.described, self.levels
+        frame, grid = sweeping.frame, sweeping.grid
+        if store is None:
+            stored: Collection[int] = storage.stored(slabs.recomputed or 0)
+        else:
+            stored = store(frame, order, grid)
+        sweeps = sweeping.sweeps(stored)
+        swap = swap or functools.partial(swapped_values, swapped=slabs.swapped or 0)
+        margins = margins_of(frame, grid, sweeps, swap(frame, grid, sweeps))
+        seen = seen.in_host_memory(margins)
+        operations, became = _interleaved(seen, order, sweeps, grid, margins)
+        names = [op.scope or op.eqn.primitive.name for op in seen.program.operations]
+        facts = facts_of(frame, grid, sweeps, names, map(str, seen.reasons))
+        avals = (*seen.program.avals, *(seen.program.avals[v] for v in became))
+        changed = dataclasses.replace(
+            seen.program, avals=avals, slabs=slabs, slab_facts=facts
+        )
+        by_sweeps = with_operations(changed, operations, became)
+        return Slabbed(by_sweeps, seen, grid, sweeps, order, margins)
+
+
 def by_slabs(
     program: Program,
     slabs: Slabs,
@@ -78,53 +149,7 @@ def by_slabs(
         NotImplementedError: If the program runs on several devices.
         ValueError: If nothing tells the axis.
     """
-    in_pairs = swap is not None or bool(slabs.swapped)
-    seen, grid, order = prepared(program, slabs, axes, in_pairs=in_pairs)
-    store = store or functools.partial(stored_values, recomputed=slabs.recomputed or 0)
-    stored = store(seen.frame, order, grid)
-    sweeps = sweeps_of(seen.frame, order, grid, stored)
-    swap = swap or functools.partial(swapped_values, swapped=slabs.swapped or 0)
-    hosted = swap(seen.frame, grid, sweeps)
-    margins = margins_of(seen.frame, grid, sweeps, hosted)
-    seen = seen.in_host_memory(margins)
-    operations, became = _interleaved(seen, order, sweeps, grid, margins)
-    names = [op.scope or op.eqn.primitive.name for op in seen.program.operations]
-    facts = facts_of(seen.frame, grid, sweeps, names, map(str, seen.reasons))
-    avals = (*seen.program.avals, *(seen.program.avals[v] for v in became))
-    changed = dataclasses.replace(
-        seen.program, avals=avals, slabs=slabs, slab_facts=facts
-    )
-    by_sweeps = with_operations(changed, operations, became)
-    return Slabbed(by_sweeps, seen, grid, sweeps, order, margins)
-
-
-def prepared(
-    program: Program,
-    slabs: Slabs,
-    axes: Mapping[int, int] | None = None,
-    *,
-    in_pairs: bool,
-) -> tuple[Described, Grid, Levels]:
-    """Return a program as numbers, how it is cut, and when each operation runs.
-
-    Args:
-        program: As for `by_slabs`, and so is what is raised.
-        slabs: As for `by_slabs`.
-        axes: As for `by_slabs`.
-        in_pairs: Whether the number of slabs is even, so that values may lie in host
-            memory.
-    """
-    if program.placement is not None:
-        raise NotImplementedError(
-            "`slabs` is given, and arguments are split over several devices. Slabs run "
-            "on one device only."
-        )
-    opened = without_calls(program)
-    axis = None if isinstance(slabs.axis, tuple) else slabs.axis
-    lines, length = lines_of(opened, axes or {}, axis)
-    opened = with_moments(without_barriers(opened, lines), lines)
-    seen = described(opened, lines, length, slabs.levels)
-    return seen, seen.grid(slabs.count, in_pairs=in_pairs), levels_of(seen.frame)
+    return Prepared.of(program, slabs, axes).cut(slabs, store, swap)
 
 
 def _interleaved(

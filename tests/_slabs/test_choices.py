@@ -19,7 +19,8 @@ from jaxswap._slabs.choices import (
 )
 from jaxswap._slabs.frame import Axis, Frame, Kind, Step
 from jaxswap._slabs.levels import levels_of
-from jaxswap._slabs.sweeps import sweeps_of
+from jaxswap._slabs.storing import Storage
+from jaxswap._slabs.sweeps import Sweeping, sweeps_of
 from jaxswap._slabs.windows import SAME
 
 NBYTES = 1 << 30
@@ -61,7 +62,8 @@ ALL = sweeps_of(FRAME, LEVELS, GRID, frozenset({2, 4, 6}))
 
 
 def tried(rates: Rates = RATES, *, limit_bytes: float, **numbers: int) -> list[Choice]:
-    choices = choices_of(FRAME, LEVELS, GRID, rates, **numbers)
+    storage = Storage(Sweeping(FRAME, LEVELS, GRID))
+    choices = choices_of(storage, rates, **numbers)
     return list(worth_trying(choices, limit_bytes))
 
 

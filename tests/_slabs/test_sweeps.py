@@ -1,5 +1,6 @@
 """Sweeps of programs written by hand."""
 
+import itertools
 from fractions import Fraction
 
 from slab_frames import (
@@ -15,8 +16,8 @@ from slab_frames import (
 from jaxswap._slabs.frame import Axis, Frame, Kind, Step
 from jaxswap._slabs.grid import Grid
 from jaxswap._slabs.levels import levels_of
-from jaxswap._slabs.storing import flops_of, heavy_results, stored_values
-from jaxswap._slabs.sweeps import sweeps_of
+from jaxswap._slabs.storing import Storage, flops_of, heavy_results
+from jaxswap._slabs.sweeps import Sweep, Sweeping, sweeps_of
 from jaxswap._slabs.windows import SAME, Stencil, Window
 
 
@@ -107,13 +108,31 @@ def test_what_costs_least_for_its_bytes_is_computed_again_first() -> None:
         {0: large, 1: large, 2: large, 5: large},
         frozenset({6}),
     )
-    levels = levels_of(frame)
-    stored = [stored_values(frame, levels, GRID, count) for count in range(4)]
-    assert stored == [{1, 2}, {1}, set(), set()]
+    sweeping = Sweeping(frame, levels_of(frame), GRID)
+    storage = Storage(sweeping)
+    stored = [storage.stored(count) for count in (3, 0, 1, 2)]
+    assert stored == [set(), {1, 2}, {1}, set()]
     flops = [
-        flops_of(frame, GRID, sweeps_of(frame, levels, GRID, kept)) for kept in stored
+        sum(flops_of(frame, GRID, sweep) for sweep in sweeping.sweeps(kept))
+        for kept in stored
     ]
-    assert flops == [1000, 1100, 2000, 2000]
+    assert flops == [2000, 1000, 1100, 2000]
+    assert storage.sets(1) == [{1, 2}, {1}]
+
+
+def test_sweeps_that_were_planned_are_found_again() -> None:
+    def told(sweep: Sweep) -> tuple[object, ...]:
+        windows = dict(sorted(sweep.windows.items()))
+        return sweep.level, sweep.steps, windows, {*sweep.reads}, sweep.writes
+
+    values, levels = sorted(heavy_results(NORMALIZED) | {3, 9}), levels_of(NORMALIZED)
+    sweeping = Sweeping(NORMALIZED, levels, GRID)
+    for count in (0, 4, 1, 3, 2):
+        for kept in itertools.combinations(values, count):
+            once = sweeps_of(NORMALIZED, levels, GRID, kept)
+            assert [*map(told, sweeping.sweeps(kept))] == [*map(told, once)]
+    first = sweeping.sweeps({1, 4})[0]
+    assert first is sweeping.sweeps({1, 3})[0]
 
 
 def test_two_heavy_results_are_stored_as_their_sum() -> None:
