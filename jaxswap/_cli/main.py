@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 from collections.abc import Sequence
 
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
 
 
+@functools.cache
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jaxswap",
