@@ -173,8 +173,13 @@ class _Convolution:
 
     @cached_property
     def filled(self) -> tuple[int, int]:
-        """Channels and features of the matrices that are multiplied."""
-        return filled(self.channels), filled(self.features)
+        """Channels and features of the matrices that are multiplied.
+
+        Exact products of many channels with few features do not fit into registers.
+        With more features, which are zero, they do.
+        """
+        channels, features = filled(self.channels), filled(self.features)
+        return channels, max(features, channels // 2) if self._is_exact else features
 
     @property
     def itemsize(self) -> int:
@@ -241,14 +246,15 @@ class _Convolution:
         """Compute one tile of the result."""
         place = self._place()
         weights = partial(self._weights, kernel_ref)
-        if math.prod(self.filled) * self.itemsize <= _KEPT_BYTES:
+        channels = self.channels, self.filled[0]
+        if max(self.filled) ** 2 * self.itemsize <= _KEPT_BYTES:
             everywhere = itertools.product(range(3), repeat=3)
             weights = {at: weights(at) for at in everywhere}.__getitem__
 
         def add_plane(i: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
             z = place.first - 1 + i
             for row, column in _ACROSS:
-                read = place.read(x_ref, z, self.channels, row - 1, column - 1)
+                read = place.read(x_ref, z, *channels, row - 1, column - 1)
                 sums = tuple(
                     total + self._product(read, weights((plane, row, column)), (1, 0))
                     for plane, total in zip(_PLANES, sums, strict=True)
@@ -266,12 +272,14 @@ class _Convolution:
 
         across, place = pl.program_id(0), self._place()
         down, right = lax.div(across, 3) - 1, lax.rem(across, 3) - 1
+        counts = self.channels, self.features
+        channels, features = zip(counts, self.filled, strict=True)
 
         def add_plane(i: Array, carried: Any) -> Any:
             before, here, sums = carried
             z = place.first - 1 + i
-            after = place.read_owned(gradient_ref, z + 1, self.features)
-            read = place.read(x_ref, z, self.channels, down, right)
+            after = place.read_owned(gradient_ref, z + 1, *features)
+            read = place.read(x_ref, z, *channels, down, right)
             sums = tuple(
                 total + self._product(read, gradient, (0, 0))
                 for total, gradient in zip(sums, (before, here, after), strict=True)

@@ -64,7 +64,7 @@ def tile_of(
 ) -> Tile:
     """Choose a tile whose sums fit into registers, and enough tiles for a GPU.
 
-    Which ones fit was found by compiling them for A100 and H200.
+    Which ones fit was found by compiling them for A100, H200 and B200.
 
     Args:
         space: Depth, height and width of the volume.
@@ -76,9 +76,10 @@ def tile_of(
     is_wide = itemsize > 2
     voxels = 64 if width > 32 or is_wide else 128
     warps = 8 if width > 32 else 4 if width > 16 else 2
-    if is_wide and width > (16 if is_exact else 32):
-        voxels = 16
-        warps = 8 if width > 32 and is_exact else 4
+    if is_exact:
+        voxels = 16 if width > 16 else 32
+    elif is_wide and width > 32:
+        voxels, warps = 16, 4
     stages = 2 if width <= 16 and itemsize == 2 else 1
     columns = min(pl.next_power_of_2(space[2]), voxels // 4)
     tile = Tile(voxels // columns, columns, 32, warps, stages)
@@ -116,7 +117,13 @@ class Place:
         return ((self.volume * slabs + z) * rows + y) * columns + x
 
     def read(
-        self, ref: Any, z: Any, channels: int, down: Any = 0, right: Any = 0
+        self,
+        ref: Any,
+        z: Any,
+        channels: int,
+        filled_up: int,
+        down: Any = 0,
+        right: Any = 0,
     ) -> Array:
         """Read a plane of the tile, shifted; zeros outside of the volume.
 
@@ -124,29 +131,31 @@ class Place:
             ref: All features of the batch in one row, channels last.
             z: Which plane of the volume.
             channels: How many a voxel has.
+            filled_up: How many it shall have. Those that are missing are zeros.
             down: Rows by which the tile is shifted.
             right: Columns by which it is shifted.
 
         Returns:
-            The features, (voxels, width): channels filled up with zeros.
+            The features, (voxels, filled_up).
         """
         y, x = self._voxels()
         y, x = y + down, x + right
         depth, height, width = self.space
         is_inside = (z >= 0) & (z < depth) & (y >= 0) & (y < height)
-        return self._read(ref, z, y, x, channels, is_inside & (x >= 0) & (x < width))
+        is_inside = is_inside & (x >= 0) & (x < width)
+        return self._read(ref, z, y, x, channels, filled_up, is_inside)
 
-    def read_owned(self, ref: Any, z: Any, channels: int) -> Array:
+    def read_owned(self, ref: Any, z: Any, channels: int, filled_up: int) -> Array:
         """Read a plane as it is; zeros outside of the tile and of the volume."""
         y, x = self._voxels()
-        return self._read(ref, z, y, x, channels, self._is_owned(z, y, x))
+        return self._read(ref, z, y, x, channels, filled_up, self._is_owned(z, y, x))
 
     def write(self, ref: Any, z: Any, channels: int, values: Array) -> None:
         """Write a plane, where it is in the tile and in the volume."""
         from jax.experimental.pallas import triton
 
         y, x = self._voxels()
-        numbers, exists = self._numbers(z, y, x, channels)
+        numbers, exists = self._numbers(z, y, x, channels, values.shape[1])
         is_written = self._is_owned(z, y, x)[:, None] & exists
         triton.store(ref.at[numbers], values.astype(ref.dtype), mask=is_written)
 
@@ -166,22 +175,29 @@ class Place:
         return (z >= self.first) & (z < last) & (y < height) & (x < width)
 
     def _read(
-        self, ref: Any, z: Any, y: Array, x: Array, channels: int, is_read: Array
+        self,
+        ref: Any,
+        z: Any,
+        y: Array,
+        x: Array,
+        channels: int,
+        filled_up: int,
+        is_read: Array,
     ) -> Array:
         from jax.experimental.pallas import triton
 
-        numbers, exists = self._numbers(z, y, x, channels)
+        numbers, exists = self._numbers(z, y, x, channels, filled_up)
         return triton.load(ref.at[numbers], mask=is_read[:, None] & exists, other=0.0)
 
     def _numbers(
-        self, z: Any, y: Array, x: Array, channels: int
+        self, z: Any, y: Array, x: Array, channels: int, filled_up: int
     ) -> tuple[Array, Array]:
         """Where each channel of each voxel is in memory, and which channels exist."""
         depth, height, width = self.space
         voxel = ((self.volume * depth + z) * height + y) * width + x
-        channel = jnp.arange(filled(channels), dtype=jnp.int32)
+        channel = jnp.arange(filled_up, dtype=jnp.int32)
         numbers = (voxel * channels)[:, None] + channel[None, :]
-        exists = channel < channels if filled(channels) > channels else channel >= 0
+        exists = channel < channels if filled_up > channels else channel >= 0
         return numbers, exists[None, :]
 
 

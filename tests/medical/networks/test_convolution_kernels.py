@@ -22,6 +22,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*Triton:DeprecationWarning")
 Convolve = Callable[[Array, Array], Array]
 SHAPE, KERNEL = (2, 5, 6, 33, 4), (3, 3, 3, 4, 5)
 """Several tiles along each axis, none of which is full."""
+UNSPILLED = {"xla_gpu_fail_ptx_compilation_on_register_spilling": True}
+"""What lets XLA refuse programs that spill registers."""
 
 
 def plain(x: Array, kernel: Array) -> Array:
@@ -60,6 +62,13 @@ def all_passes(by: Convolve, x: Array, kernel: Array, gradient: Array) -> Any:
 def test_all_passes_are_those_of_the_convolution() -> None:
     arrays = drawn(SHAPE, KERNEL, (*SHAPE[:4], KERNEL[4]))
     found = jax.jit(all_passes, static_argnums=0)(interpreted, *arrays)
+    close(found, all_passes(plain, *arrays))
+
+
+def test_exact_products_of_many_channels_with_few_features() -> None:
+    arrays = drawn((1, 1, 2, 3, 40), (3, 3, 3, 40, 5), (1, 1, 2, 3, 5))
+    with jax.default_matmul_precision("highest"):
+        found = jax.jit(all_passes, static_argnums=0)(interpreted, *arrays)
     close(found, all_passes(plain, *arrays))
 
 
@@ -190,14 +199,31 @@ def test_all_passes_are_compiled_and_spill_no_registers(
     def step(x: Array, kernel: Array, gradient: Array) -> Any:
         return all_passes(by_kernels, x, kernel, gradient)
 
-    options = {"xla_gpu_fail_ptx_compilation_on_register_spilling": True}
     with jax.default_matmul_precision(precision):
         seen = jaxswap.inspect(
-            step, x, kernel, x, target=target, compiler_options=options
+            step, x, kernel, x, target=target, compiler_options=UNSPILLED
         )
     assert seen.hlo_text.count("__gpu$xla.gpu.triton") == 3
     # The parts of the kernel's gradient, which XLA adds up.
     assert seen.temp_bytes < 2**25
+
+
+@pytest.mark.usefixtures("all_optimizations")
+@pytest.mark.parametrize(
+    ("target", "channels", "features", "dtype"),
+    [
+        ("h200", 64, 4, "bfloat16"),
+        ("h200", 64, 4, "float32"),
+        ("a100-80", 5, 7, "float32"),
+    ],
+)
+def test_channels_that_differ_spill_no_registers(
+    target: str, channels: int, features: int, dtype: str
+) -> None:
+    shapes = ((1, 20, 20, 20, channels), (3, 3, 3, channels, features))
+    types = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
+    with jax.default_matmul_precision("highest"):
+        jaxswap.inspect(by_kernels, *types, target=target, compiler_options=UNSPILLED)
 
 
 def test_a_plan_swaps_what_kernels_compute() -> None:
