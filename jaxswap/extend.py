@@ -88,6 +88,7 @@ from jaxswap._view.step import StepLanes as StepLanes
 if TYPE_CHECKING:
     from jaxswap._offload import OffloadOptions as OffloadOptions
     from jaxswap._operation_seconds import operation_seconds as operation_seconds
+    from jaxswap._operation_seconds import program_seconds as program_seconds
     from jaxswap._run.reference import ComparedPolicy as ComparedPolicy
     from jaxswap._run.reference import Difference as Difference
     from jaxswap._trace.float32 import in_float32 as in_float32
@@ -99,6 +100,7 @@ else:
         "OffloadOptions": "jaxswap._offload",
         "in_float32": "jaxswap._trace.float32",
         "operation_seconds": "jaxswap._operation_seconds",
+        "program_seconds": "jaxswap._operation_seconds",
     }
 
     def __getattr__(name: str) -> object:

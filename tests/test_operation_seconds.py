@@ -9,9 +9,10 @@ import pytest
 from jax.experimental import pallas as pl
 
 from jaxswap import _operation_seconds, extend
+from jaxswap._device import operations
 from jaxswap._gpu.target import Target, built_in_target
 from jaxswap._trace.operations import operation_name
-from jaxswap.extend import operation_seconds
+from jaxswap.extend import operation_seconds, program_seconds
 
 L4 = built_in_target("l4")
 X = jax.ShapeDtypeStruct((8, 8), jnp.float32)
@@ -77,3 +78,32 @@ def test_without_a_gpu_and_a_target_the_error_says_what_to_name() -> None:
 
 def test_the_public_name_is_this_one() -> None:
     assert extend.operation_seconds is operation_seconds
+
+
+def summed(x: jax.Array) -> jax.Array:
+    return (x @ x).sum(0)
+
+
+def test_a_program_is_timed_as_a_whole_and_found_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    saved: list[Target] = []
+    monkeypatch.setattr(_operation_seconds, "find_target", lambda target: target or L4)
+    monkeypatch.setattr(operations, "free_bytes", lambda _: 2**20)
+    monkeypatch.setattr(operations, "save_target", saved.append)
+    lines: list[str] = []
+    found = program_seconds(summed, X, progress=lines.append)
+    assert lines == ["timing a program on NVIDIA L4"]
+    assert found is not None
+    (target,) = saved
+    assert program_seconds(summed, X, target=target) == found > 0
+    assert program_seconds(lambda x: (x @ x).sum(1), X, target=target) is None
+    assert operation_seconds(summed, X, target=target) is None
+
+
+def test_a_program_that_does_not_fit_is_not_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_operation_seconds, "find_target", lambda _: L4)
+    monkeypatch.setattr(operations, "free_bytes", lambda _: 256)
+    assert program_seconds(summed, X) is None

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -20,7 +21,7 @@ from jaxswap._device.stopwatch import Run, Stopwatch, compiled_run
 from jaxswap._gpu.saved import save_target
 from jaxswap._gpu.target import Target, rates_of
 from jaxswap._trace.cost import equations_within
-from jaxswap._trace.operations import operation_name
+from jaxswap._trace.operations import operation_name, program_name
 
 _LENGTHS = (1, 9)
 _LARGEST_SHARE = 0.4
@@ -69,13 +70,46 @@ def measured_here(
         return target
     progress(f"timing {len(unknown)} operations on {target.device_name}")
     found = _measured(target, unknown, free_bytes(default_device()))
-    if found is target:
-        return target
+    return target if found is target else _saved(found, progress)
+
+
+def _saved(target: Target, progress: Callable[[str], None]) -> Target:
     try:
-        save_target(found)
+        save_target(target)
     except OSError as error:
         progress(f"their times could not be saved: {error}")
-    return found
+    return target
+
+
+def measured_program(
+    target: Target,
+    jaxpr: Any,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    progress: Callable[[str], None],
+) -> Target:
+    """Time a function as one program, if it is not known yet, and remember it.
+
+    Args:
+        target: The GPU of this machine, which is JAX's default device.
+        jaxpr: The traced function, open.
+        fn: The function.
+        args: Its arguments, or their types.
+        progress: Is told what happens, one line of text each.
+
+    Returns:
+        The target with what was measured, saved if that can be. The same one if the
+        program is known, or too large for the free memory.
+    """
+    name = program_name(jaxpr)
+    most = _LARGEST_SHARE * free_bytes(default_device())
+    if name in rates_of(target).operation_seconds or _nbytes(jaxpr) > most:
+        return target
+    progress(f"timing a program on {target.device_name}")
+    leaves, tree = jax.tree.flatten(args)
+    drawn = [_operand(leaf, seed) for seed, leaf in enumerate(leaves)]
+    run = compiled_run(fn, tree.unflatten(drawn))
+    return _saved(_with_operations(target, {name: Stopwatch().seconds(run)}), progress)
 
 
 def distinct_operations(eqns: Iterable[Any]) -> dict[str, Any]:
@@ -106,8 +140,10 @@ def _measured(
             found[name] = watch.seconds_per_link(_chain(eqn), _LENGTHS)
             if progress is not None:
                 progress(f"{name}: {found[name] * 1e6:.0f} us")
-    if not found:
-        return target
+    return _with_operations(target, found) if found else target
+
+
+def _with_operations(target: Target, found: Mapping[str, float]) -> Target:
     operations = sorted({**dict(target.operations), **found}.items())
     return dataclasses.replace(target, operations=tuple(operations))
 

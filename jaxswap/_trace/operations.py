@@ -54,6 +54,23 @@ def operation_name(eqn: Any) -> str:
     return " ".join((eqn.primitive.name, _types(eqn), _digest(parameters)))
 
 
+def program_name(jaxpr: Any) -> str:
+    """Name a traced program by the types of its arguments and by its operations.
+
+    Args:
+        jaxpr: An open jaxpr.
+
+    Returns:
+        Text such as `"program bfloat16[8,16] bfloat16[16] 0a1b2c"`: arguments, results,
+        and at the end what stands for the operations.
+    """
+    operations = [
+        operation_name(eqn) or f"{eqn.primitive.name} {_types(eqn)} {_numbers(eqn)}"
+        for eqn in equations_within(jaxpr.eqns)
+    ]
+    return f"program {_types(jaxpr)} {_digest(operations)}"
+
+
 def _kernel_name(eqn: Any) -> str:
     """Name a kernel in Pallas, such as `"pallas_call softmax ... (8,2) 0a1b2c"`.
 
@@ -98,6 +115,17 @@ def _types(eqn: Any) -> str:
         f"{a.dtype}[{','.join(map(str, a.shape))}]"
         for a in arrays
         if hasattr(a, "dtype")
+    )
+
+
+def _numbers(eqn: Any) -> str:
+    """Write those parameters that are numbers, texts, or tuples of them."""
+    plain = (bool, int, float, str)
+    return " ".join(
+        f"{name}={value}"
+        for name, value in sorted(eqn.params.items())
+        if isinstance(value, plain)
+        or (isinstance(value, tuple) and all(isinstance(v, plain) for v in value))
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import jaxswap
 from benchmarks import convolutions
-from benchmarks.convolutions import PASSES, Case, cases, table, timed
+from benchmarks.convolutions import PASSES, WITH_MOMENTS, Case, cases, table, timed
 
 H200 = jaxswap.find_target("h200")
 FINEST = Case("convolve", 192, (16, 16), "bfloat16", "forward", "plain")
@@ -16,7 +16,7 @@ FINEST = Case("convolve", 192, (16, 16), "bfloat16", "forward", "plain")
 def test_what_is_asked_most_comes_first() -> None:
     found = cases(H200)
     assert found[0] == FINEST
-    assert {case.pass_name for case in found[:15]} == set(PASSES)
+    assert {case.pass_name for case in found[:20]} == {*PASSES, WITH_MOMENTS}
     assert len(set(found)) == len(found)
 
 
@@ -28,7 +28,7 @@ def test_limits_are_those_of_bytes_and_operations() -> None:
     assert limits["operations_seconds"] == pytest.approx(flops / 989e12, rel=1e-2)
 
 
-@pytest.mark.parametrize("pass_name", PASSES)
+@pytest.mark.parametrize("pass_name", [*PASSES, WITH_MOMENTS])
 def test_rows_say_how_far_a_form_is_from_the_plain_one(pass_name: str) -> None:
     made = [case for case in cases(H200, 48) if case.pass_name == pass_name][:2]
     rows = list(timed(made, H200, 600))

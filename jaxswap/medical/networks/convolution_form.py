@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxswap.medical.networks import convolution_kernels as kernels
+from jaxswap.medical.networks.convolution_programs import type_among
+from jaxswap.medical.networks.instance_norm import Moments, moments_of
 
 Pads = tuple[tuple[int, int], ...]
 """Before and after each axis."""
@@ -56,6 +58,20 @@ class Form:
         """Whether a GPU has what it needs."""
         return True
 
+    @property
+    def has_moments(self) -> bool:
+        """Whether its kernel finds mean and variance of its result while it writes."""
+        return False
+
+    def with_moments(self, x: Array, kernel: Array) -> tuple[Array, Moments]:
+        """Convolve features, and return mean and variance of the result."""
+        return self.then_moments(x, kernel)
+
+    def then_moments(self, x: Array, kernel: Array) -> tuple[Array, Moments]:
+        """Do the same in two steps: the result is read once more."""
+        y = self.forward(x, kernel)
+        return y, moments_of(y)
+
     def forward(self, x: Array, kernel: Array) -> Array:
         """Convolve features, (batch, depth, height, width, in)."""
         x, spread = _pack(x, self.packed), self.spread(kernel)
@@ -63,7 +79,7 @@ class Form:
             return _unpack(self._plain(x, spread), self.unpacked)
         batch, *coarse, _ = x.shape
         fine = [n * stride for n, stride in zip(coarse, self.strides, strict=True)]
-        result = kernels.type_among((batch, *fine, spread.shape[3]), x.dtype, x)
+        result = type_among((batch, *fine, spread.shape[3]), x.dtype, x)
         return _unpack(self._transposed(x, spread, result), self.unpacked)
 
     def input_gradient(self, x: Array, kernel: Array, gradient: Array) -> Array:

@@ -26,6 +26,7 @@ from jaxswap.medical.networks import convolution_kernels as kernels
 from jaxswap.medical.networks import convolution_mosaic as mosaic
 from jaxswap.medical.networks.convolution_form import Form, Pads, as_it_is
 from jaxswap.medical.networks.convolution_kernel_forms import MosaicForm, TritonForm
+from jaxswap.medical.networks.instance_norm import Moments
 
 Kind = Literal[
     "convolve", "convolve_strided", "convolve_upsampled", "convolve_transposed"
@@ -65,6 +66,17 @@ def convolve_by(passes: Passes, x: Array, kernel: Array) -> Array:
     if is_plain and forward.name == PLAIN and not forward.is_transposed:
         return forward.forward(x, kernel)
     return _convolve_by(passes, x, kernel)
+
+
+def convolve_with_moments_by(
+    passes: Passes, x: Array, kernel: Array
+) -> tuple[Array, Moments]:
+    """Convolve as `convolve_by` does, and return mean and variance of the result.
+
+    For differentiation they are constants: the gradient of the normalisation that is
+    given them holds how the loss depends on them.
+    """
+    return _with_moments_by(passes, x, kernel.astype(x.dtype))
 
 
 @lru_cache(maxsize=1024)
@@ -119,6 +131,24 @@ def _backward(
 
 
 _convolve_by.defvjp(_forward, _backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _with_moments_by(passes: Passes, x: Array, kernel: Array) -> tuple[Array, Moments]:
+    return passes.forward.with_moments(x, kernel)
+
+
+def _forward_with_moments(passes: Passes, x: Array, kernel: Array) -> Any:
+    return passes.forward.with_moments(x, kernel), (x, kernel)
+
+
+def _backward_with_moments(
+    passes: Passes, residuals: tuple[Array, Array], gradients: tuple[Array, Moments]
+) -> tuple[Array, Array]:
+    return _backward(passes, residuals, gradients[0])
+
+
+_with_moments_by.defvjp(_forward_with_moments, _backward_with_moments)
 
 
 def _convolve(sides: tuple[int, ...]) -> list[Form]:

@@ -17,6 +17,7 @@ from jaxswap.medical.networks.convolution_form import (
     as_it_is,
     summed_as,
 )
+from jaxswap.medical.networks.instance_norm import Moments
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,15 @@ class TritonForm(KernelForm):
     def runs_on(self, compute_capability: tuple[int, int]) -> bool:
         """Whether a GPU has what it needs."""
         return compute_capability >= triton.OLDEST
+
+    @property
+    def has_moments(self) -> bool:
+        """Whether its kernel finds mean and variance of its result while it writes."""
+        return True
+
+    def with_moments(self, x: Array, kernel: Array) -> tuple[Array, Moments]:
+        """Convolve features, and return mean and variance of the result."""
+        return triton.convolve_with_moments(x, kernel, self.is_interpreted)
 
     def _plain(self, x: Array, spread: Array) -> Array:
         return triton.convolve(x, spread, self.is_interpreted)

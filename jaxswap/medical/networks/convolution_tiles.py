@@ -61,6 +61,7 @@ def tile_of(
     itemsize: int,
     programs: int,
     is_exact: bool = False,
+    has_moments: bool = False,
 ) -> Tile:
     """Choose a tile whose sums fit into registers, and enough tiles for a GPU.
 
@@ -72,6 +73,7 @@ def tile_of(
         itemsize: Bytes of a number.
         programs: How many run for each tile of one volume.
         is_exact: Whether products of float32 are sums of several, which take registers.
+        has_moments: Whether programs sum the moments of the result. So do these.
     """
     is_wide = itemsize > 2
     voxels = 64 if width > 32 or is_wide else 128
@@ -80,6 +82,8 @@ def tile_of(
         voxels = 16 if width > 16 else 32
     elif is_wide and width > 32:
         voxels, warps = 16, 4
+    elif has_moments and is_wide != (width > 16):
+        voxels //= 2
     stages = 2 if width <= 16 and itemsize == 2 else 1
     columns = min(pl.next_power_of_2(space[2]), voxels // 4)
     tile = Tile(voxels // columns, columns, 32, warps, stages)
@@ -159,6 +163,23 @@ class Place:
         is_written = self._is_owned(z, y, x)[:, None] & exists
         triton.store(ref.at[numbers], values.astype(ref.dtype), mask=is_written)
 
+    def owned(self, z: Any) -> Array:
+        """Tell which voxels of a plane are in the tile and in the volume."""
+        return self._is_owned(z, *self._voxels())
+
+    def has_plane(self, z: Any) -> Any:
+        """Whether a plane is one of the tile and of the volume."""
+        last = jnp.minimum(self.first + self.tile.planes, self.space[0])
+        return (z >= self.first) & (z < last)
+
+    @property
+    def plane_voxels(self) -> Any:
+        """How many voxels of the volume a plane of the tile has."""
+        _, height, width = self.space
+        x, y, _ = self.index
+        rows = jnp.minimum(self.tile.rows, height - y * self.tile.rows)
+        return rows * jnp.minimum(self.tile.columns, width - x * self.tile.columns)
+
     def _voxels(self) -> tuple[Array, Array]:
         """Row and column of each voxel."""
         voxel = jnp.arange(self.tile.voxels, dtype=jnp.int32)
@@ -170,9 +191,8 @@ class Place:
         )
 
     def _is_owned(self, z: Any, y: Array, x: Array) -> Array:
-        depth, height, width = self.space
-        last = jnp.minimum(self.first + self.tile.planes, depth)
-        return (z >= self.first) & (z < last) & (y < height) & (x < width)
+        _, height, width = self.space
+        return self.has_plane(z) & (y < height) & (x < width)
 
     def _read(
         self,

@@ -8,43 +8,41 @@ whose time is known. Where the time of the plain form is not known, it is the pl
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax import Array, ShapeDtypeStruct
 
 from jaxswap import Target, find_target
-from jaxswap.extend import operation_seconds
 from jaxswap.medical.networks.convolution import convolve_concatenation
-from jaxswap.medical.networks.convolution_form import Form
+from jaxswap.medical.networks.convolution_choice import (
+    PASSES,
+    THEN_MOMENTS,
+    WITH_MOMENTS,
+    candidates,
+    is_right,
+    pass_seconds,
+    passes_of,
+    passes_with_moments,
+)
 from jaxswap.medical.networks.convolution_forms import (
     KINDS,
     PLAIN,
     Kind,
     Passes,
     convolve_by,
+    convolve_with_moments_by,
     forms_of,
 )
 from jaxswap.medical.networks.convolution_kernel_forms import KernelForm
 from jaxswap.medical.networks.convolution_mosaic import OLDEST_JAX
+from jaxswap.medical.networks.instance_norm import Moments
 from jaxswap.medical.networks.layers import LEAN, Layers
 
-MOST_CHANNELS = 128
-"""Of packed features. With as many a plain convolution keeps tensor cores busy."""
-
-MOST_DIFFERENCE = {"bfloat16": 0.02, "float16": 0.02, "float32": 0.002}
-"""Of a kernel's result from the plain form's, relative to its length.
-
-On tensor cores, products of float32 are rounded as well: to TF32.
-"""
-
 _Convolve = Callable[[Array, Array], Array]
-_PASSES = tuple(field.name for field in dataclasses.fields(Passes))
 
 
 def fastest_layers(target: Target) -> Layers:
@@ -58,22 +56,25 @@ def fastest_layers(target: Target) -> Layers:
         >>> from jaxswap.medical.networks.unet import UNet3D
         >>> network = UNet3D(layers=fastest_layers(jaxswap.find_target("h200")))
     """
-    return _layers(lambda kind: _Fastest(kind, target))
+    return _layers(lambda kind: _Fastest(kind, target), _FastestWithMoments(target))
 
 
-def layers_in_forms(forms: Mapping[str, str]) -> Layers:
+def layers_in_forms(forms: Mapping[str, str], moments: bool = False) -> Layers:
     """Return the layers in forms of one's choice, the same for all three passes.
 
     A convolution whose shape or type a form cannot take is plain.
 
     Args:
         forms: Name of the form by kind of convolution. Those left out are plain.
+        moments: Whether kernels of `convolve` find mean and variance of their result
+            for the normalisation that follows, which then reads it once less.
 
     Returns:
         The layers.
 
     Raises:
-        ValueError: If there is no such kind, or no such form of it.
+        ValueError: If there is no such kind, or no such form of it, or if its kernels
+            do not find moments.
 
     Example:
         >>> from jaxswap.medical.networks.unet import UNet3D
@@ -89,7 +90,11 @@ def layers_in_forms(forms: Mapping[str, str]) -> Layers:
                 f"`forms` wants {kind!r} as {name!r}, which it cannot have here; "
                 f"choose {', '.join(names)}.{_why_not(name)}"
             )
-    return _layers(lambda kind: _InForm(kind, forms.get(kind, PLAIN)))
+    name = forms.get("convolve", PLAIN)
+    if moments and name != "triton":
+        raise ValueError(f"`moments` needs 'convolve' as 'triton', and it is {name!r}.")
+    with_moments = _InFormWithMoments(name) if moments else None
+    return _layers(lambda kind: _InForm(kind, forms.get(kind, PLAIN)), with_moments)
 
 
 def _why_not(name: str) -> str:
@@ -118,6 +123,8 @@ def time_forms(
 
     What was timed before is not timed again. The times are saved with the target. A
     kernel is first executed, and is timed only if its result is that of the plain form.
+    Kernels that find mean and variance for a normalisation are timed as well, and so is
+    the fastest form with the reductions that do so otherwise.
 
     Args:
         network: A network with a field `layers`.
@@ -137,15 +144,38 @@ def time_forms(
     for kind, features, kernel in convolutions_of(network, x):
         types = (features, kernel)
         forms = candidates(kind, *types, target)
-        for form, name in itertools.product(forms.values(), _PASSES):
+        for form, name in itertools.product(forms.values(), PASSES):
             if form.is_untried and not untried:
                 continue
             is_kernel = isinstance(form, KernelForm)
-            if is_kernel and _seconds(name, *types, form, target=target) is not None:
+            if (
+                is_kernel
+                and pass_seconds(name, *types, form, target=target) is not None
+            ):
                 continue
             if not is_kernel or is_right(name, *types, form, forms[PLAIN]):
-                _seconds(name, *types, form, progress=progress)
+                pass_seconds(name, *types, form, progress=progress)
+    for types in _before_normalisations(network, x):
+        _time_moments(*types, find_target(), progress)
     return find_target()
+
+
+def _time_moments(
+    x: ShapeDtypeStruct,
+    kernel: ShapeDtypeStruct,
+    target: Target,
+    progress: bool | Callable[[str], None],
+) -> None:
+    """Time kernels that find moments, and the fastest form with reductions after it."""
+    forms = candidates("convolve", x, kernel, target)
+    kernels = [form for form in forms.values() if form.has_moments]
+    for form in kernels:
+        known = pass_seconds(WITH_MOMENTS, x, kernel, form, target=target)
+        if known is None and is_right(WITH_MOMENTS, x, kernel, form, forms[PLAIN]):
+            pass_seconds(WITH_MOMENTS, x, kernel, form, progress=progress)
+    if kernels:
+        fastest = passes_of("convolve", x, kernel, target).forward
+        pass_seconds(THEN_MOMENTS, x, kernel, fastest, progress=progress)
 
 
 def in_fastest_forms(
@@ -208,6 +238,22 @@ def convolutions_of(
     return list(seen)
 
 
+def _before_normalisations(
+    network: nn.Module, x: Any
+) -> list[tuple[ShapeDtypeStruct, ShapeDtypeStruct]]:
+    """List the different convolutions of a network whose result is normalized."""
+    seen: dict[tuple[ShapeDtypeStruct, ShapeDtypeStruct], None] = {}
+
+    def recorded(x: Array, kernel: Array) -> tuple[Array, None]:
+        of_kernel = ShapeDtypeStruct(kernel.shape, x.dtype)
+        seen[ShapeDtypeStruct(x.shape, x.dtype), of_kernel] = None
+        return LEAN.convolve(x, kernel), None
+
+    layers = dataclasses.replace(LEAN, convolve_with_moments=recorded)
+    jax.eval_shape(network.clone(layers=layers).init, jax.random.key(0), x)
+    return list(seen)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Fastest:
     """A convolution in the forms that were the fastest on a GPU."""
@@ -236,7 +282,41 @@ class _InForm:
         return convolve_by(Passes(form, form, form), x, kernel)
 
 
-def _layers(convolution_of: Callable[[Kind], _Convolve]) -> Layers:
+@dataclasses.dataclass(frozen=True)
+class _FastestWithMoments:
+    """A convolution before a normalisation, as it was the fastest on a GPU."""
+
+    target: Target
+
+    def __call__(self, x: Array, kernel: Array) -> tuple[Array, Moments | None]:
+        types = (
+            ShapeDtypeStruct(x.shape, x.dtype),
+            ShapeDtypeStruct(kernel.shape, x.dtype),
+        )
+        passes = passes_with_moments(*types, self.target)
+        if passes is None:
+            return _Fastest("convolve", self.target)(x, kernel), None
+        return convolve_with_moments_by(passes, x, kernel)
+
+
+@dataclasses.dataclass(frozen=True)
+class _InFormWithMoments:
+    """A convolution before a normalisation, in one form."""
+
+    name: str
+
+    def __call__(self, x: Array, kernel: Array) -> tuple[Array, Moments | None]:
+        forms = forms_of("convolve", x.shape, kernel.shape, x.dtype)
+        if self.name not in forms:
+            return _InForm("convolve", PLAIN)(x, kernel), None
+        form = forms[self.name]
+        return convolve_with_moments_by(Passes(form, form, form), x, kernel)
+
+
+def _layers(
+    convolution_of: Callable[[Kind], _Convolve],
+    with_moments: Callable[[Array, Array], tuple[Array, Moments | None]] | None = None,
+) -> Layers:
     convolve, strided, upsampled, transposed = map(convolution_of, KINDS)
     return dataclasses.replace(
         LEAN,
@@ -245,6 +325,7 @@ def _layers(convolution_of: Callable[[Kind], _Convolve]) -> Layers:
         convolve_upsampled=upsampled,
         convolve_transposed=transposed,
         convolve_concatenation=_Concatenation(convolve),
+        convolve_with_moments=with_moments,
     )
 
 
@@ -256,116 +337,3 @@ class _Concatenation:
 
     def __call__(self, parts: tuple[Array, ...], kernel: Array) -> Array:
         return convolve_concatenation(parts, kernel, self.convolve)
-
-
-@functools.lru_cache(maxsize=1024)
-def passes_of(
-    kind: Kind, x: ShapeDtypeStruct, kernel: ShapeDtypeStruct, target: Target
-) -> Passes:
-    """Return the fastest form of each pass of a convolution on a GPU.
-
-    Args:
-        kind: Which convolution.
-        x: The features, (batch, depth, height, width, in).
-        kernel: The kernel, (depth, height, width, in, out).
-        target: The GPU.
-    """
-    forms = candidates(kind, x, kernel, target)
-
-    plain = forms[PLAIN]
-
-    def fastest(name: str) -> Form:
-        seconds = functools.partial(_seconds, name, x, kernel, target=target)
-        if seconds(plain) is None:
-            return plain
-        timed = {form: s for form in forms.values() if (s := seconds(form)) is not None}
-        return min(timed, key=timed.__getitem__)
-
-    return Passes(*map(fastest, _PASSES))
-
-
-def candidates(
-    kind: Kind, x: ShapeDtypeStruct, kernel: ShapeDtypeStruct, target: Target
-) -> dict[str, Form]:
-    """Return by name the plain form and those that a GPU may be faster at.
-
-    Args:
-        kind: Which convolution.
-        x: The features, (batch, depth, height, width, in).
-        kernel: The kernel, (depth, height, width, in, out).
-        target: The GPU.
-    """
-    most = max(kernel.shape[3:])
-    return {
-        name: form
-        for name, form in forms_of(kind, x.shape, kernel.shape, x.dtype).items()
-        if name == PLAIN
-        or (
-            most * max(form.packed, form.unpacked) <= MOST_CHANNELS
-            and form.runs_on(target.compute_capability)
-        )
-    }
-
-
-def is_right(
-    name: str, x: ShapeDtypeStruct, kernel: ShapeDtypeStruct, form: Form, plain: Form
-) -> bool:
-    """Execute one pass of a form, and tell whether the result is the plain form's.
-
-    Args:
-        name: Of the pass: a field of `Passes`.
-        x: The features, (batch, depth, height, width, in).
-        kernel: The kernel, (depth, height, width, in, out).
-        form: What is executed. One that the device refuses is not right.
-        plain: The plain form.
-    """
-    arrays = draw(_types(name, x, kernel, form))
-    try:
-        found, right = (jax.jit(getattr(f, name))(*arrays) for f in (form, plain))
-    except jax.errors.JaxRuntimeError:
-        return False
-    return relative_error(found, right) <= MOST_DIFFERENCE[x.dtype.name]
-
-
-def draw(types: Iterable[ShapeDtypeStruct]) -> list[Array]:
-    """Draw random numbers for arrays of these types, always the same.
-
-    Args:
-        types: Shape and dtype of each.
-    """
-    return [
-        jax.random.normal(jax.random.key(seed), a.shape, a.dtype)
-        for seed, a in enumerate(types)
-    ]
-
-
-def relative_error(found: Array, right: Array) -> float:
-    """Return the length of the difference of two results, relative to the second's.
-
-    Args:
-        found: A result, of any shape.
-        right: Another one of the same shape.
-
-    Example:
-        >>> round(relative_error(jnp.array([3.0, 4.1]), jnp.array([3.0, 4.0])), 3)
-        0.02
-    """
-    a, b = (x.astype(jnp.float32).ravel() for x in (found, right))
-    return float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b))
-
-
-def _seconds(
-    name: str, x: ShapeDtypeStruct, kernel: ShapeDtypeStruct, form: Form, **options: Any
-) -> float | None:
-    """Return the seconds of one pass of a form, if its operations were timed."""
-    types = _types(name, x, kernel, form)
-    return operation_seconds(getattr(form, name), *types, **options)
-
-
-def _types(
-    name: str, x: ShapeDtypeStruct, kernel: ShapeDtypeStruct, form: Form
-) -> list[ShapeDtypeStruct]:
-    """Return what one pass of a form takes."""
-    if name == "forward":
-        return [x, kernel]
-    return [x, kernel, jax.eval_shape(form.forward, x, kernel)]

@@ -12,10 +12,14 @@ keras-contrib `InstanceNormalization`, used by isensee2017 in ellisdg/3DUnetCNN.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+
+Moments = tuple[Array, Array]
+"""Mean and variance over space, (batch, 1, 1, 1, channel), in float32 or wider."""
 
 _SPATIAL_AXES = (-4, -3, -2)
 
@@ -26,6 +30,7 @@ def instance_norm_leaky_relu(
     bias: Array,
     negative_slope: float = 0.3,
     epsilon: float = 1e-3,
+    moments: Moments | None = None,
 ) -> Array:
     """Normalize each channel of each sample over space, then apply leaky ReLU.
 
@@ -40,6 +45,8 @@ def instance_norm_leaky_relu(
         bias: Term after normalisation, (channel,).
         negative_slope: Slope of the activation below zero. 1 means no activation.
         epsilon: Added to the standard deviation. Larger damps flat channels more.
+        moments: Mean and variance of `x`, if they are known. Otherwise `x` is read for
+            them. The gradient is the same: they are not differentiated by themselves.
 
     Returns:
         Activations with the shape and type of `x`.
@@ -54,7 +61,19 @@ def instance_norm_leaky_relu(
     References:
         Ulyanov, Vedaldi, Lempitsky 2016, Instance Normalization.
     """
-    return _instance_norm_leaky_relu(x, scale, bias, negative_slope, epsilon)
+    return _instance_norm_leaky_relu(x, scale, bias, negative_slope, epsilon, moments)
+
+
+def moments_of(x: Array) -> Moments:
+    """Return mean and variance of each channel of each sample over space.
+
+    Args:
+        x: Features, (batch, depth, height, width, channel), any float type.
+    """
+    dtype = _wide(x.dtype)
+    mean = x.mean(_SPATIAL_AXES, dtype=dtype, keepdims=True)
+    deviation = x.astype(dtype) - mean
+    return mean, jnp.square(deviation).mean(_SPATIAL_AXES, keepdims=True)
 
 
 def instance_norm_leaky_relu_textbook(
@@ -76,27 +95,38 @@ def instance_norm_leaky_relu_textbook(
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _instance_norm_leaky_relu(
-    x: Array, scale: Array, bias: Array, negative_slope: float, epsilon: float
+    x: Array,
+    scale: Array,
+    bias: Array,
+    negative_slope: float,
+    epsilon: float,
+    moments: Moments | None,
 ) -> Array:
-    return _forward(x, scale, bias, negative_slope, epsilon)[0]
+    return _forward(x, scale, bias, negative_slope, epsilon, moments)[0]
 
 
 def _forward(
-    x: Array, scale: Array, bias: Array, negative_slope: float, epsilon: float
-) -> tuple[Array, tuple[Array, ...]]:
-    mean, std = _statistics(x)
+    x: Array,
+    scale: Array,
+    bias: Array,
+    negative_slope: float,
+    epsilon: float,
+    moments: Moments | None,
+) -> tuple[Array, tuple[Any, ...]]:
+    mean, variance = moments or moments_of(x)
+    std = jnp.sqrt(variance)
     y = _affine(x, mean, std + epsilon, scale, bias)
     y = jnp.where(y >= 0, y, negative_slope * y).astype(x.dtype)
-    return y, (x, mean, std, scale, bias)
+    return y, (x, mean, std, scale, bias, moments)
 
 
 def _backward(
     negative_slope: float,
     epsilon: float,
-    residuals: tuple[Array, ...],
+    residuals: tuple[Any, ...],
     cotangent: Array,
-) -> tuple[Array, Array, Array]:
-    x, mean, std, scale, bias = residuals
+) -> tuple[Array, Array, Array, Moments | None]:
+    x, mean, std, scale, bias, moments = residuals
     spread = std + epsilon
     rebuild = partial(_rebuild, mean, spread, scale, bias, negative_slope)
     dy, centered = rebuild(x, cotangent)
@@ -118,6 +148,7 @@ def _backward(
         dx.astype(x.dtype),
         _sum_to(sum_dy_centered / spread, scale),
         _sum_to(sum_dy, bias),
+        jax.tree.map(jnp.zeros_like, moments),
     )
 
 
@@ -142,14 +173,6 @@ def _rebuild(
 def _wide(dtype: jnp.dtype) -> jnp.dtype:
     """Return the type of the arithmetic for features of type `dtype`."""
     return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
-
-
-def _statistics(x: Array) -> tuple[Array, Array]:
-    dtype = _wide(x.dtype)
-    mean = x.mean(_SPATIAL_AXES, dtype=dtype, keepdims=True)
-    deviation = x.astype(dtype) - mean
-    variance = jnp.square(deviation).mean(_SPATIAL_AXES, keepdims=True)
-    return mean, jnp.sqrt(variance)
 
 
 def _affine(x: Array, mean: Array, spread: Array, scale: Array, bias: Array) -> Array:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from jax import Array
 
 from jaxswap.medical.networks import convolution, convolution_cpu, instance_norm
+from jaxswap.medical.networks.instance_norm import Moments
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,11 @@ class Layers:
         convolve_upsampled: The same after twofold nearest-neighbor upsampling.
         convolve_transposed: The same from each voxel to the 2x2x2 that it becomes.
         convolve_concatenation: The same for the concatenation of several features.
-        normalize: Features, scale, bias and negative slope to activations.
+        normalize: Features, scale, bias and negative slope to activations. If layers
+            have the next function, it takes the moments of the features as `moments`.
+        convolve_with_moments: As `convolve`, where a normalisation follows. It returns
+            mean and variance of its result beside it, or `None` where the normalisation
+            is to find them. `None`: `convolve` is used there, too.
     """
 
     convolve: Callable[[Array, Array], Array]
@@ -32,7 +37,10 @@ class Layers:
     convolve_upsampled: Callable[[Array, Array], Array]
     convolve_transposed: Callable[[Array, Array], Array]
     convolve_concatenation: Callable[[tuple[Array, ...], Array], Array]
-    normalize: Callable[[Array, Array, Array, float], Array]
+    normalize: Callable[..., Array]
+    convolve_with_moments: (
+        Callable[[Array, Array], tuple[Array, Moments | None]] | None
+    ) = None
 
 
 LEAN = Layers(

@@ -23,6 +23,7 @@ from jax import Array
 from jax.ad_checkpoint import checkpoint_name
 
 from jaxswap.medical.networks import convolution
+from jaxswap.medical.networks.instance_norm import Moments
 from jaxswap.medical.networks.layers import LEAN, Layers
 
 Kind = Literal["plain", "strided", "upsampled", "transposed"]
@@ -203,34 +204,36 @@ class ConvBlock(nn.Module):
     @nn.compact
     def __call__(self, *parts: Array) -> Array:
         """Apply the block to the concatenation of `parts`."""
-        y = _Convolution(
+        y, moments = _Convolution(
             self.features,
             self.size,
             self.kind,
-            is_biased=not self.is_normalized,
+            is_normalized=self.is_normalized,
             layers=self.layers,
             name="conv",
         )(*parts)
         y = checkpoint_name(y, "/".join((*self.path, "conv")))
         if not self.is_normalized:
             return y
-        return _Normalization(self.negative_slope, self.layers, name="norm")(y)
+        return _Normalization(self.negative_slope, self.layers, name="norm")(y, moments)
 
 
 class _Convolution(nn.Module):
     features: int
     size: int
     kind: Kind
-    is_biased: bool
+    is_normalized: bool
     layers: Layers
 
     @nn.compact
-    def __call__(self, *parts: Array) -> Array:
+    def __call__(self, *parts: Array) -> tuple[Array, Moments | None]:
         channels = sum(part.shape[-1] for part in parts)
         shape = (self.size,) * 3 + (channels, self.features)
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         first, *rest = parts
+        moments = None
+        with_moments = self.layers.convolve_with_moments if self.is_normalized else None
         if rest:
             y = self.layers.convolve_concatenation(parts, kernel)
         elif self.kind == "strided":
@@ -239,11 +242,13 @@ class _Convolution(nn.Module):
             y = self.layers.convolve_upsampled(first, kernel)
         elif self.kind == "transposed":
             y = self.layers.convolve_transposed(first, kernel)
+        elif with_moments is not None:
+            y, moments = with_moments(first, kernel)
         else:
             y = self.layers.convolve(first, kernel)
-        if self.is_biased:
+        if not self.is_normalized:
             y = y + bias.astype(y.dtype).reshape(1, 1, 1, 1, -1)
-        return y
+        return y, moments
 
 
 class _Normalization(nn.Module):
@@ -251,10 +256,11 @@ class _Normalization(nn.Module):
     layers: Layers
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, moments: Moments | None) -> Array:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
-        return self.layers.normalize(x, scale, bias, self.negative_slope)
+        known = {} if moments is None else {"moments": moments}
+        return self.layers.normalize(x, scale, bias, self.negative_slope, **known)
 
 
 class _Encoder(nn.Module):

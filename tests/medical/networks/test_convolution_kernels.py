@@ -12,9 +12,9 @@ import pytest
 from jax import Array, lax
 
 import jaxswap
+from jaxswap.medical.networks.convolution_choice import relative_error
 from jaxswap.medical.networks.convolution_forms import Passes, convolve_by, forms_of
 from jaxswap.medical.networks.convolution_kernels import can_take
-from jaxswap.medical.networks.fastest import relative_error
 
 # Pallas warns that kernels in Triton will not be there for good.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Triton:DeprecationWarning")

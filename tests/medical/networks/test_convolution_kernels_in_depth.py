@@ -13,6 +13,7 @@ from jax import Array, lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import jaxswap
+from jaxswap.medical.networks.convolution_choice import relative_error
 from jaxswap.medical.networks.convolution_forms import (
     PLAIN,
     Passes,
@@ -20,7 +21,6 @@ from jaxswap.medical.networks.convolution_forms import (
     forms_of,
 )
 from jaxswap.medical.networks.convolution_mosaic import OLDEST_JAX
-from jaxswap.medical.networks.fastest import relative_error
 
 # Pallas warns that kernels in Triton will not be there for good.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Triton:DeprecationWarning")

@@ -14,6 +14,7 @@ from jax import Array
 import jaxswap
 from jaxswap._trace.cost import equations_within
 from jaxswap._trace.operations import operation_name
+from jaxswap.medical.networks.convolution_choice import relative_error
 from jaxswap.medical.networks.convolution_forms import (
     PLAIN,
     Passes,
@@ -23,7 +24,6 @@ from jaxswap.medical.networks.convolution_forms import (
 from jaxswap.medical.networks.convolution_kernels import kernel_gradient_by_jax
 from jaxswap.medical.networks.convolution_mosaic import CHANNELS, OLDEST_JAX, can_take
 from jaxswap.medical.networks.convolution_mosaic_gradient import kernel_gradient
-from jaxswap.medical.networks.fastest import relative_error
 
 pytestmark = pytest.mark.every_version
 

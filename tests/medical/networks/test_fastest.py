@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import jaxswap
+from jaxswap.medical.networks import convolution_choice as choice
 from jaxswap.medical.networks import fastest
 from jaxswap.medical.networks.convolution_form import Form
 from jaxswap.medical.networks.convolution_forms import PLAIN, forms_of
@@ -21,7 +22,7 @@ from jaxswap.medical.networks.fastest import (
     layers_in_forms,
     time_forms,
 )
-from jaxswap.medical.networks.layers import TEXTBOOK
+from jaxswap.medical.networks.layers import LEAN, TEXTBOOK
 from jaxswap.medical.networks.unet import UNet3D
 
 H200 = jaxswap.find_target("h200")
@@ -45,15 +46,17 @@ def timed(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]) -> list[st
         asked.append(f"{form.name} {run.__name__}")
         return seconds.get(form.name, seconds.get(f"{form.name} {run.__name__}"))
 
-    monkeypatch.setattr(fastest, "operation_seconds", operation_seconds)
-    fastest.passes_of.cache_clear()
+    for name in ("operation_seconds", "program_seconds"):
+        monkeypatch.setattr(choice, name, operation_seconds)
+    choice.passes_of.cache_clear()
+    choice.passes_with_moments.cache_clear()
     return asked
 
 
 def chosen() -> Any:
     x = jax.ShapeDtypeStruct((1, 8, 8, 8, 16), jnp.bfloat16)
     kernel = jax.ShapeDtypeStruct((3, 3, 3, 16, 16), jnp.bfloat16)
-    return fastest.passes_of("convolve", x, kernel, H200)
+    return choice.passes_of("convolve", x, kernel, H200)
 
 
 def test_each_pass_takes_the_form_that_was_fastest(
@@ -65,6 +68,70 @@ def test_each_pass_takes_the_form_that_was_fastest(
     assert passes.forward.name == "reshaped2"
     assert passes.input_gradient.name == PLAIN
     assert passes.kernel_gradient.name == "strided4"
+
+
+def with_moments() -> tuple[jax.Array, Any]:
+    x = jax.ShapeDtypeStruct((1, 8, 8, 8, 16), jnp.bfloat16)
+    kernel = jax.ShapeDtypeStruct((3, 3, 3, 16, 16), jnp.bfloat16)
+    convolve = fastest_layers(H200).convolve_with_moments
+    assert convolve is not None
+    return jax.eval_shape(convolve, x, kernel)
+
+
+PLAIN_IN_TWO_STEPS = {"plain forward": 2.0, "plain then_moments": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "is_chosen"),
+    [
+        ({**PLAIN_IN_TWO_STEPS, "triton with_moments": 2.9}, True),
+        ({**PLAIN_IN_TWO_STEPS, "triton with_moments": 3.0}, False),
+        (PLAIN_IN_TWO_STEPS, False),
+        ({"plain forward": 2.0, "triton with_moments": 0.1}, False),
+    ],
+    ids=["faster", "as fast", "not timed", "nothing to compare with"],
+)
+def test_a_kernel_finds_moments_where_it_was_timed_to_be_faster(
+    monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], is_chosen: bool
+) -> None:
+    timed(monkeypatch, seconds)
+    y, moments = with_moments()
+    assert y.shape == (1, 8, 8, 8, 16)
+    if is_chosen:
+        assert [m.shape for m in moments] == [(1, 1, 1, 1, 16)] * 2
+    assert (moments is not None) == is_chosen
+
+
+def test_kernels_that_find_moments_are_timed_beside_reductions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = timed(monkeypatch, {"plain": 2.0, "reshaped2 forward": 1.0})
+    monkeypatch.setattr(fastest, "find_target", lambda: H200)
+    monkeypatch.setattr(fastest, "is_right", lambda *_: True)
+    time_forms(NETWORK, X)
+    of_moments = {line for line in asked if line.endswith("moments")}
+    assert of_moments == {"triton with_moments", "reshaped2 then_moments"}
+
+
+def test_without_times_a_network_is_the_same_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timed(monkeypatch, {})
+    plain, packed = (
+        jax.jit(NETWORK.clone(layers=layers).apply).lower(parameters(), X).as_text()
+        for layers in (LEAN, fastest_layers(H200))
+    )
+    assert plain == packed
+
+
+def test_kernels_that_find_moments_can_be_named() -> None:
+    layers = layers_in_forms({"convolve": "triton"}, moments=True)
+    text = str(jax.make_jaxpr(NETWORK.clone(layers=layers).apply)(parameters(), X))
+    # Convolutions before a normalisation. The others are parts of a concatenation.
+    assert text.count("name=convolve3d_with_moments") == 4
+    assert text.count("name=convolve3d\n") == 2
+    with pytest.raises(ValueError, match="'convolve' as 'triton', and it is 'plain'"):
+        layers_in_forms({}, moments=True)
 
 
 def test_nothing_is_chosen_where_the_plain_form_was_not_timed(
@@ -118,15 +185,18 @@ def test_all_candidates_of_all_passes_are_timed(
 def test_many_channels_need_no_other_form() -> None:
     x = jax.ShapeDtypeStruct((1, 8, 8, 8, 128), jnp.bfloat16)
     kernel = jax.ShapeDtypeStruct((3, 3, 3, 128, 128), jnp.bfloat16)
-    assert list(fastest.candidates("convolve", x, kernel, H200)) == [PLAIN]
+    assert list(choice.candidates("convolve", x, kernel, H200)) == [PLAIN]
 
 
 def test_kernels_are_candidates_for_gpus_that_run_them() -> None:
     x = jax.ShapeDtypeStruct((1, 8, 8, 7, 16), jnp.bfloat16)
     kernel = jax.ShapeDtypeStruct((3, 3, 3, 16, 16), jnp.bfloat16)
     older = dataclasses.replace(H200, compute_capability=(7, 5))
-    assert list(fastest.candidates("convolve", x, kernel, H200)) == [PLAIN, "triton"]
-    assert list(fastest.candidates("convolve", x, kernel, older)) == [PLAIN]
+    assert list(choice.candidates("convolve", x, kernel, H200)) == [
+        PLAIN,
+        "triton",
+    ]
+    assert list(choice.candidates("convolve", x, kernel, older)) == [PLAIN]
 
 
 def test_kernels_for_hopper_are_for_hopper_alone() -> None:
@@ -152,7 +222,8 @@ def test_a_form_that_no_gpu_has_run_is_timed_if_that_is_asked(
     monkeypatch.setattr(fastest, "is_right", lambda *_: True)
     plain = forms_of("convolve", X.shape, (3, 3, 3, 3, 4))[PLAIN]
     forms = {PLAIN: plain, "mosaic": Untried("mosaic", *dataclasses.astuple(plain)[1:])}
-    monkeypatch.setattr(fastest, "candidates", lambda *_: forms)
+    for module in (fastest, choice):
+        monkeypatch.setattr(module, "candidates", lambda *_: forms)
     time_forms(NETWORK, X)
     assert "mosaic forward" not in asked
     assert chosen().forward.name == PLAIN
@@ -170,7 +241,8 @@ def test_a_kernel_is_timed_if_its_result_is_right(
         if options.get("target") is None:  # Otherwise it only looks up what is known.
             run.append(pass_of_form.__self__.name)
 
-    monkeypatch.setattr(fastest, "operation_seconds", operation_seconds)
+    for name in ("operation_seconds", "program_seconds"):
+        monkeypatch.setattr(choice, name, operation_seconds)
     monkeypatch.setattr(fastest, "find_target", lambda: H200)
     monkeypatch.setattr(fastest, "is_right", lambda *_: is_right)
     time_forms(NETWORK.clone(dtype=jnp.bfloat16), X)
@@ -193,8 +265,8 @@ def test_a_result_is_right_if_it_is_that_of_the_plain_form(name: str) -> None:
     forms = forms_of("convolve", x.shape, kernel.shape)
     plain = forms[PLAIN]
     wrong = dataclasses.replace(plain, spread=lambda kernel: 1.05 * kernel)
-    assert fastest.is_right(name, x, kernel, forms["reshaped2"], plain)
-    assert not fastest.is_right(name, x, kernel, wrong, plain)
+    assert choice.is_right(name, x, kernel, forms["reshaped2"], plain)
+    assert not choice.is_right(name, x, kernel, wrong, plain)
 
 
 def test_what_the_device_refuses_is_not_right() -> None:
@@ -202,7 +274,7 @@ def test_what_the_device_refuses_is_not_right() -> None:
     kernel = jax.ShapeDtypeStruct((3, 3, 3, 4, 4), jnp.bfloat16)
     plain = forms_of("convolve", x.shape, kernel.shape)[PLAIN]
     refused = Refused("refused", plain.spread, plain.strides, plain.padding)
-    assert not fastest.is_right("forward", x, kernel, refused, plain)
+    assert not choice.is_right("forward", x, kernel, refused, plain)
 
 
 def test_timing_needs_a_gpu() -> None:
