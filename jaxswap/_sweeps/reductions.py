@@ -43,7 +43,8 @@ class Reduction:
     """Numbers along some dimensions become one.
 
     Args:
-        combine: How the slabs' results are put together. `None` if they cannot be.
+        combine: How the slabs' results are put together. `None` for places, which need
+            the numbers that lie there.
     """
 
     def __init__(self, combine: Combine | None) -> None:
@@ -70,8 +71,7 @@ class Reduction:
             if any(out != line.at(to) for out in outs):
                 raise NotBySlabsError("operand and result are sliced differently")
             return Part((SAME,))
-        if self._combine is None:
-            raise NotBySlabsError("finds a place along the sliced axis")
+        assert self._combine is not None  # Such places are found by `places`.
         run = _in_float32 if self._combine is ADDED else as_it_is
         return Part((SAME,), run, (self._combine.start,), self._combine)
 

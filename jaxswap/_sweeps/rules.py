@@ -9,6 +9,7 @@ from jaxswap._sweeps.convolutions import Convolution
 from jaxswap._sweeps.dynamic_slices import DynamicSlice, DynamicUpdate
 from jaxswap._sweeps.gathers import Gather
 from jaxswap._sweeps.moments import Moments, is_moments
+from jaxswap._sweeps.places import Places, is_place
 from jaxswap._sweeps.pooling import Pooling, Scattered
 from jaxswap._sweeps.products import Product
 from jaxswap._sweeps.random_bits import RandomBits
@@ -57,8 +58,11 @@ RULES: dict[str, Rule] = {
 """Rules for primitives. Others run on whole arrays."""
 
 _MOMENTS = Moments()
+_PLACES = Places()
 
 
 def rule_of(eqn: JaxprEqn) -> Rule | None:
     """Return the rule of an equation. `None` if it runs on whole arrays."""
-    return _MOMENTS if is_moments(eqn) else RULES.get(eqn.primitive.name)
+    if is_moments(eqn):
+        return _MOMENTS
+    return _PLACES if is_place(eqn) else RULES.get(eqn.primitive.name)

@@ -23,6 +23,7 @@ from jaxswap._sweeps.emission import operation_of
 from jaxswap._sweeps.lines import lines_of
 from jaxswap._sweeps.moments import with_moments
 from jaxswap._sweeps.opening import with_operations, without_barriers, without_calls
+from jaxswap._sweeps.places import with_places
 from jaxswap._trace.program import Operation, Program
 
 Swap = Callable[[Frame, Grid, Sequence[Sweep]], Collection[int]]
@@ -84,6 +85,7 @@ class Prepared:
         axis = None if isinstance(slabs.axis, tuple) else slabs.axis
         lines, length = lines_of(opened, axes or {}, axis)
         opened = with_moments(without_barriers(opened, lines), lines)
+        opened = with_places(opened, lines)
         seen = described(opened, lines, length, slabs.levels)
         return cls(seen, levels_of(seen.frame))
 
