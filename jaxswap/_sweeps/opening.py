@@ -25,7 +25,7 @@ def without_calls(program: Program) -> Program:
     listing.avals = list(program.avals)
     became: dict[int, Atom] = {}
     for operation in program.operations:
-        inputs = [_now(atom, became) for atom in operation.inputs]
+        inputs = [now(atom, became) for atom in operation.inputs]
         if listing.call(operation.eqn, inputs) is None:
             listing.operations.append(
                 dataclasses.replace(operation, inputs=tuple(inputs))
@@ -46,7 +46,7 @@ def without_barriers(program: Program, values: Collection[int]) -> Program:
     became: dict[int, Atom] = {}
     operations: list[Operation] = []
     for operation in program.operations:
-        inputs = tuple(_now(atom, became) for atom in operation.inputs)
+        inputs = tuple(now(atom, became) for atom in operation.inputs)
         is_barrier = operation.eqn.primitive.name == "optimization_barrier"
         if is_barrier and not set(values).isdisjoint(operation.reads):
             became.update(zip(operation.outputs, inputs, strict=True))
@@ -67,8 +67,8 @@ def with_operations(
         operations: What it executes instead.
         became: Results of the program that are now other values, or literals.
     """
-    outputs = tuple(_now(atom, became or {}) for atom in program.outputs)
-    gradients = tuple(_now(atom, became or {}) for atom in program.gradients)
+    outputs = tuple(now(atom, became or {}) for atom in program.outputs)
+    gradients = tuple(now(atom, became or {}) for atom in program.gradients)
     results = [atom for atom in (*outputs, *gradients) if atom is not None]
     left = without_dead(operations, results)
     cotangents = [v for v in program.cotangents if v is not None]
@@ -81,7 +81,8 @@ def with_operations(
     )
 
 
-def _now(atom: Atom, became: Mapping[int, Atom]) -> Atom:
+def now(atom: Atom, became: Mapping[int, Atom]) -> Atom:
+    """Return what a value, or a literal, became; itself if it did not change."""
     return became.get(atom, atom) if isinstance(atom, int) else atom
 
 

@@ -20,6 +20,7 @@ from jaxswap._slabs.storing import Storage
 from jaxswap._slabs.sweeps import Sweep, Sweeping
 from jaxswap._sweeps.described import Described, Reason, described
 from jaxswap._sweeps.emission import operation_of
+from jaxswap._sweeps.known_places import with_known_places
 from jaxswap._sweeps.lines import lines_of
 from jaxswap._sweeps.moments import with_moments
 from jaxswap._sweeps.opening import with_operations, without_barriers, without_calls
@@ -81,7 +82,7 @@ class Prepared:
                 "`slabs` is given, and arguments are split over several devices. Slabs "
                 "run on one device only."
             )
-        opened = without_calls(program)
+        opened = with_known_places(without_calls(program))
         axis = None if isinstance(slabs.axis, tuple) else slabs.axis
         lines, length = lines_of(opened, axes or {}, axis)
         opened = with_moments(without_barriers(opened, lines), lines)

@@ -120,6 +120,10 @@ def in_planes(x: Array) -> Array:
     return jnp.tanh(wide.reshape(batch, 2 * planes, channels)) ** 2
 
 
+def resized(x: Array, planes: int) -> Array:
+    return jax.image.resize(x, (x.shape[0], planes, x.shape[2]), "nearest")
+
+
 @jax.custom_vjp
 def steep(x: Array) -> Array:
     return jnp.tanh(x)
@@ -144,6 +148,8 @@ CASES: dict[str, Callable[[Array], Array]] = {
     ),
     "tile": lambda x: jnp.tile(x**2, (3, 1, 2)) * jnp.cos(numbers(5, 6, PLANES, 6)),
     "pad": lambda x: jnp.pad(jnp.cos(x), ((0, 0), (2, 3), (1, 0))) ** 2 + 1,
+    "resized": lambda x: jnp.sin(resized(x, 3 * PLANES)) * 2,
+    "resized to half": lambda x: resized(x, PLANES // 2) ** 2,
     "pad between": lambda x: lax.pad(x, 1.5, [(0, 0, 0), (1, 0, 1), (0, 0, 0)]) ** 2,
     "slice": lambda x: jnp.cos(x[:, 1:-2]) ** 2,
     "strided slice": lambda x: jnp.exp(x[:, 1::2]),
