@@ -3,9 +3,11 @@
 So no plan is slower than what a published policy needs no more memory for.
 """
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
 
+from jaxswap._graph.graph import Action
 from jaxswap._schedule.decision import Decision, Policy, Tunable
 from jaxswap._search.trial import Laid, Trial
 from jaxswap._simulate.draft import Arranger
@@ -54,7 +56,17 @@ class Followed:
         return policy.tune(self.arranger.graph, fits)
 
     def _followed(self, decision: Decision) -> Trial:
-        """Sketch the decision of a policy."""
+        """Sketch the decision of a policy.
+
+        Drafts are made from its actions. So values without bytes on the device stay
+        where they are: those of sweeps may lie in host memory already.
+        """
+        values = self.arranger.graph.values
+        actions = tuple(
+            action if values[v].nbytes or action is not Action.OFFLOAD else Action.KEEP
+            for v, action in enumerate(decision.actions)
+        )
+        decision = dataclasses.replace(decision, actions=actions)
         sketch = self.sketcher.follow(decision)
         make = functools.partial(self.arranger.follow, decision)
         return Trial(codes(decision.actions), sketch, make)
