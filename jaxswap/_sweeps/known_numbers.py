@@ -52,8 +52,8 @@ class KnownNumbers:
             if known is None:
                 return None
             inputs.append(known)
-        (out,) = eqn.outvars
-        return np.asarray(compute(eqn, *inputs)).astype(out.aval.dtype)
+        aval: Any = eqn.outvars[0].aval
+        return np.asarray(compute(eqn, *inputs)).astype(aval.dtype)
 
 
 def _literal(atom: Any) -> np.ndarray | None:
