@@ -17,6 +17,7 @@ import jax
 from jax import Array, ShapeDtypeStruct
 
 from jaxswap import Target, find_target
+from jaxswap.extend import operation_seconds
 from jaxswap.medical.networks.convolution import convolve_concatenation
 from jaxswap.medical.networks.convolution_choice import (
     PASSES,
@@ -173,6 +174,8 @@ def _time_moments(
         known = pass_seconds(WITH_MOMENTS, x, kernel, form, target=target)
         if known is None and is_right(WITH_MOMENTS, x, kernel, form, forms[PLAIN]):
             pass_seconds(WITH_MOMENTS, x, kernel, form, progress=progress)
+            # Plans simulate the kernel by itself.
+            operation_seconds(form.with_moments, x, kernel, progress=progress)
     if kernels:
         fastest = passes_of("convolve", x, kernel, target).forward
         pass_seconds(THEN_MOMENTS, x, kernel, fastest, progress=progress)

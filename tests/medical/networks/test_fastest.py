@@ -46,8 +46,12 @@ def timed(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]) -> list[st
         asked.append(f"{form.name} {run.__name__}")
         return seconds.get(form.name, seconds.get(f"{form.name} {run.__name__}"))
 
+    def kernel_seconds(run: Any, *types: Any, **_: Any) -> None:
+        asked.append(f"{run.__self__.name} kernel of {run.__name__}")
+
     for name in ("operation_seconds", "program_seconds"):
         monkeypatch.setattr(choice, name, operation_seconds)
+    monkeypatch.setattr(fastest, "operation_seconds", kernel_seconds)
     choice.passes_of.cache_clear()
     choice.passes_with_moments.cache_clear()
     return asked
@@ -110,7 +114,11 @@ def test_kernels_that_find_moments_are_timed_beside_reductions(
     monkeypatch.setattr(fastest, "is_right", lambda *_: True)
     time_forms(NETWORK, X)
     of_moments = {line for line in asked if line.endswith("moments")}
-    assert of_moments == {"triton with_moments", "reshaped2 then_moments"}
+    assert of_moments == {
+        "triton with_moments",
+        "triton kernel of with_moments",
+        "reshaped2 then_moments",
+    }
 
 
 def test_without_times_a_network_is_the_same_program(
@@ -243,6 +251,7 @@ def test_a_kernel_is_timed_if_its_result_is_right(
 
     for name in ("operation_seconds", "program_seconds"):
         monkeypatch.setattr(choice, name, operation_seconds)
+    monkeypatch.setattr(fastest, "operation_seconds", operation_seconds)
     monkeypatch.setattr(fastest, "find_target", lambda: H200)
     monkeypatch.setattr(fastest, "is_right", lambda *_: is_right)
     time_forms(NETWORK.clone(dtype=jnp.bfloat16), X)
