@@ -239,11 +239,15 @@ def writing(x: jax.Array) -> jax.Array:
     return jnp.sum(cell[...])
 
 
-def unrolled(x: jax.Array) -> jax.Array:
+def looped(x: jax.Array, unroll: int = 1) -> jax.Array:
     def body(h: jax.Array, _: None) -> tuple[jax.Array, None]:
         return jnp.tanh(h @ x), None
 
-    return jnp.sum(jax.lax.scan(body, x, None, length=4, unroll=2)[0])
+    return jnp.sum(jax.lax.scan(body, x, None, length=4, unroll=unroll)[0])
+
+
+def unrolled(x: jax.Array) -> jax.Array:
+    return looped(x, unroll=2)
 
 
 def printing(x: jax.Array) -> jax.Array:
@@ -262,13 +266,13 @@ def split_in_slabs() -> Callable[..., Any]:
     return jaxswap.offload(loss, slabs=jaxswap.Slabs(), in_shardings=(split,))
 
 
-def planned(**options: Any) -> jaxswap.Plan:
+def planned(fn: Callable[..., Any] | None = None, **options: Any) -> jaxswap.Plan:
     given: dict[str, Any] = {
         "target": "h100",
         "compile": False,
         "progress": False,
     } | options
-    return jaxswap.plan(lambda x: loss(jnp.tanh(x @ x)), LARGE, **given)
+    return jaxswap.plan(fn or (lambda x: loss(jnp.tanh(x @ x))), LARGE, **given)
 
 
 PROVOKED: list[Callable[[], object]] = [
@@ -276,7 +280,7 @@ PROVOKED: list[Callable[[], object]] = [
     lambda: jax.grad(jaxswap.offload(branching))(X),
     lambda: jax.grad(jaxswap.offload(writing))(X),
     lambda: jax.grad(jaxswap.offload(unrolled, policy=jaxswap.RECOMPUTE))(X),
-    lambda: planned(search_seconds=0.1).with_action("no such", jaxswap.KEEP),
+    lambda: planned(looped, search_seconds=0.1).with_action("tanh", jaxswap.KEEP),
     lambda: planned(budget="20MiB", search_seconds=0.1),
     lambda: jax.grad(jaxswap.offload(loss, plan=planned(search_seconds=0.1)))(X),
     lambda: jax.grad(jaxswap.offload(loss, budget="1GiB"))(X),

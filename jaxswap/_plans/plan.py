@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxswap._base.files import write_whole
-from jaxswap._base.units import format_bytes
 from jaxswap._gpu.target import Target, rates_of
 from jaxswap._graph.graph import Action, Graph, Loop, Segment, Value
 from jaxswap._graph.placement import Placement
 from jaxswap._graph.signature import Signature, signature_of
+from jaxswap._plans.naming import named_values
 from jaxswap._schedule.instructions import Schedule, Swap
 from jaxswap._search.measured import Compiled
 from jaxswap._simulate.draft import STALE_AFTER, Arranger, Draft
@@ -232,7 +232,9 @@ class Plan:
             action: The new action.
 
         Raises:
-            ValueError: If `value` is no large forward value, or `action` no action.
+            ValueError: If `value` is no large forward value outside of loops, or
+                `action` no action. What a loop stores is part of the traced program:
+                plan anew with a policy, which is asked about values in loops, too.
         """
         if not isinstance(action, Action):
             raise ValueError(
@@ -240,7 +242,7 @@ class Plan:
                 "jaxswap.RECOMPUTE."
             )
         actions = list(self.actions)
-        for v in self._find(value):
+        for v in named_values(self.graph, self.loops, self.large_bytes, value):
             actions[v] = action
         limit = (self.budget_bytes or self.target.memory_bytes) - self.reserve_bytes
         draft = self.arranger.arrange(
@@ -254,31 +256,6 @@ class Plan:
             compiled=None,
             policy="",
         )
-
-    def _find(self, value: int | str | Value) -> list[int]:
-        """Return the indices of the values that `value` means."""
-        decided = [
-            v
-            for eqn in self.graph.equations
-            if not eqn.is_backward
-            for v in eqn.outputs
-            if self.graph.values[v].nbytes >= self.large_bytes
-        ]
-        if isinstance(value, str):
-            found = [v for v in decided if value in self.graph.values[v].label]
-        else:
-            index = value.index if isinstance(value, Value) else value
-            found = [v for v in decided if v == index]
-        if isinstance(value, Value):
-            # A value of a loop's body has the index of another one outside of it.
-            found = [v for v in found if _is_alike(self.graph.values[v], value)]
-        if not found:
-            raise ValueError(
-                f"`value` is {value!r}, which is no value that the plan decides on. "
-                "These are forward values of at least "
-                f"{format_bytes(self.large_bytes)}, listed by print(plan)."
-            )
-        return found
 
     @functools.cached_property
     def rows(self) -> tuple[Row, ...]:
@@ -386,11 +363,6 @@ def checked_plan(plan: object) -> Plan:
     raise TypeError(
         f"`plan` is {plan!r}; it must be a plan from jaxswap.plan or jaxswap.load_plan."
     )
-
-
-def _is_alike(one: Value, other: Value) -> bool:
-    """Whether two values may be the same one, traced twice."""
-    return (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
 def loops_of(loops: Sequence[Loop]) -> Iterator[Loop]:
