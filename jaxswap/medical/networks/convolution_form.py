@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxswap.medical.networks import convolution_kernels as kernels
-from jaxswap.medical.networks.convolution_programs import type_among
 from jaxswap.medical.networks.instance_norm import Moments, moments_of
+from jaxswap.medical.networks.shared_axes import summed_as, type_among
 
 Pads = tuple[tuple[int, int], ...]
 """Before and after each axis."""
@@ -120,16 +120,6 @@ class Form:
 def as_it_is(kernel: Array) -> Array:
     """Spread a kernel over no neighbours."""
     return kernel
-
-
-def summed_as(operand: Any, gradient: Array) -> Array:
-    """Sum a gradient over devices of a `jax.shard_map` that share the operand.
-
-    JAX does so in the gradients that it makes. Without its checks of what devices
-    share, `jax.shard_map` does it.
-    """
-    shared = kernels.axes_of(gradient) - kernels.axes_of(operand)
-    return lax.psum(gradient, tuple(shared)) if shared else gradient
 
 
 def _pack(x: Array, count: int) -> Array:

@@ -15,9 +15,9 @@ from jaxswap.medical.networks.convolution_form import (
     Form,
     Pads,
     as_it_is,
-    summed_as,
 )
 from jaxswap.medical.networks.instance_norm import Moments
+from jaxswap.medical.networks.shared_axes import summed_as
 
 
 @dataclass(frozen=True)

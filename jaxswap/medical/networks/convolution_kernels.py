@@ -161,16 +161,6 @@ def kernel_gradient_by_jax(x: Array, gradient: Array) -> Array:
     return pull(gradient)[0].astype(jnp.float32)
 
 
-def axes_of(x: Any) -> frozenset[str]:
-    """Return the axes of a `jax.shard_map` along which an array is another one.
-
-    Args:
-        x: The array, or its type.
-    """
-    type_ = jax.eval_shape(lambda x: x, x)
-    return getattr(getattr(type_, "manual_axis_type", None), "varying", frozenset())
-
-
 @cache
 def _has_triton() -> bool:
     """Whether this JAX has kernels in Triton. It will not have them for good."""

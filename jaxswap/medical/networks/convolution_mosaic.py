@@ -36,8 +36,8 @@ from jaxswap.medical.networks.convolution_mosaic_memory import (
     fetch_plane,
     mosaic_gpu,
     swizzled,
-    varying_with,
 )
+from jaxswap.medical.networks.shared_axes import varying_with
 
 TYPES = ("bfloat16", "float16")
 """The numbers that kernels take; they are summed in float32."""

@@ -34,8 +34,8 @@ from jaxswap.medical.networks.convolution_mosaic_memory import (
     fetch_plane,
     mosaic_gpu,
     swizzled,
-    varying_with,
 )
+from jaxswap.medical.networks.shared_axes import varying_with
 
 _BLOCK = 16
 """Channels and features that one program multiplies."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-from jax import Array, lax
-
-from jaxswap.medical.networks.convolution_kernels import axes_of
+from jax import lax
 
 ALIGNED = 8
 """Voxels that tensor cores read together."""
@@ -55,19 +53,6 @@ def fetch_plane(
         mosaic_gpu().copy_gmem_to_smem(
             x_ref.at[z, y, *of_row], held.at[slot, row], arrived.at[slot]
         )
-
-
-def varying_with(result: Array, *arrays: Array) -> Array:
-    """Say over what axes of a `jax.shard_map` the result of a call varies.
-
-    Of the type that it is given, the call forgets it.
-
-    Args:
-        result: Of the call.
-        *arrays: What it is computed of.
-    """
-    axes = frozenset[str]().union(*map(axes_of, arrays)) - axes_of(result)
-    return lax.pcast(result, tuple(axes), to="varying") if axes else result
 
 
 def swizzled(shape: tuple[int, ...], width: int, dtype: Any) -> Any:

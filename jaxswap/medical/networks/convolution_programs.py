@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Self
@@ -27,6 +27,7 @@ from jaxswap.medical.networks.convolution_tiles import (
     tile_of,
 )
 from jaxswap.medical.networks.instance_norm import Moments
+from jaxswap.medical.networks.shared_axes import type_among
 
 ACROSS = tuple(itertools.product(range(3), range(3)))
 """Row and column of the kernel: where a plane is read for one voxel of the result."""
@@ -259,19 +260,3 @@ class Convolution:
         """Find out which tile this program owns."""
         x, y, z, volume = (pl.program_id(axis) for axis in (1, 2, 3, 4))
         return Place(self.tile, self.space, volume, (x, y, z))
-
-
-def type_among(shape: Sequence[int], dtype: Any, *arrays: Any) -> jax.ShapeDtypeStruct:
-    """Return the type of a result, which varies over a `jax.shard_map` as arrays do.
-
-    Args:
-        shape: Of the result.
-        dtype: Of the result.
-        *arrays: What it is computed of.
-    """
-
-    def computed(*arrays: Array) -> Array:
-        firsts = [a.ravel()[0].astype(dtype) for a in arrays]
-        return jnp.full(shape, sum(firsts[1:], start=firsts[0]))
-
-    return jax.eval_shape(computed, *arrays)

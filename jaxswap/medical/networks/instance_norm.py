@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxswap.medical.networks.shared_axes import summed_as
+
 Moments = tuple[Array, Array]
 """Mean and variance over space, (batch, 1, 1, 1, channel), in float32 or wider."""
 
@@ -145,9 +147,9 @@ def _backward(
     along_centered = gain / spread * inverse_std * sum_dy_centered / count
     dx = gain * (dy - sum_dy / count) - along_centered * centered
     return (
-        dx.astype(x.dtype),
-        _sum_to(sum_dy_centered / spread, scale),
-        _sum_to(sum_dy, bias),
+        summed_as(x, dx.astype(x.dtype)),
+        summed_as(scale, _sum_to(sum_dy_centered / spread, scale)),
+        summed_as(bias, _sum_to(sum_dy, bias)),
         jax.tree.map(jnp.zeros_like, moments),
     )
 

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, Mesh, PartitionSpec
 from jax.test_util import check_grads
 
 from jaxswap.medical.networks.instance_norm import (
     instance_norm_leaky_relu,
     instance_norm_leaky_relu_textbook,
+    moments_of,
 )
 
 
@@ -71,3 +73,24 @@ def test_only_the_input_and_small_arrays_wait_for_the_backward_pass():
     _, pullback = jax.vjp(instance_norm_leaky_relu, x, scale, bias)
     large = [leaf for leaf in jax.tree.leaves(pullback) if leaf.size >= x.size]
     assert [leaf.dtype for leaf in large] == [jnp.bfloat16]
+
+
+def _with_known_moments(x, scale, bias):
+    return instance_norm_leaky_relu(x, scale, bias, moments=moments_of(x))
+
+
+@pytest.mark.parametrize("normalize", [instance_norm_leaky_relu, _with_known_moments])
+def test_samples_of_several_devices_have_the_gradients_of_one(normalize):
+    """In a `jax.shard_map` with its checks. Scale and bias are shared, samples not."""
+    inputs = _inputs(jnp.float32)
+    mesh = Mesh(jax.devices()[:2], "batch", axis_types=(AxisType.Auto,))
+    split, shared = PartitionSpec("batch"), PartitionSpec()
+    mapped = jax.shard_map(
+        partial(_value_and_gradients, normalize),
+        mesh=mesh,
+        in_specs=(split, shared, shared, split),
+        out_specs=(split, split, shared, shared),
+    )
+    expected = _value_and_gradients(instance_norm_leaky_relu, *inputs)
+    for found, right in zip(jax.jit(mapped)(*inputs), expected, strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-5, atol=1e-5)
