@@ -52,6 +52,7 @@ class FakeDraft:
     graph: Graph = GRAPH
     staleness: tuple[int, int] = (6, 1)
     hold_for: int = 0
+    gap_bytes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +94,8 @@ class FakeSearch:
 
     def answer(self, limits: Limits) -> Found:
         draft: Any = self.answers(limits)
-        fits = draft.timeline.device_bytes <= limits.device_bytes
+        gaps = draft.gap_bytes if limits.with_gaps else 0
+        fits = draft.timeline.device_bytes + gaps <= limits.device_bytes
         return Found(draft, 0.5, fits)
 
     def forget(self) -> None:

@@ -205,6 +205,16 @@ class Attempt:
         is_first = self.number == 1 or self.is_anew
         return task.search_seconds * (1 if is_first else LATER)
 
+    def simulated_bytes(self, draft: Draft) -> int:
+        """Return the device memory by which a draft is judged."""
+        gaps = draft.gap_bytes if self.limits.with_gaps else 0
+        return draft.timeline.device_bytes + gaps
+
+    def careful(self) -> "Attempt":
+        """Return this attempt with gaps between buffers counted as memory."""
+        limits = dataclasses.replace(self.limits, with_gaps=True)
+        return dataclasses.replace(self, limits=limits)
+
     @classmethod
     def first(cls, task: Task) -> "Attempt":
         """Return the attempt that a task begins with."""
@@ -232,6 +242,8 @@ class Attempt:
         if is_last or (is_hopeless and self.is_anew):
             return None
         made, following = tried.refined, self._counted(tried, best)
+        with_gaps = self.limits.with_gaps
+        allowed = dataclasses.replace(task.limits, with_gaps=with_gaps)
         is_last = following.number == task.most_compiles and not best.fits
         if is_hopeless or (is_last and is_for_speed):
             # When simulated, a policy's draft may be the smallest.
@@ -242,12 +254,12 @@ class Attempt:
         if tried.fits and self._is_far(made):
             limits = following._half_way_to(made)
         elif tried.fits:
-            limits = less(task.limits, made.lasting_bytes)
+            limits = less(allowed, made.lasting_bytes)
         elif best.fits and best.draft.graph is made.draft.graph:
             limits = following._half_way_to(best)
         else:
             spent = self._spent(made, task, following.least_bytes or 0)
-            limits = less(task.limits, spent)
+            limits = less(allowed, spent)
         following = dataclasses.replace(following, limits=limits)
         return following._taught(tried)
 
@@ -290,25 +302,25 @@ class Attempt:
 
     def _counted(self, tried: Tried, best: Refined) -> "Attempt":
         """Return this attempt with its number, and with what did not fit."""
-        made, given = tried.refined, self.limits.device_bytes
+        given, simulated_bytes = self.limits.device_bytes, self.simulated_bytes
+        needed = tried.compiled.device_bytes - simulated_bytes(tried.found.draft)
         following = dataclasses.replace(
             self,
             number=self.number + 1,
             improved=self.improved + best.fits,
-            needed_bytes=made.correction_bytes,
+            needed_bytes=needed,
             again=None,
             is_anew=False,
         )
         if tried.fits:
             return following
         least, too_much = self.least_bytes, self.too_much_bytes
-        needed = made.correction_bytes
         return dataclasses.replace(
             following,
             failures=self.failures + 1,
             least_bytes=needed if least is None else min(least, needed),
             too_much_bytes=given if too_much is None else min(given, too_much),
-            failed_seconds=min(self.failed_seconds, made.seconds),
+            failed_seconds=min(self.failed_seconds, tried.refined.seconds),
         )
 
     def _is_far(self, fitting: Refined) -> bool:
@@ -320,7 +332,7 @@ class Attempt:
 
     def _half_way_to(self, fitting: Refined) -> Limits:
         """Return limits between a draft whose program fits and what was too much."""
-        known, too_much = fitting.draft.timeline.device_bytes, self.too_much_bytes
+        known, too_much = self.simulated_bytes(fitting.draft), self.too_much_bytes
         assert too_much is not None
         return dataclasses.replace(self.limits, device_bytes=(known + too_much) // 2)
 

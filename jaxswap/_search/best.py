@@ -75,8 +75,10 @@ class Best:
 
     def _rank(self, draft: Laid) -> tuple[int, float]:
         """Return the bytes over the limits, then the seconds."""
-        timeline = draft.timeline
-        excess = max(0, timeline.device_bytes - self.limits.device_bytes)
+        timeline, device_bytes = draft.timeline, draft.timeline.device_bytes
+        if self.limits.with_gaps:
+            device_bytes += draft.gap_bytes
+        excess = max(0, device_bytes - self.limits.device_bytes)
         if self.limits.host_bytes is not None:
             excess += max(0, timeline.host_bytes - self.limits.host_bytes)
         if self.refused and draft.actions in self.refused:

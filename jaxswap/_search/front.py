@@ -4,15 +4,16 @@ from collections.abc import Callable, Collection, Iterator
 
 from jaxswap._search.trial import Laid
 
-Measures = tuple[int, int, float]
+Measures = tuple[int, int, int, float]
 
 
 class Front:
     """The drafts that a search remembers.
 
-    A draft is dropped if another one needs no more device memory, no more host memory
-    and no more time. The others are starting points for other limits: what is best
-    under one limit, or nearly fits it, may be close to the best under the next.
+    A draft is dropped if another one needs no more device memory, with and without the
+    gaps between buffers, no more host memory and no more time. The others are starting
+    points for other limits: what is best under one limit, or nearly fits it, may be
+    close to the best under the next.
     """
 
     def __init__(self) -> None:
@@ -24,10 +25,9 @@ class Front:
 
     def offer(self, draft: Laid) -> None:
         """Take a draft unless another is at least as good. Drop drafts it replaces."""
-        mine = device_bytes, host_bytes, seconds = _measures(draft)
-        for (device, host, theirs), _ in self._held:
-            if device <= device_bytes and host <= host_bytes and theirs <= seconds:
-                return
+        mine = _measures(draft)
+        if any(_is_covered(mine, held) for held, _ in self._held):
+            return
         self._held = [held for held in self._held if not _is_covered(held[0], mine)]
         self._held.append((mine, draft))
 
@@ -42,8 +42,9 @@ def swaps_any(draft: Laid, values: Collection[int]) -> bool:
 
 
 def _measures(draft: Laid) -> Measures:
-    timeline = draft.timeline
-    return timeline.device_bytes, timeline.host_bytes, timeline.seconds
+    timeline, device_bytes = draft.timeline, draft.timeline.device_bytes
+    placed_bytes = device_bytes + draft.gap_bytes
+    return device_bytes, placed_bytes, timeline.host_bytes, timeline.seconds
 
 
 def _is_covered(mine: Measures, other: Measures) -> bool:

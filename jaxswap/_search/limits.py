@@ -23,11 +23,13 @@ class Limits:
         device_bytes: Device memory. Zero if the smallest draft is wanted.
         host_bytes: Pinned host memory; `None`: any amount.
         aim: Which draft is the best.
+        with_gaps: Whether gaps between buffers count as device memory.
     """
 
     device_bytes: int
     host_bytes: int | None = None
     aim: Aim = Aim.FASTEST
+    with_gaps: bool = False
 
     @classmethod
     def smallest(cls, host_bytes: int | None, *, is_own: bool = True) -> "Limits":

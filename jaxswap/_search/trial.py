@@ -41,6 +41,11 @@ class Trial:
         """One action for each value."""
         return actions_of_codes(self.numbers)
 
+    @property
+    def gap_bytes(self) -> int:
+        """What XLA is expected to leave free between buffers."""
+        return self.timeline.gap_bytes
+
     def action(self, v: int) -> Action:
         """Return the action of a value."""
         return ACTIONS[self.numbers[v]]

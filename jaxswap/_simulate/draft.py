@@ -14,6 +14,7 @@ from jaxswap._schedule.entries import Entry
 from jaxswap._schedule.instructions import Schedule, Swap
 from jaxswap._schedule.issue import issue, swaps_by_distance
 from jaxswap._schedule.order import Order
+from jaxswap._simulate.gaps import expected_gap_bytes
 from jaxswap._simulate.kernels import Kernel
 from jaxswap._simulate.simulate import Simulator
 from jaxswap._simulate.timeline import Timeline
@@ -58,6 +59,11 @@ class Draft:
     def entries(self) -> tuple[Entry, ...]:
         """The entries of both passes."""
         return self.order.entries
+
+    @functools.cached_property
+    def gap_bytes(self) -> int:
+        """What XLA is expected to leave free between buffers."""
+        return expected_gap_bytes(self.graph, self.timeline)
 
 
 class Arranger:

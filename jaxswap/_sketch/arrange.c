@@ -1,7 +1,7 @@
 /* Actions -> bytes and seconds: `Arranger.arrange` in `_simulate/draft.py`. */
 
 typedef struct {
-  Bytes device_bytes, host_bytes;
+  Bytes device_bytes, host_bytes, gap_bytes;
   double seconds, crowd;
   int steps;
   const Bytes *bytes_at; /* at each step */
@@ -170,6 +170,7 @@ static void describe_draft(Space *s, int peak, Result *result, signed char *aliv
   result->template_of = s->order.template_of.at;
   result->entry_bytes = s->clock.used;
   memcpy(cost, lanes->cost, sizeof(double) * (size_t)s->program.values);
+  result->gap_bytes = expected_gap_bytes(s, result->device_bytes);
 }
 
 /* Lay out and simulate actions. Return 0, or -1 if memory does not suffice. `eager`
@@ -223,12 +224,13 @@ void jaxswap_close(Space *s) {
       &held->might_run_early,
       &lanes->roots.pool, &lanes->roots.mark, &lanes->given.pool, &lanes->given.mark,
       &lanes->of, &lanes->made, &lanes->read, &lanes->fixed, &lanes->entry,
-      &lanes->over, &lanes->over_step, &lanes->family, &s->stack, &s->depth, &s->chain_at, &s->by_use,
+      &lanes->over, &lanes->over_step, &lanes->writes, &lanes->written, &lanes->first,
+      &lanes->family, &s->stack, &s->depth, &s->chain_at, &s->by_use,
       &s->first_of_use, &s->distances.covers, &s->distances.levels,
       &s->distances.started, &s->distances.largest_first};
   void *vectors[] = {lanes->arrival, lanes->seconds, lanes->bytes_at, s->clock.starts,
                      s->clock.ends, s->clock.used, s->clock.started,
-                     s->distances.flops};
+                     s->distances.flops, s->lives};
   for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) free(lists[i]->at);
   for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) free(vectors[i]);
   free(s->stored); /* the block that all vectors of one length share */

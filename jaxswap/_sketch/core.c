@@ -4,4 +4,5 @@
 #include "barriers.c"
 #include "play.c"
 #include "distances.c"
+#include "gaps.c"
 #include "arrange.c"

@@ -92,6 +92,8 @@ typedef struct {
      the caller's, and when it is there. */
   List of, made, read, fixed;
   List over, over_step; /* buffers that make way, and for which step */
+  List writes, written; /* buffers that an operand may live on in, and the operands */
+  List first;           /* the buffer that each one continues */
   double *arrival;
   int arrival_room;
   List entry; /* of each step */
@@ -125,6 +127,7 @@ typedef struct {
   List stack, depth, chain_at, by_use, first_of_use;
   signed char *was_recomputed;
   int has_order, stamp;
+  void *lives; /* of buffers, while they are placed */
   jmp_buf no_memory;
 } Space;
 

@@ -195,8 +195,13 @@ static void run_equation(Space *s, int e, int at) {
   lanes->seconds[step] = seconds;
   lanes->bytes_at[step] = p->inside_bytes[e];
   for (int i = p->out_start[e]; i < p->out_start[e + 1]; i++) {
-    new_buffer(s, p->outputs[i], step);
+    int b = new_buffer(s, p->outputs[i], step);
     if (is_again) lanes->cost[p->outputs[i]] += seconds;
+    if (!(p->kind[e] & CHEAP) || p->kind[e] & (HEAVY | REDUCTION)) continue;
+    for (int r = start; r < start + length; r++) {
+      push(s, &lanes->writes, b);
+      push(s, &lanes->written, roots->pool.at[r]);
+    }
   }
 }
 
@@ -287,6 +292,7 @@ static void clear_lanes(Space *s) {
   lanes->of.count = lanes->made.count = lanes->read.count = lanes->fixed.count = 0;
   lanes->entry.count = lanes->family.count = 0;
   lanes->over.count = lanes->over_step.count = 0;
+  lanes->writes.count = lanes->written.count = 0;
   lanes->roots.pool.count = lanes->given.pool.count = 0;
   lanes->clock = lanes->out_lane = lanes->back_lane = 0.0;
   Sets *sets[] = {&lanes->roots, &lanes->given};

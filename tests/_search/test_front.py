@@ -25,26 +25,29 @@ class Leaving:
 @dataclasses.dataclass(frozen=True, eq=False)
 class Made:
     timeline: Line
+    gap_bytes: int
     swaps: tuple[Leaving, ...] = ()
 
 
-def draft(device: int, host: int, seconds: float, *swapped: int) -> Draft:
+def draft(
+    device: int, host: int, seconds: float, *swapped: int, gap: int = 10
+) -> Draft:
     line = Line(device, host, seconds)
-    return cast(Draft, Made(line, tuple(Leaving(v) for v in swapped)))
+    return cast(Draft, Made(line, gap, tuple(Leaving(v) for v in swapped)))
 
 
 SMALL, FAST, HOSTLESS = draft(1, 5, 9.0), draft(9, 5, 1.0), draft(9, 0, 9.0)
-WORSE = draft(9, 5, 9.0)
+GAPLESS, WORSE = draft(9, 5, 9.0, gap=0), draft(9, 5, 9.0)
 
 
 @pytest.mark.parametrize(
-    "order", list(itertools.permutations([SMALL, FAST, HOSTLESS, WORSE]))
+    "order", list(itertools.permutations([SMALL, FAST, HOSTLESS, GAPLESS, WORSE]))
 )
 def test_what_is_best_in_one_respect_is_kept_in_any_order(order: list[Draft]) -> None:
     front = Front()
     for made in order:
         front.offer(made)
-    assert set(front) == {SMALL, FAST, HOSTLESS}
+    assert set(front) == {SMALL, FAST, HOSTLESS, GAPLESS}
 
 
 def test_of_equals_the_first_is_kept() -> None:

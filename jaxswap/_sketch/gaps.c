@@ -1,0 +1,113 @@
+/* Lives of buffers -> the gaps that XLA leaves between them:
+   `_simulate/gaps.py`. */
+
+enum { SMALL_SHARE = 512 };
+
+/* A buffer, the steps between which it holds memory, and where it is placed. */
+typedef struct { int number, start, end; Bytes nbytes, place; } Life;
+
+static int compared(Bytes a, Bytes b) { return (a > b) - (a < b); }
+
+static int by_bytes(const void *a, const void *b) {
+  const Life *one = a, *other = b;
+  int by = compared(other->nbytes, one->nbytes);
+  if (!by) by = compared(other->end - other->start, one->end - one->start);
+  return by ? by : compared(one->number, other->number);
+}
+
+static int by_life(const void *a, const void *b) {
+  const Life *one = a, *other = b;
+  int by = compared(other->end - other->start, one->end - one->start);
+  if (!by) by = compared(other->nbytes, one->nbytes);
+  return by ? by : compared(one->number, other->number);
+}
+
+/* Place buffers one after the other. Return where the highest one ends. `sorted` has
+   room for as many. */
+static Bytes placed_bytes(Life *lives, int count, Life **sorted) {
+  Bytes top = 0;
+  for (int i = 0; i < count; i++) {
+    Life *life = lives + i;
+    Bytes best = NONE, room = 0, end = 0;
+    int at = i;
+    for (int k = 0; k < i; k++) {
+      const Life *other = sorted[k];
+      if (other->end < life->start || other->start > life->end) continue;
+      Bytes gap = other->place - end;
+      if (gap >= life->nbytes && (best == NONE || gap < room)) best = end, room = gap;
+      if (other->place + other->nbytes > end) end = other->place + other->nbytes;
+    }
+    life->place = best == NONE ? end : best;
+    for (; at && sorted[at - 1]->place > life->place; at--) sorted[at] = sorted[at - 1];
+    sorted[at] = life;
+    if (life->place + life->nbytes > top) top = life->place + life->nbytes;
+  }
+  return top;
+}
+
+/* Return the most bytes that are alive at once: where one begins, there may be most. */
+static Bytes most_alive(const Life *lives, int count) {
+  Bytes most = 0;
+  for (int i = 0; i < count; i++) {
+    Bytes now = 0;
+    for (int k = 0; k < count; k++)
+      if (lives[k].start <= lives[i].start && lives[i].start <= lives[k].end)
+        now += lives[k].nbytes;
+    if (now > most) most = now;
+  }
+  return most;
+}
+
+/* Let operands live on in the results that are written over them. */
+static void continue_lives(Space *s) {
+  const Program *p = &s->program;
+  Lanes *lanes = &s->lanes;
+  int *first = lanes->first.at, *made = lanes->made.at, *until = lanes->read.at;
+  for (int i = 0, next = 0; i < lanes->writes.count; i = next) {
+    int b = lanes->writes.at[i], operand = NONE, old = NONE;
+    for (next = i; next < lanes->writes.count && lanes->writes.at[next] == b; next++) {
+      int r = lanes->written.at[next], from = first[r];
+      int is_last = made[from] < made[b] && until[from] == made[b];
+      if (!is_last || lanes->fixed.at[from] || lanes->fixed.at[b]) continue;
+      if (p->nbytes[lanes->of.at[from]] != p->nbytes[lanes->of.at[b]]) continue;
+      if (operand == NONE || r < operand) operand = r, old = from;
+    }
+    if (operand != NONE) first[b] = old, until[old] = until[b];
+  }
+}
+
+/* Return how much more memory placed buffers need than the most that are alive. */
+static Bytes gap_bytes(Space *s, Bytes large_bytes) {
+  const Program *p = &s->program;
+  Lanes *lanes = &s->lanes;
+  size_t room = (size_t)lanes->of.count + 1, count = 0;
+  s->lives = resized(s, s->lives, room * (sizeof(Life) + sizeof(Life *)));
+  Life *lives = s->lives, **sorted = (Life **)(lives + room);
+  for (int b = 0; b < lanes->of.count; b++) {
+    Bytes nbytes = p->nbytes[lanes->of.at[b]];
+    int is_own = !lanes->fixed.at[b] && lanes->first.at[b] == b;
+    if (!is_own || nbytes < large_bytes) continue;
+    lives[count++] = (Life){b, lanes->made.at[b], lanes->read.at[b], nbytes, 0};
+  }
+  qsort(lives, count, sizeof(Life), by_bytes);
+  Bytes one = placed_bytes(lives, (int)count, sorted);
+  qsort(lives, count, sizeof(Life), by_life);
+  Bytes other = placed_bytes(lives, (int)count, sorted);
+  return (one < other ? one : other) - most_alive(lives, (int)count);
+}
+
+/* Return how many bytes XLA is expected to leave free between buffers. The lives are
+   not what they were afterwards. */
+static Bytes expected_gap_bytes(Space *s, Bytes device_bytes) {
+  Lanes *lanes = &s->lanes;
+  Bytes large_bytes = device_bytes / SMALL_SHARE;
+  lanes->first.count = 0;
+  for (int b = 0; b < lanes->of.count; b++) {
+    push(s, &lanes->first, b);
+    lanes->read.at[b] = most(lanes->made.at[b], lanes->read.at[b]);
+  }
+  Bytes one = gap_bytes(s, large_bytes);
+  continue_lives(s);
+  Bytes other = gap_bytes(s, large_bytes);
+  return one > other ? one : other;
+}

@@ -1,0 +1,69 @@
+"""Gaps between buffers are avoided where that costs hardly any time."""
+
+import pytest
+from handmade import MIB
+from scripted_search import (
+    LIMIT,
+    FakeCompiler,
+    FakeDraft,
+    FakeSearch,
+    Line,
+    adds,
+    run,
+)
+
+from jaxswap._search.limits import Limits
+from jaxswap._search.refine import FEW_GAPS
+
+GAP = 40 * MIB
+
+
+def slower(times: float) -> FakeSearch:
+    """A search whose drafts have a gap, or take so many times as long without."""
+
+    def answer(limits: Limits) -> FakeDraft:
+        nbytes = limits.device_bytes
+        if limits.with_gaps:
+            return FakeDraft(Line(nbytes, times))
+        return FakeDraft(Line(nbytes, 1.0), gap_bytes=GAP)
+
+    return FakeSearch(answer)
+
+
+@pytest.mark.parametrize(
+    ("times", "with_gaps"), [(FEW_GAPS, True), (FEW_GAPS + 0.01, False)]
+)
+def test_a_draft_without_gaps_is_taken_if_it_is_hardly_slower(
+    times: float, with_gaps: bool
+) -> None:
+    search, compiler = slower(times), FakeCompiler(adds(GAP // 2))
+    run(search, compiler)
+    assert (compiler.drafts[0].gap_bytes == 0) == with_gaps
+    assert [call.limits.with_gaps for call in search.calls[:2]] == [False, True]
+    assert {call.limits.with_gaps for call in search.calls[2:]} == {with_gaps}
+
+
+def test_without_a_compiler_gaps_are_avoided_too() -> None:
+    assert run(slower(1.0), None).draft.gap_bytes == 0
+
+
+def test_a_draft_without_gaps_is_not_searched_for_again() -> None:
+    search = FakeSearch()
+    run(search, FakeCompiler(adds(0)))
+    assert len(search.calls) == 1
+
+
+def test_gaps_that_were_expected_are_not_taken_off_the_limit_again() -> None:
+    """The program needs what was simulated, and the gap, and a little more."""
+
+    def answer(limits: Limits) -> FakeDraft:
+        nbytes = limits.device_bytes - GAP if limits.with_gaps else limits.device_bytes
+        return FakeDraft(Line(nbytes, 1.0), gap_bytes=GAP)
+
+    more = 10 * MIB
+    search = FakeSearch(answer)
+    compiler = FakeCompiler(adds(GAP + more, fragmented_bytes=GAP))
+    refined = run(search, compiler)
+    assert refined.fits
+    assert len(compiler.drafts) == 2
+    assert LIMIT - 2 * more <= search.calls[-1].room <= LIMIT
