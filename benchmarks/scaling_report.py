@@ -12,11 +12,12 @@ Rows = list[dict[str, Any]]
 
 ASSUMPTIONS = (
     "Nothing was timed: steps are simulated by `jaxswap.plan` without compiling, at "
-    "published rates times usual shares (`jaxswap/_rates.py`): one volume on each GPU, "
-    "loss and gradient of isensee2017 with 16 filters, without the optimizer.",
+    "published rates times the shares that an H200 reached "
+    "(`jaxswap/_gpu/published.py`): one volume on each GPU, loss and gradient of "
+    "isensee2017 with 16 filters, without the optimizer.",
     "Full nodes, then more of them. GPUs of a node share links, sockets' memory (80 % "
-    "of its bandwidth is for copies) and its size as `jaxswap/_node.py` says. All GPUs "
-    "compute equally fast; there are no stragglers.",
+    "of its bandwidth is for copies) and its size as `jaxswap/_gpu/node.py` says. All "
+    "GPUs compute equally fast; there are no stragglers.",
     "All-reduce: one ring over 33 MB of float32 gradients at 82 % of the slowest link, "
     "3.4 us a step, 14 us between nodes (NCCL's figures); not overlapped, as XLA sums "
     "the gradients at the end (2 all-reduces, 20 MB in compiled bfloat16 programs).",
