@@ -242,8 +242,9 @@ class Attempt:
         if is_last or (is_hopeless and self.is_anew):
             return None
         made, following = tried.refined, self._counted(tried, best)
-        with_gaps = self.limits.with_gaps
-        allowed = dataclasses.replace(task.limits, with_gaps=with_gaps)
+        # A second program that does not fit says that other gaps were expected.
+        is_careful = self.limits.with_gaps and (tried.fits or not self.failures)
+        allowed = dataclasses.replace(task.limits, with_gaps=is_careful)
         is_last = following.number == task.most_compiles and not best.fits
         if is_hopeless or (is_last and is_for_speed):
             # When simulated, a policy's draft may be the smallest.

@@ -24,8 +24,9 @@ from jaxswap._search.measured import Measured
 from jaxswap._search.search import Found
 from jaxswap._simulate.draft import Draft
 
-FEW_GAPS = 1.03
-"""A plan with fewer gaps between buffers may take so many times as long."""
+FEW_GAPS = 1.12
+"""A plan with fewer gaps between buffers may take so many times as long. One whose
+program does not fit is followed by slower ones."""
 PLAIN = 1.25
 """The function as JAX runs it is compiled too, unless it is simulated to need so many
 times the memory of the best program."""
@@ -101,7 +102,7 @@ def _refined(
     attempt: Attempt | None = Attempt.first(task)
     while attempt is not None:
         found = _find(search, attempt, task, progress)
-        if best is None:
+        if best is None and compile_ is not None:
             attempt, found = _with_few_gaps(search, attempt, found, task)
         draft = found.draft
         known = attempt.needed_bytes * (1 if last is None else likeness(last, draft))
@@ -128,7 +129,7 @@ def _refined(
 def _with_few_gaps(
     search: Programs, attempt: Attempt, found: Found, task: Task
 ) -> tuple[Attempt, Found]:
-    """Count gaps between buffers as memory, where this costs hardly any time.
+    """Count gaps between buffers as memory, where this does not cost much time.
 
     What XLA leaves free depends on details that no simulation knows. So a plan is not
     made much slower for gaps that are expected.
