@@ -52,7 +52,7 @@ class FakeDraft:
     graph: Graph = GRAPH
     staleness: tuple[int, int] = (6, 1)
     hold_for: int = 0
-    gap_bytes: int = 0
+    fragmented_bytes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +94,7 @@ class FakeSearch:
 
     def answer(self, limits: Limits) -> Found:
         draft: Any = self.answers(limits)
-        gaps = draft.gap_bytes if limits.with_gaps else 0
+        gaps = draft.fragmented_bytes if limits.with_gaps else 0
         fits = draft.timeline.device_bytes + gaps <= limits.device_bytes
         return Found(draft, 0.5, fits)
 

@@ -207,7 +207,7 @@ class Attempt:
 
     def simulated_bytes(self, draft: Draft) -> int:
         """Return the device memory by which a draft is judged."""
-        gaps = draft.gap_bytes if self.limits.with_gaps else 0
+        gaps = draft.fragmented_bytes if self.limits.with_gaps else 0
         return draft.timeline.device_bytes + gaps
 
     def careful(self) -> "Attempt":

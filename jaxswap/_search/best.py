@@ -77,7 +77,7 @@ class Best:
         """Return the bytes over the limits, then the seconds."""
         timeline, device_bytes = draft.timeline, draft.timeline.device_bytes
         if self.limits.with_gaps:
-            device_bytes += draft.gap_bytes
+            device_bytes += draft.fragmented_bytes
         excess = max(0, device_bytes - self.limits.device_bytes)
         if self.limits.host_bytes is not None:
             excess += max(0, timeline.host_bytes - self.limits.host_bytes)

@@ -43,7 +43,7 @@ def swaps_any(draft: Laid, values: Collection[int]) -> bool:
 
 def _measures(draft: Laid) -> Measures:
     timeline, device_bytes = draft.timeline, draft.timeline.device_bytes
-    placed_bytes = device_bytes + draft.gap_bytes
+    placed_bytes = device_bytes + draft.fragmented_bytes
     return device_bytes, placed_bytes, timeline.host_bytes, timeline.seconds
 
 

@@ -1,12 +1,12 @@
 """Search and compiler in a loop: plan, compile, compare, correct, plan again.
 
-The simulation does not know what a compiler adds (copies of layout, gaps between
-buffers), nor where its scheduler moves a copy. So each plan is compiled. What the
-compiled program needs beyond the simulation is subtracted from the limit of the next
-search. A copy that the compiler starts too late to hide is requested earlier. If that
-does not help, its value stays on the device. If nothing fits, the last compilation is
-that of the smallest plan, or of the function as JAX runs it: XLA may need less memory
-for it than is simulated.
+The simulation does not know what a compiler adds (copies of layout), nor where its
+scheduler moves a copy. It expects gaps between buffers, and may be wrong. So each plan
+is compiled. What the compiled program needs beyond the simulation is subtracted from
+the limit of the next search. A copy that the compiler starts too late to hide is
+requested earlier. If that does not help, its value stays on the device. If nothing
+fits, the last compilation is that of the smallest plan, or of the function as JAX runs
+it: XLA may need less memory for it than is simulated.
 
 The rules are in `attempt`.
 """
@@ -135,7 +135,7 @@ def _with_few_gaps(
     made much slower for gaps that are expected.
     """
     is_for_speed = attempt.limits.aim is Aim.FASTEST
-    if not (is_for_speed and found.fits and found.draft.gap_bytes):
+    if not (is_for_speed and found.fits and found.draft.fragmented_bytes):
         return attempt, found
     careful = attempt.careful()
     seconds = LATER * attempt.search_seconds(task)

@@ -42,9 +42,9 @@ class Trial:
         return actions_of_codes(self.numbers)
 
     @property
-    def gap_bytes(self) -> int:
+    def fragmented_bytes(self) -> int:
         """What XLA is expected to leave free between buffers."""
-        return self.timeline.gap_bytes
+        return self.timeline.fragmented_bytes
 
     def action(self, v: int) -> Action:
         """Return the action of a value."""

@@ -61,7 +61,7 @@ class Draft:
         return self.order.entries
 
     @functools.cached_property
-    def gap_bytes(self) -> int:
+    def fragmented_bytes(self) -> int:
         """What XLA is expected to leave free between buffers."""
         return expected_gap_bytes(self.graph, self.timeline)
 

@@ -1,7 +1,7 @@
 /* Actions -> bytes and seconds: `Arranger.arrange` in `_simulate/draft.py`. */
 
 typedef struct {
-  Bytes device_bytes, host_bytes, gap_bytes;
+  Bytes device_bytes, host_bytes, fragmented_bytes;
   double seconds, crowd;
   int steps;
   const Bytes *bytes_at; /* at each step */
@@ -170,7 +170,7 @@ static void describe_draft(Space *s, int peak, Result *result, signed char *aliv
   result->template_of = s->order.template_of.at;
   result->entry_bytes = s->clock.used;
   memcpy(cost, lanes->cost, sizeof(double) * (size_t)s->program.values);
-  result->gap_bytes = expected_gap_bytes(s, result->device_bytes);
+  result->fragmented_bytes = expected_gap_bytes(s, result->device_bytes);
 }
 
 /* Lay out and simulate actions. Return 0, or -1 if memory does not suffice. `eager`

@@ -38,7 +38,7 @@ class Sketch:
     Attributes:
         device_bytes: Peak of device memory.
         host_bytes: Peak of pinned host memory.
-        gap_bytes: What XLA leaves free between buffers. See `_simulate.gaps`.
+        fragmented_bytes: What XLA leaves free between buffers. See `_simulate.gaps`.
         seconds: The whole step.
         crowd: How many points of the step need about as much device memory as the
             peak: the sum of their shares of it, to the power of `CROWDING`.
@@ -49,7 +49,7 @@ class Sketch:
 
     device_bytes: int
     host_bytes: int
-    gap_bytes: int
+    fragmented_bytes: int
     seconds: float
     crowd: float
     is_alive: np.ndarray
@@ -85,7 +85,7 @@ class _Result(ctypes.Structure):
     _fields_ = [
         ("device_bytes", ctypes.c_int64),
         ("host_bytes", ctypes.c_int64),
-        ("gap_bytes", ctypes.c_int64),
+        ("fragmented_bytes", ctypes.c_int64),
         ("seconds", ctypes.c_double),
         ("crowd", ctypes.c_double),
         ("steps", ctypes.c_int),
@@ -193,7 +193,7 @@ class Sketcher:
         return Sketch(
             device_bytes=found.device_bytes,
             host_bytes=found.host_bytes,
-            gap_bytes=found.gap_bytes,
+            fragmented_bytes=found.fragmented_bytes,
             seconds=found.seconds,
             crowd=found.crowd,
             is_alive=is_alive,
@@ -246,7 +246,7 @@ def sketch_of(draft: Draft) -> Sketch:
     return Sketch(
         device_bytes=timeline.device_bytes,
         host_bytes=timeline.host_bytes,
-        gap_bytes=draft.gap_bytes,
+        fragmented_bytes=draft.fragmented_bytes,
         seconds=timeline.seconds,
         crowd=_crowd(timeline.device_bytes_at, timeline.device_bytes),
         is_alive=is_alive,

@@ -23,7 +23,7 @@ def test_the_faster_of_two_that_fit_is_better() -> None:
 
 
 def test_gaps_between_buffers_count_where_they_are_asked_for() -> None:
-    gappy: Any = FakeDraft(Line(device_bytes=280, seconds=0.5), gap_bytes=40)
+    gappy: Any = FakeDraft(Line(device_bytes=280, seconds=0.5), fragmented_bytes=40)
     assert best_of(Limits(300), SMALL, gappy) is gappy
     assert best_of(Limits(300, with_gaps=True), SMALL, gappy) is SMALL
     assert best_of(Limits(320, with_gaps=True), SMALL, gappy) is gappy

@@ -25,7 +25,7 @@ def slower(times: float) -> FakeSearch:
         nbytes = limits.device_bytes
         if limits.with_gaps:
             return FakeDraft(Line(nbytes, times))
-        return FakeDraft(Line(nbytes, 1.0), gap_bytes=GAP)
+        return FakeDraft(Line(nbytes, 1.0), fragmented_bytes=GAP)
 
     return FakeSearch(answer)
 
@@ -38,7 +38,7 @@ def test_a_draft_without_gaps_is_taken_if_it_is_not_much_slower(
 ) -> None:
     search, compiler = slower(times), FakeCompiler(adds(GAP // 2))
     run(search, compiler)
-    assert (compiler.drafts[0].gap_bytes == 0) == with_gaps
+    assert (compiler.drafts[0].fragmented_bytes == 0) == with_gaps
     assert [call.limits.with_gaps for call in search.calls[:2]] == [False, True]
     assert search.calls[2].limits.with_gaps == with_gaps
 
@@ -52,7 +52,7 @@ def test_after_a_second_failure_gaps_are_not_avoided_any_more() -> None:
 
 
 def test_without_a_compiler_gaps_do_not_count() -> None:
-    assert run(slower(1.0), None).draft.gap_bytes == GAP
+    assert run(slower(1.0), None).draft.fragmented_bytes == GAP
 
 
 def test_a_draft_without_gaps_is_not_searched_for_again() -> None:
@@ -66,7 +66,7 @@ def test_gaps_that_were_expected_are_not_taken_off_the_limit_again() -> None:
 
     def answer(limits: Limits) -> FakeDraft:
         nbytes = limits.device_bytes - GAP if limits.with_gaps else limits.device_bytes
-        return FakeDraft(Line(nbytes, 1.0), gap_bytes=GAP)
+        return FakeDraft(Line(nbytes, 1.0), fragmented_bytes=GAP)
 
     more = 10 * MIB
     search = FakeSearch(answer)

@@ -25,7 +25,7 @@ class Leaving:
 @dataclasses.dataclass(frozen=True, eq=False)
 class Made:
     timeline: Line
-    gap_bytes: int
+    fragmented_bytes: int
     swaps: tuple[Leaving, ...] = ()
 
 

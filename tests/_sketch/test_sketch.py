@@ -90,7 +90,7 @@ def assert_equal(sketcher: Sketcher, found: Sketch, draft: Draft) -> None:
     assert np.array_equal(sketcher.last_bytes_at(), timeline.device_bytes_at)
     assert found.device_bytes == timeline.device_bytes
     assert found.host_bytes == timeline.host_bytes
-    assert found.gap_bytes == draft.gap_bytes
+    assert found.fragmented_bytes == draft.fragmented_bytes
     assert found.seconds == timeline.seconds
     entries, wanted_entries = sketcher.last_entries(), entries_of(draft)
     for name in ("equations", "is_recomputed", "device_bytes"):
