@@ -94,8 +94,7 @@ class FakeSearch:
 
     def answer(self, limits: Limits) -> Found:
         draft: Any = self.answers(limits)
-        gaps = draft.fragmented_bytes if limits.with_gaps else 0
-        fits = draft.timeline.device_bytes + gaps <= limits.device_bytes
+        fits = limits.counted_bytes(draft) <= limits.device_bytes
         return Found(draft, 0.5, fits)
 
     def forget(self) -> None:

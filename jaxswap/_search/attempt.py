@@ -205,11 +205,6 @@ class Attempt:
         is_first = self.number == 1 or self.is_anew
         return task.search_seconds * (1 if is_first else LATER)
 
-    def simulated_bytes(self, draft: Draft) -> int:
-        """Return the device memory by which a draft is judged."""
-        gaps = draft.fragmented_bytes if self.limits.with_gaps else 0
-        return draft.timeline.device_bytes + gaps
-
     def careful(self) -> "Attempt":
         """Return this attempt with gaps between buffers counted as memory."""
         limits = dataclasses.replace(self.limits, with_gaps=True)
@@ -303,8 +298,8 @@ class Attempt:
 
     def _counted(self, tried: Tried, best: Refined) -> "Attempt":
         """Return this attempt with its number, and with what did not fit."""
-        given, simulated_bytes = self.limits.device_bytes, self.simulated_bytes
-        needed = tried.compiled.device_bytes - simulated_bytes(tried.found.draft)
+        given, simulated = self.limits.device_bytes, tried.found.draft
+        needed = tried.compiled.device_bytes - self.limits.counted_bytes(simulated)
         following = dataclasses.replace(
             self,
             number=self.number + 1,
@@ -333,7 +328,7 @@ class Attempt:
 
     def _half_way_to(self, fitting: Refined) -> Limits:
         """Return limits between a draft whose program fits and what was too much."""
-        known, too_much = self.simulated_bytes(fitting.draft), self.too_much_bytes
+        known, too_much = self.limits.counted_bytes(fitting.draft), self.too_much_bytes
         assert too_much is not None
         return dataclasses.replace(self.limits, device_bytes=(known + too_much) // 2)
 

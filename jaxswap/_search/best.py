@@ -75,10 +75,8 @@ class Best:
 
     def _rank(self, draft: Laid) -> tuple[int, float]:
         """Return the bytes over the limits, then the seconds."""
-        timeline, device_bytes = draft.timeline, draft.timeline.device_bytes
-        if self.limits.with_gaps:
-            device_bytes += draft.fragmented_bytes
-        excess = max(0, device_bytes - self.limits.device_bytes)
+        timeline, counted = draft.timeline, self.limits.counted_bytes(draft)
+        excess = max(0, counted - self.limits.device_bytes)
         if self.limits.host_bytes is not None:
             excess += max(0, timeline.host_bytes - self.limits.host_bytes)
         if self.refused and draft.actions in self.refused:

@@ -3,6 +3,8 @@
 import dataclasses
 import enum
 
+from jaxswap._search.trial import Laid
+
 
 class Aim(enum.Enum):
     """Which draft is the best."""
@@ -35,6 +37,11 @@ class Limits:
     def smallest(cls, host_bytes: int | None, *, is_own: bool = True) -> "Limits":
         """Ask for the smallest draft."""
         return cls(0, host_bytes, Aim.SMALLEST_OWN if is_own else Aim.SMALLEST)
+
+    def counted_bytes(self, draft: Laid) -> int:
+        """Return the device memory of a draft that counts."""
+        gaps = draft.fragmented_bytes if self.with_gaps else 0
+        return draft.timeline.device_bytes + gaps
 
     def is_over_on_host(self, nbytes: int) -> bool:
         """Whether pinned host memory is over the limit."""

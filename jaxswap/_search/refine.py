@@ -106,7 +106,7 @@ def _refined(
             attempt, found = _with_few_gaps(search, attempt, found, task)
         draft = found.draft
         known = attempt.needed_bytes * (1 if last is None else likeness(last, draft))
-        predicted = attempt.simulated_bytes(draft) + int(known)
+        predicted = attempt.limits.counted_bytes(draft) + int(known)
         if compile_ is None:
             believed = _or_smaller(search, found, attempt, task)
             return Refined.believed(believed, task.correction_bytes)
