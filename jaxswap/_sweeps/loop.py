@@ -51,22 +51,23 @@ class Loop:
         self._leave = tuple(v for v in sweep.writes if v in margins)
 
     def zeros(self) -> Arrays:
-        """Return a number for each value that is written on the device."""
-        return {
-            v: jnp.zeros((), self._aval(v).dtype)
-            for v in self._sweep.writes
-            if v not in self._leave
-        }
+        """Return a number for each value that is written."""
+        return {v: jnp.zeros((), self._aval(v).dtype) for v in self._sweep.writes}
 
     def run(self, given: Mapping[int, Any], zeros: Mapping[int, Any]) -> Arrays:
         """Return what the sweep writes and sums up.
 
         Args:
             given: The arrays of the values that it reads, whole.
-            zeros: What fills the values that it writes on the device, before it does.
+            zeros: What fills the values that it writes, before it does.
         """
-        arrays = {v: jnp.full(self._aval(v).shape, x) for v, x in zeros.items()}
-        arrays.update({v: empty_on_host(self._aval(v)) for v in self._leave})
+        avals = {v: self._aval(v) for v in self._sweep.writes}
+        arrays: Arrays = {
+            v: empty_on_host(aval)
+            if v in self._leave
+            else jnp.full(aval.shape, zeros[v])
+            for v, aval in avals.items()
+        }
         sums, count = self._body.sums(), self._grid.count
         if count == 1:
             arrays, sums = self._one(0, given, arrays, sums)
@@ -75,7 +76,9 @@ class Loop:
                 0, count, lambda i, c: self._one(i, given, *c), (arrays, sums)
             )
         else:
-            arrays, sums = self._in_pairs(given, arrays, sums)
+            # What leaves before the first slab goes beyond the end of its array.
+            nothing = {v: self._filled(v, zeros[v]) for v in self._leave}
+            arrays, sums = self._in_pairs(given, arrays, sums, nothing)
         return {**arrays, **{v: x.astype(self._aval(v).dtype) for v, x in sums.items()}}
 
     def _one(
@@ -88,19 +91,18 @@ class Loop:
         return self._written(index, arrays, made, arrays), sums
 
     def _in_pairs(
-        self, given: Mapping[int, Any], arrays: Arrays, sums: Arrays
+        self, given: Mapping[int, Any], arrays: Arrays, sums: Arrays, leaving: Arrays
     ) -> tuple[Arrays, Arrays]:
         """Compute two slabs in each iteration, with copies from slab to slab."""
 
         def pair(index: Any, carry: Any) -> Any:
-            state, whole = carry, dict(given)
-            for place in (2 * index, 2 * index + 1):
-                state = self._beside_copies(place, whole, *state)
-            return state
+            whole, first, second = dict(given), 2 * index, 2 * index + 1
+            state = self._beside_copies(first, first, whole, *carry)
+            # Otherwise XLA fuses operations of both slabs, and holds both at a time.
+            then, state = lax.optimization_barrier((second, state))
+            return self._beside_copies(second, then, whole, *state)
 
-        # What leaves before the first slab goes beyond the end of its array.
-        nothing = {v: self._nothing(v) for v in self._leave}
-        carry = (arrays, sums, self._fetched(0, given), nothing)
+        carry = (arrays, sums, self._fetched(0, given), leaving)
         half = self._grid.count // 2
         arrays, sums, _, leaving = lax.fori_loop(0, half, pair, carry)
         last = self._grid.count - 1
@@ -108,6 +110,7 @@ class Loop:
 
     def _beside_copies(
         self,
+        number: Any,
         index: Any,
         given: Arrays,
         arrays: Arrays,
@@ -118,7 +121,9 @@ class Loop:
         """Compute a slab while the last results leave, and the next windows come.
 
         Args:
-            index: Which slab.
+            number: Which slab, as a sum of the loop's own number: XLA then knows where
+                windows lie in host memory.
+            index: The same, known when its computation may begin.
             given: The arrays of the values that are read. Those on the host are
                 replaced by what the next slab reads.
             arrays: The whole arrays that are written.
@@ -129,7 +134,7 @@ class Loop:
         Returns:
             The new `arrays`, `sums`, `windows` and `leaving`.
         """
-        last, following = self._slab(index - 1), self._slab(index + 1)
+        last, following = self._slab(number - 1), self._slab(number + 1)
         out = {
             v: Copy(partial(self._put, last, v), arrays[v], leaving[v])
             for v in self._leave
@@ -206,11 +211,11 @@ class Loop:
     def _aval(self, value: int) -> Any:
         return self._described.program.avals[value]
 
-    def _nothing(self, value: int) -> jax.Array:
-        """Return a slab of zeros."""
+    def _filled(self, value: int, number: jax.Array) -> jax.Array:
+        """Return a slab that is full of a number."""
         line, (_, *shape) = self._line(value), self._aval(value).shape
         shape.insert(line.dimension, self._window(value).size)
-        return jnp.zeros(shape, self._aval(value).dtype)
+        return jnp.full(shape, number)
 
     def _label(self, value: int) -> str:
         maker = self._described.frame.makers[value]

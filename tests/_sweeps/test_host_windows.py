@@ -119,6 +119,13 @@ def test_compiled_loops_copy_windows_and_never_whole_values(seen: Evidence) -> N
     assert sum(c.total_bytes for c in in_loops) > 0.9 * seen.swapped_bytes
 
 
+def test_compiled_loops_hold_what_one_slab_needs(seen: Evidence) -> None:
+    # Windows of a slab and of the next one, and what is computed of one slab: neither
+    # what both slabs of an iteration compute, nor zeros for all sweeps from the start.
+    window = 65 * 256 * 16 * 2
+    assert seen.temp_bytes < 8 * window
+
+
 def test_compiled_windows_are_slices_of_host_arrays(seen: Evidence) -> None:
     # A copy engine knows where they lie from the number of the iteration: two slabs,
     # 126 planes. Or a kernel copies them, from where the program says.
