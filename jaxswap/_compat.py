@@ -137,6 +137,15 @@ def checkpointed(eqn: core.JaxprEqn) -> core.ClosedJaxpr | None:
     return core.ClosedJaxpr(eqn.params["jaxpr"], ())
 
 
+def closed_call_jaxpr(eqn: core.JaxprEqn) -> core.ClosedJaxpr | None:
+    """Return what a `closed_call` executes. `None` for all others.
+
+    The forward pass of a `jax.checkpoint` is one. JAX 0.12 calls it `eval_jaxpr`.
+    """
+    is_call = eqn.primitive.name in ("closed_call", "eval_jaxpr")
+    return eqn.params["call_jaxpr"] if is_call else None
+
+
 @contextlib.contextmanager
 def at_equation(eqn: core.JaxprEqn) -> Iterator[None]:
     """Give what is traced here the equation's source line, scope and surroundings."""

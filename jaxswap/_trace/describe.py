@@ -189,8 +189,11 @@ def _iteration(scan: _compat.Scan, program: Program) -> Graph:
 
 
 def _checkpointed(outer: Program, op: Operation) -> Graph | None:
-    """Describe what a `jax.checkpoint` executes, so that each operation takes time."""
-    closed = _compat.checkpointed(op.eqn)
+    """Describe what a `jax.checkpoint` executes, so that each operation takes time.
+
+    That is one call in its forward pass, and another one in its backward pass.
+    """
+    closed = _compat.closed_call_jaxpr(op.eqn) or _compat.checkpointed(op.eqn)
     if closed is None:
         return None
     return graph_of(_within(outer, program_of(closed), _specs(outer, op)))

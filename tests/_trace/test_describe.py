@@ -79,3 +79,19 @@ def test_a_checkpoint_is_known_by_what_it_executes() -> None:
     assert [[e.primitive for e in body.equations][:2] for body in bodies] == [
         ["dot_general", "cos"]  # again, in the backward pass
     ]
+
+
+def test_the_forward_pass_of_a_checkpoint_in_a_loop_is_known_too() -> None:
+    @jax.checkpoint
+    def block(x: jax.Array, _: None) -> tuple[jax.Array, None]:
+        return jax.lax.fori_loop(0, 2, lambda _, x: jnp.sin(x @ x), x), None
+
+    def fn(x: jax.Array) -> list[jax.Array]:
+        return [jax.lax.scan(block, x, None, length=3)[0]]
+
+    for loop in graph(fn, jnp.ones((8, 8))).equations:
+        if loop.primitive == "scan":
+            assert loop.body is not None
+            (call,) = (e for e in loop.body.equations if e.body is not None)
+            assert call.body is not None
+            assert "scan" in [e.primitive for e in call.body.equations]
