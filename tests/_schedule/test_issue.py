@@ -1,12 +1,13 @@
 """Instructions of both passes: what waits for what."""
 
+import dataclasses
 import itertools
 
 from handmade import MIB, Builder, chain, results_of
 
 from jaxswap._graph.graph import Action, Graph
 from jaxswap._schedule.instructions import Barrier, Run, Schedule, SwapIn, SwapOut
-from jaxswap._schedule.issue import schedule
+from jaxswap._schedule.issue import schedule, schedule_body
 from jaxswap._schedule.lms import LMS
 from jaxswap._schedule.swap_heavy import SwapHeavy
 from jaxswap._schedule.timing import Timing
@@ -254,3 +255,22 @@ def test_a_program_that_keeps_everything_has_no_barriers() -> None:
     graph, _ = narrow_chain(6)
     plan = schedule(graph, [Action.KEEP] * len(graph.values), Timing())
     assert not [s for s in (*plan.forward, *plan.backward) if isinstance(s, Barrier)]
+
+
+def test_an_iteration_recomputes_each_value_once() -> None:
+    """However far apart its uses are: outside of loops it would not be held."""
+    b = Builder()
+    x = b.argument()
+    recomputed = b.run("tanh", [b.run("view", [x], MIB)], MIB)
+    g = b.run("mul", [b.cotangent(), recomputed], MIB, is_backward=True)
+    for _ in range(9):
+        g = b.run("dot", [g, x], MIB, is_backward=True)
+    g = b.run("mul", [g, recomputed], MIB, is_backward=True)
+    graph = dataclasses.replace(
+        b.graph([recomputed], [g]), carried=(x,), handed_on=(recomputed,)
+    )
+    body, swapped_ones = schedule_body(graph, [Action.RECOMPUTE] * len(graph.values))
+    assert swapped_ones == ()
+    tanh = next(e.index for e in graph.equations if e.primitive == "tanh")
+    runs = [s.equation for s in body.backward if isinstance(s, Run)]
+    assert runs.count(tanh) == 1
