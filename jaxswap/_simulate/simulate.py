@@ -62,6 +62,8 @@ class Simulator:
             v for eqn in graph.equations if eqn.primitive == LOOP for v in eqn.outputs
         ]
         self.loop_host_bytes = sum(graph.values[v].host_nbytes for v in in_loops)
+        inside = (found.host_bytes for found in self.iterations.values())
+        self.loop_host_bytes += max(inside, default=0)
         self.host_nbytes = [v.host_nbytes for v in graph.values]
         for v in in_loops:
             self.host_nbytes[v] = 0
@@ -181,10 +183,12 @@ class Iteration:
     Attributes:
         seconds: Of computation, or of the copies in one direction, if these are more.
         device_bytes: Memory for what lives within the iteration.
+        host_bytes: Host memory of what loops in it have swapped.
     """
 
     seconds: float
     device_bytes: int
+    host_bytes: int = 0
 
 
 def iteration_of(body: Graph, rates: Rates) -> Iteration:
@@ -210,6 +214,7 @@ def iteration_of(body: Graph, rates: Rates) -> Iteration:
         ),
         device_bytes=int(device_bytes_at.max(initial=timeline.caller_bytes))
         - timeline.caller_bytes,
+        host_bytes=simulator.loop_host_bytes,
     )
 
 

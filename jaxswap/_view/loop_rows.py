@@ -50,16 +50,17 @@ def loop_rows_of(plan: Plan) -> tuple[LoopRow, ...]:
 
 def loop_lines(plan: Plan) -> Iterator[str]:
     """Write the rows as text, under a heading for each segment of a loop."""
-    blocks = {
-        id(block): f", which are a block of loop {at + 1}"
-        for at, loop in enumerate(plan.loops)
-        for block in loop.blocks
-    }
+    place: dict[int, str] = {}
+    for at, loop in enumerate(plan.loops):
+        for block in loop.blocks:
+            place[id(block)] = f", which are a block of loop {at + 1}"
+        for inner in loop.graph.loops:
+            place[id(inner)] = f", in each iteration of loop {at + 1}"
     for at, loop in enumerate(plan.loops):
         for segment, first in _placed(loop):
             yield ""
             heading = _heading(at, loop, segment, first)
-            yield f"  {heading}{blocks.get(id(loop), '')}"
+            yield f"  {heading}{place.get(id(loop), '')}"
             rows = list(_rows_of(at, loop, segment, first))
             if not rows:
                 yield "    nothing is stored for the backward pass"
