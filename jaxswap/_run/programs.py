@@ -9,8 +9,9 @@ from jaxswap._graph.graph import DecideLoop, Graph, Inside
 from jaxswap._graph.signature import Signature, signature_of
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy, loops_by
+from jaxswap._search.inside_out import InsideOut
 from jaxswap._search.limits import Limits
-from jaxswap._search.loops import MixedPrograms
+from jaxswap._search.loops import Mixer
 from jaxswap._search.search import Search
 from jaxswap._search.ways import LEAST_WAYS, WAYS, keep_all
 from jaxswap._slabs.choices import Choice, choices_of, worth_trying
@@ -79,7 +80,7 @@ class ProgramsOf:
         self._room = room
         self.traced = [plain]
         self.searches: list[Search] = []
-        self.mixers: list[MixedPrograms] = []
+        self.mixers: list[Mixer] = []
         self.spare: list[Callable[[], Sequence[Search]]] = []
         if policy is not None:
             is_plain = not isinstance(source.slabs, Slabs) and not plain.graph.loops
@@ -159,35 +160,26 @@ class ProgramsOf:
         ]
 
     def _ways(self, kept: Traced, inside: Inside) -> None:
-        """Add the programs to begin with, and what mixes the ways of their loops.
-
-        Mixed are the loops that lie in no other loop. How the loops inside of them run
-        is the same in all iterations.
-        """
+        """Add the programs to begin with, and what mixes the ways of their loops."""
         base = self._add(kept)
         loops = kept.graph.loops
         if not loops:
             return
-        is_nested = any(loop.graph.loops for loop in loops)
-        self._mix(base, keep_all, inside)
+        make = functools.partial(self._made, inside)
+        self.mixers.append(InsideOut(base, make))
         known = {tuple(loop.segments for loop in loops)}
+        is_nested = any(loop.graph.loops for loop in loops)
         is_short = any(loop.graph.trip_count < FEW for loop in loops)
-        for way in WAYS[1:] if is_nested or is_short else LEAST_WAYS:
+        for way in WAYS[1:] if is_short and not is_nested else LEAST_WAYS:
             decided = tuple(way(loop.graph) for loop in loops)
-            if decided in known:
-                continue
-            known.add(decided)
-            search = self._add(self._source.traced(way, inside))
-            if is_nested:
-                self._mix(search, way, inside)
+            if decided not in known:
+                known.add(decided)
+                self._add(self._source.traced(way, inside))
 
-    def _mix(self, base: Search, inner: DecideLoop, inside: Inside) -> None:
-        def make(decide_loop: DecideLoop) -> Search:
-            traced = self._source.traced(decide_loop, inside)
-            self.traced.append(traced)
-            return self._search_of(traced.graph)
-
-        self.mixers.append(MixedPrograms(base, inner, make))
+    def _made(self, inside: Inside, decide_loop: DecideLoop) -> Search:
+        traced = self._source.traced(decide_loop, inside)
+        self.traced.append(traced)
+        return self._search_of(traced.graph)
 
     def _add(self, traced: Traced) -> Search:
         if traced is not self.traced[0]:

@@ -7,9 +7,10 @@ any other. The fastest draft that fits is taken.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
-from jaxswap._graph.graph import DecideLoop, Graph
+from jaxswap._graph.graph import DecideLoop, Graph, Loop
 from jaxswap._search.lessons import NO_LESSONS, Lessons
 from jaxswap._search.limits import Aim, Limits
 from jaxswap._search.mixtures import Mixture, Mixtures
@@ -28,6 +29,8 @@ GAIN = 0.9
 SAVED = 0.002
 """A draft may be faster than with everything kept by this share: what is recomputed
 beside its use is not read."""
+ESTIMATES = 32
+"""Between how many steps from the least to the most bytes mixtures are estimated."""
 SLACK = (0.5, 1.0)
 """Shares of what is large outside of loops, which a plan may do without. Loops are
 given so much more than the limit leaves for them."""
@@ -41,22 +44,47 @@ class MixedPrograms:
             loops run.
         inner: The same, as a decision.
         make: Traces the program with other decisions, and returns its search.
+        level: In how many others the loops lie that are mixed. These others keep what
+            an iteration leaves.
     """
 
     def __init__(
-        self, base: Search, inner: DecideLoop, make: Callable[[DecideLoop], Search]
+        self,
+        base: Search,
+        inner: DecideLoop,
+        make: Callable[[DecideLoop], Search],
+        level: int = 0,
     ) -> None:
-        self._bodies = [loop.graph for loop in base.arranger.graph.loops]
-        self._rates = base.arranger.simulator.rates
+        self._base = base
         self._inner = inner
         self._make = make
+        self._level = level
         self._made: dict[object, Search] = {}
         self._mixtures: dict[bool, Mixtures] = {}
 
     def searches(self, limits: Limits) -> Iterator[Search]:
         """Return the programs to search below a limit."""
-        for may_swap in (True, False) if limits.host_bytes != 0 else (False,):
+        for may_swap in self._swapping(limits):
             yield from self._near(limits, self._mixtures_of(may_swap))
+
+    def promise(self, limits: Limits) -> tuple[bool, float]:
+        """Estimate the best of these programs below a limit. Less is better.
+
+        Returns:
+            Whether all of them exceed the limit. The seconds of the fastest that does
+            not, or else the bytes of the smallest.
+        """
+        kept = self._base.kept.timeline
+        costs = [
+            mixtures.cost(share / ESTIMATES * mixtures.most_bytes)
+            for mixtures in map(self._mixtures_of, self._swapping(limits))
+            for share in range(ESTIMATES + 1)
+        ]
+        room = limits.device_bytes - kept.device_bytes
+        fast = [cost.seconds for cost in costs if cost.device_bytes <= room]
+        if fast and limits.aim is Aim.FASTEST:
+            return False, kept.seconds + min(fast)
+        return True, kept.device_bytes + min(cost.device_bytes for cost in costs)
 
     def _near(self, limits: Limits, mixtures: Mixtures) -> Iterator[Search]:
         """Return programs that store as much as fits, and somewhat more."""
@@ -65,17 +93,15 @@ class MixedPrograms:
             return
         most, limit = mixtures.most_bytes, limits.device_bytes
         nbytes, best = most, 0.0
-        mixture = mixtures.at(nbytes)
-        search = self._search_of(mixture)
         for _ in range(ROUNDS):
+            search = self._search_of(mixtures.at(nbytes))
             room = limit - search.kept.timeline.device_bytes
             if room >= 0:
                 best = max(best, nbytes)
-            nbytes = min(max(0.0, nbytes + room), most)
-            before, mixture = mixture, mixtures.at(nbytes)
-            if mixture.key == before.key:
+            following = _other_bytes(mixtures, nbytes, room)
+            if following is None:
                 break
-            search = self._search_of(mixture)
+            nbytes = following
         search = self._search_of(mixtures.at(best))
         yield search
         if best < most:
@@ -83,9 +109,23 @@ class MixedPrograms:
             for share in SLACK:
                 yield self._search_of(mixtures.at(min(most, best + share * slack)))
 
+    def _swapping(self, limits: Limits) -> tuple[bool, ...]:
+        """Return whether mixtures may swap: those that do not are tried in any case.
+
+        What an inner loop has swapped cannot be kept by the loop around it.
+        """
+        return (True, False) if limits.host_bytes != 0 and not self._level else (False,)
+
     def _mixtures_of(self, may_swap: bool) -> Mixtures:
         if may_swap not in self._mixtures:
-            mixtures = Mixtures(self._bodies, self._rates, may_swap=may_swap)
+            arranger = self._base.arranger
+            loops = loops_at(arranger.graph.loops, self._level)
+            mixtures = Mixtures(
+                [loop.graph for loop, _ in loops],
+                arranger.simulator.rates,
+                may_swap=may_swap,
+                times=[times for _, times in loops],
+            )
             self._mixtures[may_swap] = mixtures
         return self._mixtures[may_swap]
 
@@ -93,6 +133,36 @@ class MixedPrograms:
         if mixture.key not in self._made:
             self._made[mixture.key] = self._make(mixture.or_else(self._inner))
         return self._made[mixture.key]
+
+
+def loops_at(loops: Sequence[Loop], level: int) -> list[tuple[Loop, int]]:
+    """Return the loops that lie in so many others, and how often each of them runs."""
+    if level == 0:
+        return [(loop, 1) for loop in loops]
+    return [
+        (inner, times * loop.graph.trip_count)
+        for loop in loops
+        for inner, times in loops_at(loop.graph.loops, level - 1)
+    ]
+
+
+def _other_bytes(mixtures: Mixtures, nbytes: float, room: float) -> float | None:
+    """Return how much to store instead, if a program leaves room or exceeds its limit.
+
+    Segments are whole iterations. So a little less may be the same mixture, which is
+    too much again. Then it is twice as much less.
+
+    Returns:
+        Bytes of another mixture, `None` if there is none.
+    """
+    before, most = mixtures.at(nbytes).key, mixtures.most_bytes
+    while True:
+        other = min(max(0.0, nbytes + room), most)
+        if mixtures.at(other).key != before:
+            return other
+        if room >= 0 or other == 0:
+            return None
+        room *= 2
 
 
 def _bytes_outside(search: Search) -> int:
@@ -103,6 +173,14 @@ def _bytes_outside(search: Search) -> int:
     makers = graph.producers()
     found = {timeline.steps.values[b] for b in alive} & {*search.candidates.forward}
     return sum(graph.values[v].nbytes for v in found if makers[v].body is None)
+
+
+class Mixer(Protocol):
+    """Makes programs for a limit."""
+
+    def searches(self, limits: Limits) -> Iterable[Search]:
+        """Return the programs to search below a limit."""
+        ...
 
 
 class Programs:
@@ -124,7 +202,7 @@ class Programs:
         self,
         searches: Sequence[Search],
         plain: Draft | None = None,
-        mixers: Sequence[MixedPrograms] = (),
+        mixers: Sequence[Mixer] = (),
         spare: Sequence[Callable[[], Sequence[Search]]] = (),
     ) -> None:
         self._spare = tuple(spare)

@@ -15,6 +15,9 @@ from jaxswap._graph.graph import DecideLoop, Graph, Segment, alike
 from jaxswap._graph.signature import signature_of
 from jaxswap._search.ways import Way, Ways, lower_hull
 
+ROUNDING = 0.5
+"""Bytes that are missing because numbers were rounded."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
@@ -26,11 +29,15 @@ class Mixture:
 
     segments: Mapping[str, tuple[Segment, ...]]
 
+    def decides(self, body: Graph) -> tuple[Segment, ...] | None:
+        """Return how a loop runs, which has this body. `None` for further loops."""
+        return self.segments.get(signature_of(body).program)
+
     def or_else(self, decide: DecideLoop) -> DecideLoop:
         """Return a decision that asks another one about further loops."""
 
         def decide_loop(body: Graph) -> tuple[Segment, ...]:
-            known = self.segments.get(signature_of(body).program)
+            known = self.decides(body)
             return decide(body) if known is None else known
 
         return decide_loop
@@ -49,18 +56,32 @@ class _Change:
     before: Way
     after: Way
     iterations: int
-    copies: int
+    times: int
+    held: int
 
     @property
     def nbytes(self) -> float:
         """Bytes that it takes for each iteration, in all loops with this body."""
-        return (self.after.device_bytes - self.before.device_bytes) * self.copies
+        return (self.after.device_bytes - self.before.device_bytes) * self.held
 
     @property
     def seconds_per_byte(self) -> float:
         """Seconds that a byte saves."""
-        saved = (self.before.seconds - self.after.seconds) * self.copies
+        saved = (self.before.seconds - self.after.seconds) * self.times
         return saved / self.nbytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a mixture takes more than loops of which everything is kept. Estimated.
+
+    Attributes:
+        seconds: Of both passes.
+        device_bytes: What is stored, and what an iteration takes while it runs.
+    """
+
+    seconds: float
+    device_bytes: float
 
 
 class Mixtures:
@@ -70,53 +91,64 @@ class Mixtures:
         bodies: The bodies of the loops.
         rates: Those of the GPU.
         may_swap: Whether values may leave for the host.
+        times: How often each of these loops runs, and keeps what it stores. Left out:
+            once. A loop that runs several times holds one time more: what it stores is
+            copied to and from what the loop around it stores.
     """
 
     def __init__(
-        self, bodies: Sequence[Graph], rates: Rates, *, may_swap: bool = True
+        self,
+        bodies: Sequence[Graph],
+        rates: Rates,
+        *,
+        may_swap: bool = True,
+        times: Sequence[int] = (),
     ) -> None:
         self._bodies: dict[str, Graph] = {}
-        copies: dict[str, int] = {}
-        for body in bodies:
+        self._times: dict[str, int] = {}
+        self._held: dict[str, int] = {}
+        for body, count in zip(bodies, times or [1] * len(bodies), strict=True):
             name = signature_of(body).program
             self._bodies[name] = body
-            copies[name] = copies.get(name, 0) + 1
+            self._times[name] = self._times.get(name, 0) + count
+            self._held[name] = self._held.get(name, 0) + count + (count > 1)
         self._rates = rates
         self._ways: dict[str, tuple[Way, ...]] = {}
+        self._kept: dict[str, Way] = {}
         self._least: dict[str, Way] = {}
         changes: list[_Change] = []
         for name, body in self._bodies.items():
             ways = Ways(body, rates)
             found = (*ways.single, *ways.blocks)
+            self._kept[name] = ways.kept
             self._ways[name] = tuple(w for w in found if may_swap or not w.host_bytes)
             hull = lower_hull(self._ways[name])
             self._least[name] = hull[0]
             changes += (
-                _Change(name, before, after, body.trip_count, copies[name])
+                self._change(name, before, after)
                 for before, after in itertools.pairwise(hull)
             )
         self._changes = sorted(changes, key=lambda c: -c.seconds_per_byte)
+
+    def _change(self, name: str, before: Way, after: Way) -> _Change:
+        count = self._bodies[name].trip_count
+        return _Change(name, before, after, count, self._times[name], self._held[name])
 
     @property
     def most_bytes(self) -> float:
         """Bytes with which every loop runs in its fastest way."""
         return sum(change.nbytes * change.iterations for change in self._changes)
 
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """Bytes with which every loop runs in one way, from the least to the most."""
+        taken = (change.nbytes * change.iterations for change in self._changes)
+        return tuple(itertools.accumulate(taken, initial=0.0))
+
     def at(self, nbytes: float) -> Mixture:
         """Return the mixture for some bytes more than the least."""
-        runs = {
-            name: [(self._bodies[name].trip_count, way)]
-            for name, way in self._least.items()
-        }
-        left = nbytes
-        for change in self._changes:
-            if left < change.nbytes * change.iterations:
-                runs[change.loop] = self._partly(change, left)
-                break
-            runs[change.loop] = [(change.iterations, change.after)]
-            left -= change.nbytes * change.iterations
         segments: dict[str, tuple[Segment, ...]] = {}
-        for name, of_loop in runs.items():
+        for name, of_loop in self._runs(nbytes).items():
             body = self._bodies[name]
             segments[name] = tuple(_segments(of_loop, body.trip_count))
             for _, way in of_loop:
@@ -126,6 +158,34 @@ class Mixtures:
                     segments[signature_of(block).program] = again
         return Mixture(segments)
 
+    def cost(self, nbytes: float) -> Cost:
+        """Estimate what the mixture for some bytes takes."""
+        seconds = stored = 0.0
+        running, running_before = [0.0], [0.0]
+        for name, of_loop in self._runs(nbytes).items():
+            kept, times, held = self._kept[name], self._times[name], self._held[name]
+            running_before.append(kept.running_bytes)
+            for count, way in of_loop:
+                seconds += times * count * (way.seconds - kept.seconds)
+                stored += held * count * (way.device_bytes - kept.device_bytes)
+                running.append(way.running_bytes)
+        return Cost(seconds, stored + max(running) - max(running_before))
+
+    def _runs(self, nbytes: float) -> dict[str, list[tuple[int, Way]]]:
+        """Return how many iterations of each loop run in which way."""
+        runs = {
+            name: [(self._bodies[name].trip_count, way)]
+            for name, way in self._least.items()
+        }
+        left = nbytes
+        for change in self._changes:
+            if left < change.nbytes * change.iterations - ROUNDING:
+                runs[change.loop] = self._partly(change, left)
+                break
+            runs[change.loop] = [(change.iterations, change.after)]
+            left -= change.nbytes * change.iterations
+        return runs
+
     def _partly(self, change: _Change, nbytes: float) -> list[tuple[int, Way]]:
         """Return how a loop runs with fewer bytes than a change takes.
 
@@ -134,7 +194,7 @@ class Mixtures:
         """
         total, before, after = change.iterations, change.before, change.after
         count = int(nbytes / change.nbytes)
-        of_each = before.device_bytes + nbytes / (total * change.copies)
+        of_each = before.device_bytes + nbytes / (total * change.held)
         single = min(
             (way for way in self._ways[change.loop] if way.device_bytes <= of_each),
             key=lambda way: way.seconds,

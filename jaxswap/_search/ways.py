@@ -106,6 +106,8 @@ class Way:
         host_bytes: What it leaves in host memory.
         block: How many iterations are recomputed together.
         again: How the iterations of a block run when it is recomputed.
+        running_bytes: What an iteration takes in device memory while it runs, beside
+            what is stored.
     """
 
     actions: tuple[Action, ...]
@@ -114,6 +116,7 @@ class Way:
     host_bytes: float
     block: int = 1
     again: "Way | None" = None
+    running_bytes: float = 0.0
 
 
 class Ways:
@@ -128,6 +131,11 @@ class Ways:
         self.body = body
         self._rates = rates
         self._carry_bytes = sum(body.values[v].nbytes for v in body.carried)
+
+    @functools.cached_property
+    def kept(self) -> Way:
+        """The way that plain JAX runs the loop."""
+        return self._way(keep_all(self.body)[0].actions)
 
     @functools.cached_property
     def single(self) -> tuple[Way, ...]:
@@ -165,18 +173,16 @@ class Ways:
         host = sum(copied_bytes(body.values[v], body.compress) for v in swapped)
         stayed = [v for v in stored if v not in swapped]
         latency = len(swapped) * rates.copy_latency_seconds
+        forward, backward = iteration_of(ahead, rates), iteration_of(behind, rates)
         return Way(
             actions=tuple(actions),
             seconds=max(
-                iteration_of(ahead, rates).seconds,
-                latency + host / rates.swap_out_bytes_per_second,
+                forward.seconds, latency + host / rates.swap_out_bytes_per_second
             )
-            + max(
-                iteration_of(behind, rates).seconds,
-                latency + host / rates.swap_in_bytes_per_second,
-            ),
+            + max(backward.seconds, latency + host / rates.swap_in_bytes_per_second),
             device_bytes=sum(body.values[v].nbytes for v in stayed),
             host_bytes=host,
+            running_bytes=max(forward.device_bytes, backward.device_bytes),
         )
 
     def _blocks_of(self, again: Way, count: int) -> Way | None:
@@ -196,6 +202,7 @@ class Ways:
             host_bytes=0,
             block=block,
             again=again,
+            running_bytes=again.running_bytes,
         )
 
     @functools.cached_property

@@ -2,22 +2,26 @@
 
 import dataclasses
 import functools
+from types import SimpleNamespace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from handmade import MIB, chain
 from handmade_plans import H100, SLOW_LINK, busy
 
 import jaxswap
 from jaxswap._base.units import parse_bytes
-from jaxswap._graph.graph import Action
+from jaxswap._graph.graph import Action, DecideLoop, Loop, Segment
 from jaxswap._request import search_of
+from jaxswap._schedule.issue import schedule_body
 from jaxswap._search.lessons import Lessons
 from jaxswap._search.limits import Limits
-from jaxswap._search.loops import Programs
+from jaxswap._search.loops import MixedPrograms, Programs
 from jaxswap._search.search import Found, Search
+from jaxswap._search.ways import keep_all
 from jaxswap._view.loop_rows import loop_rows_of
 
 KEEP, OFFLOAD, RECOMPUTE = Action.KEEP, Action.OFFLOAD, Action.RECOMPUTE
@@ -160,6 +164,39 @@ def test_a_plan_with_loops_is_followed_and_refused_elsewhere() -> None:
     longer = (other, Struct((LAYERS + 1, 4096, 1024), jnp.float32))
     with pytest.raises(ValueError, match="has no loop over"):
         jax.make_jaxpr(jax.grad(swapped))(longer, ROWS)
+
+
+@pytest.mark.parametrize("share", [0.4, 0.55, 0.8, 0.95])
+def test_a_loop_stores_what_fits_if_a_program_needs_more_than_expected(
+    share: float,
+) -> None:
+    """Segments take memory of their own: less than what one iteration stores."""
+    body = dataclasses.replace(
+        busy(chain(4)), carried=(0,), handed_on=(-1,), trip_count=12
+    )
+    graph = dataclasses.replace(chain(2), loops=(Loop(body, keep_all(body)),))
+    base = search_of(graph, H100)
+
+    def stored(segment: Segment) -> int:
+        values = schedule_body(body, segment.actions)[0].device_residuals
+        return sum(body.values[v].nbytes for v in values if v not in body.arguments)
+
+    most = stored(keep_all(body)[0])
+
+    def make(decide: DecideLoop) -> Any:
+        segments = decide(body)
+        nbytes = sum(segment.count * stored(segment) for segment in segments)
+        nbytes += (len(segments) - 1) * 9 * most // 10
+        at = np.array([nbytes])
+        timeline = dataclasses.replace(base.kept.timeline, device_bytes_at=at)
+        kept = dataclasses.replace(base.kept, timeline=timeline)
+        parts = {"arranger": base.arranger, "candidates": base.candidates}
+        return SimpleNamespace(kept=kept, **parts)
+
+    limit = int(12 * share * most)
+    found = MixedPrograms(base, keep_all, make).searches(Limits(limit, 0))
+    needed = [search.kept.timeline.device_bytes for search in found]
+    assert max(n for n in needed if n <= limit) > limit - 2 * most
 
 
 def test_the_report_tells_what_each_iteration_stores() -> None:

@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import pytest
 from _search.test_ways import body
 from handmade_plans import H100
 
 from jaxswap._gpu.target import rates_of
 from jaxswap._graph.graph import Action, Graph, Segment, alike
 from jaxswap._search.mixtures import Mixture, Mixtures
+from jaxswap._search.ways import Ways
 
 RATES = rates_of(H100)
 
@@ -86,3 +88,39 @@ def test_where_blocks_end_the_other_way_begins() -> None:
         segments = of(mixtures.at(share * mixtures.most_bytes), graph)
         assert [segment.block > 1 for segment in segments] == [True, False]
         assert sum(segment.count for segment in segments) == 10_000
+
+
+def test_the_cost_of_a_mixture_is_that_of_its_ways() -> None:
+    graph = loop(9)  # too few for blocks
+    mixtures = Mixtures([graph], RATES, may_swap=False)
+    kept = Ways(graph, RATES).kept
+    by_actions = {way.actions: way for way in Ways(graph, RATES).single}
+    (least,) = of(mixtures.at(0), graph)
+    way, cost = by_actions[least.actions], mixtures.cost(0)
+    assert cost.seconds == pytest.approx(9 * (way.seconds - kept.seconds))
+    stored = 9 * (way.device_bytes - kept.device_bytes)
+    running = way.running_bytes - kept.running_bytes
+    assert cost.device_bytes == pytest.approx(stored + running)
+
+
+def test_a_loop_in_a_loop_holds_what_it_stores_once_more_than_it_runs() -> None:
+    graph = loop(24)
+    once = Mixtures([graph], RATES, may_swap=False)
+    often = Mixtures([graph], RATES, may_swap=False, times=[4])
+    assert often.most_bytes == 5 * once.most_bytes
+    assert often.cost(0).seconds == pytest.approx(4 * once.cost(0).seconds)
+    assert of(often.at(0), graph) == of(once.at(0), graph)
+
+
+def test_at_each_step_every_loop_runs_in_one_way() -> None:
+    graphs = [loop(24), loop(10_000, 3)]
+    mixtures = Mixtures(graphs, RATES, may_swap=False)
+    steps = mixtures.steps
+    assert (steps[0], steps[-1]) == (0, mixtures.most_bytes)
+    assert list(steps) == sorted(set(steps))
+    for nbytes in steps:
+        for graph in graphs:
+            blocks = [s.block > 1 for s in of(mixtures.at(nbytes), graph)]
+            assert len(blocks) == 1 or blocks == [True, False]
+    seconds = [mixtures.cost(nbytes).seconds for nbytes in steps]
+    assert seconds == sorted(seconds, reverse=True)

@@ -85,6 +85,14 @@ def test_each_way_costs_what_it_stores_and_recomputes() -> None:
     assert by_actions[heavy].seconds < by_actions[least].seconds
 
 
+def test_an_iteration_that_recomputes_takes_memory_while_it_runs() -> None:
+    ways = ways_of(3)
+    nbytes = max(value.nbytes for value in ways.body.values)
+    least = WayToRun(KEEP, RECOMPUTE, 0.0).decide(ways.body)[0].actions
+    running = {way.actions: way.running_bytes for way in ways.single}
+    assert running[least] >= ways.kept.running_bytes + 2 * nbytes
+
+
 def test_blocks_store_the_square_root_and_run_forward_once_more() -> None:
     assert not ways_of(3).blocks
     ways = ways_of(10_000)
