@@ -21,7 +21,7 @@ from jaxswap._gpu.rates import Rates
 from jaxswap._graph.compress import copied_bytes
 from jaxswap._graph.graph import Equation, Graph
 from jaxswap._schedule.instructions import Barrier, Run, Schedule
-from jaxswap._simulate.carries import bytes_of_places
+from jaxswap._simulate.carries import LOOP, bytes_of_places
 from jaxswap._simulate.kernels import (
     NO_BUFFER,
     Fusion,
@@ -33,8 +33,6 @@ from jaxswap._simulate.kernels import (
 )
 from jaxswap._simulate.timeline import Timeline, Transfer
 
-LOOP = "scan"
-"""The primitive of a loop of the program. What sweeps over slabs run is a call."""
 GROUPED = "ragged_dot_general"
 """The primitive whose operands XLA copies for each group."""
 

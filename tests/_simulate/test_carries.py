@@ -72,3 +72,16 @@ def test_updated_operand_makes_way_for_the_result() -> None:
         graph = loop(is_read_later=is_read_later)
         timeline = Simulator(graph, rates()).play(by_hand([0, 1, 2], []))
         assert timeline.device_bytes - timeline.caller_bytes == most * GB
+
+
+def test_what_an_inner_loop_stacks_is_copied_when_it_has_ended() -> None:
+    b = Builder()
+    new, stack = b.value(4), b.value(3 * GB)
+    inner = Equation(0, "scan", (b.argument(4),), (new, stack), is_heavy=True)
+    b.equations.append(inner)
+    graph = dataclasses.replace(
+        b.graph([new, stack]), carried=(b.arguments[0],), handed_on=(new,)
+    )
+    assert inside_gigabytes(graph) == 3
+    product = dataclasses.replace(inner, primitive="dot")
+    assert inside_gigabytes(dataclasses.replace(graph, equations=(product,))) == 0
