@@ -77,6 +77,19 @@ def test_blocks_of_inner_loops_go_below_both_checkpoints() -> None:
     assert any(s.block > 1 for loop in plan.loops for s in loop.segments)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_a_compiled_plan_needs_what_was_predicted(share: float) -> None:
+    kept = jaxswap.plan(loss, WEIGHTS, ROWS, **OPTIONS).plain
+    room = kept.device_bytes - kept.caller_bytes
+    budget = kept.caller_bytes + int(share * room)
+    options = OPTIONS | {"compile": True, "host_budget": 0, "most_compiles": 1}
+    plan = jaxswap.plan(loss, WEIGHTS, ROWS, budget=budget, **options)
+    assert plan.compiled is not None
+    predicted = plan.compiled.predicted_device_bytes
+    assert 0.95 <= predicted / plan.compiled.device_bytes <= 1.05
+
+
 def inside_out() -> tuple[InsideOut, Search, list[Any]]:
     source = loss_source(loss, (WEIGHTS, ROWS), {}, 0, False)
     target = built_in_target("h100")
