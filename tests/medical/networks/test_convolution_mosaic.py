@@ -140,6 +140,33 @@ def test_kernels_are_compiled_and_spill_no_registers(
     assert seen.temp_bytes <= (kernel.size * 2 if pass_name == "forward" else 2**23)
 
 
+def layers(convolve: Any, x: Array, kernel: Array) -> Array:
+    return jnp.tanh(convolve(jnp.tanh(convolve(x, kernel)), kernel))
+
+
+@needs_mosaic
+def test_recomputed_layers_have_the_gradients_of_the_layers() -> None:
+    """The interpreter cannot run beside swaps; a GPU that is not here is next."""
+    arrays = drawn_narrow((1, 1, 8))
+    run = partial(layers, interpreted)
+    again = jaxswap.offload(policy=jaxswap.RECOMPUTE)(run)
+    found = jax.jit(partial(all_passes, again))(*arrays)
+    expected = jax.jit(partial(all_passes, run))(*arrays)
+    for a, b in zip(found, expected, strict=True):
+        assert relative_error(a, b) == 0
+
+
+@needs_mosaic
+def test_results_of_kernels_are_swapped() -> None:
+    x, kernel = types_of(16, 16)
+    swapped = jaxswap.offload(policy=jaxswap.OFFLOAD)(
+        partial(layers, partial(by, "mosaic"))
+    )
+    seen = jaxswap.inspect(partial(all_passes, swapped), x, kernel, x, target="h200")
+    assert seen.hlo_text.count('custom_call_target="mosaic_gpu') == 6
+    assert seen.host_bytes >= 2 * x.size * 2
+
+
 @needs_mosaic
 def test_every_call_says_what_it_costs_and_can_be_timed() -> None:
     (x, kernel), (y, _) = types_of(16, 32), types_of(32, 16)
