@@ -100,7 +100,9 @@ def described(
             its planes, and so on.
     """
     finest = Fraction(1, 2 ** (levels - 1))
-    fine = frozenset(v for v, line in lines.items() if line.rate >= finest)
+    fine = _with_reshaped(
+        program, lines, {v for v, line in lines.items() if line.rate >= finest}
+    )
     steps: list[Step] = []
     parts: dict[int, Part] = {}
     reasons: list[Reason] = []
@@ -124,6 +126,28 @@ def described(
         compared=_compared(program, steps),
     )
     return Described(program, lines, length, frame, parts, tuple(reasons))
+
+
+def _with_reshaped(
+    program: Program, lines: Mapping[int, Line], fine: set[int]
+) -> frozenset[int]:
+    """Add values that hold as much as fine ones, in another shape.
+
+    Where features are pooled or repeated by reshapes, the sliced axis is split in two.
+    It has fewer planes then, but each of them holds more.
+    """
+    found, before = set(fine), 0
+    while len(found) > before:
+        before = len(found)
+        for operation in program.operations:
+            is_reshape = operation.eqn.primitive.name == "reshape"
+            values = [v for v in (*operation.reads, *operation.outputs) if v in lines]
+            shapes = {v: sizes_of(program.avals[v]) for v in values}
+            as_fine = {shapes[v] for v in found.intersection(values)}
+            if is_reshape and as_fine:
+                found.update(values)
+            found.update(v for v in values if shapes[v] in as_fine)
+    return frozenset(found)
 
 
 def _compared(program: Program, steps: Sequence[Step]) -> frozenset[int]:

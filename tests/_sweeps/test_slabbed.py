@@ -169,3 +169,19 @@ def test_half_of_an_axis_is_not_the_sliced_axis() -> None:
 
     slabbed = check_by_slabs(loss, [x_of(12, 3)], {0: 0})
     assert {reason.primitive for reason in slabbed.reasons} >= {"slice"}
+
+
+def test_a_split_axis_is_as_fine_as_before_it_was_split() -> None:
+    """Pooled and repeated by reshapes, as users write it."""
+
+    def loss(x: Array) -> Array:
+        pooled = jnp.mean(jnp.sin(x).reshape(4, 2, 3) ** 2, axis=1)
+        again = jnp.repeat(jnp.tanh(pooled), 2, axis=0)
+        return jnp.sum(jnp.cos(x) * again)
+
+    slabbed = check_by_slabs(loss, [x_of(8, 3)], {0: 0}, count=2)
+    axes = slabbed.described.frame.axes
+    sizes = {axis.planes: axis.is_fine for axis in axes.values() if axis.nbytes == 96}
+    assert sizes == {8: True, 4: True}
+    written = [axes[v].nbytes for sweep in slabbed.sweeps for v in sweep.writes]
+    assert sorted(written) == [48, 48, 96]  # Both ways at half, and the gradient.
