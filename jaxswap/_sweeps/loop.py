@@ -99,7 +99,9 @@ class Loop:
             whole, first, second = dict(given), 2 * index, 2 * index + 1
             state = self._beside_copies(first, first, whole, *carry)
             # Otherwise XLA fuses operations of both slabs, and holds both at a time.
-            then, state = lax.optimization_barrier((second, state))
+            hosted = {v: whole[v] for v in self._come}
+            then, state, hosted = lax.optimization_barrier((second, state, hosted))
+            whole.update(hosted)
             return self._beside_copies(second, then, whole, *state)
 
         carry = (arrays, sums, self._fetched(0, given), leaving)
