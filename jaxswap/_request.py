@@ -172,7 +172,7 @@ class Request:
             source,
             plain,
             self.policy,
-            lambda g: search_of(g, target),
+            lambda g: search_of(g, target, expects_gaps=self.compile),
             Room(rates, limits),
             self.progress,
         )
@@ -361,13 +361,13 @@ class Request:
         )
 
 
-def search_of(graph: Graph, target: Target) -> Search:
+def search_of(graph: Graph, target: Target, *, expects_gaps: bool = True) -> Search:
     """Return the search for plans of a graph. Drafts of policies take part in it."""
     arranger = Arranger(graph, rates_of(target))
     fusion = arranger.simulator.fusion
     candidates = find_candidates(graph, fusion, arranger.large_bytes)
     known = [getattr(policies, name)() for name in policies.ALL]
-    return Search(arranger, candidates, known)
+    return Search(arranger, candidates, known, expects_gaps=expects_gaps)
 
 
 def _bytes(given: int | str | None, name: str) -> int | None:

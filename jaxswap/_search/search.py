@@ -78,6 +78,13 @@ class Found:
 class Search:
     """Finds drafts of one program, and remembers them for searches with other limits.
 
+    Args:
+        arranger: Lays drafts out.
+        candidates: The values that are decided on.
+        policies: Their drafts take part.
+        expects_gaps: Whether gaps between buffers are of interest: where programs are
+            compiled.
+
     Attributes:
         kept: The draft in which every candidate stays on the device.
         front: The drafts so far of which none is better in all respects.
@@ -88,12 +95,14 @@ class Search:
         arranger: Arranger,
         candidates: Candidates,
         policies: Iterable[Policy] = (),
+        *,
+        expects_gaps: bool = True,
     ) -> None:
         self.arranger = arranger
         self.candidates = candidates
         self.kept = arranger.arrange(candidates.fixed, 0)
         self.front = Front()
-        self.sketcher = Sketcher(arranger)
+        self.sketcher = Sketcher(arranger, expects_gaps=expects_gaps)
         self.exact = Exact(arranger, candidates, self.sketcher)
         self.followed = Followed(arranger, self.sketcher, policies)
         self.proposals = Proposals(arranger, candidates, self.kept, self.sketcher)

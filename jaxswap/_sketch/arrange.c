@@ -170,7 +170,10 @@ static void describe_draft(Space *s, int peak, Result *result, signed char *aliv
   result->template_of = s->order.template_of.at;
   result->entry_bytes = s->clock.used;
   memcpy(cost, lanes->cost, sizeof(double) * (size_t)s->program.values);
-  result->fragmented_bytes = expected_gap_bytes(s, result->device_bytes);
+  if (s->program.expects_gaps)
+    result->fragmented_bytes = expected_gap_bytes(s, result->device_bytes);
+  else
+    result->fragmented_bytes = 0;
 }
 
 /* Lay out and simulate actions. Return 0, or -1 if memory does not suffice. `eager`

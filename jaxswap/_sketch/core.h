@@ -24,7 +24,7 @@ typedef struct { int *at, count, room; } List;
 /* What of a program does not depend on actions. Of several lists in one vector, the
    i-th lies at start[i] to start[i + 1]. */
 typedef struct {
-  int equations, values, has_hosted;
+  int equations, values, has_hosted, expects_gaps;
   const int *kind, *in_start, *inputs, *out_start, *outputs;
   const int *over_start, *overwritten; /* operands that make way for results */
   const Bytes *nbytes;

@@ -50,7 +50,8 @@ class Program(ctypes.Structure):
     """The C structure. Its vectors live as long as it does."""
 
     _fields_ = [
-        *((name, _INT) for name in ("equations", "values", "has_hosted")),
+        *((name, _INT) for name in ("equations", "values")),
+        *((name, _INT) for name in ("has_hosted", "expects_gaps")),
         *(
             (name, _INTS)
             for name in ("kind", "in_start", "inputs", "out_start", "outputs")
@@ -85,9 +86,15 @@ class Program(ctypes.Structure):
         return given.ctypes.data_as(ctypes.POINTER(kinds[given.dtype.name]))
 
 
-def program_of(arranger: Arranger) -> Program:
-    """Describe the program of an arranger, and what its operations take."""
-    return Program(**_structure(arranger), **_costs(arranger))
+def program_of(arranger: Arranger, *, expects_gaps: bool) -> Program:
+    """Describe the program of an arranger, and what its operations take.
+
+    Args:
+        arranger: The arranger.
+        expects_gaps: Whether the gaps between buffers are wanted of each draft.
+    """
+    structure, costs = _structure(arranger), _costs(arranger)
+    return Program(**structure, **costs, expects_gaps=expects_gaps)
 
 
 def _structure(arranger: Arranger) -> dict[str, Any]:

@@ -160,3 +160,22 @@ def test_without_a_compiler_the_readable_simulation_answers(
         timeline.seconds,
         timeline.device_bytes,
     )
+
+
+@pytest.mark.parametrize("has_compiler", [True, False])
+def test_gaps_are_found_where_they_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, has_compiler: bool
+) -> None:
+    loss, args = TINY["unet3d-192-bf16"]()
+    graph: Graph = loss_source(loss, args, {}, 0, False).traced(WAYS[0]).graph
+    arranger = Arranger(graph, rates_of(built_in_target("h100")))
+    kept = codes([Action.KEEP] * len(graph.values))
+    if not has_compiler:
+        monkeypatch.setattr(sketch_module, "library", lambda: None)
+    asked, other = (
+        Sketcher(arranger, expects_gaps=expects).sketch(kept, 0)
+        for expects in (True, False)
+    )
+    assert asked.fragmented_bytes > 0
+    assert other.fragmented_bytes == 0
+    assert (asked.device_bytes, asked.seconds) == (other.device_bytes, other.seconds)
