@@ -166,14 +166,12 @@ def test_without_a_compiler_the_readable_simulation_answers(
 def test_gaps_are_found_where_they_are_asked_for(
     monkeypatch: pytest.MonkeyPatch, has_compiler: bool
 ) -> None:
-    loss, args = TINY["unet3d-192-bf16"]()
-    graph: Graph = loss_source(loss, args, {}, 0, False).traced(WAYS[0]).graph
-    arranger = Arranger(graph, rates_of(built_in_target("h100")))
-    kept = codes([Action.KEEP] * len(graph.values))
+    case = random_programs.random_case(8, layers=9)
+    swapped = codes([Action.OFFLOAD] * len(case.graph.values))
     if not has_compiler:
         monkeypatch.setattr(sketch_module, "library", lambda: None)
     asked, other = (
-        Sketcher(arranger, expects_gaps=expects).sketch(kept, 0)
+        Sketcher(case.arranger, expects_gaps=expects).sketch(swapped, 0)
         for expects in (True, False)
     )
     assert asked.fragmented_bytes > 0
