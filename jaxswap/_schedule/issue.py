@@ -82,14 +82,19 @@ def schedule_body(
         for v, action in enumerate(actions)
     ]
     order = Order.of(graph, actions, len(graph.equations), 1)
-    ahead, behind = _Issue(order, ()).instructions()
-    stored, _ = free_values(graph, behind)
     given = {*graph.arguments} - {*graph.carried}
-    swapped = tuple(
-        v
-        for v in stored
-        if actions[v] is Action.OFFLOAD and graph.values[v].nbytes and v not in given
-    )
+    for is_free in (True, False):
+        ahead, behind = _Issue(order, (), is_free=is_free).instructions()
+        stored, _ = free_values(graph, behind)
+        swapped = tuple(
+            v
+            for v in stored
+            if actions[v] is Action.OFFLOAD
+            and graph.values[v].nbytes
+            and v not in given
+        )
+        if not swapped:
+            break
     return Schedule(ahead, behind, stored, (), ()), swapped
 
 
@@ -130,9 +135,20 @@ def leaving_values(
 
 
 class _Issue:
-    """Turns an order and swaps into instructions."""
+    """Turns an order and swaps into instructions.
 
-    def __init__(self, order: Order, swaps: Sequence[Swap]) -> None:
+    Args:
+        order: The order.
+        swaps: The swaps over it.
+        is_free: Whether XLA may order what no copy waits for, as in `jax.checkpoint`.
+            That is for iterations that swap nothing: barriers would only separate what
+            XLA fuses. Beside copies, it would hold more than in this order.
+    """
+
+    def __init__(
+        self, order: Order, swaps: Sequence[Swap], *, is_free: bool = False
+    ) -> None:
+        self.is_free = is_free
         self.order = order
         self.graph = order.graph
         self.entries = order.entries
@@ -153,11 +169,10 @@ class _Issue:
                 place.setdefault(at, []).append(swap.value)
                 if back.done_at is not None:
                     self.arrivals.setdefault(back.done_at, []).append(swap.value)
+        is_again = any(e.is_backward and e.is_recomputed for e in self.entries)
         # Without copies and recomputations, XLA's own order is that of plain JAX.
-        self.is_ordered = bool(swaps) or any(
-            entry.is_backward and entry.is_recomputed for entry in self.entries
-        )
-        self.held_back = self._held_back() if self.is_ordered else {}
+        self.is_ordered = bool(swaps) or (is_again and not is_free)
+        self.held_back = self._held_back() if swaps or is_again else {}
         # Positions where copies or waits are issued, too. Most entries have none.
         self.busy = {*self.leaves, *self.waits, *self.returns, *self.late_returns}
         self.busy.update(self.held_back)
@@ -236,7 +251,7 @@ class _Issue:
         for end in range(1, len(self.entries) + 1):
             is_end = end == len(self.entries)
             if is_end or is_early[end] != is_early[start]:
-                if is_early[start] and self._is_to_be_held(start, end):
+                if is_early[start] and self._is_to_be_held(start, end, bool(found)):
                     user = None if is_end else self.entries[end]
                     self._hold(found, start, end, user, behind_heavy)
                 start = end
@@ -246,14 +261,16 @@ class _Issue:
                 behind_heavy = end
         return found
 
-    def _is_to_be_held(self, start: int, end: int) -> bool:
+    def _is_to_be_held(self, start: int, end: int, is_held: bool) -> bool:
         """Whether recomputations might run early, or be merged with forward operations.
 
-        The body of a loop holds only one pass, so there only heavy ones matter.
+        The body of a loop holds only one pass, so there only heavy ones matter: XLA may
+        join the passes of a single iteration. If it is free, the first ones are held.
+        Others follow from these.
         """
-        return not self.graph.is_body or any(
-            entry.is_heavy for entry in self.entries[start:end]
-        )
+        is_heavy = any(entry.is_heavy for entry in self.entries[start:end])
+        is_next = self.is_free and is_held
+        return not self.graph.is_body or (is_heavy and not is_next)
 
     def _hold(
         self,

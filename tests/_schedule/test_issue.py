@@ -274,3 +274,28 @@ def test_an_iteration_recomputes_each_value_once() -> None:
     tanh = next(e.index for e in graph.equations if e.primitive == "tanh")
     runs = [s.equation for s in body.backward if isinstance(s, Run)]
     assert runs.count(tanh) == 1
+
+
+def recomputing_body() -> tuple[Graph, int]:
+    """A body of four products, whose operands are recomputed in its backward pass."""
+    graph = chain(4)
+    x = graph.arguments[0]
+    return dataclasses.replace(graph, carried=(x,), handed_on=(graph.outputs[0],)), x
+
+
+def test_an_iteration_that_swaps_nothing_is_left_to_xla_behind_one_barrier() -> None:
+    graph, _ = recomputing_body()
+    body, swapped_ones = schedule_body(graph, [Action.RECOMPUTE] * len(graph.values))
+    assert swapped_ones == ()
+    barriers = [isinstance(step, Barrier) for step in (*body.forward, *body.backward)]
+    assert barriers.count(True) == 1
+
+
+def test_an_iteration_beside_copies_keeps_its_order() -> None:
+    graph, carried = recomputing_body()
+    actions = [Action.RECOMPUTE] * len(graph.values)
+    actions[carried] = Action.OFFLOAD
+    body, swapped_ones = schedule_body(graph, actions)
+    assert swapped_ones == (carried,)
+    barriers = [isinstance(step, Barrier) for step in body.backward]
+    assert barriers.count(True) > 2

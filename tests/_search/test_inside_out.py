@@ -53,7 +53,6 @@ CHECKPOINTS = {
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_no_plan_is_slower_than_a_checkpoint_at_its_memory(name: str) -> None:
-    """Half a percent is for what XLA fuses across the border of a checkpoint."""
     by_hand = jaxswap.plan(
         CHECKPOINTS[name], WEIGHTS, ROWS, policy=jaxswap.KEEP, **OPTIONS
     ).plain
@@ -61,7 +60,7 @@ def test_no_plan_is_slower_than_a_checkpoint_at_its_memory(name: str) -> None:
         loss, WEIGHTS, ROWS, budget=by_hand.device_bytes, host_budget=0, **OPTIONS
     )
     assert plan.device_bytes <= by_hand.device_bytes
-    assert plan.seconds <= 1.005 * by_hand.seconds
+    assert plan.seconds <= by_hand.seconds * (1 + 1e-9)
 
 
 def test_blocks_of_inner_loops_go_below_both_checkpoints() -> None:
