@@ -63,5 +63,5 @@ def test_other_types_are_another_program(args: tuple[jax.Array, ...]) -> None:
 def test_parameters_do_not_count_and_gradients_do_not_depend_on_it(other: Loss) -> None:
     assert signature(other) == signature(loss)
     followed = jax.grad(jaxswap.offload(other, plan=plan(loss, W, X)))
-    np.testing.assert_array_equal(followed(W, X), jax.grad(other)(W, X))
-    assert not np.array_equal(followed(W, X), jax.grad(loss)(W, X))
+    np.testing.assert_allclose(followed(W, X), jax.grad(other)(W, X), rtol=1e-6)
+    assert not np.allclose(followed(W, X), jax.grad(loss)(W, X), rtol=0.01)
