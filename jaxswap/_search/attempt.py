@@ -152,6 +152,14 @@ class Tried:
         return abs(self.compiled.device_bytes - predicted) <= ENOUGH * predicted
 
     @property
+    def is_over_by_gaps(self) -> bool:
+        """Whether the program did not fit for gaps about as large as expected."""
+        expected = self.found.draft.fragmented_bytes
+        gaps, nbytes = self.compiled.fragmented_bytes, self.compiled.device_bytes
+        is_right = abs(gaps - expected) <= ENOUGH * nbytes
+        return not self.fits and is_right and expected > ENOUGH * nbytes
+
+    @property
     def refined(self) -> Refined:
         """The draft, with what its program needs beyond the simulation."""
         draft, compiled = self.found.draft, self.compiled
@@ -237,9 +245,8 @@ class Attempt:
         if is_last or (is_hopeless and self.is_anew):
             return None
         made, following = tried.refined, self._counted(tried, best)
-        # A second program that does not fit says that other gaps were expected.
-        is_careful = self.limits.with_gaps and (tried.fits or not self.failures)
-        allowed = dataclasses.replace(task.limits, with_gaps=is_careful)
+        with_gaps = self._with_gaps_after(tried, is_for_speed=is_for_speed)
+        allowed = dataclasses.replace(task.limits, with_gaps=with_gaps)
         is_last = following.number == task.most_compiles and not best.fits
         if is_hopeless or (is_last and is_for_speed):
             # When simulated, a policy's draft may be the smallest.
@@ -258,6 +265,18 @@ class Attempt:
             limits = less(allowed, spent)
         following = dataclasses.replace(following, limits=limits)
         return following._taught(tried)
+
+    def _with_gaps_after(self, tried: Tried, *, is_for_speed: bool) -> bool:
+        """Whether gaps between buffers count as memory after a program.
+
+        They do if they were why the program did not fit. A second program that does not
+        fit says that other gaps were expected. For the least memory they count every
+        other time: of drafts that are as small, many have gaps, and some have none.
+        """
+        if not is_for_speed:
+            return not self.limits.with_gaps
+        is_right = self.limits.with_gaps or tried.is_over_by_gaps
+        return is_right and (tried.fits or not self.failures)
 
     def widened(self, task: Task) -> "Attempt | None":
         """Return this attempt with half of the way to what was too much.
@@ -278,7 +297,7 @@ class Attempt:
             program: dataclasses.replace(known, grounded=frozenset())
             for program, known in taught.items()
         }
-        limits = Limits.smallest(task.limits.host_bytes)
+        limits = Limits.smallest(task.limits.host_bytes, with_gaps=True)
         return dataclasses.replace(self, limits=limits, lessons=lessons, is_anew=True)
 
     def _taught(self, tried: Tried) -> "Attempt":

@@ -34,9 +34,12 @@ class Limits:
     with_gaps: bool = False
 
     @classmethod
-    def smallest(cls, host_bytes: int | None, *, is_own: bool = True) -> "Limits":
+    def smallest(
+        cls, host_bytes: int | None, *, is_own: bool = True, with_gaps: bool = False
+    ) -> "Limits":
         """Ask for the smallest draft."""
-        return cls(0, host_bytes, Aim.SMALLEST_OWN if is_own else Aim.SMALLEST)
+        aim = Aim.SMALLEST_OWN if is_own else Aim.SMALLEST
+        return cls(0, host_bytes, aim, with_gaps)
 
     def counted_bytes(self, draft: Laid) -> int:
         """Return the device memory of a draft that counts."""

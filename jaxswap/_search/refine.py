@@ -104,16 +104,16 @@ def _refined(
         found = _find(search, attempt, task, progress)
         if best is None and compile_ is not None:
             attempt, found = _with_few_gaps(search, attempt, found, task)
-        draft = found.draft
+        draft, limits = found.draft, attempt.limits
         known = attempt.needed_bytes * (1 if last is None else likeness(last, draft))
-        predicted = attempt.limits.counted_bytes(draft) + int(known)
+        predicted = limits.counted_bytes(draft) + int(known)
         if compile_ is None:
             believed = _or_smaller(search, found, attempt, task)
             return Refined.believed(believed, task.correction_bytes)
         if best is not None and draft is best.draft:
             attempt = None if attempt.is_anew else attempt.widened(task)
             continue
-        if best is not None and attempt.is_anew and _is_as_small(last, draft):
+        if best is not None and attempt.is_anew and _is_as_small(last, draft, limits):
             break
         progress(f"compiling a plan of {format_bytes(predicted)} predicted")
         tried = _tried(found, compile_, predicted, attempt.number, task, progress)
@@ -176,10 +176,9 @@ def _or_smaller(search: Programs, found: Found, attempt: Attempt, task: Task) ->
     return dataclasses.replace(least, bound_seconds=found.bound_seconds, fits=fits)
 
 
-def _is_as_small(one: Draft | None, other: Draft) -> bool:
-    return one is not None and (
-        one.timeline.device_bytes == other.timeline.device_bytes
-    )
+def _is_as_small(one: Draft | None, other: Draft, limits: Limits) -> bool:
+    counted_bytes = limits.counted_bytes
+    return one is not None and counted_bytes(one) == counted_bytes(other)
 
 
 def _rank_within(limits: Limits) -> Callable[[Refined], tuple[Any, ...]]:

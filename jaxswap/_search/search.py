@@ -229,7 +229,7 @@ class Search:
         best = self._best(limits, lessons)
         if best.fits or limits.aim is not Aim.FASTEST:
             return best
-        least = Limits.smallest(limits.host_bytes, is_own=False)
+        least = dataclasses.replace(limits, device_bytes=0, aim=Aim.SMALLEST)
         return self._best(least, lessons)
 
     def _improve(self, best: Best, lessons: Lessons, quota: Quota, turn: int) -> None:

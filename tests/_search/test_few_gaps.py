@@ -1,19 +1,29 @@
 """Gaps between buffers are avoided where that does not cost much time."""
 
 import pytest
-from handmade import MIB
+from handmade import MIB, chain, rates
 from scripted_search import (
     LIMIT,
+    PLAIN,
+    SWAP_RATE,
     FakeCompiler,
     FakeDraft,
     FakeSearch,
     Line,
     adds,
+    draft_of,
+    measured,
     run,
 )
 
-from jaxswap._search.limits import Limits
-from jaxswap._search.refine import FEW_GAPS
+from jaxswap._search.attempt import Refined, Task
+from jaxswap._search.candidates import find_candidates
+from jaxswap._search.limits import Aim, Limits
+from jaxswap._search.loops import Programs
+from jaxswap._search.measured import Measured
+from jaxswap._search.refine import FEW_GAPS, refine
+from jaxswap._search.search import Search
+from jaxswap._simulate.draft import Arranger
 
 GAP = 40 * MIB
 
@@ -28,6 +38,12 @@ def slower(times: float) -> FakeSearch:
         return FakeDraft(Line(nbytes, 1.0), fragmented_bytes=GAP)
 
     return FakeSearch(answer)
+
+
+def leaves_gaps(count: int, draft: FakeDraft) -> Measured:
+    """A program with the gaps that are expected of it."""
+    gaps = draft.fragmented_bytes
+    return measured(draft.timeline.device_bytes + gaps, fragmented_bytes=gaps)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +65,54 @@ def test_after_a_second_failure_gaps_are_not_avoided_any_more() -> None:
     run(search, FakeCompiler(unexpected), most=6)
     found = [call.limits.with_gaps for call in search.calls[1:]]
     assert found[:3] == [True, True, False]
+
+
+def test_gaps_that_were_as_expected_are_avoided_after_a_failure() -> None:
+    """They had been put up with, since drafts without them take much longer."""
+    search, compiler = slower(FEW_GAPS + 0.5), FakeCompiler(leaves_gaps)
+    refined = run(search, compiler)
+    assert refined.fits
+    assert [draft.fragmented_bytes for draft in compiler.drafts[:2]] == [GAP, 0]
+
+
+def test_gaps_count_where_the_least_memory_is_looked_for() -> None:
+    """No draft fits by the simulation. All need as much, and one leaves no gaps."""
+
+    def answer(limits: Limits) -> FakeDraft:
+        gaps = 0 if limits.with_gaps and limits.aim is not Aim.FASTEST else GAP
+        return FakeDraft(Line(LIMIT + 1, 1.0), fragmented_bytes=gaps)
+
+    compiler = FakeCompiler(leaves_gaps)
+    refined = run(FakeSearch(answer), compiler)
+    assert not refined.fits
+    assert refined.device_bytes == LIMIT + 1
+    assert [draft.fragmented_bytes for draft in compiler.drafts] == [GAP, 0]
+
+
+def test_for_the_smallest_program_gaps_count_every_other_time() -> None:
+    search = FakeSearch(lambda limits: draft_of(LIMIT - len(search.calls)))
+    run(search, FakeCompiler(leaves_gaps), limit=0, most=5)
+    found = [call.limits.with_gaps for call in search.calls]
+    assert found == [False, True, False, True, False]
+
+
+def test_a_budget_that_the_smallest_plan_meets_is_not_refused() -> None:
+    graph = chain(8)
+    arranger = Arranger(graph, rates(link=1e9), MIB)
+    candidates = find_candidates(graph, arranger.simulator.fusion, MIB)
+
+    def refined(limits: Limits) -> Refined:
+        programs = Programs([Search(arranger, candidates)])
+        task = Task(limits, 4, 0.3, SWAP_RATE, PLAIN)
+        return refine(programs, FakeCompiler(leaves_gaps), task, lambda line: None)
+
+    least = refined(Limits.smallest(None))
+    within = refined(Limits(least.device_bytes))
+    assert within.fits
+    assert within.device_bytes <= least.device_bytes
+    below = refined(Limits(least.device_bytes - 1))
+    assert not below.fits
+    assert below.device_bytes <= 1.03 * least.device_bytes
 
 
 def test_without_a_compiler_gaps_do_not_count() -> None:
