@@ -69,17 +69,22 @@ class TFLMSv2:
     def tune(self, graph: Graph, fits: Callable[[Decision], bool]) -> Decision:
         """Search for options in the order of TFLMSv2."""
         levels = len(graph.equations) + 1
-        off = self._dials(swapout_threshold=levels).decide(graph)
-        if fits(off):
-            return off
+        first = self.decide(graph)
+
+        def decision(**dials: int) -> Decision:
+            return dataclasses.replace(first, timing=self._dials(**dials).timing)
 
         def try_(**dials: int) -> bool:
-            return fits(self._dials(**dials).decide(graph))
+            return fits(decision(**dials))
+
+        off = decision(swapout_threshold=levels)
+        if fits(off):
+            return off
 
         modes = (m for m in (0, 1, 2, 3) if try_(sync_mode=m))
         mode = next(modes, None)
         if mode is None:
-            return self._dials(sync_mode=3).decide(graph)
+            return decision(sync_mode=3)
         dials = {"sync_mode": mode}
         dials["swapout_threshold"] = _largest(
             levels, lambda n: try_(**dials, swapout_threshold=n)
@@ -91,7 +96,7 @@ class TFLMSv2:
             dials["swapin_groupby"] = _first_midpoint(
                 levels, lambda n: try_(**dials, swapin_groupby=n)
             )
-        return self._dials(**dials).decide(graph)
+        return decision(**dials)
 
     def _dials(self, **dials: int) -> LMS:
         return dataclasses.replace(LMS(min_bytes=self.min_bytes), **dials)

@@ -37,6 +37,9 @@ class Action(enum.Enum):
         >>> loss = jaxswap.offload(lambda x: (x ** 2).sum(), policy=jaxswap.RECOMPUTE)
     """
 
+    # A search looks up millions of them. Hashing the name would take ten times as long.
+    __hash__ = object.__hash__
+
     KEEP = "keep"
     """Stays in device memory."""
     OFFLOAD = "offload"
@@ -226,8 +229,17 @@ class Graph:
     def _producers(self) -> Mapping[int, Equation]:
         return {v: eqn for eqn in self.equations for v in eqn.outputs}
 
-    def ancestors(self, values: tuple[int, ...]) -> set[int]:
+    def ancestors(self, values: tuple[int, ...]) -> frozenset[int]:
         """Return the equations that make `values`, directly or through others."""
+        known = self._result_ancestors.get(values)
+        return self._ancestors(values) if known is None else known
+
+    @functools.cached_property
+    def _result_ancestors(self) -> Mapping[tuple[int, ...], frozenset[int]]:
+        """Those that are asked for again and again."""
+        return {v: self._ancestors(v) for v in (self.outputs, self.gradients)}
+
+    def _ancestors(self, values: tuple[int, ...]) -> frozenset[int]:
         producers = self.producers()
         found: set[int] = set()
         stack = [producers[v] for v in values if v in producers]
@@ -236,7 +248,7 @@ class Graph:
             if eqn.index not in found:
                 found.add(eqn.index)
                 stack.extend(producers[v] for v in eqn.inputs if v in producers)
-        return found
+        return frozenset(found)
 
     def residuals(self) -> tuple[int, ...]:
         """Return the forward values that the backward pass reads, in order."""

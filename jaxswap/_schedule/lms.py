@@ -83,7 +83,12 @@ class LMS:
                     actions[v] = Action.RECOMPUTE
                 elif self._selects(graph.values[v]):
                     actions[v] = Action.OFFLOAD
-        timing = Timing(
+        return Decision(tuple(actions), self.timing)
+
+    @property
+    def timing(self) -> Timing:
+        """When copies start. The dials say this, and nothing else."""
+        return Timing(
             distance=Distance.LEVEL,
             swapout_threshold=self.swapout_threshold,
             swapin_ahead=self.swapin_ahead,
@@ -93,7 +98,6 @@ class LMS:
             min_bytes=self.min_bytes,
             swap_cotangents=not (self.include or self.exclude),
         )
-        return Decision(tuple(actions), timing)
 
     def _selects(self, value: Value) -> bool:
         """Whether the filters allow a swap. One-dimensional values always stay."""

@@ -9,19 +9,20 @@ from collections.abc import Iterable, Sequence
 
 from jaxswap._graph.graph import Action
 from jaxswap._schedule.decision import Decision, Policy, Tunable
+from jaxswap._search.sketches import SketchMemory
 from jaxswap._search.trial import Laid, Trial
 from jaxswap._simulate.draft import Arranger
-from jaxswap._sketch.sketch import Sketcher, codes
+from jaxswap._sketch.sketch import codes
 
 
 class Followed:
     """The drafts of some policies. Each is sketched once."""
 
     def __init__(
-        self, arranger: Arranger, sketcher: Sketcher, policies: Iterable[Policy]
+        self, arranger: Arranger, sketches: SketchMemory, policies: Iterable[Policy]
     ) -> None:
         self.arranger = arranger
-        self.sketcher = sketcher
+        self.sketches = sketches
         self.policies = tuple(policies)
         self._untuned: list[Trial] | None = None
         self._tuned: dict[int, list[Trial]] = {}
@@ -51,7 +52,7 @@ class Followed:
         """Let a policy try its options."""
 
         def fits(decision: Decision) -> bool:
-            return self.sketcher.follow(decision).device_bytes <= limit_bytes
+            return self.sketches.follow(decision).device_bytes <= limit_bytes
 
         return policy.tune(self.arranger.graph, fits)
 
@@ -67,6 +68,6 @@ class Followed:
             for v, action in enumerate(decision.actions)
         )
         decision = dataclasses.replace(decision, actions=actions)
-        sketch = self.sketcher.follow(decision)
+        sketch = self.sketches.follow(decision)
         make = functools.partial(self.arranger.follow, decision)
         return Trial(codes(decision.actions), sketch, make)

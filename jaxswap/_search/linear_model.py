@@ -16,6 +16,7 @@ instead of its stages. HiGHS (Huangfu and Hall 2018) solves it through SciPy.
 
 import functools
 import itertools
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -128,8 +129,8 @@ class _Rows:
         self.level = self.over + 1
         width = self.level + (0 if depth is None else count)
         self.starts: list[int] = []  # of each row, in the two lists that follow
-        self.columns: list[int] = []
-        self.factors: list[float] = []
+        self.columns = array("i")
+        self.factors = array("d")
         self.bounds: list[float] = []
         self.upper = np.full(width, np.inf)
         self.objective = np.zeros(width)
@@ -149,10 +150,12 @@ class _Rows:
     def matrix(self) -> Any:
         from scipy import sparse
 
-        lengths = np.diff([*self.starts, len(self.columns)])
-        rows = np.repeat(np.arange(len(lengths)), lengths)
+        rows = np.array([*self.starts, len(self.columns)], np.int32)
+        columns = np.frombuffer(self.columns, np.int32)
         shape = (len(self.bounds), len(self.upper))
-        return sparse.csr_matrix((self.factors, (rows, self.columns)), shape)
+        found = sparse.csr_matrix((np.frombuffer(self.factors), columns, rows), shape)
+        found.sum_duplicates()
+        return found
 
     def memory(self, x: np.ndarray) -> np.ndarray:
         """Return the modelled bytes of each segment in a solution."""

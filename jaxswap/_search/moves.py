@@ -1,7 +1,7 @@
 """Where a search starts, and the changes that it tries on a draft."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -27,8 +27,10 @@ def checkpoints(graph: Graph, candidates: Candidates) -> Iterator[list[Action]]:
     with them on the host. Cuts are made where fewer bytes are alive than nearby.
     """
     seen: set[tuple[int, ...]] = set()
+    alive = _alive(graph, candidates)
+    levels = {v: sum(graph.values[u].nbytes for u in alive[v]) for v in alive}
     for reach in REACHES:
-        stored = _alive_at_cuts(graph, candidates, reach)
+        stored = _alive_at_cuts(alive, levels, reach)
         if stored in seen or not stored:
             continue
         seen.add(stored)
@@ -59,21 +61,25 @@ def swaps_of_products(graph: Graph, candidates: Candidates) -> Iterator[list[Act
         yield actions
 
 
-def _alive_at_cuts(graph: Graph, candidates: Candidates, reach: int) -> tuple[int, ...]:
-    """Return candidates alive at cuts: no fewer bytes are alive within `reach`."""
+def _alive(graph: Graph, candidates: Candidates) -> dict[int, list[int]]:
+    """Return the candidates that are alive when each is made, in that order."""
     made, last = _forward_lives(graph, candidates)
     order = sorted(made, key=lambda v: made[v])
-    levels = [
-        sum(graph.values[u].nbytes for u in order if made[u] <= made[v] < last[u])
-        for v in order
-    ]
+    return {v: [u for u in order if made[u] <= made[v] < last[u]] for v in order}
+
+
+def _alive_at_cuts(
+    alive: Mapping[int, Sequence[int]], nbytes: Mapping[int, int], reach: int
+) -> tuple[int, ...]:
+    """Return candidates alive at cuts: no fewer bytes are alive within `reach`."""
+    levels = list(nbytes.values())
     stored: set[int] = set()
     previous = -reach - 1
-    for i, v in enumerate(order):
+    for i, v in enumerate(alive):
         nearby = levels[max(0, i - reach) : i + reach + 1]
         if levels[i] == min(nearby) and i - previous > reach:
             previous = i
-            stored.update(u for u in order if made[u] <= made[v] < last[u])
+            stored.update(alive[v])
     return tuple(sorted(stored))
 
 

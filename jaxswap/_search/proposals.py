@@ -5,6 +5,8 @@ more memory than the model said, the model is corrected and solved again.
 """
 
 import dataclasses
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from jaxswap._graph.graph import Action
 from jaxswap._search.best import Best, LayOut
 from jaxswap._search.candidates import Candidates
 from jaxswap._search.lessons import Lessons
+from jaxswap._search.limits import Limits
 from jaxswap._search.linear_model import bound_seconds, solve
 from jaxswap._search.model import Answer, Model
 from jaxswap._search.segments import actions_of, build_model, cut
@@ -30,6 +33,19 @@ in a row. Of a large model, only the first is solved."""
 CHAIN = 4
 """Forms with this limit of a row are solved in integers, at the root of the solver's
 tree. In fractions the limit would mean little."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FirstProposal:
+    """What the model says of a limit before any draft is laid out.
+
+    Attributes:
+        bound_seconds: The least seconds that are added to those of the program.
+        answer: The solution of its first form.
+    """
+
+    bound_seconds: float
+    answer: Answer | None
 
 
 class Proposals:
@@ -51,14 +67,54 @@ class Proposals:
         self.sketcher = sketcher
         self.segments = cut(kept)
         self.model, self.values = build_model(arranger, candidates, kept, self.segments)
+        self._begun: dict[Limits, Future[FirstProposal]] = {}
+
+    def begin(self, limits: Iterable[Limits], lessons: Lessons) -> None:
+        """Solve the model below some limits, in a thread of its own.
+
+        The solver needs no Python, and neither do sketches: they run side by side.
+        """
+        if not self.values:
+            return
+        pool = ThreadPoolExecutor(1)
+        self._begun = {one: pool.submit(self._first, one, lessons) for one in limits}
+        pool.shutdown(wait=False)
+
+    def end(self) -> None:
+        """Drop what was begun and is not needed."""
+        for first in self._begun.values():
+            first.cancel()
+        self._begun = {}
+
+    def _first(self, limits: Limits, lessons: Lessons) -> FirstProposal:
+        is_swapless = limits.host_bytes == 0
+        bound = 0.0 if is_swapless else bound_seconds(self.model, limits.device_bytes)
+        no_room, depth = VARIANTS[0]
+        answer = self._solved(self._grounded(lessons), limits, no_room, depth)
+        return FirstProposal(bound, answer)
+
+    def _solved(
+        self, model: Model, limits: Limits, room_bytes: float, depth: int | None
+    ) -> Answer | None:
+        """Solve one form of the model."""
+        return solve(
+            model,
+            limits.device_bytes - int(room_bytes),
+            host_limit_bytes=limits.host_bytes,
+            depth=depth,
+            until={"node_limit": 1},
+            relative_gap=0.05,
+            is_relaxed=depth != CHAIN or limits.host_bytes == 0,
+        )
 
     def offer(self, best: Best, lessons: Lessons, lay_out: LayOut) -> float:
         """Lay out proposals, and return a bound on the seconds to be added."""
         if not self.values:
             return 0.0
-        limit_bytes = best.limits.device_bytes
-        is_swapless = best.limits.host_bytes == 0
-        bound = 0.0 if is_swapless else bound_seconds(self.model, limit_bytes)
+        limits = best.limits
+        is_swapless = limits.host_bytes == 0
+        begun = self._begun.pop(limits, None)
+        first = begun.result() if begun else self._first(limits, lessons)
         grounded = self._grounded(lessons)
         is_large = len(self.values) > MOST_ITEMS
         rounds = 1 if is_large and is_swapless else ROUNDS[is_large]
@@ -66,15 +122,12 @@ class Proposals:
         for room, depth in VARIANTS[:1] if is_large else VARIANTS:
             model = grounded
             room_bytes = room * max(item.nbytes for item in model.items)
+            is_begun = (room, depth) == VARIANTS[0]
             for _ in range(rounds):
-                answer = solve(
-                    model,
-                    limit_bytes - int(room_bytes),
-                    host_limit_bytes=best.limits.host_bytes,
-                    depth=depth,
-                    until={"node_limit": 1},
-                    relative_gap=0.05,
-                    is_relaxed=depth != CHAIN or is_swapless,
+                answer = (
+                    first.answer
+                    if is_begun and model is grounded
+                    else self._solved(model, limits, room_bytes, depth)
                 )
                 numbers = None if answer is None else codes(self._actions(answer))
                 if answer is None or numbers is None or numbers.tobytes() in seen:
@@ -88,7 +141,7 @@ class Proposals:
                 )
                 if not excess.any() or answer.excess_bytes >= 1:
                     break
-        return bound
+        return first.bound_seconds
 
     def _needed(self, numbers: np.ndarray, best: Best, lessons: Lessons) -> np.ndarray:
         """Return the most memory that actions need in each segment."""

@@ -25,6 +25,7 @@ from jaxswap._search.limits import Aim, Limits
 from jaxswap._search.moves import checkpoints, swaps_of_products
 from jaxswap._search.proposals import Proposals
 from jaxswap._search.quota import Quota
+from jaxswap._search.sketches import SketchMemory
 from jaxswap._search.trial import Laid, Trial, draft_of, trial_of
 from jaxswap._search.wander import wander
 from jaxswap._simulate.draft import Arranger, Draft
@@ -104,7 +105,8 @@ class Search:
         self.front = Front()
         self.sketcher = Sketcher(arranger, expects_gaps=expects_gaps)
         self.exact = Exact(arranger, candidates, self.sketcher)
-        self.followed = Followed(arranger, self.sketcher, policies)
+        self.sketches = SketchMemory(self.sketcher)
+        self.followed = Followed(arranger, self.sketches, policies)
         self.proposals = Proposals(arranger, candidates, self.kept, self.sketcher)
         self.is_cut_short = False
         self._laid_out_eager: frozenset[int] = frozenset()
@@ -116,7 +118,7 @@ class Search:
 
     def count(self) -> int:
         """Return how many drafts were laid out so far."""
-        return self.sketcher.count + self.arranger.draft_count
+        return self.sketches.count + self.arranger.draft_count
 
     def drafts(self, seconds: float, programs: int = 1) -> int:
         """Return how many drafts stand for so many seconds, shared by some programs."""
@@ -142,28 +144,33 @@ class Search:
         drafts = self.drafts(seconds, programs)
         quota = Quota.of(drafts, self.count, MOST_SECONDS)
         is_mixed = limits.host_bytes != 0 and not self.exact.is_small
+        swapless = _swapless(limits) if is_mixed else []
+        if is_mixed:
+            asked = (limits, *swapless)
+            hard = [one for one in asked if not self._is_ample(one, lessons)]
+            self.proposals.begin(hard, lessons)
         share = SHARES[0] if is_mixed else 0.8
         bound = self._search(limits, lessons, quota.within(share * drafts))
         best = self._best(limits, lessons)
         is_optimal = best.fits and self.exact.is_small
         is_optimal &= bound >= best.draft.timeline.seconds
-        if self._is_ample(best) or is_optimal:
-            return _found(best, bound)
-        device_bytes = limits.device_bytes
-        looser = [int(max(device_bytes, f * device_bytes)) for f in LOOSER]
-        for swapless_bytes in dict.fromkeys(looser) if is_mixed else ():
-            swapless = dataclasses.replace(
-                limits, device_bytes=swapless_bytes, host_bytes=0
-            )
-            part = quota.within(SHARES[1] * drafts / len(LOOSER))
-            self._search(swapless, lessons, part)
+        if not (self._is_ample(limits, lessons) or is_optimal):
+            for one in swapless:
+                part = quota.within(SHARES[1] * drafts / len(LOOSER))
+                self._search(one, lessons, part)
+            self._improve_all(limits, lessons, quota)
+        self.proposals.end()
+        self.sketches.forget()
+        return _found(self._best(limits, lessons), bound)
+
+    def _improve_all(self, limits: Limits, lessons: Lessons, quota: Quota) -> None:
+        """Improve the best drafts so far. If none fits, make them smaller first."""
         best = self._aim(limits, lessons)
         if not best.fits:
             self._improve(best, lessons, quota.within(quota.left / 2), 1)
             best = self._aim(limits, lessons)
         self._improve(best, lessons, quota, 0 if best.fits else 2)
         self.is_cut_short |= quota.is_late
-        return _found(self._best(limits, lessons), bound)
 
     def lay_out_again(self, draft: Draft, limits: Limits, lessons: Lessons) -> Found:
         """Lay a draft out once more, with the values that became eager since then."""
@@ -192,8 +199,9 @@ class Search:
                 best.offer(draft)
         return best
 
-    def _is_ample(self, best: Best) -> bool:
+    def _is_ample(self, limits: Limits, lessons: Lessons) -> bool:
         """Whether the limits allow everything to be kept."""
+        best = Best(limits, lessons.refused)
         return best.is_within(self.kept) or best.is_within(self.arranger.all_kept)
 
     def _search(self, limits: Limits, lessons: Lessons, quota: Quota) -> float:
@@ -202,7 +210,7 @@ class Search:
         best = self._best(limits, lessons)
         all_kept = self.arranger.all_kept
         bound = min(self.kept.timeline.seconds, all_kept.timeline.seconds)
-        if self._is_ample(best):
+        if self._is_ample(limits, lessons):
             return bound
         lay_out = functools.partial(self._lay_out, best=best, lessons=lessons)
         self._start(best, lessons, lay_out, HOLDS[0])
@@ -328,7 +336,7 @@ class Search:
         numbers = lessons.allowed(numbers)
         options: dict[str, Any] = {"patience": patience, "eager": lessons.eager}
         options["hold_for"] = hold_for
-        sketch = self.sketcher.sketch(numbers, limit_bytes, **options)
+        sketch = self.sketches.sketch(numbers, limit_bytes, **options)
 
         def make() -> Draft:
             return self.arranger.arrange(
@@ -336,6 +344,15 @@ class Search:
             )
 
         return Trial(numbers, sketch, make, patience, hold_for)
+
+
+def _swapless(limits: Limits) -> list[Limits]:
+    """Return the limits of searches without swaps."""
+    nbytes = limits.device_bytes
+    looser = dict.fromkeys(int(max(nbytes, times * nbytes)) for times in LOOSER)
+    return [
+        dataclasses.replace(limits, device_bytes=each, host_bytes=0) for each in looser
+    ]
 
 
 def _found(best: Best, bound_seconds: float) -> Found:

@@ -114,6 +114,7 @@ class Sketcher:
         self._expects_gaps = expects_gaps
         self._result = _Result()
         self._draft: Draft | None = None  # The last one, without a compiler.
+        self._last_leaving: tuple[tuple[bytes, bool, int], np.ndarray] | None = None
         self._library = library()
         if self._library is not None:
             self._program = program_of(arranger, expects_gaps=expects_gaps)
@@ -175,8 +176,7 @@ class Sketcher:
             self._draft = self._arranger.follow(decision)
             return sketch_of(self._draft, expects_gaps=self._expects_gaps)
         numbers, timing = codes(decision.actions), decision.timing
-        leaving = leaving_values(self._arranger.graph, decision.actions, timing)
-        values = np.array(leaving, np.int32)
+        values = self._leaving(decision, numbers)
         return self._call(
             self._library.jaxswap_follow,
             _pointer(numbers),
@@ -185,6 +185,15 @@ class Sketcher:
             ctypes.c_int(len(values)),
             ctypes.byref(PolicyTiming.of(timing)),
         )
+
+    def _leaving(self, decision: Decision, numbers: np.ndarray) -> np.ndarray:
+        """Return what may leave. Policies try many options for the same values."""
+        timing = decision.timing
+        key = numbers.tobytes(), timing.swap_cotangents, timing.min_bytes
+        if self._last_leaving is None or self._last_leaving[0] != key:
+            found = leaving_values(self._arranger.graph, decision.actions, timing)
+            self._last_leaving = key, np.array(found, np.int32)
+        return self._last_leaving[1]
 
     def _staleness(self, stale_after: int, large_bytes: int, hold_for: int) -> Any:
         return ctypes.byref(Staleness(stale_after, hold_for, large_bytes))
@@ -225,7 +234,7 @@ class Sketcher:
 
 def codes(actions: Sequence[Action]) -> np.ndarray:
     """Return the number of each action."""
-    return np.array([CODES[action] for action in actions], np.int8)
+    return np.fromiter(map(CODES.__getitem__, actions), np.int8, len(actions))
 
 
 def actions_of_codes(numbers: np.ndarray) -> tuple[Action, ...]:
