@@ -176,7 +176,8 @@ class Search:
         """Lay a draft out once more, with the values that became eager since then."""
         options: dict[str, Any] = {"eager": lessons.eager, "hold_for": draft.hold_for}
         best = Best(limits)
-        best.offer(self.arranger.arrange(draft.actions, limits.device_bytes, **options))
+        again = self.arranger.arrange(draft.actions, limits.device_bytes, **options)
+        best.offer(trial_of(again, expects_gaps=self.sketcher.expects_gaps))
         return _found(best, self.kept.timeline.seconds)
 
     def forget(self) -> None:
@@ -186,6 +187,14 @@ class Search:
         """
         self.front = Front()
 
+    @functools.cached_property
+    def _known(self) -> tuple[Trial, ...]:
+        """What is laid out before any search: everything kept."""
+        drafts = (self.kept, self.arranger.all_kept)
+        return tuple(
+            trial_of(draft, expects_gaps=self.sketcher.expects_gaps) for draft in drafts
+        )
+
     def _best(self, limits: Limits, lessons: Lessons) -> Best:
         """Return the best of all drafts so far."""
         stale = lessons.grounded | (lessons.eager - self._laid_out_eager)
@@ -194,7 +203,7 @@ class Search:
         best = Best(limits, lessons.refused, self.front)
         # XLA does not keep to the waits of policies, so their memory is not reliable.
         left_out = self.followed if limits.aim is Aim.SMALLEST_OWN else ()
-        for draft in (self.kept, self.arranger.all_kept, *self.front):
+        for draft in (*self._known, *self.front):
             if draft not in left_out and not swaps_any(draft, lessons.grounded):
                 best.offer(draft)
         return best
@@ -202,7 +211,7 @@ class Search:
     def _is_ample(self, limits: Limits, lessons: Lessons) -> bool:
         """Whether the limits allow everything to be kept."""
         best = Best(limits, lessons.refused)
-        return best.is_within(self.kept) or best.is_within(self.arranger.all_kept)
+        return any(map(best.is_within, self._known))
 
     def _search(self, limits: Limits, lessons: Lessons, quota: Quota) -> float:
         """Search once, for a part of the drafts. Return a bound on the seconds."""

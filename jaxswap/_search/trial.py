@@ -60,11 +60,11 @@ Laid = Draft | Trial
 """Something that can be compared by what it takes."""
 
 
-def trial_of(laid: Laid) -> Trial:
-    """Return the trial of what may be a draft."""
+def trial_of(laid: Laid, *, expects_gaps: bool = True) -> Trial:
+    """Return the trial of what may be a draft, with or without gaps between buffers."""
     if isinstance(laid, Trial):
         return laid
-    numbers, timeline = codes(laid.actions), sketch_of(laid)
+    numbers, timeline = codes(laid.actions), sketch_of(laid, expects_gaps=expects_gaps)
     return Trial(numbers, timeline, lambda: laid, hold_for=laid.hold_for)
 
 

@@ -106,12 +106,13 @@ class Sketcher:
 
     Attributes:
         count: How many sketches were made so far.
+        expects_gaps: As it was given.
     """
 
     def __init__(self, arranger: Arranger, *, expects_gaps: bool = True) -> None:
         self.count = 0
         self._arranger = arranger
-        self._expects_gaps = expects_gaps
+        self.expects_gaps = expects_gaps
         self._result = _Result()
         self._draft: Draft | None = None  # The last one, without a compiler.
         self._last_leaving: tuple[tuple[bytes, bool, int], np.ndarray] | None = None
@@ -155,7 +156,7 @@ class Sketcher:
                 hold_for=hold_for,
             )
             self._draft = draft
-            return sketch_of(draft, expects_gaps=self._expects_gaps)
+            return sketch_of(draft, expects_gaps=self.expects_gaps)
         flags = None
         if eager:
             flags = np.zeros(self._program.values, np.int8)
@@ -174,7 +175,7 @@ class Sketcher:
         self.count += 1
         if self._library is None:
             self._draft = self._arranger.follow(decision)
-            return sketch_of(self._draft, expects_gaps=self._expects_gaps)
+            return sketch_of(self._draft, expects_gaps=self.expects_gaps)
         numbers, timing = codes(decision.actions), decision.timing
         values = self._leaving(decision, numbers)
         return self._call(

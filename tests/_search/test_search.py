@@ -290,3 +290,18 @@ def test_a_deep_program_needs_less_memory_if_recomputations_are_repeated(
     assert repeated.draft.hold_for > 0
     ratio = repeated.draft.timeline.device_bytes / once.draft.timeline.device_bytes
     assert ratio < 0.9
+
+
+def test_where_gaps_are_of_no_interest_none_are_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: object) -> int:
+        raise AssertionError("gaps were looked for")
+
+    monkeypatch.setattr("jaxswap._simulate.draft.expected_gap_bytes", refused)
+    search = search_of(busy(chain(16)), H100, expects_gaps=False)
+    limits = Limits(search.kept.timeline.device_bytes // 2)
+    found = search.find(limits, seconds=0.2)
+    again = search.lay_out_again(found.draft, limits, Lessons())
+    assert found.fits
+    assert again.draft.actions == found.draft.actions
