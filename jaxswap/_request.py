@@ -201,6 +201,7 @@ class Request:
             reserve_bytes=self.reserve_bytes,
             staleness=draft.staleness,
             hold_for=draft.hold_for,
+            in_place_bytes=draft.in_place_bytes,
             host_budget_bytes=host_bytes,
             bound_seconds=refined.bound_seconds,
             correction_bytes=refined.correction_bytes,

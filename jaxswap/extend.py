@@ -58,6 +58,7 @@ from jaxswap._schedule.decision import Decision as Decision
 from jaxswap._schedule.decision import Policy as Policy
 from jaxswap._schedule.entries import Entry as Entry
 from jaxswap._schedule.instructions import Barrier as Barrier
+from jaxswap._schedule.instructions import InPlace as InPlace
 from jaxswap._schedule.instructions import Return as Return
 from jaxswap._schedule.instructions import Run as Run
 from jaxswap._schedule.instructions import Schedule as Schedule

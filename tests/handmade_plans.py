@@ -88,6 +88,7 @@ def found_plan(budget_bytes: int) -> Plan:
         budget_bytes=budget_bytes,
         staleness=found.draft.staleness,
         hold_for=found.draft.hold_for,
+        in_place_bytes=found.draft.in_place_bytes,
         bound_seconds=found.bound_seconds,
     )
 
@@ -128,6 +129,7 @@ def full_plan() -> Plan:
         plain_graph=plan.graph,
         staleness=(4, MIB),
         hold_for=3,
+        in_place_bytes=4096,
         placement=Placement(
             (("data", 2), ("depth", 4)), ("data",), ((("data",), ()), ((), ("depth",)))
         ),

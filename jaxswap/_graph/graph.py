@@ -150,6 +150,8 @@ class Equation:
             other devices, so nothing else should wait for it.
         overwritten: The operands whose place in memory results take, if nothing reads
             these operands later: what a loop carries, and what is updated.
+        is_in_parts: Whether each part of its result follows from the same parts of its
+            operands. See `parts`.
     """
 
     index: int
@@ -174,6 +176,7 @@ class Equation:
     trip_count: int = 1
     is_deferred: bool = False
     overwritten: tuple[int, ...] = ()
+    is_in_parts: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

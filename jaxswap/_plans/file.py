@@ -34,7 +34,7 @@ from jaxswap._schedule.instructions import Swap
 from jaxswap._search.ways import keep_all
 from jaxswap._slabs.slabs import Slabs
 
-FORMAT = 9
+FORMAT = 10
 
 
 def save_plan(plan: Plan, path: str | os.PathLike[str]) -> Path:
@@ -197,6 +197,8 @@ def _check(plan: Plan) -> None:
         raise ValueError(
             f"`hold_for` is {plan.hold_for}; it needs 0 or more operations"
         )
+    if plan.in_place_bytes < 0:
+        raise ValueError(f"`in_place_bytes` is {plan.in_place_bytes}; it needs bytes")
     _check_times(plan)
 
 

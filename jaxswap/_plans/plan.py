@@ -61,6 +61,8 @@ class Plan:
         staleness: When a recomputed value is recomputed once more. See `Draft`.
         hold_for: For how many heavy operations of the backward pass a recomputed value
             is held. Then it is recomputed once more. 0: until its last use.
+        in_place_bytes: Results of at least so many bytes are written over operands that
+            are not read again. 0: XLA decides.
         host_budget_bytes: The pinned host memory that it was planned for.
         bound_seconds: No plan is faster, by the planner's model.
         correction_bytes: What compiled programs needed beyond the simulation.
@@ -94,6 +96,7 @@ class Plan:
     reserve_bytes: int = 0
     staleness: tuple[int, int] = (STALE_AFTER, 1)
     hold_for: int = 0
+    in_place_bytes: int = 0
     host_budget_bytes: int | None = None
     bound_seconds: float = 0.0
     correction_bytes: int = 0
@@ -140,7 +143,11 @@ class Plan:
     def draft(self) -> Draft:
         """The schedule and its simulation."""
         return self.arranger.draft(
-            self.actions, self.swaps, self.staleness, self.hold_for
+            self.actions,
+            self.swaps,
+            self.staleness,
+            self.hold_for,
+            self.in_place_bytes,
         )
 
     @property
@@ -253,6 +260,7 @@ class Plan:
             actions=draft.actions,
             swaps=draft.swaps,
             staleness=draft.staleness,
+            in_place_bytes=draft.in_place_bytes,
             compiled=None,
             policy="",
         )

@@ -13,9 +13,12 @@ from jax.core import Tracer
 from jaxswap import _compat
 from jaxswap._graph.compress import is_lossy
 from jaxswap._graph.placement import axes_of
+from jaxswap._run.in_parts import written_over
 from jaxswap._run.narrowing import leaving, widened
+from jaxswap._run.rounding import in_its_type, rounded_values
 from jaxswap._schedule.instructions import (
     Barrier,
+    InPlace,
     Instruction,
     Run,
     Schedule,
@@ -51,7 +54,7 @@ class Machine:
         self.program = traced.program
         self.graph = traced.graph
         self.schedule = schedule
-        self.rounded = _rounded(traced, schedule)
+        self.rounded = rounded_values(traced, schedule)
 
     def forward(self, operands: Sequence[Any]) -> tuple[list[Any], Residuals]:
         """Execute the forward pass.
@@ -135,37 +138,11 @@ def like_operands(program: Program, gradients: Sequence[Any]) -> list[Any]:
     return found
 
 
-def _rounded(traced: Traced, schedule: Schedule) -> frozenset[int]:
-    """Return the values in 16 bits that are stored in another form than they are used.
-
-    XLA may compute with more digits than bfloat16 has, and rounds where a value is
-    stored. Then both passes would see other numbers. A program that keeps everything is
-    that of plain JAX, and is left to XLA.
-    """
-    steps = (*schedule.forward, *schedule.backward)
-    if not traced.graph.is_body and all(isinstance(step, Run) for step in steps):
-        return frozenset()
-    stored = {*schedule.device_residuals, *schedule.host_residuals}
-    return frozenset(
-        v
-        for eqn in traced.graph.equations
-        for v in eqn.outputs
-        if eqn.is_cheap and v in stored and traced.graph.values[v].dtype == jnp.bfloat16
-    )
-
-
-def _in_its_type(array: Any) -> Any:
-    """Round to bfloat16 at this place, where XLA would round only what is stored."""
-    kind = jnp.finfo(jnp.bfloat16)
-    return lax.reduce_precision(
-        array, exponent_bits=kind.nexp, mantissa_bits=kind.nmant
-    )
-
-
 class _Memory:
     """Executes instructions. Frees each array after its last use."""
 
     def __init__(self, machine: Machine, rounded: Collection[int] = ()) -> None:
+        self.traced = machine.traced
         self.program = machine.program
         self.rounded = rounded
         self.graph = machine.graph
@@ -188,6 +165,8 @@ class _Memory:
         last = self._last_uses(steps)
         for index, step in enumerate(steps):
             match step:
+                case Run(equation, in_place=InPlace() as in_place):
+                    self._run_in_place(equation, in_place)
                 case Run(equation):
                     self._run(equation)
                 case SwapOut(value):
@@ -222,7 +201,17 @@ class _Memory:
         # As a part of the equation: copies are named after what they copy.
         with _compat.at_equation(operation.eqn):
             for v, array in zip(operation.outputs, results, strict=True):
-                self.device[v] = _in_its_type(array) if v in self.rounded else array
+                self.device[v] = in_its_type(array) if v in self.rounded else array
+
+    def _run_in_place(self, index: int, in_place: InPlace) -> None:
+        operation, names = self.program.operations[index], in_place.values
+        awaited = tuple(v for v in in_place.awaited if v in self.device)
+        at_host = tuple(v for v in names if v in self.host)
+        if awaited or at_host:
+            self._barrier((names[-1], *awaited), at_host)
+        with _compat.at_equation(operation.eqn):
+            result = written_over(self.traced, index, in_place, self.read, self.rounded)
+        self.device[operation.outputs[0]] = result
 
     def _barrier(self, device: tuple[int, ...], host: tuple[int, ...]) -> None:
         # Inside `shard_map` a barrier gives all its results one type. So values that
@@ -247,9 +236,10 @@ class _Memory:
         for index in reversed(range(len(steps))):
             reads: tuple[int, ...] = ()
             match step := steps[index]:
-                case Run(equation):
+                case Run(equation, in_place=in_place):
                     eqn = self.graph.equations[equation]
-                    reads = (*eqn.inputs, *eqn.outputs)
+                    leaves = (*in_place.leaves, *in_place.values) if in_place else ()
+                    reads = (*eqn.inputs, *leaves, *eqn.outputs)
                 case SwapOut(value):
                     reads = (value,)
                 case SwapIn(value):

@@ -7,14 +7,36 @@ from jaxswap._graph.graph import Graph
 
 
 @dataclasses.dataclass(frozen=True)
+class InPlace:
+    """How a result is written, part by part, over an operand that is not read again.
+
+    Attributes:
+        values: The names of the operand. Barriers give values further names.
+        leaves: The values of which parts are read, or which are read whole. All between
+            them and the result is computed for each part.
+        awaited: Values that others compute from the operand. They are awaited. If not,
+            XLA might copy the operand for them.
+    """
+
+    values: tuple[int, ...]
+    leaves: tuple[int, ...]
+    awaited: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Run:
     """Execute an equation.
 
-    `is_recomputed`: it is an equation of the forward pass, issued in the backward pass.
+    Attributes:
+        equation: Its index.
+        is_recomputed: It is an equation of the forward pass, issued in the backward
+            pass.
+        in_place: How its result is written over an operand. `None`: XLA decides.
     """
 
     equation: int
     is_recomputed: bool = False
+    in_place: InPlace | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,10 +131,11 @@ def free_values(
 
     for step in instructions:
         match step:
-            case Run():
-                for v in graph.equations[step.equation].inputs:
+            case Run(equation, in_place=in_place):
+                leaves = (*in_place.leaves, *in_place.values) if in_place else ()
+                for v in (*graph.equations[equation].inputs, *leaves):
                     read(v)
-                made.update(graph.equations[step.equation].outputs)
+                made.update(graph.equations[equation].outputs)
             case SwapOut(value):
                 read(value)
                 sent.add(value)

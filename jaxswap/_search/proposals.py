@@ -5,6 +5,7 @@ more memory than the model said, the model is corrected and solved again.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -19,7 +20,7 @@ from jaxswap._search.linear_model import bound_seconds, solve
 from jaxswap._search.model import Answer, Model
 from jaxswap._search.segments import actions_of, build_model, cut
 from jaxswap._simulate.draft import Arranger, Draft
-from jaxswap._sketch.sketch import Sketcher, codes
+from jaxswap._sketch.sketch import Sketcher, codes, entries_of
 
 MOST_ITEMS = 48
 """A model with more items is large: its solution takes a few tenths of a second."""
@@ -65,6 +66,7 @@ class Proposals:
     ) -> None:
         self.candidates = candidates
         self.sketcher = sketcher
+        self._arranger, self._kept = arranger, kept
         self.segments = cut(kept)
         self.model, self.values = build_model(arranger, candidates, kept, self.segments)
         self._begun: dict[Limits, Future[FirstProposal]] = {}
@@ -76,6 +78,7 @@ class Proposals:
         """
         if not self.values:
             return
+        _ = self.least  # Drafts are counted, so none is laid out beside others.
         pool = ThreadPoolExecutor(1)
         self._begun = {one: pool.submit(self._first, one, lessons) for one in limits}
         pool.shutdown(wait=False)
@@ -88,7 +91,7 @@ class Proposals:
 
     def _first(self, limits: Limits, lessons: Lessons) -> FirstProposal:
         is_swapless = limits.host_bytes == 0
-        bound = 0.0 if is_swapless else bound_seconds(self.model, limits.device_bytes)
+        bound = 0.0 if is_swapless else bound_seconds(self.least, limits.device_bytes)
         no_room, depth = VARIANTS[0]
         answer = self._solved(self._grounded(lessons), limits, no_room, depth)
         return FirstProposal(bound, answer)
@@ -142,6 +145,19 @@ class Proposals:
                 if not excess.any() or answer.excess_bytes >= 1:
                     break
         return first.bound_seconds
+
+    @functools.cached_property
+    def least(self) -> Model:
+        """The model, with as little memory as if all results were written in place."""
+        arranger, kept = self._arranger, self._kept
+        in_place = arranger.draft(
+            kept.actions, (), in_place_bytes=arranger.in_place_bytes
+        )
+        peaks = [self.segments.peaks(entries_of(draft)) for draft in (kept, in_place)]
+        saved = np.maximum(peaks[0] - peaks[1], 0)
+        return dataclasses.replace(
+            self.model, device_bytes=self.model.device_bytes - saved
+        )
 
     def _needed(self, numbers: np.ndarray, best: Best, lessons: Lessons) -> np.ndarray:
         """Return the most memory that actions need in each segment."""

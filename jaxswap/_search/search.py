@@ -2,7 +2,8 @@
 
 The linear model proposes (see `proposals`), and the simulator decides. Then the drafts
 are improved by a few actions at a time (see `descent`), and at random (see `wander`),
-until the quota of drafts is spent.
+until the quota of drafts is spent. The second half of it is for drafts whose results
+are written in place (see `_simulate.in_place`).
 """
 
 import dataclasses
@@ -25,12 +26,13 @@ from jaxswap._search.limits import Aim, Limits
 from jaxswap._search.moves import checkpoints, swaps_of_products
 from jaxswap._search.proposals import Proposals
 from jaxswap._search.quota import Quota
+from jaxswap._search.relax import relax
 from jaxswap._search.sketches import SketchMemory
 from jaxswap._search.trial import Laid, Trial, draft_of, trial_of
 from jaxswap._search.wander import wander
 from jaxswap._simulate.draft import Arranger, Draft
 from jaxswap._sketch.program import CODES
-from jaxswap._sketch.sketch import Sketcher, actions_of_codes, codes
+from jaxswap._sketch.sketch import NO_LIMIT, Sketcher, actions_of_codes, codes
 
 GOOD = 1.15
 """A draft is a good start if it is at most this many times as slow as keeping all."""
@@ -54,6 +56,11 @@ the drafts of both. Plans without swaps are the best on slow links, but a mixed 
 finds them late."""
 DESCENTS = 1 / 3
 """Share of the improvements that change few actions at a time, not at random."""
+HARD, FURTHER = 1.2, 2
+"""Where the best draft takes so many times the seconds of keeping all, the search goes
+on for so many times as many drafts."""
+AGAIN = 20
+"""How many drafts are laid out again with results written in place."""
 LOOSER = (1.0, 1.1, 1.2)
 """The search without swaps is made for this many times the limit. What is over the
 limit can then be swapped."""
@@ -101,7 +108,7 @@ class Search:
     ) -> None:
         self.arranger = arranger
         self.candidates = candidates
-        self.kept = arranger.arrange(candidates.fixed, 0)
+        self.kept = arranger.draft(candidates.fixed, ())
         self.front = Front()
         self.sketcher = Sketcher(arranger, expects_gaps=expects_gaps)
         self.exact = Exact(arranger, candidates, self.sketcher)
@@ -109,8 +116,9 @@ class Search:
         self.followed = Followed(arranger, self.sketches, policies)
         self.proposals = Proposals(arranger, candidates, self.kept, self.sketcher)
         self.is_cut_short = False
+        self._in_place = False
         self._laid_out_eager: frozenset[int] = frozenset()
-        self.started: dict[tuple[int, int], Laid] = {}
+        self.started: dict[tuple[int, int, int], Laid] = {}
         self._starts = (
             *swaps_of_products(arranger.graph, candidates),
             *checkpoints(arranger.graph, candidates),
@@ -143,25 +151,62 @@ class Search:
         """
         drafts = self.drafts(seconds, programs)
         quota = Quota.of(drafts, self.count, MOST_SECONDS)
+        # The exact search sees all drafts: those with results in place, too.
+        self._in_place = self.exact.is_small
+        share = quota if self._in_place else quota.within(drafts / 2)
+        bound, is_done = self._begin(limits, lessons, share)
+        if not is_done:
+            self._go_on(limits, lessons, share, quota)
+            is_easy = self._is_good(self._best(limits, lessons), HARD)
+            if not (is_easy or self.exact.is_small):
+                further = Quota.of(FURTHER * drafts, self.count, MOST_SECONDS)
+                self._improve_all(limits, lessons, further)
+        self.sketches.forget()
+        return _found(self._best(limits, lessons), bound)
+
+    def _begin(
+        self, limits: Limits, lessons: Lessons, quota: Quota
+    ) -> tuple[float, bool]:
+        """Search from the start. Return a bound, and whether nothing can be better."""
+        drafts = quota.left
         is_mixed = limits.host_bytes != 0 and not self.exact.is_small
         swapless = _swapless(limits) if is_mixed else []
         if is_mixed:
-            asked = (limits, *swapless)
-            hard = [one for one in asked if not self._is_ample(one, lessons)]
+            hard = (o for o in (limits, *swapless) if not self._is_ample(o, lessons))
             self.proposals.begin(hard, lessons)
         share = SHARES[0] if is_mixed else 0.8
         bound = self._search(limits, lessons, quota.within(share * drafts))
         best = self._best(limits, lessons)
         is_optimal = best.fits and self.exact.is_small
         is_optimal &= bound >= best.draft.timeline.seconds
-        if not (self._is_ample(limits, lessons) or is_optimal):
-            for one in swapless:
-                part = quota.within(SHARES[1] * drafts / len(LOOSER))
-                self._search(one, lessons, part)
-            self._improve_all(limits, lessons, quota)
+        is_done = is_optimal or self._is_ample(limits, lessons)
+        for one in () if is_done else swapless:
+            part = quota.within(SHARES[1] * drafts / len(LOOSER))
+            self._search(one, lessons, part)
         self.proposals.end()
-        self.sketches.forget()
-        return _found(self._best(limits, lessons), bound)
+        return bound, is_done
+
+    def _go_on(
+        self, limits: Limits, lessons: Lessons, share: Quota, quota: Quota
+    ) -> None:
+        """Improve drafts for a share of a quota, then those with results in place."""
+        best = self._best(limits, lessons)
+        if best.fits:
+            self._improve_all(limits, lessons, share)
+        if not self._in_place:
+            self._in_place = True
+            if best.fits:
+                self._lay_out_best_again(self._best(limits, lessons), lessons)
+            else:
+                self._begin(limits, lessons, quota)
+        self._improve_all(limits, lessons, quota)
+
+    def _lay_out_best_again(self, best: Best, lessons: Lessons) -> None:
+        price = 1 / self.arranger.simulator.rates.swap_out_bytes_per_second
+        cost = functools.partial(best.cost_seconds, seconds_per_byte=price)
+        for laid in sorted(best.front, key=cost)[:AGAIN]:
+            trial = trial_of(laid)
+            self._lay_out(trial.numbers, trial.hold_for, best=best, lessons=lessons)
 
     def _improve_all(self, limits: Limits, lessons: Lessons, quota: Quota) -> None:
         """Improve the best drafts so far. If none fits, make them smaller first."""
@@ -223,7 +268,7 @@ class Search:
             return bound
         lay_out = functools.partial(self._lay_out, best=best, lessons=lessons)
         self._start(best, lessons, lay_out, HOLDS[0])
-        self._relax(best, lay_out)
+        relax(best, self.candidates, lay_out)
         bound += self.proposals.offer(best, lessons, lay_out)
         for hold_for in HOLDS[1:]:
             if self._is_good(best, FAIR):
@@ -281,37 +326,23 @@ class Search:
     ) -> None:
         """Try the starting points. Those that swap are tried until a good one fits."""
         for index, actions in enumerate(self._starts):
-            at = index, hold_for
+            numbers = codes(actions)
             if Action.OFFLOAD in actions:
                 if best.limits.host_bytes != 0 and not self._is_good(best):
-                    lay_out(codes(actions), hold_for)
-            elif at not in self.started:
-                numbers = codes(actions)
-                self.started[at] = self._trial(numbers, 0, lessons, hold_for=hold_for)
+                    lay_out(numbers, hold_for)
+                continue
+            for limit_bytes in (0, NO_LIMIT):
+                at = index, hold_for, limit_bytes
+                if at not in self.started:
+                    trial = self._trial(
+                        numbers, limit_bytes, lessons, hold_for=hold_for
+                    )
+                    self.started[at] = trial
         is_own = best.limits.aim is Aim.SMALLEST_OWN  # As in `_best`.
         followed = () if is_own else self.followed.drafts(best.limits.device_bytes)
         for draft in (*self.started.values(), *followed):
             if not swaps_any(draft, lessons.grounded):
                 best.offer(draft)
-
-    def _relax(self, best: Best, lay_out: LayOut) -> None:
-        """Keep as many of the last values as fit. The others keep their actions.
-
-        The backward pass reads the last values first, when memory is fullest. So in a
-        deep program of equal layers, the first layers are the ones to recompute.
-        """
-        if not best.fits:
-            return
-        start = trial_of(best.draft)
-        values = self.candidates.forward
-        few, enough = 0, len(values)
-        while enough - few > 1:
-            count = (few + enough) // 2
-            numbers = codes(self.candidates.fixed)
-            for v in values[:count]:
-                numbers[v] = start.numbers[v]
-            draft = lay_out(numbers, start.hold_for)[0]
-            few, enough = (few, count) if best.is_within(draft) else (count, enough)
 
     def _is_good(self, best: Best, times: float = GOOD) -> bool:
         """Whether the best draft fits and costs little time."""
@@ -344,7 +375,7 @@ class Search:
         """Sketch some actions once."""
         numbers = lessons.allowed(numbers)
         options: dict[str, Any] = {"patience": patience, "eager": lessons.eager}
-        options["hold_for"] = hold_for
+        options |= {"hold_for": hold_for, "in_place": self._in_place}
         sketch = self.sketches.sketch(numbers, limit_bytes, **options)
 
         def make() -> Draft:

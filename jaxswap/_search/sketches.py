@@ -12,8 +12,9 @@ from jaxswap._schedule.decision import Decision
 from jaxswap._schedule.timing import Timing
 from jaxswap._sketch.sketch import Sketch, Sketcher, codes
 
-Key = tuple[bytes, int, float, frozenset[int], int]
-"""Actions, a limit of memory, a patience, eager values, and how long to hold."""
+Key = tuple[bytes, int, float, frozenset[int], int, bool]
+"""Actions, a limit of memory, a patience, eager values, how long to hold, and whether
+results may be written in place."""
 
 
 class SketchMemory:
@@ -42,15 +43,22 @@ class SketchMemory:
         patience: float,
         eager: Collection[int],
         hold_for: int,
+        in_place: bool,
     ) -> Sketch:
         """Sketch actions, as `Sketcher.sketch` does, or find the sketch of before."""
-        key = (numbers.tobytes(), limit_bytes, patience, frozenset(eager), hold_for)
+        how = (patience, frozenset(eager), hold_for, in_place)
+        key = (numbers.tobytes(), limit_bytes, *how)
         found = self._found.get(key)
         if found is not None:
             self._saved += 1
             return found
         found = self._sketcher.sketch(
-            numbers, limit_bytes, patience=patience, eager=eager, hold_for=hold_for
+            numbers,
+            limit_bytes,
+            patience=patience,
+            eager=eager,
+            hold_for=hold_for,
+            in_place=in_place,
         )
         self._found[key] = found
         return found

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from jaxswap._schedule.instructions import Schedule, Swap
 from jaxswap._schedule.issue import issue, swaps_by_distance
 from jaxswap._schedule.order import Order
 from jaxswap._simulate.gaps import expected_gap_bytes
+from jaxswap._simulate.in_place import written_in_place
 from jaxswap._simulate.kernels import Kernel
 from jaxswap._simulate.simulate import Simulator
 from jaxswap._simulate.timeline import Timeline
@@ -24,6 +25,9 @@ STALE_AFTER = 6
 
 SMALL_SHARE = 1 / 4096
 """Values below this share of what a program holds with everything kept are small."""
+
+IN_PLACE_SHARE = 1 / 64
+"""Results from this share of it on are worth a loop, to be written in place."""
 
 ORDERS_KEPT = 64
 """How many orders of entries are remembered while a plan is searched for."""
@@ -41,6 +45,8 @@ class Draft:
             rather than held, and the bytes from which on it is large.
         hold_for: Heavy operations for which any large recomputed value is held. See
             `backward_entries`.
+        in_place_bytes: Results of at least so many bytes are written over operands that
+            are not read again. 0: XLA decides.
         order: The order of issue.
         schedule: The instructions.
         timeline: What they do when.
@@ -51,6 +57,7 @@ class Draft:
     swaps: tuple[Swap, ...]
     staleness: tuple[int, int]
     hold_for: int
+    in_place_bytes: int
     order: Order
     schedule: Schedule
     timeline: Timeline
@@ -89,9 +96,18 @@ class Arranger:
         """Bytes from which on a value is worth a decision of its own."""
         if self._large_bytes is not None:
             return self._large_bytes
+        return max(1, int(self._held_bytes * SMALL_SHARE))
+
+    @functools.cached_property
+    def in_place_bytes(self) -> int:
+        """Bytes from which on a result is worth a loop, to be written in place."""
+        return max(1, int(self._held_bytes * IN_PLACE_SHARE))
+
+    @property
+    def _held_bytes(self) -> int:
+        """What a program holds at most, with everything kept, beside the caller's."""
         timeline = self._all_kept.timeline
-        peak = timeline.device_bytes - timeline.caller_bytes
-        return max(1, int(peak * SMALL_SHARE))
+        return timeline.device_bytes - timeline.caller_bytes
 
     @property
     def staleness(self) -> tuple[int, int]:
@@ -117,27 +133,50 @@ class Arranger:
         patience: float = 1.0,
         eager: Collection[int] = (),
         hold_for: int = 0,
+        in_place: bool = True,
     ) -> Draft:
-        """Lay out the copies that `actions` ask for below a limit of device memory."""
+        """Lay out the copies that `actions` ask for below a limit of device memory.
+
+        Args:
+            actions: One for each value.
+            limit_bytes: Device memory that may be used.
+            patience: How willingly short gaps are spent on the host.
+            eager: Values whose copies back must be done early.
+            hold_for: How long recomputed values are held. See `backward_entries`.
+            in_place: Whether results may be written in place. They are if the limit is
+                exceeded otherwise.
+        """
         order = self.order(actions, hold_for)
+        lay_out = functools.partial(self.draft, actions, hold_for=hold_for)
         leaving = [
             v for v in order.made if actions[v] is Action.OFFLOAD and order.gaps(v)
         ]
         if not leaving:
-            return self.draft(actions, (), hold_for=hold_for)
+            tightly = functools.partial(lay_out, ())
+            return self._below(limit_bytes, tightly, in_place)
         simulator = self.simulator
         out = {v: simulator.copy_seconds(v, is_inward=False) for v in leaving}
         back = {v: simulator.copy_seconds(v, is_inward=True) for v in leaving}
         both = {v: out[v] + back[v] for v in leaving}
         gaps = absences(order, leaving, self._starts(order.entries), both, patience)
-        first = self.draft(actions, tight(order, gaps), hold_for=hold_for)
+        tightly = functools.partial(lay_out, tight(order, gaps))
+        first = self._below(limit_bytes, tightly, in_place)
         nbytes = {v: self.graph.values[v].nbytes for v in leaving}
         device_bytes = device_bytes_at(order.entries, first.timeline)
         ends = np.cumsum(seconds_at(order.entries, first.timeline))
         starts = np.concatenate([[0.0], ends[:-1]])
         clock = Clock(starts, ends, device_bytes, out, back, nbytes)
         swaps = place(order, gaps, clock, limit_bytes, eager)
-        return self.draft(actions, swaps, hold_for=hold_for)
+        return lay_out(swaps, in_place_bytes=first.in_place_bytes)
+
+    def _below(
+        self, limit_bytes: int, lay_out: Callable[..., Draft], in_place: bool
+    ) -> Draft:
+        """Return a draft, with results in place if it exceeds the limit otherwise."""
+        draft = lay_out()
+        if not in_place or draft.timeline.device_bytes <= limit_bytes:
+            return draft
+        return lay_out(in_place_bytes=self.in_place_bytes)
 
     def draft(
         self,
@@ -145,6 +184,7 @@ class Arranger:
         swaps: Sequence[Swap],
         staleness: tuple[int, int] | None = None,
         hold_for: int = 0,
+        in_place_bytes: int = 0,
     ) -> Draft:
         """Simulate given swaps."""
         staleness = staleness or self.staleness
@@ -152,7 +192,7 @@ class Arranger:
             order = self.order(actions, hold_for)
         else:
             order = Order.of(self.graph, actions, *staleness, hold_for)
-        return self._draft(actions, swaps, order, staleness, hold_for)
+        return self._draft(actions, swaps, order, staleness, hold_for, in_place_bytes)
 
     def _draft(
         self,
@@ -161,15 +201,20 @@ class Arranger:
         order: Order,
         staleness: tuple[int, int],
         hold_for: int = 0,
+        in_place_bytes: int = 0,
     ) -> Draft:
         self.draft_count += 1
         schedule = issue(order, swaps)
+        if in_place_bytes:
+            fusion = self.simulator.fusion
+            schedule = written_in_place(fusion, schedule, in_place_bytes)
         return Draft(
             graph=self.graph,
             actions=tuple(actions),
             swaps=tuple(swaps),
             staleness=staleness,
             hold_for=hold_for,
+            in_place_bytes=in_place_bytes,
             order=order,
             schedule=schedule,
             timeline=self.simulator.play(schedule),

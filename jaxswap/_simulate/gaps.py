@@ -44,7 +44,9 @@ def expected_gap_bytes(graph: Graph, timeline: Timeline) -> int:
     large_bytes = timeline.device_bytes // SMALL_SHARE
     return max(
         gap_bytes([life for life in some.values() if life.nbytes >= large_bytes])
-        for some in (lives, continued(lives, graph, timeline))
+        for some in (
+            continued(lives, graph, timeline, is_any=is_any) for is_any in (False, True)
+        )
     )
 
 
@@ -60,22 +62,37 @@ def lives_of(graph: Graph, timeline: Timeline) -> dict[int, Life]:
 
 
 def continued(
-    lives: Mapping[int, Life], graph: Graph, timeline: Timeline
+    lives: Mapping[int, Life], graph: Graph, timeline: Timeline, *, is_any: bool
 ) -> dict[int, Life]:
-    """Return the lives if kernels write over operands wherever that is possible."""
+    """Return the lives if operands live on in the results that are written over them.
+
+    Args:
+        lives: Those of single buffers.
+        graph: The program.
+        timeline: What runs.
+        is_any: Whether kernels write over operands wherever XLA may do so, not only
+            where results are written in place.
+    """
     found, first = dict(lives), {b: b for b in lives}
+
+    def live_on(old: int, b: int) -> None:
+        found[old] = dataclasses.replace(found[old], end=found.pop(b).end)
+        first[b] = old
+
     for at, step in enumerate(timeline.steps.steps):
-        if not isinstance(step, Kernel) or not overwrites(
-            graph.equations[step.equation]
-        ):
+        if not isinstance(step, Kernel):
+            continue
+        if step.is_in_place:
+            live_on(first[step.overwrites[0]], step.makes[0])
+            continue
+        if not (is_any and overwrites(graph.equations[step.equation])):
             continue
         for b in step.makes:
             olds = (first[r] for r in sorted(step.reads) if r in first and b in first)
             ending = (old for old in olds if found[old].start < at == found[old].end)
             old = next((o for o in ending if found[o].nbytes == found[b].nbytes), None)
             if old is not None:
-                found[old] = dataclasses.replace(found[old], end=found.pop(b).end)
-                first[b] = old
+                live_on(old, b)
     return found
 
 

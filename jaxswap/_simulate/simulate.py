@@ -23,18 +23,21 @@ from jaxswap._graph.graph import Equation, Graph
 from jaxswap._schedule.instructions import Barrier, Run, Schedule
 from jaxswap._simulate.carries import LOOP, bytes_of_places
 from jaxswap._simulate.kernels import (
-    NO_BUFFER,
     Fusion,
     Kernel,
     PlannedCopy,
     Steps,
     Wait,
-    lower,
 )
+from jaxswap._simulate.lives import freed_of
+from jaxswap._simulate.lowering import lower
 from jaxswap._simulate.timeline import Timeline, Transfer
 
 GROUPED = "ragged_dot_general"
 """The primitive whose operands XLA copies for each group."""
+LOOP_LAUNCHES = 5
+"""How many more kernels a loop over two parts takes: one for its second part, one for
+the number of each part, and two to begin."""
 
 
 class Simulator:
@@ -87,13 +90,16 @@ class Simulator:
         if eqn.is_reduction:
             rate = self.rates.reduction_bytes_per_second
         if kernel.is_shared:
-            return made / rate
+            return made / rate + self.loop_seconds(kernel)
         read = sum(self.nbytes[values[b]] for b in kernel.reads)
         read += sum(map(self.nbytes.__getitem__, kernel.arguments))
         moved = max(read + made, eqn.inner_bytes)
-        return self.rates.launch_seconds + max(
-            moved / rate, self.base_seconds[kernel.equation]
-        )
+        alone = max(moved / rate, self.base_seconds[kernel.equation])
+        return self.rates.launch_seconds + alone + self.loop_seconds(kernel)
+
+    def loop_seconds(self, kernel: Kernel) -> float:
+        """Seconds of what the loop takes in which a result is written in place."""
+        return LOOP_LAUNCHES * self.rates.launch_seconds if kernel.is_in_place else 0.0
 
     def fixed_seconds(self, eqn: Equation) -> float | None:
         """Seconds of a kernel that do not depend on its operands. `None` if they do."""
@@ -262,7 +268,7 @@ class _Play:
                     self.clock = max(self.clock, ready)
                     self.stalls[at] = self.clock - started
                     self.starts[at] = self.clock
-        freed = self._freed()
+        freed = freed_of(self.steps)
         device = self._device_bytes(freed)
         return Timeline(
             steps=self.steps,
@@ -291,27 +297,6 @@ class _Play:
         else:
             self.at_host[copy.value] = begin + seconds
         self.transfers.append(Transfer(copy.value, copy.is_inward, at, begin, seconds))
-
-    def _freed(self) -> np.ndarray:
-        """Index of the last step at which each buffer holds memory."""
-        freed = np.array(self.steps.last_reads, np.int64)
-        leaving: dict[int, tuple[int, int]] = {}
-        for at, step in enumerate(self.steps.steps):
-            if isinstance(step, PlannedCopy) and not step.is_inward:
-                is_forward = at < self.steps.forward_count
-                end = self.steps.forward_count if is_forward else len(self.starts)
-                leaving[step.value] = (step.buffer, end - 1)
-            elif isinstance(step, Wait):
-                for v in step.values:
-                    leaving[v] = (leaving[v][0], at - 1)
-        for buffer, until in leaving.values():
-            if buffer != NO_BUFFER:
-                freed[buffer] = max(freed[buffer], until)
-        for at, step in enumerate(self.steps.steps):
-            for buffer in step.overwrites if isinstance(step, Kernel) else ():
-                if freed[buffer] == at:
-                    freed[buffer] -= 1
-        return freed
 
     def _device_bytes(self, freed: np.ndarray) -> np.ndarray:
         """Bytes of buffers held at each step."""

@@ -21,23 +21,66 @@ static double crowd_of(const Bytes *at, int steps, Bytes peak) {
   return crowd;
 }
 
+/* End the lives of buffers: behind their copies, and before what takes their place. */
+static void end_lives(Space *s) {
+  const Program *p = &s->program;
+  Lanes *lanes = &s->lanes;
+  int steps = lanes->entry.count;
+  fill(s, &lanes->copied, lanes->of.count, NONE);
+  for (int v = 0; v < p->values; v++) { /* buffers that are being copied stay */
+    if (lanes->sent[v] == NONE || lanes->sent_buffer[v] == NONE) continue;
+    int until = (lanes->sent[v] < lanes->ahead ? lanes->ahead : steps) - 1;
+    if (lanes->awaited[v] != NONE) until = lanes->awaited[v] - 1;
+    int *read = &lanes->read.at[lanes->sent_buffer[v]];
+    int *copied = &lanes->copied.at[lanes->sent_buffer[v]];
+    *read = most(*read, until), *copied = most(*copied, until);
+  }
+  for (int i = 0; i < lanes->over.count; i++) { /* what is overwritten makes way */
+    int *read = &lanes->read.at[lanes->over.at[i]];
+    if (*read == lanes->over_step.at[i]) --*read;
+  }
+}
+
+/* Write results over operands that nothing reads later: `_simulate/in_place.py`.
+   Return whether other runs do so than were played. */
+static int take_places(Space *s) {
+  Lanes *lanes = &s->lanes;
+  List played = lanes->is_in_place;
+  lanes->is_in_place = lanes->was_in_place, lanes->was_in_place = played;
+  lanes->taken.count = lanes->taken_from.count = 0;
+  fill(s, &lanes->is_in_place, lanes->runs, 0);
+  for (int i = 0, next = 0; i < lanes->made_over.count; i = next) {
+    int b = lanes->made_over.at[i], old = NONE, step = lanes->made.at[b];
+    for (next = i; next < lanes->made_over.count && lanes->made_over.at[next] == b; next++) {
+      int r = lanes->over_of.at[next];
+      if (lanes->fixed.at[r] || lanes->read.at[r] != step) continue;
+      if (lanes->copied.at[r] >= step) continue;
+      if (old == NONE || r < old) old = r;
+    }
+    if (old == NONE || lanes->fixed.at[b]) continue;
+    lanes->is_in_place.at[lanes->by_run.at[i]] = 1;
+    lanes->read.at[old]--;
+    push(s, &lanes->taken, b);
+    push(s, &lanes->taken_from, old);
+  }
+  size_t nbytes = sizeof(int) * (size_t)lanes->runs;
+  return played.count != lanes->runs || memcmp(played.at, lanes->is_in_place.at, nbytes);
+}
+
+/* Write results in place, if the draft may. What does so takes longer. */
+static void settle(Space *s) {
+  if (!s->in_place || !take_places(s)) return;
+  play(s);
+  end_lives(s);
+  take_places(s);
+}
+
 /* Count the bytes at each step. Return the step with the most of them. */
 static int add_bytes(Space *s, Result *result) {
   const Program *p = &s->program;
   Lanes *lanes = &s->lanes;
   Bytes *at = lanes->bytes_at;
   int steps = lanes->entry.count, peak = 0;
-  for (int v = 0; v < p->values; v++) { /* buffers that are being copied stay */
-    if (lanes->sent[v] == NONE || lanes->sent_buffer[v] == NONE) continue;
-    int until = (lanes->sent[v] < lanes->ahead ? lanes->ahead : steps) - 1;
-    if (lanes->awaited[v] != NONE) until = lanes->awaited[v] - 1;
-    int *read = &lanes->read.at[lanes->sent_buffer[v]];
-    *read = most(*read, until);
-  }
-  for (int i = 0; i < lanes->over.count; i++) { /* what is overwritten makes way */
-    int *read = &lanes->read.at[lanes->over.at[i]];
-    if (*read == lanes->over_step.at[i]) --*read;
-  }
   at[steps] = 0;
   for (int step = steps - 1; step >= 0; step--) at[step + 1] -= at[step];
   for (int b = 0; b < lanes->of.count; b++) {
@@ -146,11 +189,19 @@ static void mark_alive(Space *s, int peak, signed char *alive) {
   }
 }
 
+/* Write nothing in place, to begin with. */
+static void start_anew(Space *s) {
+  s->in_place = s->lanes.is_in_place.count = 0;
+  s->lanes.taken.count = s->lanes.taken_from.count = 0;
+}
+
 /* Simulate the order with its copies. Return the step with the most memory. */
 static int simulate(Space *s, Result *result) {
   file_copies(s);
   hold(s);
   play(s);
+  end_lives(s);
+  settle(s);
   return add_bytes(s, result);
 }
 
@@ -176,10 +227,11 @@ static void describe_draft(Space *s, int peak, Result *result, signed char *aliv
     result->fragmented_bytes = 0;
 }
 
-/* Lay out and simulate actions. Return 0, or -1 if memory does not suffice. `eager`
+/* Lay out and simulate actions. Return 0, or -1 if memory does not suffice. Results are
+   written in place if more bytes are needed than `in_place_above`. `eager`
    marks values whose copies back must be done early; it may be null. */
 int jaxswap_arrange(Space *s, const signed char *actions, const Staleness *staleness,
-                    Bytes limit, double patience, const signed char *eager,
+                    Bytes in_place_above, Bytes limit, double patience, const signed char *eager,
                     Result *result, signed char *alive, double *cost) {
   if (setjmp(s->no_memory)) return -1;
   lay_out_entries(s, actions, staleness);
@@ -187,7 +239,13 @@ int jaxswap_arrange(Space *s, const signed char *actions, const Staleness *stale
   guess_starts(s);
   absences(s, actions, patience);
   tight(s);
+  start_anew(s);
   int peak = simulate(s, result);
+  if (result->device_bytes > in_place_above) {
+    s->in_place = 1;
+    settle(s);
+    peak = add_bytes(s, result);
+  }
   if (s->copies.value.count) {
     fill_clock(s);
     place(s, limit, eager);
@@ -205,6 +263,7 @@ int jaxswap_follow(Space *s, const signed char *actions, const Staleness *stalen
   if (setjmp(s->no_memory)) return -1;
   lay_out_entries(s, actions, staleness);
   grow_clock(s);
+  start_anew(s);
   swaps_by_distance(s, leaving, count, timing);
   describe_draft(s, simulate(s, result), result, alive, cost);
   return 0;
@@ -228,7 +287,8 @@ void jaxswap_close(Space *s) {
       &lanes->roots.pool, &lanes->roots.mark, &lanes->given.pool, &lanes->given.mark,
       &lanes->of, &lanes->made, &lanes->read, &lanes->fixed, &lanes->entry,
       &lanes->over, &lanes->over_step, &lanes->writes, &lanes->written, &lanes->first,
-      &lanes->family, &s->stack, &s->depth, &s->chain_at, &s->by_use,
+      &lanes->until, &lanes->made_over, &lanes->over_of, &lanes->by_run, &lanes->taken,
+      &lanes->taken_from, &lanes->is_in_place, &lanes->was_in_place, &lanes->copied, &lanes->family, &s->stack, &s->depth, &s->chain_at, &s->by_use,
       &s->first_of_use, &s->distances.covers, &s->distances.levels,
       &s->distances.started, &s->distances.largest_first};
   void *vectors[] = {lanes->arrival, lanes->seconds, lanes->bytes_at, s->clock.starts,
@@ -254,7 +314,8 @@ Space *jaxswap_open(const Program *program) {
       &s->templates.make_end, &s->order.made, &s->order.last_use, &s->held.passes,
       &s->held.mark, &s->held.after, &s->held.held_stamp, &s->held.swapped, &s->lanes.roots.start,
       &s->lanes.roots.length, &s->lanes.given.start, &s->lanes.given.length,
-      &s->lanes.is_buffer, &s->lanes.unmade, &s->lanes.in_flight, &s->lanes.sent,
+      &s->lanes.is_buffer, &s->lanes.in_parts, &s->lanes.content,
+      &s->lanes.unmade, &s->lanes.in_flight, &s->lanes.sent,
       &s->lanes.sent_buffer, &s->lanes.awaited, &s->lanes.moved};
   size_t ints = sizeof of_ints / sizeof *of_ints, length = (size_t)(n + n % 2);
   /* Vectors of four bytes, of eight, of one: each begins where its kind may. */

@@ -11,10 +11,10 @@
 enum { KEEP, OFFLOAD, RECOMPUTE };
 /* What an equation is. A lone view is a view with a single result. */
 enum { BACKWARD = 1, HEAVY = 2, CHEAP = 4, PURE = 8, LONE_VIEW = 16, DEFERRED = 32,
-       FUSIBLE = 64, ALIAS = 128, REDUCTION = 256 };
+       FUSIBLE = 64, ALIAS = 128, REDUCTION = 256, IN_PARTS = 512 };
 /* What a value is. A buffer is one in any schedule. */
 enum { ARGUMENT = 1, COTANGENT = 2, OUTPUT = 4, GRADIENT = 8, BUFFER = 16 };
-enum { NONE = -1 };
+enum { NONE = -1, OF_CALLER = -2 };
 
 typedef int64_t Bytes;
 
@@ -30,7 +30,7 @@ typedef struct {
   const Bytes *nbytes;
   const Bytes *copied_bytes; /* of each value's copy in host memory */
   const Bytes *host_nbytes; /* of each value that sweeps write there */
-  const int *trait, *producer, *base;
+  const int *trait, *producer, *base, *shape, *type; /* shapes and types are numbered */
   const int *residuals, *gradients, *given, *cotangents, *behind;
   int residual_count, gradient_count, given_count, cotangent_count, behind_count;
   /* Seconds that do not depend on operands, or -1; arithmetic; if all are kept. */
@@ -40,7 +40,7 @@ typedef struct {
   const double *moved_bytes, *bytes_per_second;
   const double *out_seconds, *back_seconds; /* of each value's copies */
   double launch_seconds, out_share, back_share;
-  Bytes caller_bytes, loop_host_bytes;
+  Bytes caller_bytes, loop_host_bytes, in_place_bytes;
 } Program;
 
 /* When a recomputed value is recomputed once more: the arguments of `backward_entries`
@@ -93,7 +93,15 @@ typedef struct {
   List of, made, read, fixed;
   List over, over_step; /* buffers that make way, and for which step */
   List writes, written; /* buffers that an operand may live on in, and the operands */
-  List first;           /* the buffer that each one continues */
+  List made_over, over_of, by_run; /* buffers that may be written in place, the operands,
+                                      and the runs that make them */
+  List taken, taken_from; /* buffers that are written in place, and the operands */
+  List copied; /* until which step each buffer is copied to the host */
+  List is_in_place, was_in_place; /* of each run: now, and as it was played */
+  int *in_parts;          /* whether parts of each value can be computed */
+  int *content;           /* the buffer that each value is all of, or NONE */
+  int runs;
+  List first, until;    /* the buffer that each one continues, and its last step */
   double *arrival;
   int arrival_room;
   List entry; /* of each step */
@@ -126,7 +134,7 @@ typedef struct {
   int *stored, *needed, *wanted, *seen, *inline_view, *chain, *mark, *last, *last_own;
   List stack, depth, chain_at, by_use, first_of_use;
   signed char *was_recomputed;
-  int has_order, stamp;
+  int has_order, stamp, in_place;
   void *lives; /* of buffers, while they are placed */
   jmp_buf no_memory;
 } Space;

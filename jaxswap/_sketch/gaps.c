@@ -58,22 +58,50 @@ static Bytes most_alive(const Life *lives, int count) {
   return most;
 }
 
-/* Let operands live on in the results that are written over them. */
-static void continue_lives(Space *s) {
+/* Let an operand live on in the result that is written over it. */
+static void live_on(Lanes *lanes, int operand, int b) {
+  int old = lanes->first.at[operand];
+  lanes->first.at[b] = old;
+  lanes->until.at[old] = lanes->until.at[b];
+}
+
+/* Return the operand that XLA may write a buffer over: the first that it may. `i` is
+   the place of the first one in `written`. */
+static int overwritten(const Space *s, int i) {
   const Program *p = &s->program;
-  Lanes *lanes = &s->lanes;
-  int *first = lanes->first.at, *made = lanes->made.at, *until = lanes->read.at;
-  for (int i = 0, next = 0; i < lanes->writes.count; i = next) {
-    int b = lanes->writes.at[i], operand = NONE, old = NONE;
-    for (next = i; next < lanes->writes.count && lanes->writes.at[next] == b; next++) {
-      int r = lanes->written.at[next], from = first[r];
-      int is_last = made[from] < made[b] && until[from] == made[b];
-      if (!is_last || lanes->fixed.at[from] || lanes->fixed.at[b]) continue;
-      if (p->nbytes[lanes->of.at[from]] != p->nbytes[lanes->of.at[b]]) continue;
-      if (operand == NONE || r < operand) operand = r, old = from;
-    }
-    if (operand != NONE) first[b] = old, until[old] = until[b];
+  const Lanes *lanes = &s->lanes;
+  const int *made = lanes->made.at, *until = lanes->until.at;
+  int b = lanes->writes.at[i], operand = NONE;
+  for (; i < lanes->writes.count && lanes->writes.at[i] == b; i++) {
+    int r = lanes->written.at[i], from = lanes->first.at[r];
+    int is_last = made[from] < made[b] && until[from] == made[b];
+    if (!is_last || lanes->fixed.at[from] || lanes->fixed.at[b]) continue;
+    if (p->nbytes[lanes->of.at[from]] != p->nbytes[lanes->of.at[b]]) continue;
+    if (operand == NONE || r < operand) operand = r;
   }
+  return operand;
+}
+
+/* Let operands live on where results are written in place, and, if `is_any`, wherever
+   XLA may write over them. */
+static void continue_lives(Space *s, int is_any) {
+  Lanes *lanes = &s->lanes;
+  lanes->first.count = lanes->until.count = 0;
+  for (int b = 0; b < lanes->of.count; b++) {
+    push(s, &lanes->first, b);
+    push(s, &lanes->until, most(lanes->made.at[b], lanes->read.at[b]));
+  }
+  int t = 0;
+  for (int i = 0; is_any && i < lanes->writes.count; i++) {
+    int b = lanes->writes.at[i];
+    if (i && lanes->writes.at[i - 1] == b) continue;
+    for (; t < lanes->taken.count && lanes->taken.at[t] <= b; t++)
+      live_on(lanes, lanes->taken_from.at[t], lanes->taken.at[t]);
+    int operand = lanes->first.at[b] == b ? overwritten(s, i) : NONE;
+    if (operand != NONE) live_on(lanes, operand, b);
+  }
+  for (; t < lanes->taken.count; t++)
+    live_on(lanes, lanes->taken_from.at[t], lanes->taken.at[t]);
 }
 
 /* Return how much more memory placed buffers need than the most that are alive. */
@@ -87,7 +115,7 @@ static Bytes gap_bytes(Space *s, Bytes large_bytes) {
     Bytes nbytes = p->nbytes[lanes->of.at[b]];
     int is_own = !lanes->fixed.at[b] && lanes->first.at[b] == b;
     if (!is_own || nbytes < large_bytes) continue;
-    lives[count++] = (Life){b, lanes->made.at[b], lanes->read.at[b], nbytes, 0};
+    lives[count++] = (Life){b, lanes->made.at[b], lanes->until.at[b], nbytes, 0};
   }
   qsort(lives, count, sizeof(Life), by_bytes);
   Bytes one = placed_bytes(lives, (int)count, sorted);
@@ -96,18 +124,13 @@ static Bytes gap_bytes(Space *s, Bytes large_bytes) {
   return (one < other ? one : other) - most_alive(lives, (int)count);
 }
 
-/* Return how many bytes XLA is expected to leave free between buffers. The lives are
-   not what they were afterwards. */
+/* Return how many bytes XLA is expected to leave free between buffers. */
 static Bytes expected_gap_bytes(Space *s, Bytes device_bytes) {
-  Lanes *lanes = &s->lanes;
-  Bytes large_bytes = device_bytes / SMALL_SHARE;
-  lanes->first.count = 0;
-  for (int b = 0; b < lanes->of.count; b++) {
-    push(s, &lanes->first, b);
-    lanes->read.at[b] = most(lanes->made.at[b], lanes->read.at[b]);
+  Bytes large_bytes = device_bytes / SMALL_SHARE, expected = 0;
+  for (int is_any = 0; is_any < 2; is_any++) {
+    continue_lives(s, is_any);
+    Bytes gaps = gap_bytes(s, large_bytes);
+    if (gaps > expected) expected = gaps;
   }
-  Bytes one = gap_bytes(s, large_bytes);
-  continue_lives(s);
-  Bytes other = gap_bytes(s, large_bytes);
-  return one > other ? one : other;
+  return expected;
 }

@@ -1,6 +1,6 @@
 /* Entries and copies -> seconds and bytes: `_simulate/kernels.py` and `simulate.py`. */
 
-enum { FAMILY = 8 };
+enum { FAMILY = 8, LOOP_LAUNCHES = 5 };
 
 static void set_one(Space *s, Sets *sets, int v, int member) {
   sets->start[v] = sets->pool.count;
@@ -77,6 +77,8 @@ static int begin_step(Space *s, int at, double seconds) {
 static int new_buffer(Space *s, int v, int step) {
   Lanes *lanes = &s->lanes;
   int b = lanes->of.count;
+  lanes->in_parts[v] = 1;
+  lanes->content[v] = b;
   push(s, &lanes->of, v);
   push(s, &lanes->made, step);
   push(s, &lanes->read, step);
@@ -93,15 +95,52 @@ static int new_buffer(Space *s, int v, int step) {
   return b;
 }
 
+/* Whether a value is made, where it is read, of a buffer of so many bytes. */
+static int is_cut_from(const Space *s, int v, Bytes nbytes) {
+  const Sets *roots = &s->lanes.roots;
+  for (int r = roots->start[v]; r < roots->start[v] + roots->length[v]; r++)
+    if (s->program.nbytes[s->lanes.of.at[roots->pool.at[r]]] >= nbytes) return 1;
+  return 0;
+}
+
+/* Whether parts of an equation's result follow from parts of values in memory. */
+static int is_in_parts(const Space *s, int e) {
+  const Program *p = &s->program;
+  if (!(p->kind[e] & IN_PARTS)) return 0;
+  int made = p->outputs[p->out_start[e]];
+  for (int i = p->in_start[e]; i < p->in_start[e + 1]; i++) {
+    int v = p->inputs[i], is_whole = p->shape[v] != p->shape[made];
+    if (is_whole ? is_cut_from(s, v, p->nbytes[made]) : !s->lanes.in_parts[v]) return 0;
+  }
+  return 1;
+}
+
+/* Note the buffers whose place the result of a run may take, those of its type. */
+static void may_replace(Space *s, int v, int start, int length, int run) {
+  const Program *p = &s->program;
+  Lanes *lanes = &s->lanes;
+  Sets *roots = &lanes->roots;
+  if (p->nbytes[v] < p->in_place_bytes) return;
+  for (int i = start; i < start + length; i++) {
+    int r = roots->pool.at[i], u = lanes->of.at[r];
+    if (lanes->content[u] != r || p->type[u] != p->type[v]) continue;
+    push(s, &lanes->made_over, lanes->of.count); /* the buffer that is made next */
+    push(s, &lanes->over_of, r);
+    push(s, &lanes->by_run, run);
+  }
+}
+
 /* Give the results of an equation the bytes of its operands. */
 static void run_alias(Space *s, int e) {
   const Program *p = &s->program;
   Lanes *lanes = &s->lanes;
   Sets *roots = &lanes->roots, *given = &lanes->given;
-  int i = p->in_start[e];
+  int i = p->in_start[e], is_parts = is_in_parts(s, e);
   for (int o = p->out_start[e]; o < p->out_start[e + 1]; o++, i++) {
     if (i == p->in_start[e + 1]) break;
     int v = p->outputs[o], source = p->inputs[i];
+    lanes->content[v] = p->type[v] == p->type[source] ? lanes->content[source] : NONE;
+    lanes->in_parts[v] = is_parts || lanes->content[v] != NONE;
     roots->start[v] = roots->start[source], roots->length[v] = roots->length[source];
     given->start[v] = given->start[source], given->length[v] = given->length[source];
     if (!lanes->unmade[v]) continue;
@@ -125,11 +164,14 @@ static int joins_family(Space *s, int start, int length) {
 }
 
 /* Return the seconds of a kernel: the longer of its arithmetic and its bytes. */
-static double kernel_seconds(const Program *p, int e, Bytes read, int is_shared) {
+static double kernel_seconds(const Program *p, int e, Bytes read, int is_shared,
+                             int is_loop) {
+  double loop = is_loop ? LOOP_LAUNCHES * p->launch_seconds : 0.0;
   if (p->fixed_seconds[e] >= 0) return p->fixed_seconds[e];
-  if (is_shared) return (double)p->made_bytes[e] / p->bytes_per_second[e];
+  if (is_shared) return (double)p->made_bytes[e] / p->bytes_per_second[e] + loop;
   double moved = later((double)(read + p->made_bytes[e]), p->moved_bytes[e]);
-  return p->launch_seconds + later(moved / p->bytes_per_second[e], p->base_seconds[e]);
+  double alone = later(moved / p->bytes_per_second[e], p->base_seconds[e]);
+  return p->launch_seconds + alone + loop;
 }
 
 /* Note the operands that an equation's results take the place of. */
@@ -154,11 +196,13 @@ static void run_equation(Space *s, int e, int at) {
   Lanes *lanes = &s->lanes;
   Sets *roots = &lanes->roots, *given = &lanes->given;
   int start, length, given_start, given_length, is_stored = 0, is_shared = 0;
+  int run = lanes->runs++, is_parts;
   int bit = is_behind(s, at) ? 2 : 1, is_again = bit == 2 && !(p->kind[e] & BACKWARD);
   if (p->kind[e] & ALIAS) {
     run_alias(s, e);
     return;
   }
+  is_parts = is_in_parts(s, e);
   unite(s, roots, e, &start, &length);
   unite(s, given, e, &given_start, &given_length);
   for (int i = p->out_start[e]; i < p->out_start[e + 1]; i++)
@@ -168,6 +212,8 @@ static void run_equation(Space *s, int e, int at) {
       int v = p->outputs[i];
       roots->start[v] = start, roots->length[v] = length;
       given->start[v] = given_start, given->length[v] = given_length;
+      lanes->in_parts[v] = is_parts;
+      lanes->content[v] = NONE;
     }
     return;
   }
@@ -185,7 +231,9 @@ static void run_equation(Space *s, int e, int at) {
     ready = later(ready, lanes->arrival[b]);
   }
   make_way(s, e, step);
-  double seconds = kernel_seconds(p, e, read, is_shared), begin = lanes->clock;
+  if (is_parts) may_replace(s, p->outputs[p->out_start[e]], start, length, run);
+  int is_loop = run < lanes->is_in_place.count && lanes->is_in_place.at[run];
+  double seconds = kernel_seconds(p, e, read, is_shared, is_loop), begin = lanes->clock;
   if (ready > begin) {
     for (int r = start; r < start + length; r++)
       lanes->cost[lanes->of.at[roots->pool.at[r]]] += ready - begin;
@@ -281,6 +329,8 @@ static void clear_lanes(Space *s) {
     lanes->in_flight[v] = lanes->roots.length[v] = lanes->given.length[v] = 0;
     lanes->sent[v] = lanes->awaited[v] = lanes->moved[v] = NONE;
     lanes->at_host[v] = lanes->cost[v] = 0.0;
+    lanes->in_parts[v] = (p->trait[v] & (ARGUMENT | COTANGENT)) != 0;
+    lanes->content[v] = lanes->in_parts[v] ? OF_CALLER : NONE;
   }
   for (int v = 0; v < p->values; v++)
     if (p->base[v] >= 0) lanes->is_buffer[p->base[v]] |= s->held.passes[v];
@@ -293,6 +343,7 @@ static void clear_lanes(Space *s) {
   lanes->entry.count = lanes->family.count = 0;
   lanes->over.count = lanes->over_step.count = 0;
   lanes->writes.count = lanes->written.count = 0;
+  lanes->made_over.count = lanes->over_of.count = lanes->by_run.count = lanes->runs = 0;
   lanes->roots.pool.count = lanes->given.pool.count = 0;
   lanes->clock = lanes->out_lane = lanes->back_lane = 0.0;
   Sets *sets[] = {&lanes->roots, &lanes->given};

@@ -1,7 +1,7 @@
 """Graph and rates -> the C structure `Program`: what does not depend on actions."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ ACTIONS = tuple(CODES)
 
 # As in core.h.
 _KINDS = ("is_backward", "is_heavy", "is_cheap", "is_pure")
-_LONE_VIEW, _DEFERRED, _FUSIBLE, _ALIAS, _REDUCTION = (1 << bit for bit in range(4, 9))
+_LONE_VIEW, _DEFERRED, _FUSIBLE, _ALIAS = (1 << bit for bit in range(4, 8))
+_REDUCTION, _IN_PARTS = 1 << 8, 1 << 9
 
 _INT, _BYTES = ctypes.c_int, ctypes.c_int64
 _INTS, _SIZES = ctypes.POINTER(_INT), ctypes.POINTER(_BYTES)
@@ -60,7 +61,8 @@ class Program(ctypes.Structure):
         ("nbytes", _SIZES),
         ("copied_bytes", _SIZES),
         ("host_nbytes", _SIZES),
-        *((name, _INTS) for name in ("trait", "producer", "base", "residuals")),
+        *((name, _INTS) for name in ("trait", "producer", "base", "shape", "type")),
+        ("residuals", _INTS),
         *((name, _INTS) for name in ("gradients", "given", "cotangents", "behind")),
         *((f"{name}_count", _INT) for name in ("residual", "gradient", "given")),
         *((f"{name}_count", _INT) for name in ("cotangent", "behind")),
@@ -70,7 +72,7 @@ class Program(ctypes.Structure):
         *((name, _FLOATS) for name in ("moved_bytes", "bytes_per_second")),
         *((f"{name}_seconds", _FLOATS) for name in ("out", "back")),
         *((name, _FLOAT) for name in ("launch_seconds", "out_share", "back_share")),
-        *((f"{name}_bytes", _BYTES) for name in ("caller", "loop_host")),
+        *((f"{name}_bytes", _BYTES) for name in ("caller", "loop_host", "in_place")),
     ]
 
     def __init__(self, **members: Any) -> None:
@@ -140,6 +142,8 @@ def _structure(arranger: Arranger) -> dict[str, Any]:
         "trait": trait,
         "producer": _by_value(producers, trait),
         "base": _by_value(fusion.base, trait),
+        "shape": _numbered(value.shape for value in graph.values),
+        "type": _numbered((value.shape, value.dtype) for value in graph.values),
         **{name: _ints(values) for name, values in lists.items()},
         **counts,
     }
@@ -173,6 +177,7 @@ def _costs(arranger: Arranger) -> dict[str, Any]:
         "back_share": simulator.both_ways_share(is_inward=True),
         "caller_bytes": simulator.caller_bytes,
         "loop_host_bytes": simulator.loop_host_bytes,
+        "in_place_bytes": arranger.in_place_bytes,
     }
 
 
@@ -181,11 +186,17 @@ def _kind(eqn: Equation) -> int:
     bits = sum(getattr(eqn, name) << bit for bit, name in enumerate(_KINDS))
     is_lone_view = eqn.is_view and len(eqn.outputs) == 1
     bits |= _LONE_VIEW * is_lone_view | _DEFERRED * eqn.is_deferred
-    return bits | _REDUCTION * eqn.is_reduction
+    return bits | _REDUCTION * eqn.is_reduction | _IN_PARTS * eqn.is_in_parts
 
 
 def _ints(numbers: Any) -> np.ndarray:
     return np.array(list(numbers), np.int32)
+
+
+def _numbered(kinds: Iterable[Hashable]) -> np.ndarray:
+    """Return a number for each of some things, the same for equal ones."""
+    known: dict[Hashable, int] = {}
+    return _ints(known.setdefault(kind, len(known)) for kind in kinds)
 
 
 def _by_value(found: Any, like: np.ndarray) -> np.ndarray:

@@ -27,6 +27,8 @@ from jaxswap._sketch.program import (
     program_of,
 )
 
+NO_LIMIT = 2**62
+"""Bytes that no draft needs."""
 CROWDING = 32
 """See `Sketch.crowd`. The power is a power of two."""
 
@@ -136,6 +138,7 @@ class Sketcher:
         patience: float = 1.0,
         eager: Collection[int] = (),
         hold_for: int = 0,
+        in_place: bool = True,
     ) -> Sketch:
         """Lay out the copies that actions ask for below a limit of device memory.
 
@@ -145,6 +148,7 @@ class Sketcher:
             patience: How willingly short gaps are spent on the host.
             eager: Values whose copies back must be done early.
             hold_for: How long recomputed values are held. See `backward_entries`.
+            in_place: Whether results may be written in place. See `_simulate.in_place`.
         """
         self.count += 1
         if self._library is None:
@@ -154,6 +158,7 @@ class Sketcher:
                 patience=patience,
                 eager=eager,
                 hold_for=hold_for,
+                in_place=in_place,
             )
             self._draft = draft
             return sketch_of(draft, expects_gaps=self.expects_gaps)
@@ -165,6 +170,7 @@ class Sketcher:
             self._library.jaxswap_arrange,
             _pointer(actions),
             self._staleness(*self._arranger.staleness, hold_for),
+            ctypes.c_int64(limit_bytes if in_place else NO_LIMIT),
             ctypes.c_int64(limit_bytes),
             ctypes.c_double(patience),
             _pointer(flags),

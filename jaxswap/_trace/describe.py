@@ -13,6 +13,7 @@ from jaxswap._graph.placement import Spec, axes_of
 from jaxswap._trace.equation_cost import EquationCost, cost_by_kind
 from jaxswap._trace.inner_loop import carried_bytes, in_place, loop_in
 from jaxswap._trace.overwritten import overwritten
+from jaxswap._trace.parts import is_in_parts
 from jaxswap._trace.program import Operation, Program
 from jaxswap._trace.propagation import body_specs, specs_of
 from jaxswap._trace.symbolic import NO_SIZES, Sizes, sized
@@ -168,6 +169,7 @@ def _equation(
         trip_count=1 if scan is None else scan.length,
         is_deferred=index in program.deferred,
         overwritten=_overwritten(op),
+        is_in_parts=program.placement is None and is_in_parts(op),
     )
 
 

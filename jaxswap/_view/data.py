@@ -15,6 +15,7 @@ from jaxswap._view.facts import (
     predicted_bytes,
     times,
     totals,
+    written_in_place,
 )
 from jaxswap._view.loop_rows import loop_data, loop_rows_of
 from jaxswap._view.rows import Outcome, outcomes_of
@@ -61,6 +62,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "plain": times(plan.plain),
         "compiled": None if plan.compiled is None else _compiled(plan.compiled),
         "guessed_primitives": guessed(plan),
+        "written_in_place": written_in_place(plan),
         "fused": dict(zip(("count", "bytes"), fused(plan), strict=True)),
         "outcomes": {
             outcome.value: {"count": count, "bytes": nbytes}

@@ -7,7 +7,7 @@ from typing import Any
 from jaxswap._graph.compress import copied_bytes, is_lossy
 from jaxswap._graph.graph import Value
 from jaxswap._plans.plan import Plan, Row
-from jaxswap._simulate.kernels import is_alias, is_fusible
+from jaxswap._simulate.kernels import Kernel, is_alias, is_fusible
 from jaxswap._simulate.timeline import Timeline
 from jaxswap._view.loop_rows import swapped_in
 from jaxswap._view.rows import Outcome
@@ -82,6 +82,12 @@ def fused(plan: Plan) -> tuple[int, int]:
         if v not in stored and plan.graph.values[v].nbytes >= plan.large_bytes
     ]
     return len(found), sum(found)
+
+
+def written_in_place(plan: Plan) -> int:
+    """Return how many results are written over operands that are not read again."""
+    steps = plan.timeline.steps.steps
+    return sum(isinstance(step, Kernel) and step.is_in_place for step in steps)
 
 
 def predicted_bytes(plan: Plan) -> int:

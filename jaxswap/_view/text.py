@@ -20,6 +20,7 @@ from jaxswap._view.facts import (
     predicted_bytes,
     times,
     totals,
+    written_in_place,
 )
 from jaxswap._view.inside import inside_lines
 from jaxswap._view.loop_rows import loop_lines
@@ -63,6 +64,7 @@ def describe(plan: Plan) -> str:
         ("lower bound", _bound_lines(plan)),
         ("copies", _copy_lines(plan)),
         ("XLA options", _option_lines(plan)),
+        ("in place", _in_place_lines(plan)),
         ("decisions", _decision_lines(plan, rows, outcomes)),
         ("inside calls", inside_lines(plan)),
         ("slabs", slab_lines(plan)),
@@ -215,6 +217,12 @@ def _decision_lines(
 def _option_lines(plan: Plan) -> Iterator[str]:
     if plan.compiler_options:
         yield f"{', '.join(plan.compiler_options)}; jaxswap.jit sets them"
+
+
+def _in_place_lines(plan: Plan) -> Iterator[str]:
+    count = written_in_place(plan)
+    if count:
+        yield f"{count} results are written over operands that are not read again"
 
 
 def _guess_lines(plan: Plan) -> Iterator[str]:

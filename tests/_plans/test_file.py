@@ -188,6 +188,7 @@ BROKEN = {
     ),
     "staleness of texts": changed(staleness=["1", "2"]),
     "bytes of a fraction": changed(reserve_bytes=0.5),
+    "fewer bytes than none": changed(in_place_bytes=-1),
     "graph of rows too short": changed(graph=stored()["graph"] | {"values": [[1]]}),
 }
 for _name in ("format", "graph", "target", "actions", "swaps", "signature"):
@@ -210,7 +211,7 @@ def test_what_is_no_plan_is_refused_by_name(tmp_path: Path, text: str) -> None:
 def test_a_plan_of_another_format_says_which_is_read(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text(changed(format=99))
-    with pytest.raises(ValueError, match="not a plan of format 9"):
+    with pytest.raises(ValueError, match="not a plan of format 10"):
         jaxswap.load_plan(path)
 
 

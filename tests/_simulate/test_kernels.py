@@ -14,8 +14,8 @@ from jaxswap._simulate.kernels import (
     PlannedCopy,
     Steps,
     Wait,
-    lower,
 )
+from jaxswap._simulate.lowering import lower
 
 
 def lowered(graph: Graph, schedule: Schedule) -> Steps:
