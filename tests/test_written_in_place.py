@@ -77,5 +77,5 @@ def test_reports_say_how_many_results_are_written_in_place() -> None:
     steps = (*plan.draft.schedule.forward, *plan.draft.schedule.backward)
     count = sum(isinstance(step, Run) and step.in_place is not None for step in steps)
     assert f"{count} results are written over operands" in str(plan)
-    assert plan.summary()["written_in_place"] == count
+    assert plan.summary()["written_in_place"] == {"count": count}
     assert "written over operands" in plan.to_html()

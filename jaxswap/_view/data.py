@@ -62,7 +62,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "plain": times(plan.plain),
         "compiled": None if plan.compiled is None else _compiled(plan.compiled),
         "guessed_primitives": guessed(plan),
-        "written_in_place": written_in_place(plan),
+        "written_in_place": {"count": written_in_place(plan)},
         "fused": dict(zip(("count", "bytes"), fused(plan), strict=True)),
         "outcomes": {
             outcome.value: {"count": count, "bytes": nbytes}
