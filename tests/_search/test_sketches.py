@@ -33,8 +33,14 @@ class Counted(Sketcher):
         return super().follow(decision)
 
 
-def asked(sketches: SketchMemory, numbers: np.ndarray, limit: int = 0) -> Sketch:
-    options = {"patience": 1.0, "eager": (), "hold_for": 0}
+def asked(
+    sketches: SketchMemory,
+    numbers: np.ndarray,
+    limit: int = 0,
+    *,
+    in_place: bool = False,
+) -> Sketch:
+    options = {"patience": 1.0, "eager": (), "hold_for": 0, "in_place": in_place}
     return sketches.sketch(numbers, limit, **options)  # type: ignore[arg-type]
 
 
@@ -54,6 +60,8 @@ def test_other_actions_and_other_limits_are_other_questions() -> None:
         found = asked(sketches, numbers, limit)
         assert found.seconds == sketcher.sketch(numbers, limit).seconds
     assert sketcher.asked == 6
+    asked(sketches, SWAPPED, in_place=True)
+    assert sketcher.asked == 7
 
 
 def test_all_but_sketches_of_policies_are_forgotten() -> None:
