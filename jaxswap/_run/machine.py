@@ -236,10 +236,9 @@ class _Memory:
         for index in reversed(range(len(steps))):
             reads: tuple[int, ...] = ()
             match step := steps[index]:
-                case Run(equation, in_place=in_place):
+                case Run(equation):
                     eqn = self.graph.equations[equation]
-                    leaves = (*in_place.leaves, *in_place.values) if in_place else ()
-                    reads = (*eqn.inputs, *leaves, *eqn.outputs)
+                    reads = (*eqn.inputs, *step.leaves, *eqn.outputs)
                 case SwapOut(value):
                     reads = (value,)
                 case SwapIn(value):

@@ -38,6 +38,12 @@ class Run:
     is_recomputed: bool = False
     in_place: InPlace | None = None
 
+    @property
+    def leaves(self) -> tuple[int, ...]:
+        """What is read beside the equation's inputs, where it is computed in parts."""
+        given = self.in_place
+        return () if given is None else (*given.leaves, *given.values)
+
 
 @dataclasses.dataclass(frozen=True)
 class SwapOut:
@@ -131,9 +137,8 @@ def free_values(
 
     for step in instructions:
         match step:
-            case Run(equation, in_place=in_place):
-                leaves = (*in_place.leaves, *in_place.values) if in_place else ()
-                for v in (*graph.equations[equation].inputs, *leaves):
+            case Run(equation):
+                for v in (*graph.equations[equation].inputs, *step.leaves):
                     read(v)
                 made.update(graph.equations[equation].outputs)
             case SwapOut(value):

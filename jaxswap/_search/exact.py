@@ -21,7 +21,7 @@ from jaxswap._search.quota import Quota
 from jaxswap._search.trial import Trial
 from jaxswap._simulate.draft import Arranger, Draft
 from jaxswap._sketch.program import CODES
-from jaxswap._sketch.sketch import Sketcher, actions_of_codes, codes
+from jaxswap._sketch.sketch import NO_LIMIT, Sketcher, actions_of_codes, codes
 
 MOST_SETS = 1 << 12
 """The largest number of sets of recomputed values that is tried."""
@@ -108,7 +108,7 @@ class Exact:
             return True
         if leaving:
             actions = self._actions(node, leaving)
-            free = self._trial(actions, UNLIMITED)
+            free = self._trial(actions, NO_LIMIT)
             if best.fits and free.timeline.seconds >= best.draft.timeline.seconds:
                 return True
             if best.is_within(lay_out(actions, 0)[0]):
@@ -159,7 +159,7 @@ class Exact:
             for v, is_recomputed in zip(free, choice, strict=True):
                 if is_recomputed:
                     actions[v] = Action.RECOMPUTE
-            trial = self._trial(codes(actions), UNLIMITED)
+            trial = self._trial(codes(actions), NO_LIMIT)
             order = self.arranger.order(actions)
             key = tuple(entry.parts for entry in order.entries)
             if key not in found:
@@ -177,7 +177,3 @@ class Exact:
             v for v in decided if actions[v] is not Action.RECOMPUTE and order.gaps(v)
         ]
         return tuple(sorted(mine, key=lambda v: -values[v].nbytes))
-
-
-UNLIMITED = 1 << 62
-"""A limit of memory that forbids nothing."""

@@ -51,7 +51,7 @@ static int take_places(Space *s) {
   fill(s, &lanes->is_in_place, lanes->runs, 0);
   for (int i = 0, next = 0; i < lanes->made_over.count; i = next) {
     int b = lanes->made_over.at[i], old = NONE, step = lanes->made.at[b];
-    for (next = i; next < lanes->made_over.count && lanes->made_over.at[next] == b; next++) {
+    for (; next < lanes->made_over.count && lanes->made_over.at[next] == b; next++) {
       int r = lanes->over_of.at[next];
       if (lanes->fixed.at[r] || lanes->read.at[r] != step) continue;
       if (lanes->copied.at[r] >= step) continue;
@@ -231,8 +231,8 @@ static void describe_draft(Space *s, int peak, Result *result, signed char *aliv
    written in place if more bytes are needed than `in_place_above`. `eager`
    marks values whose copies back must be done early; it may be null. */
 int jaxswap_arrange(Space *s, const signed char *actions, const Staleness *staleness,
-                    Bytes in_place_above, Bytes limit, double patience, const signed char *eager,
-                    Result *result, signed char *alive, double *cost) {
+                    Bytes in_place_above, Bytes limit, double patience,
+                    const signed char *eager, Result *result, signed char *alive, double *cost) {
   if (setjmp(s->no_memory)) return -1;
   lay_out_entries(s, actions, staleness);
   grow_clock(s);
@@ -288,7 +288,8 @@ void jaxswap_close(Space *s) {
       &lanes->of, &lanes->made, &lanes->read, &lanes->fixed, &lanes->entry,
       &lanes->over, &lanes->over_step, &lanes->writes, &lanes->written, &lanes->first,
       &lanes->until, &lanes->made_over, &lanes->over_of, &lanes->by_run, &lanes->taken,
-      &lanes->taken_from, &lanes->is_in_place, &lanes->was_in_place, &lanes->copied, &lanes->family, &s->stack, &s->depth, &s->chain_at, &s->by_use,
+      &lanes->taken_from, &lanes->is_in_place, &lanes->was_in_place, &lanes->copied,
+      &lanes->family, &s->stack, &s->depth, &s->chain_at, &s->by_use,
       &s->first_of_use, &s->distances.covers, &s->distances.levels,
       &s->distances.started, &s->distances.largest_first};
   void *vectors[] = {lanes->arrival, lanes->seconds, lanes->bytes_at, s->clock.starts,

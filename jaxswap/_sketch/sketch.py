@@ -28,7 +28,7 @@ from jaxswap._sketch.program import (
 )
 
 NO_LIMIT = 2**62
-"""Bytes that no draft needs."""
+"""A limit of memory that forbids nothing."""
 CROWDING = 32
 """See `Sketch.crowd`. The power is a power of two."""
 

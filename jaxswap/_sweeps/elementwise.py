@@ -17,11 +17,9 @@ from jaxswap._sweeps.rule import (
     same_where_sliced,
     shape_of,
 )
-from jaxswap._trace.cost import ELEMENTWISE as COSTED
+from jaxswap._trace.parts import BY_ELEMENT
 
-_OTHERWISE = "iota random_bits threefry2x32 random_unwrap random_wrap random_seed "
-_OTHERWISE += "random_fold_in random_split"
-NAMES = (COSTED - set(_OTHERWISE.split())) | {"name", "bitcast_convert_type", "copy_p"}
+NAMES = BY_ELEMENT | {"bitcast_convert_type"}
 """Primitives that compute each element by itself."""
 
 

@@ -67,7 +67,7 @@ def test_other_elements_are_needed_too(fn: Callable[..., Any], primitive: str) -
 def test_sizes_that_are_not_known_are_not_cut() -> None:
     (rows,) = export.symbolic_shape("rows")
     x = jax.ShapeDtypeStruct((rows, 6), jnp.float32)
-    graph = loss_source(lambda x: jnp.sum(jnp.tanh(x)), (x,), {}, (), False)
-    program = graph.program(keep_all, graph.insides[0])
+    source = loss_source(lambda x: jnp.sum(jnp.tanh(x)), (x,), {}, (), False)
+    program = source.program(keep_all, source.insides[0])
     tanh = next(o for o in program.operations if o.eqn.primitive.name == "tanh")
     assert not is_in_parts(tanh)
