@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 
 from jaxswap._graph.graph import Action
 from jaxswap._schedule.decision import Decision, Policy, Tunable
+from jaxswap._search.limits import Aim, Limits
 from jaxswap._search.sketches import SketchMemory
-from jaxswap._search.trial import Laid, Trial
+from jaxswap._search.trial import Trial
 from jaxswap._simulate.draft import Arranger
 from jaxswap._sketch.sketch import codes
 
@@ -27,13 +28,14 @@ class Followed:
         self._untuned: list[Trial] | None = None
         self._tuned: dict[int, list[Trial]] = {}
 
-    def __contains__(self, draft: Laid) -> bool:
-        """Whether a draft is that of a policy."""
-        drafts = [self._untuned or [], *self._tuned.values()]
-        return any(draft is other for some in drafts for other in some)
+    def drafts(self, limits: Limits) -> Sequence[Trial]:
+        """Return the draft of each policy, tuned to a limit where this is possible.
 
-    def drafts(self, limit_bytes: int) -> Sequence[Trial]:
-        """Return the draft of each policy, tuned to a limit where this is possible."""
+        There are none where they are not to be taken. See `Limits.may_take`.
+        """
+        if limits.aim is Aim.SMALLEST_OWN:
+            return ()
+        limit_bytes = limits.device_bytes
         if self._untuned is None:
             self._untuned = [
                 self._followed(policy.decide(self.arranger.graph))
@@ -70,4 +72,4 @@ class Followed:
         decision = dataclasses.replace(decision, actions=actions)
         sketch = self.sketches.follow(decision)
         make = functools.partial(self.arranger.follow, decision)
-        return Trial(codes(decision.actions), sketch, make)
+        return Trial(codes(decision.actions), sketch, make, is_followed=True)

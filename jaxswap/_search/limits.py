@@ -3,7 +3,7 @@
 import dataclasses
 import enum
 
-from jaxswap._search.trial import Laid
+from jaxswap._search.trial import Laid, Trial
 
 
 class Aim(enum.Enum):
@@ -45,6 +45,11 @@ class Limits:
         """Return the device memory of a draft that counts."""
         gaps = draft.fragmented_bytes if self.with_gaps else 0
         return draft.timeline.device_bytes + gaps
+
+    def may_take(self, draft: Laid) -> bool:
+        """Whether a draft is of the kind that is looked for: a policy's, or not."""
+        is_followed = isinstance(draft, Trial) and draft.is_followed
+        return not (is_followed and self.aim is Aim.SMALLEST_OWN)
 
     def is_over_on_host(self, nbytes: int) -> bool:
         """Whether pinned host memory is over the limit."""

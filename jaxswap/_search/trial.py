@@ -23,6 +23,7 @@ class Trial:
         make: Lays it out.
         patience: How willingly short gaps are spent on the host. See `absences`.
         hold_for: How long recomputed values are held. See `backward_entries`.
+        is_followed: Whether the draft is that of a policy. See `followed`.
     """
 
     numbers: np.ndarray
@@ -30,6 +31,7 @@ class Trial:
     make: Callable[[], Draft]
     patience: float = 1.0
     hold_for: int = 0
+    is_followed: bool = False
 
     @functools.cached_property
     def draft(self) -> Draft:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,11 +12,11 @@ from handmade_plans import H100, busy
 from jaxswap._request import search_of
 from jaxswap._search import descent
 from jaxswap._search.best import Best
-from jaxswap._search.lessons import NO_LESSONS
+from jaxswap._search.drafting import Terms
 from jaxswap._search.limits import Limits
 from jaxswap._search.moves import swaps_of_products
 from jaxswap._search.quota import Quota
-from jaxswap._search.trial import Laid, Trial
+from jaxswap._search.trial import Laid
 from jaxswap._simulate.draft import Draft
 
 SEARCH = search_of(busy(chain(6)), H100)
@@ -31,12 +32,12 @@ def descend(best: Best, *drafts: Draft, quota: int = PLENTY, most: int = 0) -> N
     """Go on from some drafts, until a quota is spent or `most` were laid out."""
     count = 0
 
-    def lay_out(actions: np.ndarray, hold_for: int) -> list[Trial]:
+    def lay_out(actions: np.ndarray, hold_for: int) -> Sequence[Laid]:
         nonlocal count
         count += 1
         if count > most > 0:
             raise EnoughError
-        return SEARCH._lay_out(actions, hold_for, best=best, lessons=NO_LESSONS)
+        return SEARCH.drafting.offering(best, Terms())(actions, hold_for)
 
     for draft in drafts:
         best.offer(draft)
@@ -91,9 +92,9 @@ def test_no_actions_are_laid_out_twice() -> None:
     best = Best(Limits(int(0.6 * KEPT.timeline.device_bytes)))
     best.offer(KEPT)
 
-    def lay_out(actions: np.ndarray, hold_for: int) -> list[Trial]:
+    def lay_out(actions: np.ndarray, hold_for: int) -> Sequence[Laid]:
         seen.append(actions.tobytes())
-        return SEARCH._lay_out(actions, hold_for, best=best, lessons=NO_LESSONS)
+        return SEARCH.drafting.offering(best, Terms())(actions, hold_for)
 
     step = functools.partial(descent.descend, best, SEARCH.arranger)
     step(SEARCH.candidates, lay_out, Quota.of(PLENTY, SEARCH.count))

@@ -6,6 +6,7 @@ from handmade import products, rates, results_of
 
 from jaxswap._graph.graph import Action
 from jaxswap._search.followed import Followed
+from jaxswap._search.limits import Limits
 from jaxswap._search.sketches import SketchMemory
 from jaxswap._simulate.draft import Arranger
 from jaxswap._sketch.sketch import Sketcher
@@ -21,7 +22,7 @@ def test_what_lies_in_host_memory_is_not_swapped() -> None:
     graph = dataclasses.replace(graph, values=tuple(values))
     arranger = Arranger(graph, rates())
     sketches = SketchMemory(Sketcher(arranger))
-    (trial,) = Followed(arranger, sketches, [OffloadDots()]).drafts(0)
+    (trial,) = Followed(arranger, sketches, [OffloadDots()]).drafts(Limits(0))
     assert trial.action(made[0]) is Action.OFFLOAD
     assert trial.action(made[1]) is Action.KEEP
     # So it stays in drafts that are made from this one, too.

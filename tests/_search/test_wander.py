@@ -9,7 +9,7 @@ from handmade_plans import SLOW_LINK, busy
 from jaxswap._graph.graph import Action
 from jaxswap._request import search_of
 from jaxswap._search.best import Best
-from jaxswap._search.lessons import NO_LESSONS
+from jaxswap._search.drafting import Terms
 from jaxswap._search.limits import Limits
 from jaxswap._search.quota import Quota
 from jaxswap._search.trial import Trial, trial_of
@@ -27,10 +27,7 @@ def walk(limits: Limits, drafts: int) -> Best:
     best.offer(KEPT)
 
     def lay_out(numbers: np.ndarray, patience: float, hold_for: int) -> Trial:
-        limit_bytes = limits.device_bytes
-        trial = SEARCH._trial(numbers, limit_bytes, NO_LESSONS, patience, hold_for)
-        best.offer(trial)
-        return trial
+        return SEARCH.drafting.offer(best, Terms(), numbers, patience, hold_for)
 
     quota = Quota.of(drafts, SEARCH.count)
     wander(best, SEARCH.candidates, GRAPH, lay_out, quota, copy_seconds=1e-10)
