@@ -36,17 +36,8 @@ CHAIN = 4
 tree. In fractions the limit would mean little."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class FirstProposal:
-    """What the model says of a limit before any draft is laid out.
-
-    Attributes:
-        bound_seconds: The least seconds that are added to those of the program.
-        answer: The solution of its first form.
-    """
-
-    bound_seconds: float
-    answer: Answer | None
+Question = tuple[Limits, frozenset[int]]
+"""Limits, and values that do not leave."""
 
 
 class Proposals:
@@ -69,32 +60,47 @@ class Proposals:
         self._arranger, self._kept = arranger, kept
         self.segments = cut(kept)
         self.model, self.values = build_model(arranger, candidates, kept, self.segments)
-        self._begun: dict[Limits, Future[FirstProposal]] = {}
+        self._begun: dict[Question, Future[Answer | None]] = {}
+        self._bounds: dict[int, Future[float]] = {}
 
     def begin(self, limits: Iterable[Limits], lessons: Lessons) -> None:
         """Solve the model below some limits, in a thread of its own.
 
         The solver needs no Python, and neither do sketches: they run side by side.
+        Bounds take longest, and no draft waits for them. So they come last.
         """
         if not self.values:
             return
         _ = self.least  # Drafts are counted, so none is laid out beside others.
+        limits = tuple(limits)
         pool = ThreadPoolExecutor(1)
-        self._begun = {one: pool.submit(self._first, one, lessons) for one in limits}
+        for one in limits:
+            key = one, lessons.grounded
+            if key not in self._begun:
+                self._begun[key] = pool.submit(self._first, one, lessons)
+        for one in limits:
+            if one.host_bytes != 0 and one.device_bytes not in self._bounds:
+                bound = pool.submit(bound_seconds, self.least, one.device_bytes)
+                self._bounds[one.device_bytes] = bound
         pool.shutdown(wait=False)
 
     def end(self) -> None:
-        """Drop what was begun and is not needed."""
-        for first in self._begun.values():
-            first.cancel()
-        self._begun = {}
+        """Drop what was begun and is not needed. Keep what is known."""
+        self._begun = {k: f for k, f in self._begun.items() if not f.cancel()}
 
-    def _first(self, limits: Limits, lessons: Lessons) -> FirstProposal:
-        is_swapless = limits.host_bytes == 0
-        bound = 0.0 if is_swapless else bound_seconds(self.least, limits.device_bytes)
+    def bound(self, limits: Limits) -> float:
+        """Return the least seconds that are added to those of the program."""
+        if not self.values or limits.host_bytes == 0:
+            return 0.0
+        begun = self._bounds.get(limits.device_bytes)
+        return (
+            begun.result() if begun else bound_seconds(self.least, limits.device_bytes)
+        )
+
+    def _first(self, limits: Limits, lessons: Lessons) -> Answer | None:
+        """Solve the first form of the model."""
         no_room, depth = VARIANTS[0]
-        answer = self._solved(self._grounded(lessons), limits, no_room, depth)
-        return FirstProposal(bound, answer)
+        return self._solved(self._grounded(lessons), limits, no_room, depth)
 
     def _solved(
         self, model: Model, limits: Limits, room_bytes: float, depth: int | None
@@ -110,13 +116,13 @@ class Proposals:
             is_relaxed=depth != CHAIN or limits.host_bytes == 0,
         )
 
-    def offer(self, best: Best, lessons: Lessons, lay_out: LayOut) -> float:
-        """Lay out proposals, and return a bound on the seconds to be added."""
+    def offer(self, best: Best, lessons: Lessons, lay_out: LayOut) -> None:
+        """Lay out proposals."""
         if not self.values:
-            return 0.0
+            return
         limits = best.limits
         is_swapless = limits.host_bytes == 0
-        begun = self._begun.pop(limits, None)
+        begun = self._begun.get((limits, lessons.grounded))
         first = begun.result() if begun else self._first(limits, lessons)
         grounded = self._grounded(lessons)
         is_large = len(self.values) > MOST_ITEMS
@@ -128,7 +134,7 @@ class Proposals:
             is_begun = (room, depth) == VARIANTS[0]
             for _ in range(rounds):
                 answer = (
-                    first.answer
+                    first
                     if is_begun and model is grounded
                     else self._solved(model, limits, room_bytes, depth)
                 )
@@ -144,7 +150,6 @@ class Proposals:
                 )
                 if not excess.any() or answer.excess_bytes >= 1:
                     break
-        return first.bound_seconds
 
     @functools.cached_property
     def least(self) -> Model:

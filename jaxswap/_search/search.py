@@ -152,6 +152,7 @@ class Search:
                 further = Quota.of(FURTHER * drafts, self.count, MOST_SECONDS)
                 self._improve_all(limits, in_place, further)
         self.drafting.forget_sketches()
+        bound = max(bound, self._bound(limits, lessons))
         return _found(self._best(limits, in_place), bound)
 
     def _begin(self, limits: Limits, terms: Terms, quota: Quota) -> tuple[float, bool]:
@@ -208,17 +209,28 @@ class Search:
         """Return the best of all drafts so far."""
         return self.drafting.best(limits, terms.lessons)
 
+    def _bound(self, limits: Limits, lessons: Lessons) -> float:
+        """Return a bound on the seconds of all drafts, by the linear model."""
+        bound = min(known.timeline.seconds for known in self.drafting.known)
+        is_ample = self.drafting.is_ample(limits, lessons)
+        return bound if is_ample else bound + self.proposals.bound(limits)
+
     def _search(self, limits: Limits, terms: Terms, quota: Quota) -> float:
-        """Search once, for a part of the drafts. Return a bound on the seconds."""
+        """Search once, for a part of the drafts.
+
+        Returns:
+            A bound on the seconds of all drafts. 0 if the program is large: its bound
+            takes long, and is not waited for.
+        """
         drafts, lessons, drafting = quota.left, terms.lessons, self.drafting
         best = self._best(limits, terms)
-        bound = min(known.timeline.seconds for known in drafting.known)
+        bound = self._bound(limits, lessons) if self.exact.is_small else 0.0
         if drafting.is_ample(limits, lessons):
             return bound
         lay_out = drafting.offering(best, terms)
         drafting.start(best, terms, HOLDS[0])
         relax(best, self.candidates, lay_out)
-        bound += self.proposals.offer(best, lessons, lay_out)
+        self.proposals.offer(best, lessons, lay_out)
         for hold_for in HOLDS[1:]:
             if drafting.is_good(best, FAIR):
                 break

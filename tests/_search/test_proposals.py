@@ -1,5 +1,8 @@
 """The linear model is solved before its drafts are asked for, with the same result."""
 
+import threading
+from typing import Any
+
 import numpy as np
 import pytest
 from handmade import MIB, chain, rates
@@ -7,7 +10,7 @@ from handmade import MIB, chain, rates
 from jaxswap._search import proposals as proposals_module
 from jaxswap._search.best import Best
 from jaxswap._search.candidates import find_candidates
-from jaxswap._search.lessons import NO_LESSONS
+from jaxswap._search.lessons import NO_LESSONS, Lessons
 from jaxswap._search.limits import Limits
 from jaxswap._search.proposals import Proposals
 from jaxswap._simulate.draft import Arranger
@@ -24,7 +27,9 @@ def made() -> Proposals:
     return Proposals(ARRANGER, CANDIDATES, KEPT, Sketcher(ARRANGER))
 
 
-def offered(proposals: Proposals, limits: Limits) -> tuple[float, list[bytes]]:
+def offered(
+    proposals: Proposals, limits: Limits, lessons: Lessons = NO_LESSONS
+) -> tuple[float, list[bytes]]:
     """The bound, and all actions that are laid out."""
     found: list[bytes] = []
 
@@ -32,8 +37,8 @@ def offered(proposals: Proposals, limits: Limits) -> tuple[float, list[bytes]]:
         found.append(numbers.tobytes())
         return []
 
-    bound = proposals.offer(Best(limits), NO_LESSONS, lay_out)  # type: ignore[arg-type]
-    return bound, found
+    proposals.offer(Best(limits), lessons, lay_out)  # type: ignore[arg-type]
+    return proposals.bound(limits), found
 
 
 @pytest.mark.parametrize("limits", [LIMITS, SWAPLESS])
@@ -46,20 +51,60 @@ def test_what_was_begun_leads_to_the_same_proposals(limits: Limits) -> None:
 
 
 def test_what_was_begun_is_not_solved_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    bounded: list[int] = []
     solved: list[int] = []
-    solve = proposals_module.bound_seconds
+    bound, solve = proposals_module.bound_seconds, proposals_module.solve
 
-    def counted(model: object, limit_bytes: int) -> float:
+    def counted_bound(model: Any, limit_bytes: int) -> float:
+        bounded.append(limit_bytes)
+        return bound(model, limit_bytes)
+
+    def counted(model: Any, limit_bytes: int, **options: Any) -> Any:
         solved.append(limit_bytes)
-        return solve(model, limit_bytes)  # type: ignore[arg-type]
+        return solve(model, limit_bytes, **options)
 
-    monkeypatch.setattr(proposals_module, "bound_seconds", counted)
+    monkeypatch.setattr(proposals_module, "bound_seconds", counted_bound)
+    monkeypatch.setattr(proposals_module, "solve", counted)
+    first, alone = made(), made()
+    offered(alone, LIMITS)
+    each = len(solved)
+    for times in (1, 2):
+        first.begin([LIMITS], NO_LESSONS)
+        offered(first, LIMITS)
+        first.end()
+        assert len(solved) - each == 1 + times * (each - 1)
+    assert bounded == [LIMITS.device_bytes] * 2
+
+
+def test_other_values_that_have_to_stay_are_another_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(proposals_module, "ROUNDS", (1, 1))
+    forms = proposals_module.VARIANTS[:1]
+    monkeypatch.setattr(proposals_module, "VARIANTS", forms)
     proposals = made()
     proposals.begin([LIMITS], NO_LESSONS)
-    offered(proposals, LIMITS)
-    assert solved == [LIMITS.device_bytes]
-    offered(proposals, LIMITS)
-    assert len(solved) == 2
+    _, actions = offered(proposals, LIMITS)
+    grounded = Lessons(grounded=frozenset(proposals.values))
+    proposals.begin([LIMITS], grounded)
+    assert offered(proposals, LIMITS, grounded)[1] != actions
+
+
+def test_no_draft_waits_for_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_end, in_time = threading.Event(), []
+
+    def slow(model: object, limit_bytes: int) -> float:
+        in_time.append(may_end.wait(20))
+        return 1.0
+
+    monkeypatch.setattr(proposals_module, "bound_seconds", slow)
+    proposals = made()
+    proposals.begin([LIMITS, SWAPLESS], NO_LESSONS)
+    proposals.offer(Best(LIMITS), NO_LESSONS, lambda numbers, hold_for: [])
+    proposals.offer(Best(SWAPLESS), NO_LESSONS, lambda numbers, hold_for: [])
+    may_end.set()
+    assert proposals.bound(LIMITS) == 1.0
+    assert in_time == [True]
 
 
 def test_what_was_begun_and_is_not_needed_is_dropped() -> None:
