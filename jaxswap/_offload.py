@@ -51,6 +51,7 @@ class OffloadOptions(TypedDict, total=False):
     target: str | Target | None
     slabs: Slabs | str | None
     compress: str | None
+    pieces: int | None
 
 
 class _Options(OffloadOptions, total=False):
@@ -80,6 +81,7 @@ def offload(
     target: str | Target | None = None,
     slabs: Slabs | str | None = AUTO,
     compress: str | None = None,
+    pieces: int | None = None,
     in_shardings: Any = None,
     static_argnums: int | Sequence[int] = (),
     static_argnames: str | Sequence[str] = (),
@@ -147,6 +149,8 @@ def offload(
             have a scale for each channel (the last axis). Other types, and those that
             are not wider, leave as they are. `None`: all leave as they are. A `plan`
             holds what it was made with.
+        pieces: Where a plan is made, cut large values into so many pieces, each of
+            which is kept or swapped by itself. See `jaxswap.plan`.
         in_shardings: How `jax.jit` splits the positional arguments over a mesh of
             devices, a pytree prefix of them as in `jax.jit(fn, in_shardings=...)`.
             Under `jit` with automatic axes, a trace does not see how arguments are
@@ -196,7 +200,7 @@ def offload(
     """
     if unknown:
         refuse_keywords(unknown)
-    chosen = scheduler(policy, plan, budget, reserve, host_budget, target)
+    chosen = scheduler(policy, plan, budget, reserve, host_budget, target, pieces)
     checked_shardings(in_shardings)
     cut = parse_slabs(slabs)
     static = Static.of(static_argnums, static_argnames)
@@ -227,6 +231,7 @@ def offload(
             target=target,
             slabs=slabs,
             compress=compress,
+            pieces=pieces,
             in_shardings=in_shardings,
             static_argnums=static_argnums,
             static_argnames=static_argnames,

@@ -24,6 +24,7 @@ def plan(
     reserve: int | str = 0,
     host_budget: int | str | None = None,
     compress: str | None = None,
+    pieces: int | None = None,
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
     compile: bool = True,
@@ -67,6 +68,10 @@ def plan(
             back with fewer digits, and the gradient changes by that. Types of 8 bits
             have a scale for each channel (the last axis). Other types, and those that
             are not wider, leave as they are. `None`: all leave as they are.
+        pieces: Into how many pieces large values may be cut, each of which is kept or
+            swapped by itself. So a part of a value leaves where a copy of all of it
+            takes too long. Cutting and joining take time and memory, which count: few
+            programs gain by it. Not for values in loops. `None`: values stay whole.
         argnums: Which arguments are differentiated, as in `jax.value_and_grad`.
         has_aux: Whether `fn` returns a pair of the loss and something else.
         compile: Whether to compile plans. If not, bytes are those of the simulation.
@@ -128,6 +133,7 @@ def plan(
         reserve=reserve,
         host_budget=host_budget,
         compress=compress,
+        pieces=pieces,
         compile=compile,
         most_compiles=most_compiles,
         search_seconds=search_seconds,

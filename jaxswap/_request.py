@@ -20,11 +20,13 @@ from jaxswap._gpu.node import Node, find_node, is_node
 from jaxswap._gpu.rates import Rates
 from jaxswap._gpu.target import Target, rates_of
 from jaxswap._graph.compress import checked_compress
-from jaxswap._graph.graph import Action, DecideLoop, Graph, Inside, Value
+from jaxswap._graph.graph import Action, Graph, Inside, Value
+from jaxswap._graph.pieces import checked_pieces
 from jaxswap._graph.placement import Placement
 from jaxswap._graph.signature import signature_of
 from jaxswap._inspect import inspect
 from jaxswap._plans import cache as plan_cache
+from jaxswap._plans.file import Decisions
 from jaxswap._plans.plan import Plan
 from jaxswap._run.machine import Machine
 from jaxswap._run.programs import ProgramsOf, Room
@@ -37,6 +39,7 @@ from jaxswap._search.candidates import find_candidates
 from jaxswap._search.limits import Limits
 from jaxswap._search.loops import Programs
 from jaxswap._search.measured import Measured
+from jaxswap._search.pieces import InPieces
 from jaxswap._search.refine import Compile, Progress, refine
 from jaxswap._search.search import SEARCH_SECONDS, Search
 from jaxswap._search.tuning import tune
@@ -73,6 +76,7 @@ class Request:
         reserve: int | str = 0,
         host_budget: int | str | None = None,
         compress: str | None = None,
+        pieces: int | None = None,
         compile: bool = True,
         most_compiles: int = MOST_COMPILES,
         search_seconds: float = SEARCH_SECONDS,
@@ -83,6 +87,7 @@ class Request:
         self.reserve_bytes = parse_bytes(reserve, "reserve")
         self.host_budget_bytes = _bytes(host_budget, "host_budget")
         self.compress = checked_compress(compress)
+        self.pieces = checked_pieces(pieces)
         self.target = target
         self.policy = None if policy is None else as_policy(policy)
         self.compile = compile
@@ -97,6 +102,7 @@ class Request:
                 and search_seconds != SEARCH_SECONDS,
                 '`reserve` and `budget="smallest"`': self.is_for_smallest
                 and self.reserve_bytes != 0,
+                "`pieces` and `policy`": policy is not None and self.pieces > 1,
             }
         )
 
@@ -119,19 +125,24 @@ class Request:
         source.refuse_symbols()
         plain = source.whole.traced(keep_all)
         placement = plain.program.placement
+        if placement is not None and self.pieces > 1:
+            raise NotImplementedError(
+                "`pieces` is given, and arguments are split over devices: values that "
+                "are split cannot be stored in pieces. Leave `pieces` out."
+            )
         target, host_bytes = self._gpu(placement)
         if self.target is None and placement is None:
             target = measured_here(target, plain.program.eqns, self.progress)
         is_named = plan_cache.can_name(self.policy)
         key = self._key(plain.graph, target, host_bytes, placement, source.slabs)
 
-        def again(
-            decide_loop: DecideLoop, inside: Inside, slabs: Slabs | None
-        ) -> tuple[Graph, Graph | None]:
-            is_plain = inside is Inside.AS_WRITTEN and slabs is None
+        def again(found: Decisions) -> tuple[Graph, Graph | None]:
+            is_whole = found.slabs is None and not found.pieces
+            is_plain = is_whole and found.inside is Inside.AS_WRITTEN
             if is_plain and not plain.graph.loops:
                 return plain.graph, None
-            return source.cut(slabs).traced(decide_loop, inside).graph, plain.graph
+            cut = source.cut(found.slabs, found.pieces)
+            return cut.traced(found.decide_loop, found.inside).graph, plain.graph
 
         found = plan_cache.find(key, again) if is_named else None
         if found is not None:
@@ -182,7 +193,8 @@ class Request:
         # Who says how values are cut gets a plan that cuts them.
         is_cut = isinstance(source.slabs, Slabs)
         first = found.searches[0].kept if is_cut else kept.all_kept
-        together = Programs(found.searches, first, found.mixers, found.spare)
+        pieces = InPieces(self.pieces, found.in_pieces) if self.pieces > 1 else None
+        together = Programs(found.searches, first, found.mixers, found.spare, pieces)
         options = options_of(plain.program.eqns)
         compile_ = None
         if self.compile:
@@ -357,6 +369,7 @@ class Request:
             policy=repr(self.policy),
             most_compiles=self.most_compiles,
             search_seconds=self.search_seconds,
+            pieces=self.pieces,
             slabs=dataclasses.asdict(slabs) if isinstance(slabs, Slabs) else slabs,
             **({} if placement is None else {"mesh": dataclasses.asdict(placement)}),
         )

@@ -14,6 +14,7 @@ from jaxswap._base.xla_flags import ARE_SLICES_RIGHT, FLAG, PASS
 from jaxswap._device.resolve import default_device, find_target, free_bytes
 from jaxswap._gpu.target import Target, built_in_target, rates_of
 from jaxswap._graph.graph import Action, Value
+from jaxswap._graph.pieces import checked_pieces
 from jaxswap._plans.plan import Plan, checked_plan
 from jaxswap._request import Request
 from jaxswap._run.machine import Machine
@@ -57,6 +58,7 @@ def scheduler(
     reserve: int | str,
     host_budget: int | str | None,
     target: str | Target | None,
+    pieces: int | None = None,
 ) -> Scheduler:
     """Return what decides how a function runs, as the keywords of `offload` say."""
     given = {"policy": policy, "plan": plan, "budget": budget}
@@ -67,6 +69,7 @@ def scheduler(
             "policy within a budget, use jaxswap.plan(..., policy=..., budget=...)."
         )
     reserve_bytes = parse_bytes(reserve, "reserve")
+    is_whole = checked_pieces(pieces) == 1
     if host_budget is not None:
         parse_bytes(host_budget, "host_budget")
     if plan is not None:
@@ -75,12 +78,16 @@ def scheduler(
         decide = functools.partial(_by_policy, as_policy(policy))
     elif budget is not None:
         request = Request(
-            budget=budget, reserve=reserve, host_budget=host_budget, target=target
+            budget=budget,
+            reserve=reserve,
+            host_budget=host_budget,
+            target=target,
+            pieces=pieces,
         )
         return Scheduler(lambda source: _followed(request.plan(source), source))
     else:
         room = {"reserve": reserve, "host_budget": host_budget}
-        decide = functools.partial(_by_what_fits, target, room)
+        decide = functools.partial(_by_what_fits, target, room, pieces)
         is_for_any = target is None and not reserve_bytes and host_budget is None
         return Scheduler(decide, _makes_little) if is_for_any else Scheduler(decide)
     refuse_idle(
@@ -88,6 +95,7 @@ def scheduler(
             f"`target` and {named[0]}": target is not None,
             f"`reserve` and {named[0]}": reserve_bytes != 0,
             f"`host_budget` and {named[0]}": host_budget is not None,
+            f"`pieces` and {named[0]}": not is_whole,
         }
     )
     return Scheduler(decide)
@@ -123,7 +131,10 @@ def _makes_little(flat: FlatFunction) -> bool:
 
 
 def _by_what_fits(
-    target: str | Target | None, room: Mapping[str, int | str | None], source: Source
+    target: str | Target | None,
+    room: Mapping[str, int | str | None],
+    pieces: int | None,
+    source: Source,
 ) -> Machine:
     """Keep everything if it fits into the GPU, else follow the fastest plan that does.
 
@@ -158,6 +169,7 @@ def _by_what_fits(
         reserve=reserve_bytes,
         host_budget=room["host_budget"],
         target=target,
+        pieces=pieces,
     )
     return _followed(request.plan(source), source)
 
@@ -226,7 +238,7 @@ def _laid_out(policy: Policy, traced: Traced) -> Machine:
 def _followed(plan: Plan, source: Source) -> Machine:
     """Trace a function with loops as a plan runs them, and lay it out by the plan."""
     values = plan.graph.values
-    source = source.cut(plan.slabs)
+    source = source.cut(plan.slabs, plan.graph.pieces)
     source = source.sized_as([values[v].shape for v in plan.graph.arguments])
     source = dataclasses.replace(source, compress=plan.graph.compress)
     try:

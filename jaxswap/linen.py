@@ -47,7 +47,9 @@ def offload(
     reserve: int | str = 0,
     host_budget: int | str | None = None,
     target: str | jaxswap.Target | None = None,
+    slabs: jaxswap.Slabs | str | None = "auto",
     compress: str | None = None,
+    pieces: int | None = None,
     variables: CollectionFilter = True,
     rngs: PRNGSequenceFilter = True,
     static_argnums: int | Sequence[int] = (),
@@ -76,8 +78,11 @@ def offload(
         reserve: The part of the budget that something else needs.
         host_budget: Pinned host memory that the plan may use on each device.
         target: The GPU to plan for.
+        slabs: Whether the finest values are computed slab by slab, as for
+            `jaxswap.offload`.
         compress: The type to which real numbers are rounded when they leave, as for
             `jaxswap.offload`. Gradients are then no longer those of the plain module.
+        pieces: Into how many pieces large values may be cut, as for `jaxswap.offload`.
         variables: The variable collections that are lifted. The module sees no other.
         rngs: The random number sequences that are lifted.
         static_argnums: Arguments that hold no arrays, counted with `self` as 0. For
@@ -128,7 +133,9 @@ def offload(
         reserve=reserve,
         host_budget=host_budget,
         target=target,
+        slabs=slabs,
         compress=compress,
+        pieces=pieces,
         **options,
     )
     transform = _scope_transform(swap, variables, rngs, _places(static_argnums))

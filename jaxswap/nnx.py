@@ -43,7 +43,9 @@ def offload(
     reserve: int | str = 0,
     host_budget: int | str | None = None,
     target: str | jaxswap.Target | None = None,
+    slabs: jaxswap.Slabs | str | None = "auto",
     compress: str | None = None,
+    pieces: int | None = None,
     static_argnums: int | Sequence[int] = (),
     **unknown: Any,
 ) -> Callable[..., Any]:
@@ -67,8 +69,11 @@ def offload(
         reserve: The part of the budget that something else needs.
         host_budget: Pinned host memory that the plan may use on each device.
         target: The GPU to plan for.
+        slabs: Whether the finest values are computed slab by slab, as for
+            `jaxswap.offload`.
         compress: The type to which real numbers are rounded when they leave, as for
             `jaxswap.offload`. Gradients are then no longer those of the plain function.
+        pieces: Into how many pieces large values may be cut, as for `jaxswap.offload`.
         static_argnums: Arguments that hold no arrays. For calls written for
             `nnx.remat`. It is not needed: whatever is no array is passed on as it is.
         **unknown: Refused. For those of `nnx.remat` the error says why.
@@ -114,7 +119,9 @@ def offload(
         reserve=reserve,
         host_budget=host_budget,
         target=target,
+        slabs=slabs,
         compress=compress,
+        pieces=pieces,
         **options,
     )
     decorate = functools.partial(_lifted, swap=swap, static=_places(static_argnums))

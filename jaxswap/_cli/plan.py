@@ -53,6 +53,13 @@ def add_plan(commands: Commands) -> None:
         "and another gradient",
     )
     plan.add_argument(
+        "--pieces",
+        type=int,
+        metavar="COUNT",
+        help="for a program: cut large values into so many pieces, of which some may "
+        "leave and others stay",
+    )
+    plan.add_argument(
         "--no-compile", action="store_true", help="believe the simulation"
     )
     plan.add_argument(
@@ -108,12 +115,14 @@ def run_plan(parsed: argparse.Namespace) -> int:
         "progress": not parsed.quiet,
         "slabs": parsed.slabs or "auto",
         "compress": parsed.compress,
+        "pieces": parsed.pieces,
     }
     with bad_input():
         plan = jaxswap.plan(fn, *args, budget=parsed.budget, policy=policy, **options)
     _write_files(plan, parsed)
     if parsed.pareto:
-        shared = {name: options[name] for name in ("target", "slabs", "compress")}
+        names = ("target", "slabs", "compress", "pieces")
+        shared = {name: options[name] for name in names}
         curve = jaxswap.pareto(fn, *args, **shared, progress=False)
         curve.plot(parsed.pareto)
     write(json.dumps(plan.summary(), indent=2) if parsed.json else str(plan))

@@ -50,6 +50,8 @@ def plan_of_data(parsed: argparse.Namespace) -> tuple[jaxswap.Plan, str]:
             budget = f"{memory_bytes // 2**20}MiB"
         if budget == "smallest":
             raise ValueError("`--budget smallest` is for programs; give a size.")
+        if parsed.pieces is not None:
+            raise ValueError("`--pieces` is for programs; leave it out for a data set.")
         values = dict(map(parse_setting, parsed.set))
         values |= {"data": parsed.program, "device_memory": budget}
         values |= {"target": parsed.target, "host_memory": parsed.host_budget}

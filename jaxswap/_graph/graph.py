@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from jaxswap._gpu.work import Work
+from jaxswap._graph.pieces import Pieces
 from jaxswap._slabs.facts import SlabFacts
 from jaxswap._slabs.slabs import Slabs
 
@@ -152,6 +153,10 @@ class Equation:
             these operands later: what a loop carries, and what is updated.
         is_in_parts: Whether each part of its result follows from the same parts of its
             operands. See `parts`.
+        is_cut: Whether it cuts a piece off a value. It is executed where the piece is
+            stored, and not again. See `pieces`.
+        is_join: Whether it makes a value again, of its pieces. It is executed where the
+            value would be recomputed otherwise.
     """
 
     index: int
@@ -177,6 +182,8 @@ class Equation:
     is_deferred: bool = False
     overwritten: tuple[int, ...] = ()
     is_in_parts: bool = False
+    is_cut: bool = False
+    is_join: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,6 +208,7 @@ class Graph:
         slabs: How the finest values are cut into slabs. `None` if they are not.
         slab_facts: What the sweeps over these slabs are.
         compress: The type to which values are rounded when they leave. `""`: their own.
+        pieces: The values that can be stored in pieces.
     """
 
     values: tuple[Value, ...]
@@ -218,6 +226,7 @@ class Graph:
     slabs: Slabs | None = None
     slab_facts: SlabFacts | None = None
     compress: str = ""
+    pieces: tuple[Pieces, ...] = ()
 
     @property
     def is_body(self) -> bool:
@@ -230,7 +239,16 @@ class Graph:
 
     @functools.cached_property
     def _producers(self) -> Mapping[int, Equation]:
-        return {v: eqn for eqn in self.equations for v in eqn.outputs}
+        return {v: e for e in self.equations if not e.is_join for v in e.outputs}
+
+    def remakers(self) -> Mapping[int, Equation]:
+        """Map each value to the equation that makes it again, in the backward pass."""
+        return self._remakers
+
+    @functools.cached_property
+    def _remakers(self) -> Mapping[int, Equation]:
+        joins = {v: eqn for eqn in self.equations if eqn.is_join for v in eqn.outputs}
+        return {**self._producers, **joins} if joins else self._producers
 
     def ancestors(self, values: tuple[int, ...]) -> frozenset[int]:
         """Return the equations that make `values`, directly or through others."""

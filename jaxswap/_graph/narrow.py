@@ -20,7 +20,7 @@ def narrow_values(
     """
     sizes = [value.nbytes for value in graph.values]
     read = set(graph.residuals())
-    forward = [eqn for eqn in graph.equations if not eqn.is_backward]
+    forward = [e for e in graph.equations if not (e.is_backward or e.is_join)]
     forms: dict[int, list[int]] = {}  # What the backward pass may make of a value.
     least: dict[int, int] = {}  # Bytes to store so that a value is not needed.
     starts: list[int] = list(graph.carried)

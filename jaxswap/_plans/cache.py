@@ -18,17 +18,13 @@ from jaxswap._base.files import user_folder, write_whole
 from jaxswap._base.plain import read_plain
 from jaxswap._base.sources import digest_of
 from jaxswap._base.version import __version__
-from jaxswap._graph.graph import DecideLoop, Graph, Inside
-from jaxswap._plans.file import decisions_of, decisions_to_json
+from jaxswap._graph.graph import Graph
+from jaxswap._plans.file import Decisions, decisions_of, decisions_to_json
 from jaxswap._plans.plan import Plan
 from jaxswap._schedule.decision import Policy
 from jaxswap._schedule.policy import ByValue
-from jaxswap._slabs.slabs import Slabs
 
-Retrace = Callable[
-    [DecideLoop, Inside, Slabs | None],
-    tuple[Graph, Graph | None],
-]
+Retrace = Callable[[Decisions], tuple[Graph, Graph | None]]
 """Traces the program again, with loops and calls that run as decided, and cut into such
 slabs. Returns its graph and, if that may be another one, the graph that JAX runs."""
 
@@ -88,7 +84,7 @@ def find(key: str, retrace: Retrace) -> Plan | None:
         return None
     except (OSError, ValueError) as error:
         return _missed(path, error)
-    graphs = retrace(found.decide_loop, found.inside, found.slabs)
+    graphs = retrace(found)
     try:
         return found.plan(*graphs)
     except Exception as error:  # Nothing of the user runs here: the file is at fault.

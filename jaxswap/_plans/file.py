@@ -28,13 +28,14 @@ from jaxswap._graph.graph import (
     Segment,
     Value,
 )
+from jaxswap._graph.pieces import Pieces
 from jaxswap._graph.signature import signature_of
 from jaxswap._plans.plan import Plan, loops_of
 from jaxswap._schedule.instructions import Swap
 from jaxswap._search.ways import keep_all
 from jaxswap._slabs.slabs import Slabs
 
-FORMAT = 10
+FORMAT = 11
 
 
 def save_plan(plan: Plan, path: str | os.PathLike[str]) -> Path:
@@ -101,12 +102,14 @@ class Decisions:
         loops: How the iterations of each loop run, by the signature of its body.
         inside: How values in a user's `jax.checkpoint` and in branches are treated.
         slabs: How the finest values are cut into slabs. `None` if they are not.
+        pieces: The values that can be stored in pieces.
     """
 
     fields: Mapping[str, Any]
     loops: Mapping[str, tuple[Segment, ...]]
     inside: Inside
     slabs: Slabs | None
+    pieces: tuple[Pieces, ...]
 
     def decide_loop(self, body: Graph) -> tuple[Segment, ...]:
         """Return how a loop's iterations run. Keep all if that is not known."""
@@ -136,6 +139,7 @@ def decisions_to_json(plan: Plan) -> str:
     }
     fields["inside"] = plan.graph.inside.value
     fields["slabs"] = _plain(plan.graph.slabs)
+    fields["pieces"] = [_row(one) for one in plan.graph.pieces]
     return json.dumps({"format": FORMAT, **fields})
 
 
@@ -147,9 +151,13 @@ def decisions_of(content: Any) -> Decisions:
     )
     inside = read_as(Inside, content.pop("inside", None), "inside")
     slabs = read_as(Slabs | None, content.pop("slabs", None), "slabs")
+    pieces = read_as(
+        tuple[Pieces, ...], content.pop("pieces", None), "pieces", _READERS
+    )
     graphs = ("graph", "plain_graph")
     kinds = {n: kind for n, kind in field_types(Plan).items() if n not in graphs}
-    return Decisions(read_named(kinds, content, "", _READERS), loops, inside, slabs)
+    fields = read_named(kinds, content, "", _READERS)
+    return Decisions(fields, loops, inside, slabs, pieces)
 
 
 def _fields(plan: Plan) -> dict[str, Any]:
@@ -230,6 +238,7 @@ def check_indices(graph: Graph) -> None:
     used += [v for name in _ENDS for v in getattr(graph, name)]
     used += [v for eqn in graph.equations for v in eqn.overwritten]
     used += [v for v in graph.handed_on if v != -1]
+    used += [one.value for one in graph.pieces]
     for sweep in graph.slab_facts.sweeps if graph.slab_facts else ():
         if len(sweep.names) != len(sweep.outputs):
             raise ValueError("a sweep of the program does not name what it makes")
@@ -280,6 +289,7 @@ def _graph_to_json(graph: Graph) -> dict[str, Any]:
         "slabs": _plain(graph.slabs),
         "slab_facts": _plain(graph.slab_facts),
         "compress": graph.compress,
+        "pieces": [_row(one) for one in graph.pieces],
         "loops": [_row(loop) for loop in graph.loops],
     }
 
@@ -343,5 +353,5 @@ def _read_row(kind: type) -> Callable[[Any, str], Any]:
 _READERS: Readers = {
     np.dtype: dtype_of,
     tuple[Action, ...]: actions_of,
-    **{kind: _read_row(kind) for kind in (Value, Equation, Segment, Loop)},
+    **{kind: _read_row(kind) for kind in (Value, Equation, Segment, Loop, Pieces)},
 }

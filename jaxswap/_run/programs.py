@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from jaxswap._gpu.rates import Rates
 from jaxswap._graph.graph import DecideLoop, Graph, Inside
+from jaxswap._graph.pieces import Pieces
 from jaxswap._graph.signature import Signature, signature_of
 from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy, loops_by
@@ -20,6 +21,7 @@ from jaxswap._slabs.slabs import AUTO, Slabs
 from jaxswap._sweeps.lines import longest_of_space
 from jaxswap._sweeps.slabbed import Prepared
 from jaxswap._trace.describe import Traced
+from jaxswap._trace.pieces import in_pieces
 from jaxswap._trace.program import Program
 
 FEW = 8
@@ -126,8 +128,7 @@ class ProgramsOf:
             if signature in known:
                 continue
             known.add(signature)
-            self.traced.append(traced)
-            found.append(self._search_of(traced.graph))
+            found.append(self._added(traced))
         return found
 
     @functools.cached_property
@@ -159,6 +160,11 @@ class ProgramsOf:
             for c in worth_trying(choices, limit_bytes)
         ]
 
+    def in_pieces(self, whole: Search, pieces: Sequence[Pieces]) -> Search:
+        """Return the search of one of these programs, with values cut into pieces."""
+        traced = next(t for t in self.traced if t.graph is whole.arranger.graph)
+        return self._added(self._source.described(in_pieces(traced.program, pieces)))
+
     def _ways(self, kept: Traced, inside: Inside) -> None:
         """Add the programs to begin with, and what mixes the ways of their loops."""
         base = self._add(kept)
@@ -177,7 +183,9 @@ class ProgramsOf:
                 self._add(self._source.traced(way, inside))
 
     def _made(self, inside: Inside, decide_loop: DecideLoop) -> Search:
-        traced = self._source.traced(decide_loop, inside)
+        return self._added(self._source.traced(decide_loop, inside))
+
+    def _added(self, traced: Traced) -> Search:
         self.traced.append(traced)
         return self._search_of(traced.graph)
 

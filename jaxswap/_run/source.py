@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from jaxswap._graph.graph import DecideLoop, Inside
+from jaxswap._graph.pieces import Pieces
 from jaxswap._graph.placement import Placement
 from jaxswap._run.loop import Loops
 from jaxswap._slabs.slabs import Cut, Slabs
@@ -13,6 +14,7 @@ from jaxswap._trace.describe import Traced
 from jaxswap._trace.function import FlatFunction
 from jaxswap._trace.opening import insides_of
 from jaxswap._trace.partial_sums import placed
+from jaxswap._trace.pieces import in_pieces
 from jaxswap._trace.program import Program
 from jaxswap._trace.symbolic import Sizes, names_of, sizes_of
 from jaxswap._trace.tracing import trace
@@ -30,6 +32,7 @@ class Source:
         slabs: How the finest values are cut into slabs. `None` if they are not, and
             `"auto"` if a plan may cut them. Until then they are whole.
         compress: The type to which values are rounded when they leave, or `""`.
+        pieces: The values that can be stored in pieces.
     """
 
     flat: FlatFunction
@@ -38,6 +41,7 @@ class Source:
     sizes: Sizes = dataclasses.field(default_factory=dict)
     slabs: Cut = None
     compress: str = ""
+    pieces: tuple[Pieces, ...] = ()
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -72,9 +76,9 @@ class Source:
         """The same, without slabs."""
         return dataclasses.replace(self, slabs=None)
 
-    def cut(self, slabs: Cut) -> "Source":
-        """Return the same, cut into slabs."""
-        return dataclasses.replace(self, slabs=slabs)
+    def cut(self, slabs: Cut, pieces: tuple[Pieces, ...] = ()) -> "Source":
+        """Return the same, cut into slabs, and with values that may be in pieces."""
+        return dataclasses.replace(self, slabs=slabs, pieces=pieces)
 
     def named(self, program: Program) -> dict[int, int]:
         """Return the dimension to cut of each value of which `slabs` names it.
@@ -103,7 +107,7 @@ class Source:
         program = self.program(decide_loop, inside)
         if isinstance(self.slabs, Slabs):
             program = by_slabs(program, self.slabs, self.named(program)).program
-        return self.described(program)
+        return self.described(in_pieces(program, self.pieces))
 
     def program(self, decide_loop: DecideLoop, inside: Inside) -> Program:
         """Trace function and gradient, without slabs; arguments as for `traced`."""

@@ -45,9 +45,9 @@ def stored_values(
 
     A value that is to be recomputed is replaced by the inputs of its equation. This is
     repeated until only stored values and arguments are left. A value whose equation has
-    side effects cannot be recomputed, so it is stored.
+    side effects cannot be recomputed, so it is stored. A piece is stored, too.
     """
-    producers = graph.producers()
+    producers = graph.remakers()
     stored: set[int] = set()
     seen: set[int] = set()
     stack = list(needed)
@@ -91,7 +91,7 @@ def forward_entries(graph: Graph, stored: Collection[int]) -> tuple[Entry, ...]:
     views = _views(graph, fixed)
     entries = []
     for eqn in graph.equations:
-        is_wanted = eqn.index in wanted or not eqn.is_pure
+        is_wanted = eqn.index in wanted or not (eqn.is_pure or eqn.is_cut)
         if eqn.is_backward or not is_wanted or eqn.outputs[0:1] in views:
             continue
         entries.append(_entry(eqn, views, is_backward=False))
@@ -127,7 +127,7 @@ def backward_entries(
             builder.issue(eqn)
     for v in graph.gradients:
         if builder.is_missing(v):
-            builder.issue(builder.producers[v])
+            builder.issue(builder.remakers[v])
     return tuple(builder.entries)
 
 
@@ -143,7 +143,7 @@ class _Backward:
         hold_for: int,
     ) -> None:
         self.graph = graph
-        self.producers = graph.producers()
+        self.remakers = graph.remakers()
         self.ready = {*stored, *graph.arguments, *graph.cotangents}
         self.views = _views(graph, {*graph.gradients, *self.ready})
         self.stale_after = stale_after
@@ -169,13 +169,13 @@ class _Backward:
                 self._append(entry)
                 stack.pop()
             else:
-                stack.append(self.producers[missing])
+                stack.append(self.remakers[missing])
 
     def is_missing(self, v: int) -> bool:
         """Whether the forward value `v` has to be recomputed before it can be read."""
-        if v in self.ready or v not in self.producers:
+        if v in self.ready or v not in self.remakers:
             return False
-        eqn = self.producers[v]
+        eqn = self.remakers[v]
         if eqn.is_backward:
             return False
         return v not in self.last_use or self._is_stale(v, eqn)

@@ -123,7 +123,7 @@ def leaving_values(
     """Return the values that leave the device if their uses are far enough apart."""
     found = []
     for eqn in graph.equations:
-        for v in eqn.outputs:
+        for v in () if eqn.is_join else eqn.outputs:
             nbytes = graph.values[v].nbytes
             if eqn.is_backward:
                 is_idle = timing.swap_cotangents and nbytes >= timing.min_bytes

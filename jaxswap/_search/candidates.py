@@ -46,7 +46,7 @@ def find_candidates(graph: Graph, fusion: Fusion, large_bytes: int) -> Candidate
     backward: list[int] = []
     derived: set[int] = set()
     for eqn in graph.equations:
-        for v in eqn.outputs:
+        for v in () if eqn.is_join else eqn.outputs:
             is_large = graph.values[v].nbytes >= large_bytes
             is_buffer = v in fusion.materialized and v not in fusion.base
             if eqn.is_backward:
@@ -65,7 +65,7 @@ def find_candidates(graph: Graph, fusion: Fusion, large_bytes: int) -> Candidate
                 actions[v] = Action.RECOMPUTE
             if any(source in derived for source in eqn.inputs):
                 derived.add(v)
-    producers = graph.producers()
+    producers = graph.remakers()
     pure = frozenset(v for v in forward if producers[v].is_pure)
     return Candidates(tuple(forward), tuple(backward), tuple(actions), pure)
 

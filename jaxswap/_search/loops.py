@@ -14,6 +14,7 @@ from jaxswap._graph.graph import DecideLoop, Graph, Loop
 from jaxswap._search.lessons import NO_LESSONS, Lessons
 from jaxswap._search.limits import Aim, Limits
 from jaxswap._search.mixtures import Mixture, Mixtures
+from jaxswap._search.pieces import InPieces
 from jaxswap._search.search import SEARCH_SECONDS, Found, Search
 from jaxswap._simulate.draft import Draft
 
@@ -26,6 +27,8 @@ SLOW = 1.5
 the function as JAX runs it."""
 GAIN = 0.9
 """A spare program is taken only if it needs at most this share of the seconds."""
+GAIN_BY_PIECES = 0.995
+"""The same, for programs in which values are stored in pieces."""
 SAVED = 0.002
 """A draft may be faster than with everything kept by this share: what is recomputed
 beside its use is not read."""
@@ -192,6 +195,8 @@ class Programs:
         mixers: Make further programs for each limit.
         spare: Each makes programs that are searched only if all before do not fit, or
             are slow. What was made is made again the same.
+        pieces: Makes programs in which values can be stored in pieces. `None`: values
+            are stored whole.
 
     Attributes:
         searches: One search for each program. More may follow, as limits are tried.
@@ -204,12 +209,14 @@ class Programs:
         plain: Draft | None = None,
         mixers: Sequence[Mixer] = (),
         spare: Sequence[Callable[[], Sequence[Search]]] = (),
+        pieces: InPieces | None = None,
     ) -> None:
         self._spare = tuple(spare)
         self.searches = sorted(searches, key=_seconds)
         self.plain = searches[0].kept if plain is None else plain
         self._fixed = tuple(self.searches)
         self._mixers = tuple(mixers)
+        self._pieces = pieces
 
     def find(
         self,
@@ -242,7 +249,31 @@ class Programs:
                 best = other
             elif best.fits:
                 break
-        return best
+        return self._in_pieces(best, limits, lessons, seconds)
+
+    def _in_pieces(
+        self,
+        whole: Found,
+        limits: Limits,
+        lessons: Mapping[int, Lessons],
+        seconds: float,
+    ) -> Found:
+        """Return a draft that stores values in pieces, if it is better than a draft.
+
+        The bound is that of whole values: it allows fractions of them.
+        """
+        is_fast = _seconds_of(whole) <= (1 + SAVED) * whole.bound_seconds
+        if self._pieces is None or (whole.fits and is_fast):
+            return whole
+        search = self.searches[whole.program]
+        cut = self._pieces.search(search, whole.draft, limits)
+        if cut is None:
+            return whole
+        found = self._best_of(self._known([cut]), limits, lessons, seconds, whole)
+        if found is None or not _is_better(found, whole, limits, GAIN_BY_PIECES):
+            return whole
+        bound = min(whole.bound_seconds, _seconds_of(found))
+        return dataclasses.replace(found, bound_seconds=bound)
 
     def _best_of(
         self,
@@ -334,10 +365,10 @@ def _seconds_of(found: Found) -> float:
     return found.draft.timeline.seconds
 
 
-def _is_better(spare: Found, best: Found, limits: Limits) -> bool:
+def _is_better(spare: Found, best: Found, limits: Limits, gain: float = GAIN) -> bool:
     """Whether a draft of a spare program is worth taking."""
     if spare.fits and best.fits:
-        return _seconds_of(spare) <= GAIN * _seconds_of(best)
+        return _seconds_of(spare) <= gain * _seconds_of(best)
     return _rank(spare, limits) < _rank(best, limits)
 
 

@@ -11,7 +11,8 @@
 enum { KEEP, OFFLOAD, RECOMPUTE };
 /* What an equation is. A lone view is a view with a single result. */
 enum { BACKWARD = 1, HEAVY = 2, CHEAP = 4, PURE = 8, LONE_VIEW = 16, DEFERRED = 32,
-       FUSIBLE = 64, ALIAS = 128, REDUCTION = 256, IN_PARTS = 512 };
+       FUSIBLE = 64, ALIAS = 128, REDUCTION = 256, IN_PARTS = 512, CUT = 1024,
+       JOIN = 2048 };
 /* What a value is. A buffer is one in any schedule. */
 enum { ARGUMENT = 1, COTANGENT = 2, OUTPUT = 4, GRADIENT = 8, BUFFER = 16 };
 enum { NONE = -1, OF_CALLER = -2 };
@@ -30,7 +31,8 @@ typedef struct {
   const Bytes *nbytes;
   const Bytes *copied_bytes; /* of each value's copy in host memory */
   const Bytes *host_nbytes; /* of each value that sweeps write there */
-  const int *trait, *producer, *base, *shape, *type; /* shapes and types are numbered */
+  const int *trait, *producer, *remaker; /* remakers make values in the backward pass */
+  const int *base, *shape, *type; /* shapes and types are numbered */
   const int *residuals, *gradients, *given, *cotangents, *behind;
   int residual_count, gradient_count, given_count, cotangent_count, behind_count;
   /* Seconds that do not depend on operands, or -1; arithmetic; if all are kept. */

@@ -7,7 +7,7 @@ static void stored_values(Space *s, const signed char *actions) {
   s->stack.count = 0;
   for (int i = 0; i < p->residual_count; i++) push(s, &s->stack, p->residuals[i]);
   while (s->stack.count) {
-    int v = s->stack.at[--s->stack.count], e = p->producer[v];
+    int v = s->stack.at[--s->stack.count], e = p->remaker[v];
     if (s->seen[v] || e < 0) continue;
     s->seen[v] = 1;
     if (actions[v] == RECOMPUTE && p->kind[e] & PURE) {
@@ -93,6 +93,7 @@ static void forward_entries(Space *s) {
     s->needed[v] = s->stored[v] || p->trait[v] & OUTPUT;
   for (int e = p->equations - 1; e >= 0; e--) {
     s->wanted[e] = 0;
+    if (p->kind[e] & JOIN) continue;
     for (int i = p->out_start[e]; i < p->out_start[e + 1]; i++)
       if (s->needed[p->outputs[i]]) s->wanted[e] = 1;
     for (int i = p->in_start[e]; s->wanted[e] && i < p->in_start[e + 1]; i++)
@@ -100,7 +101,7 @@ static void forward_entries(Space *s) {
   }
   for (int e = 0; e < p->equations; e++) {
     if (p->kind[e] & BACKWARD || s->inline_view[e]) continue;
-    if (s->wanted[e] || !(p->kind[e] & PURE)) {
+    if (s->wanted[e] || !(p->kind[e] & (PURE | CUT))) {
       describe(s, e, e);
       push(s, &s->order.template_of, e);
     }
@@ -118,7 +119,7 @@ static int is_missing(const Space *s, int v, const Passed *passed) {
   if (s->stored[v]) return 0;
   if (s->last[v] < 0) return 1;
   if (p->nbytes[v] < stale->large_bytes) return 0;
-  if (p->kind[p->producer[v]] & CHEAP && passed->heavy - s->last[v] > stale->stale_after)
+  if (p->kind[p->remaker[v]] & CHEAP && passed->heavy - s->last[v] > stale->stale_after)
     return 1;
   return stale->hold_for && passed->own - s->last_own[v] > stale->hold_for;
 }
@@ -140,7 +141,7 @@ static void issue_entry(Space *s, int first, Passed *passed) {
     for (int i = found->read_start[t]; i < found->read_end[t] && missing < 0; i++)
       if (is_missing(s, found->reads.at[i], passed)) missing = found->reads.at[i];
     if (missing >= 0) {
-      push(s, &s->stack, p->producer[missing]);
+      push(s, &s->stack, p->remaker[missing]);
       continue;
     }
     push(s, &s->order.template_of, t);
@@ -169,7 +170,7 @@ static void backward_entries(Space *s) {
     if (!s->inline_view[p->behind[i]]) issue_entry(s, p->behind[i], &passed);
   for (int i = 0; i < p->gradient_count; i++)
     if (is_missing(s, p->gradients[i], &passed))
-      issue_entry(s, p->producer[p->gradients[i]], &passed);
+      issue_entry(s, p->remaker[p->gradients[i]], &passed);
 }
 
 /* List the uses of each value, and until when each entry stays in use. */

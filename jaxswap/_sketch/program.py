@@ -17,7 +17,7 @@ ACTIONS = tuple(CODES)
 # As in core.h.
 _KINDS = ("is_backward", "is_heavy", "is_cheap", "is_pure")
 _LONE_VIEW, _DEFERRED, _FUSIBLE, _ALIAS = (1 << bit for bit in range(4, 8))
-_REDUCTION, _IN_PARTS = 1 << 8, 1 << 9
+_REDUCTION, _IN_PARTS, _CUT, _JOIN = (1 << bit for bit in range(8, 12))
 
 _INT, _BYTES = ctypes.c_int, ctypes.c_int64
 _INTS, _SIZES = ctypes.POINTER(_INT), ctypes.POINTER(_BYTES)
@@ -61,7 +61,8 @@ class Program(ctypes.Structure):
         ("nbytes", _SIZES),
         ("copied_bytes", _SIZES),
         ("host_nbytes", _SIZES),
-        *((name, _INTS) for name in ("trait", "producer", "base", "shape", "type")),
+        *((name, _INTS) for name in ("trait", "producer", "remaker")),
+        *((name, _INTS) for name in ("base", "shape", "type")),
         ("residuals", _INTS),
         *((name, _INTS) for name in ("gradients", "given", "cotangents", "behind")),
         *((f"{name}_count", _INT) for name in ("residual", "gradient", "given")),
@@ -115,6 +116,7 @@ def _structure(arranger: Arranger) -> dict[str, Any]:
     for bit, values in enumerate((*kinds, fusion.materialized)):
         trait[list(values)] |= 1 << bit
     producers = {v: eqn.index for v, eqn in graph.producers().items()}
+    remakers = {v: eqn.index for v, eqn in graph.remakers().items()}
     wanted = graph.ancestors(graph.gradients)
     behind = [
         eqn.index
@@ -141,6 +143,7 @@ def _structure(arranger: Arranger) -> dict[str, Any]:
         "host_nbytes": np.array(arranger.simulator.host_nbytes, np.int64),
         "trait": trait,
         "producer": _by_value(producers, trait),
+        "remaker": _by_value(remakers, trait),
         "base": _by_value(fusion.base, trait),
         "shape": _numbered(value.shape for value in graph.values),
         "type": _numbered((value.shape, value.dtype) for value in graph.values),
@@ -186,7 +189,8 @@ def _kind(eqn: Equation) -> int:
     bits = sum(getattr(eqn, name) << bit for bit, name in enumerate(_KINDS))
     is_lone_view = eqn.is_view and len(eqn.outputs) == 1
     bits |= _LONE_VIEW * is_lone_view | _DEFERRED * eqn.is_deferred
-    return bits | _REDUCTION * eqn.is_reduction | _IN_PARTS * eqn.is_in_parts
+    bits |= _REDUCTION * eqn.is_reduction | _IN_PARTS * eqn.is_in_parts
+    return bits | _CUT * eqn.is_cut | _JOIN * eqn.is_join
 
 
 def _ints(numbers: Any) -> np.ndarray:

@@ -53,6 +53,7 @@ def graph_of(
     makers = {
         v: origin
         for op in program.operations
+        if not op.is_join
         for v, origin in zip(op.outputs, origins_of(op), strict=True)
     }
     arguments = (*program.operands, *program.constants)
@@ -90,6 +91,7 @@ def graph_of(
         slabs=program.slabs,
         slab_facts=program.slab_facts,
         compress=program.compress,
+        pieces=program.pieces,
     )
 
 
@@ -158,7 +160,7 @@ def _equation(
         is_heavy=cost.is_heavy,
         is_view=cost.is_view,
         is_cheap=cost.is_cheap,
-        is_pure=not op.eqn.effects,
+        is_pure=not (op.eqn.effects or op.is_cut),
         is_reduction=cost.is_reduction,
         is_known=cost.is_known,
         work=cost.work,
@@ -170,6 +172,8 @@ def _equation(
         is_deferred=index in program.deferred,
         overwritten=_overwritten(op),
         is_in_parts=program.placement is None and is_in_parts(op),
+        is_cut=op.is_cut,
+        is_join=op.is_join,
     )
 
 

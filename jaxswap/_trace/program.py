@@ -7,6 +7,7 @@ from jax.extend.core import JaxprEqn, Literal
 
 from jaxswap import _compat
 from jaxswap._graph.graph import Inside, Loop
+from jaxswap._graph.pieces import Pieces
 from jaxswap._graph.placement import Placement, Spec
 from jaxswap._slabs.facts import SlabFacts
 from jaxswap._slabs.slabs import Slabs
@@ -23,6 +24,8 @@ class Operation:
         scope: Where in the network it is.
         origins: For each result, the operation that makes it in the user's program, if
             this one stands for several. Values are named by it.
+        is_cut: Whether it cuts a piece off a value. See `pieces`.
+        is_join: Whether it joins the pieces of a value again.
     """
 
     eqn: JaxprEqn
@@ -30,6 +33,8 @@ class Operation:
     outputs: tuple[int, ...]
     scope: str
     origins: tuple["Operation", ...] = ()
+    is_cut: bool = False
+    is_join: bool = False
 
     @property
     def reads(self) -> tuple[int, ...]:
@@ -88,6 +93,7 @@ class Program:
             only results depend on, and what is made of them.
         slabs: How its finest values are cut into slabs. `None` if they are not.
         slab_facts: What the sweeps over these slabs are.
+        pieces: The values that can be stored in pieces.
     """
 
     operations: tuple[Operation, ...]
@@ -106,6 +112,7 @@ class Program:
     deferred: frozenset[int] = frozenset()
     slabs: Slabs | None = None
     slab_facts: SlabFacts | None = None
+    pieces: tuple[Pieces, ...] = ()
 
     @property
     def eqns(self) -> tuple[JaxprEqn, ...]:

@@ -11,6 +11,7 @@ from jaxswap._view.facts import (
     copied,
     fused,
     guessed,
+    in_pieces,
     lossy_values,
     predicted_bytes,
     times,
@@ -63,6 +64,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "compiled": None if plan.compiled is None else _compiled(plan.compiled),
         "guessed_primitives": guessed(plan),
         "written_in_place": {"count": written_in_place(plan)},
+        "in_pieces": [value.index for value in in_pieces(plan)],
         "fused": dict(zip(("count", "bytes"), fused(plan), strict=True)),
         "outcomes": {
             outcome.value: {"count": count, "bytes": nbytes}

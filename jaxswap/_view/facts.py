@@ -90,6 +90,16 @@ def written_in_place(plan: Plan) -> int:
     return sum(isinstance(step, Kernel) and step.is_in_place for step in steps)
 
 
+def in_pieces(plan: Plan) -> list[Value]:
+    """Return the values that are stored in pieces."""
+    made = {*plan.timeline.steps.values}
+    return [
+        plan.graph.values[eqn.outputs[0]]
+        for eqn in plan.graph.equations
+        if eqn.is_join and not made.isdisjoint(eqn.inputs)
+    ]
+
+
 def predicted_bytes(plan: Plan) -> int:
     """Return the device memory that was predicted before the plan was compiled."""
     if plan.compiled is not None:

@@ -92,6 +92,9 @@ def _decided(plan: Plan) -> list[int]:
     """Return the values that have a row."""
     fusion = plan.arranger.simulator.fusion
     found = {*find_candidates(plan.graph, fusion, plan.large_bytes).forward}
+    makers = plan.graph.producers()
+    whole = {v for v in found if makers[v].is_cut} - {*plan.timeline.steps.values}
+    found -= whole  # Their value is not stored in pieces.
     found.update(transfer.value for transfer in plan.timeline.transfers)
     return sorted(found)
 
@@ -103,7 +106,7 @@ class _Facts:
         self.plan = plan
         self.timeline = plan.timeline
         self.steps = plan.timeline.steps
-        self.producers = plan.graph.producers()
+        self.producers = plan.graph.remakers()
         self.ends = self.timeline.starts + self.timeline.seconds_of
         self.made = self.timeline.made()
         self.buffers: dict[int, list[int]] = {}
@@ -197,6 +200,8 @@ class _Facts:
         eqn = self.producers[v]
         if eqn.is_backward:
             return "no recomputation of backward values"
+        if eqn.is_cut:
+            return "it is a piece, which is stored"
         if not eqn.is_pure:
             return "its operation must not run twice"
         seconds, sources = self.alone.get(eqn.index, (0.0, ()))
@@ -230,6 +235,8 @@ class _Facts:
         boundary = self.steps.forward_count
         if all(self.made[b] >= boundary for b in self.buffers.get(v, ())):
             return f"made in the backward pass alone, in {took}"
+        if self.producers[v].is_join:
+            return f"joined again of {len(self.producers[v].inputs)} pieces in {took}"
         copies = f"copies would take {_sum(self._both_copies(v))}"
         times = f" {len(recomputations)} times" if len(recomputations) > 1 else ""
         return f"again{times} in {took}; {copies}"

@@ -16,6 +16,7 @@ from jaxswap._view.facts import (
     copied,
     fused,
     guessed,
+    in_pieces,
     lossy_values,
     predicted_bytes,
     times,
@@ -65,6 +66,7 @@ def describe(plan: Plan) -> str:
         ("copies", _copy_lines(plan)),
         ("XLA options", _option_lines(plan)),
         ("in place", _in_place_lines(plan)),
+        ("in pieces", _in_pieces_lines(plan)),
         ("decisions", _decision_lines(plan, rows, outcomes)),
         ("inside calls", inside_lines(plan)),
         ("slabs", slab_lines(plan)),
@@ -223,6 +225,13 @@ def _in_place_lines(plan: Plan) -> Iterator[str]:
     count = written_in_place(plan)
     if count:
         yield f"{count} results are written over operands that are not read again"
+
+
+def _in_pieces_lines(plan: Plan) -> Iterator[str]:
+    if values := in_pieces(plan):
+        names = ", ".join(dict.fromkeys(value.label for value in values))
+        size = format_bytes(sum(value.nbytes for value in values))
+        yield f"{len(values)} values of {size} are stored in pieces: {names}"
 
 
 def _guess_lines(plan: Plan) -> Iterator[str]:

@@ -211,7 +211,7 @@ def test_what_is_no_plan_is_refused_by_name(tmp_path: Path, text: str) -> None:
 def test_a_plan_of_another_format_says_which_is_read(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text(changed(format=99))
-    with pytest.raises(ValueError, match="not a plan of format 10"):
+    with pytest.raises(ValueError, match="not a plan of format 11"):
         jaxswap.load_plan(path)
 
 

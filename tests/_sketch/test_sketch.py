@@ -13,6 +13,7 @@ from benchmarks.programs import TINY
 from jaxswap._gpu.target import built_in_target, rates_of
 from jaxswap._graph.compress import COMPRESSIONS
 from jaxswap._graph.graph import Action, Graph
+from jaxswap._graph.pieces import Pieces, axis_of
 from jaxswap._run.loss import loss_source
 from jaxswap._schedule.decision import Decision
 from jaxswap._schedule.timing import Distance, Timing
@@ -146,6 +147,23 @@ def test_real_programs_take_the_same_in_both(name: str) -> None:
         graph: Graph = source.traced(way).graph
         arranger = Arranger(graph, rates_of(built_in_target("h100")))
         compare(arranger, random.Random(1), 8)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_values_in_pieces_take_the_same_in_both(name: str) -> None:
+    loss, args = TINY[name]()
+    source, rng = loss_source(loss, args, {}, 0, False), random.Random(4)
+    whole = source.traced(WAYS[0]).graph
+    fusion = Arranger(whole, rates_of(built_in_target("h100"))).simulator.fusion
+    pieces = [
+        Pieces(v, axis, 2)
+        for v in find_candidates(whole, fusion, 1).forward
+        if (axis := axis_of(whole.values[v].shape, 2)) is not None
+    ]
+    graph = source.cut(None, tuple(pieces)).traced(WAYS[0]).graph
+    assert len(graph.values) == len(whole.values) + 2 * len(pieces)
+    arranger = Arranger(graph, rates_of(built_in_target("h100")))
+    compare(arranger, rng, SCHEDULES)
 
 
 def test_without_a_compiler_the_readable_simulation_answers(
