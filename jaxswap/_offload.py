@@ -204,22 +204,9 @@ def offload(
     checked_shardings(in_shardings)
     cut = parse_slabs(slabs)
     static = Static.of(static_argnums, static_argnames)
-    if plan is not None and isinstance(cut, Slabs):
-        raise ValueError(
-            "`plan` and `slabs` are given. Give only `plan`: it holds the slabs that "
-            "it was made for."
-        )
     narrow = checked_compress(compress)
-    if plan is not None and narrow:
-        raise ValueError(
-            "`plan` and `compress` are given. Make the plan with `compress`: "
-            f"jaxswap.plan(..., compress={narrow!r})."
-        )
-    if plan is not None and in_shardings is not None:
-        raise ValueError(
-            "`plan` and `in_shardings` are given. Give only `plan`: it holds the "
-            "shardings of the arguments that it was made for."
-        )
+    if plan is not None:
+        _refuse_beside_a_plan(cut, narrow, in_shardings)
     if fn is None:
         return functools.partial(
             offload,
@@ -241,6 +228,25 @@ def offload(
 
     cut = cut if plan is None else plan.slabs
     return _wrap(fn, chosen, static, plan, in_shardings, cut, narrow)
+
+
+def _refuse_beside_a_plan(cut: Cut, narrow: str, in_shardings: Any) -> None:
+    """Refuse what a plan holds already."""
+    if isinstance(cut, Slabs):
+        raise ValueError(
+            "`plan` and `slabs` are given. Give only `plan`: it holds the slabs that "
+            "it was made for."
+        )
+    if narrow:
+        raise ValueError(
+            "`plan` and `compress` are given. Make the plan with `compress`: "
+            f"jaxswap.plan(..., compress={narrow!r})."
+        )
+    if in_shardings is not None:
+        raise ValueError(
+            "`plan` and `in_shardings` are given. Give only `plan`: it holds the "
+            "shardings of the arguments that it was made for."
+        )
 
 
 def _wrap(

@@ -50,6 +50,7 @@ from jaxswap._graph.graph import Inside as Inside
 from jaxswap._graph.graph import Loop as Loop
 from jaxswap._graph.graph import Segment as Segment
 from jaxswap._graph.graph import Value as Value
+from jaxswap._graph.pieces import Pieces as Pieces
 from jaxswap._graph.placement import Placement as Placement
 from jaxswap._graph.signature import Signature as Signature
 from jaxswap._plans.plan import Row as Row

@@ -266,6 +266,14 @@ def split_in_slabs() -> Callable[..., Any]:
     return jaxswap.offload(loss, slabs=jaxswap.Slabs(), in_shardings=(split,))
 
 
+def split_in_pieces() -> jaxswap.Plan:
+    mesh = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2])
+    split = jax.sharding.NamedSharding(mesh, jax.P("data"))
+    x = jax.ShapeDtypeStruct((8, 8), jnp.float32, sharding=split)
+    given: dict[str, Any] = {"target": "h100", "compile": False, "progress": False}
+    return jaxswap.plan(lambda x: jnp.sum(jnp.tanh(x)), x, pieces=2, **given)
+
+
 def planned(fn: Callable[..., Any] | None = None, **options: Any) -> jaxswap.Plan:
     given: dict[str, Any] = {
         "target": "h100",
@@ -291,6 +299,7 @@ PROVOKED: list[Callable[[], object]] = [
     lambda: refuse_wrong_slices("gpu", are_right=False),
     lambda: jax.grad(jaxswap.offload(loss, slabs=jaxswap.Slabs()))(X),
     lambda: jax.grad(split_in_slabs())(X),
+    split_in_pieces,
 ]
 
 

@@ -113,9 +113,9 @@ def test_where_not_everything_fits_the_fastest_plan_is_followed(
             return plan
 
     monkeypatch.setattr(_scheduler, "Request", Request)
-    room = {"reserve": "2MiB", "host_budget": "1GiB"}
+    room = {"reserve": "2MiB", "host_budget": "1GiB", "pieces": 2}
     assert swapped(**room) == swapped(plan=plan) > 0
-    asks = {"budget": 62 * MIB, "reserve": 2 * MIB, "host_budget": "1GiB"}
+    asks = {"budget": 62 * MIB, "reserve": 2 * MIB, "host_budget": "1GiB", "pieces": 2}
     assert asked == [{**asks, "target": None}]
 
 
