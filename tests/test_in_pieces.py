@@ -12,9 +12,11 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxswap
-from jaxswap._graph.graph import Action
+from jaxswap._graph.graph import Action, Graph
 from jaxswap._graph.pieces import Pieces, axis_of
 from jaxswap._graph.signature import signature_of
+from jaxswap._plans import cache as plan_cache
+from jaxswap._plans.file import Decisions
 from jaxswap._run.loss import loss_source
 from jaxswap._search.candidates import find_candidates
 from jaxswap._search.ways import keep_all
@@ -174,9 +176,27 @@ def test_reports_name_what_is_stored_in_pieces(
     assert whole.summary()["in_pieces"] == []
 
 
-def test_a_plan_in_pieces_is_saved_and_remembered(
+def test_a_plan_in_pieces_is_remembered(
     halves: tuple[jaxswap.Plan, jaxswap.Plan],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("JAXSWAP_CACHE_DIR", str(tmp_path))
+    plan, source = halves[1], loss_source(layers, deep(), {}, 0, False)
+
+    def again(found: Decisions) -> tuple[Graph, Graph | None]:
+        cut = source.cut(found.slabs, found.pieces)
+        return cut.traced(found.decide_loop, found.inside).graph, plan.plain_graph
+
+    plan_cache.keep("key", plan)
+    found = plan_cache.find("key", again)
+    assert found is not None
+    assert found.graph.pieces == plan.graph.pieces
+    assert found.seconds == plan.seconds
+
+
+def test_a_plan_in_pieces_is_saved(
+    halves: tuple[jaxswap.Plan, jaxswap.Plan], tmp_path: Path
 ) -> None:
     plan = halves[1]
     loaded = jaxswap.load_plan(plan.save(tmp_path / "plan.json"))
