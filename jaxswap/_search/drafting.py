@@ -23,7 +23,7 @@ from jaxswap._search.sketches import SketchMemory
 from jaxswap._search.trial import Laid, Trial, trial_of
 from jaxswap._simulate.draft import Arranger, Draft
 from jaxswap._sketch.program import CODES
-from jaxswap._sketch.sketch import NO_LIMIT, Sketcher, actions_of_codes, codes
+from jaxswap._sketch.sketch import Sketcher, actions_of_codes, codes
 
 GOOD = 1.15
 """A draft is a good start if it is at most this many times as slow as keeping all."""
@@ -73,7 +73,7 @@ class Drafting:
         self._sketches = SketchMemory(self.sketcher)
         self._followed = Followed(arranger, self._sketches, policies)
         self._laid_out_eager: frozenset[int] = frozenset()
-        self._started: dict[tuple[int, int, int], Laid] = {}
+        self._started: dict[tuple[int, int, bool], Trial] = {}
         self._starts = (
             *swaps_of_products(arranger.graph, candidates),
             *checkpoints(arranger.graph, candidates),
@@ -123,11 +123,9 @@ class Drafting:
                 if best.limits.host_bytes != 0 and not self.is_good(best):
                     lay_out(numbers, hold_for)
                 continue
-            for limit_bytes in (0, NO_LIMIT):
-                at = index, hold_for, limit_bytes
-                if at not in self._started:
-                    trial = self._trial(numbers, limit_bytes, terms, hold_for=hold_for)
-                    self._started[at] = trial
+            at = index, hold_for, terms.in_place
+            if at not in self._started:  # Nothing is swapped, so no limit matters.
+                self._started[at] = self._trial(numbers, 0, terms, hold_for=hold_for)
         for draft in (*self._started.values(), *self._followed.drafts(best.limits)):
             if not swaps_any(draft, terms.lessons.grounded):
                 best.offer(draft)

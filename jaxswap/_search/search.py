@@ -24,7 +24,7 @@ from jaxswap._search.proposals import Proposals
 from jaxswap._search.quota import Quota
 from jaxswap._search.relax import relax
 from jaxswap._search.trial import Trial, draft_of
-from jaxswap._search.wander import wander
+from jaxswap._search.wander import Wander, hold_briefly, wander
 from jaxswap._simulate.draft import Arranger, Draft
 
 FAIR = 1.5
@@ -50,6 +50,9 @@ DESCENTS = 1 / 3
 HARD, FURTHER = 1.2, 2
 """Where the best draft takes so many times the seconds of keeping all, the search goes
 on for so many times as many drafts."""
+ROUNDS = 3
+"""What it does in this time. The first of as many rounds goes to drafts that hold what
+is recomputed for a short time. Each other one improves the best drafts anew."""
 LOOSER = (1.0, 1.1, 1.2)
 """The search without swaps is made for this many times the limit. What is over the
 limit can then be swapped."""
@@ -149,8 +152,7 @@ class Search:
             self._improve_all(limits, in_place, quota)
             is_easy = self.drafting.is_good(self._best(limits, in_place), HARD)
             if not (is_easy or is_small):
-                further = Quota.of(FURTHER * drafts, self.count, MOST_SECONDS)
-                self._improve_all(limits, in_place, further)
+                self._go_on(limits, in_place, FURTHER * drafts)
         self.drafting.forget_sketches()
         bound = max(bound, self._bound(limits, lessons))
         return _found(self._best(limits, in_place), bound)
@@ -184,13 +186,26 @@ class Search:
         else:
             self._begin(limits, terms, quota)
 
-    def _improve_all(self, limits: Limits, terms: Terms, quota: Quota) -> None:
+    def _go_on(self, limits: Limits, terms: Terms, drafts: float) -> None:
+        """Search for longer, in some rounds."""
+        further = Quota.of(drafts, self.count, MOST_SECONDS)
+        best = self._best(limits, terms)
+        if best.fits:
+            share = further.within(drafts / ROUNDS)
+            self._wander(best, terms, share, ROUNDS, wander=hold_briefly)
+        for left in range(ROUNDS - 1, 0, -1):
+            share = further.within(further.left / left)
+            self._improve_all(limits, terms, share, turn=ROUNDS + left)
+
+    def _improve_all(
+        self, limits: Limits, terms: Terms, quota: Quota, turn: int = 0
+    ) -> None:
         """Improve the best drafts so far. If none fits, make them smaller first."""
         best = self._aim(limits, terms)
         if not best.fits:
             self._improve(best, terms, quota.within(quota.left / 2), 1)
             best = self._aim(limits, terms)
-        self._improve(best, terms, quota, 0 if best.fits else 2)
+        self._improve(best, terms, quota, turn if best.fits else 2)
         self.is_cut_short |= quota.is_late
 
     def lay_out_again(self, draft: Draft, limits: Limits, lessons: Lessons) -> Found:
@@ -262,7 +277,14 @@ class Search:
         descend(best, self.arranger, self.candidates, lay_out, share)
         self._wander(best, terms, quota, turn)
 
-    def _wander(self, best: Best, terms: Terms, quota: Quota, turn: int) -> None:
+    def _wander(
+        self,
+        best: Best,
+        terms: Terms,
+        quota: Quota,
+        turn: int,
+        wander: Wander = wander,
+    ) -> None:
         """Improve the best drafts by random changes."""
 
         def lay_out(numbers: np.ndarray, patience: float, hold_for: int) -> Trial:

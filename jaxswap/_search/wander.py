@@ -5,8 +5,10 @@ draft some changes ago. So the search leaves the valleys in which `descent` ends
 numbers come from a fixed seed, so each search is the same everywhere.
 """
 
+import functools
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -28,11 +30,31 @@ PRICE = 4.0
 is four times as high in each further walk."""
 LOOSE = (1.02, 1.005, 1.005)
 """For each walk: times the seconds of its start that its first drafts may take."""
+BRIEF_HOLDS = (1, 2)
+"""Where memory is scarce, good drafts hold what is recomputed for a short time. See
+`hold_briefly`."""
 
 Change = tuple[np.ndarray, float, int]
 """Actions, given as numbers, a patience, and how long recomputed values are held."""
 LayOutOnce = Callable[[np.ndarray, float, int], Trial]
 """Lays out a change, and offers the draft."""
+
+
+class Wander(Protocol):
+    """A way to improve drafts at random. See `wander` for the arguments."""
+
+    def __call__(
+        self,
+        best: Best,
+        candidates: Candidates,
+        graph: Graph,
+        lay_out: LayOutOnce,
+        quota: Quota,
+        copy_seconds: float,
+        turn: int,
+    ) -> None:
+        """Lay out drafts."""
+        ...
 
 
 def wander(
@@ -68,6 +90,43 @@ def wander(
         at = _start(best, price, set() if is_for_speed else begun)
         begun.add(at.hold_for)
         _walk(best, at, moves, lay_out, quota.within(share), price, LOOSE[walk])
+
+
+def hold_briefly(
+    best: Best,
+    candidates: Candidates,
+    graph: Graph,
+    lay_out: LayOutOnce,
+    quota: Quota,
+    copy_seconds: float,
+    turn: int = 1,
+) -> None:
+    """Walk to drafts that hold what is recomputed for a short time.
+
+    Another time is another valley: at first such a draft is worse, and only after many
+    changes is it better. A walk that may change times does not stay for long enough.
+    The walks begin at the cheapest draft. It may need too much memory: what fits so far
+    is often in a valley of drafts that swap too much.
+
+    Args:
+        best: The drafts are offered to it.
+        candidates: Values whose actions may be changed.
+        graph: The program.
+        lay_out: Lays out actions, and offers the draft to `best`.
+        quota: How many drafts to lay out.
+        copy_seconds: Seconds of the copy of a byte to the host.
+        turn: The number of the call: each has other random numbers.
+    """
+    moves = Moves(candidates, graph, random.Random(turn), may_hold=False)
+    if not moves.decided or quota.left <= 0:
+        return
+    price = copy_seconds * PRICE
+    cost = functools.partial(best.cost_seconds, seconds_per_byte=price)
+    begin = trial_of(min(best.front, key=cost))
+    share = quota.left // len(BRIEF_HOLDS)
+    for hold_for in BRIEF_HOLDS:
+        at = lay_out(begin.numbers, begin.patience, hold_for)
+        _walk(best, at, moves, lay_out, quota.within(share), price, LOOSE[0])
 
 
 def _walk(
@@ -120,16 +179,28 @@ def _start(best: Best, price: float, begun: Collection[int]) -> Trial:
 class Moves:
     """Random changes of a draft's actions.
 
+    Args:
+        candidates: Values whose actions may be changed.
+        graph: The program.
+        rng: Chooses.
+        may_hold: Whether it may change for how long recomputed values are held.
+
     Attributes:
         decided: The values whose actions may change.
     """
 
     def __init__(
-        self, candidates: Candidates, graph: Graph, rng: random.Random
+        self,
+        candidates: Candidates,
+        graph: Graph,
+        rng: random.Random,
+        *,
+        may_hold: bool = True,
     ) -> None:
         self.decided = (*candidates.forward, *candidates.backward)
         self.recomputable = candidates.recomputable
         self.rng = rng
+        self.holds = HOLDS if may_hold else ()
         self.rows = [candidates.forward, *_alike(self.decided, graph)]
 
     def change(self, trial: Trial, *, fits: bool) -> Change:
@@ -139,8 +210,8 @@ class Moves:
         kind = self.rng.random()
         if kind < 0.03:
             patience = PATIENCES[1] if patience == PATIENCES[0] else PATIENCES[0]
-        elif kind < 0.06:
-            hold_for = HOLDS[int(self.rng.random() * len(HOLDS))]
+        elif kind < 0.06 and self.holds:
+            hold_for = self.holds[int(self.rng.random() * len(self.holds))]
         elif kind < 0.2:
             one, other = self._any(self.decided), self._any(self.decided)
             numbers[one], numbers[other] = trial.numbers[other], trial.numbers[one]

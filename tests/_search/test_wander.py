@@ -13,7 +13,7 @@ from jaxswap._search.drafting import Terms
 from jaxswap._search.limits import Limits
 from jaxswap._search.quota import Quota
 from jaxswap._search.trial import Trial, trial_of
-from jaxswap._search.wander import Moves, wander
+from jaxswap._search.wander import BRIEF_HOLDS, Moves, hold_briefly, wander
 from jaxswap._sketch.program import CODES
 
 SEARCH = search_of(busy(chain(10)), SLOW_LINK)
@@ -67,3 +67,37 @@ def test_impure_values_are_never_recomputed() -> None:
         recomputed = np.flatnonzero(numbers == CODES[Action.RECOMPUTE])
         assert set(recomputed.tolist()) <= fixed
         trial = Trial(numbers, trial.timeline, trial.make, patience, hold_for)
+
+
+def brief_walk(best: Best, drafts: int) -> list[Trial]:
+    """Wander with what is recomputed held briefly. Return what is laid out."""
+    made: list[Trial] = []
+
+    def lay_out(numbers: np.ndarray, patience: float, hold_for: int) -> Trial:
+        trial = SEARCH.drafting.offer(best, Terms(), numbers, patience, hold_for)
+        made.append(trial)
+        return trial
+
+    quota = Quota.of(drafts, SEARCH.count)
+    hold_briefly(best, SEARCH.candidates, GRAPH, lay_out, quota, copy_seconds=1e-10)
+    return made
+
+
+def test_each_short_time_is_held_for_the_whole_walk() -> None:
+    best = Best(Limits(int(0.7 * KEPT.timeline.device_bytes)))
+    best.offer(KEPT)
+    found = [trial.hold_for for trial in brief_walk(best, 200)]
+    assert found == sorted(found)
+    assert {*found} == {*BRIEF_HOLDS}
+
+
+def test_brief_walks_begin_at_what_is_cheap_though_it_may_not_fit() -> None:
+    slow = walk(Limits(int(0.8 * KEPT.timeline.device_bytes)), 200).draft
+    nearly = Limits(KEPT.timeline.device_bytes - 1)
+    assert slow.timeline.device_bytes <= nearly.device_bytes
+    best = Best(nearly)
+    best.offer(slow)
+    best.offer(KEPT)
+    assert best.draft is slow
+    first = brief_walk(best, 20)[0]
+    assert first.actions == KEPT.actions
