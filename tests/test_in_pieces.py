@@ -125,47 +125,47 @@ def deep(layer_count: int = 24) -> tuple[Any, ...]:
 
 
 @pytest.fixture(scope="module")
-def halves() -> tuple[jaxswap.Plan, jaxswap.Plan]:
-    options = {**WIDE, "budget": "619MiB"}
+def quarters() -> tuple[jaxswap.Plan, jaxswap.Plan]:
+    options = {**WIDE, "budget": "575MiB"}
     return (
         jaxswap.plan(layers, *deep(), **options),
-        jaxswap.plan(layers, *deep(), pieces=2, **options),
+        jaxswap.plan(layers, *deep(), pieces=4, **options),
     )
 
 
 def test_a_part_leaves_where_a_whole_value_takes_too_long(
-    halves: tuple[jaxswap.Plan, jaxswap.Plan],
+    quarters: tuple[jaxswap.Plan, jaxswap.Plan],
 ) -> None:
-    whole, parts = halves
-    assert parts.seconds < 0.98 * whole.seconds
+    whole, parts = quarters
+    assert parts.seconds < 0.95 * whole.seconds
     assert parts.bound_seconds <= parts.seconds
     assert parts.device_bytes <= parts.budget_bytes  # type: ignore[operator]
     swapped = {parts.graph.values[swap.value].shape for swap in parts.swaps}
-    assert (8192, 1024) in swapped
+    assert (4096, 1024) in swapped
 
 
-def test_the_prediction_counts_pieces_and_the_joined_value(
-    halves: tuple[jaxswap.Plan, jaxswap.Plan],
-) -> None:
-    plan = halves[1]
+@pytest.mark.parametrize("count", [2, 4])
+def test_the_prediction_counts_pieces_and_the_joined_value(count: int) -> None:
+    kinds = (Action.KEEP, Action.OFFLOAD)
+    plan = in_pieces(layers, deep(6), count, kinds)
     step = jax.value_and_grad(jaxswap.offload(layers, plan=plan))
-    compiled = jaxswap.inspect(step, *deep(), target="h200")
-    gaps = plan.draft.fragmented_bytes
+    compiled = jaxswap.inspect(step, *deep(6), target="h200")
     assert plan.device_bytes <= 1.01 * compiled.device_bytes
+    gaps = plan.draft.fragmented_bytes
     assert compiled.device_bytes <= 1.01 * (plan.device_bytes + gaps)
+    assert compiled.device_bytes < 0.9 * plan.all_kept.device_bytes
     assert compiled.host_bytes == plan.host_bytes
-    assert not compiled.exposed_bytes
 
 
 def test_reports_name_what_is_stored_in_pieces(
-    halves: tuple[jaxswap.Plan, jaxswap.Plan],
+    quarters: tuple[jaxswap.Plan, jaxswap.Plan],
 ) -> None:
-    whole, parts = halves
+    whole, parts = quarters
     values = [parts.graph.values[v] for v in parts.summary()["in_pieces"]]
     assert values
     assert f"{len(values)} values of" in str(parts)
     assert "are stored in pieces" in str(parts)
-    assert "joined again of 2 pieces" in {
+    assert "joined again of 4 pieces" in {
         row.why.partition(" in ")[0] for row in parts.rows if row.value in values
     }
     rows, stored = {row.value.index for row in parts.rows}, {v.index for v in values}
@@ -177,12 +177,12 @@ def test_reports_name_what_is_stored_in_pieces(
 
 
 def test_a_plan_in_pieces_is_remembered(
-    halves: tuple[jaxswap.Plan, jaxswap.Plan],
+    quarters: tuple[jaxswap.Plan, jaxswap.Plan],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("JAXSWAP_CACHE_DIR", str(tmp_path))
-    plan, source = halves[1], loss_source(layers, deep(), {}, 0, False)
+    plan, source = quarters[1], loss_source(layers, deep(), {}, 0, False)
 
     def again(found: Decisions) -> tuple[Graph, Graph | None]:
         cut = source.cut(found.slabs, found.pieces)
@@ -196,9 +196,9 @@ def test_a_plan_in_pieces_is_remembered(
 
 
 def test_a_plan_in_pieces_is_saved(
-    halves: tuple[jaxswap.Plan, jaxswap.Plan], tmp_path: Path
+    quarters: tuple[jaxswap.Plan, jaxswap.Plan], tmp_path: Path
 ) -> None:
-    plan = halves[1]
+    plan = quarters[1]
     loaded = jaxswap.load_plan(plan.save(tmp_path / "plan.json"))
     assert loaded.graph.pieces == plan.graph.pieces
     assert (loaded.seconds, loaded.device_bytes) == (plan.seconds, plan.device_bytes)

@@ -26,9 +26,10 @@ class Sequencer:
 
     def add(self, at: int, entry: Entry) -> None:
         """Note an entry that has been issued."""
-        if self.graph.equations[entry.parts[-1][0]].is_deferred:
+        eqn = self.graph.equations[entry.parts[-1][0]]
+        if eqn.is_deferred:
             return
-        if entry.is_backward or self._stores_less(entry):
+        if entry.is_backward or eqn.is_cut or self._stores_less(entry):
             self.pending.append((self.order.quiet_until[at], entry))
         after = self.after
         latest = max([after.get(v, 0) for v in entry.reads], default=0)
@@ -76,13 +77,18 @@ class Sequencer:
         They are read at `at` or later, but the larger values from which they are made
         are not. Most are sums of the backward pass. In the forward pass, they are the
         narrow forms of values that the backward pass reads. XLA would make them later
-        and hold the larger values.
+        and hold the larger values. Pieces are due at once: with all of them made, the
+        whole value is free.
         """
         values = self.graph.values
         held_bytes: dict[int, int] = {}
         due: list[int] = []
         pending: list[tuple[int, Entry]] = []
         for quiet_until, entry in self.pending:
+            if self.graph.equations[entry.parts[-1][0]].is_cut:
+                # A copy to the host is waited for by itself.
+                due.extend(v for v in entry.makes if v not in self.swapped)
+                continue
             if at <= quiet_until:
                 pending.append((quiet_until, entry))
                 continue

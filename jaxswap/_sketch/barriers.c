@@ -182,7 +182,8 @@ static void pass_by(Space *s, int at) {
   Templates *found = &s->templates;
   int t = s->order.template_of.at[at], latest = 0;
   if (s->program.kind[equation_of(s, at)] & DEFERRED) return;
-  if (is_behind(s, at) || stores_less(s, at)) push(s, &held->pending, at);
+  int is_due = is_behind(s, at) || s->program.kind[equation_of(s, at)] & CUT;
+  if (is_due || stores_less(s, at)) push(s, &held->pending, at);
   for (int i = found->read_start[t]; i < found->read_end[t]; i++)
     latest = most(latest, held->after[found->reads.at[i]]);
   if (is_heavy(s, at)) {
@@ -233,6 +234,12 @@ static void list_due(Space *s, int at) {
   int kept = 0, stamp = ++held->stamp;
   for (int i = 0; i < held->pending.count; i++) {
     int position = held->pending.at[i], t = s->order.template_of.at[position];
+    if (s->program.kind[equation_of(s, position)] & CUT) {
+      for (int j = found->make_start[t]; j < found->make_end[t]; j++)
+        if (!held->swapped[found->makes.at[j]])
+          push(s, &held->device, found->makes.at[j]);
+      continue;
+    }
     if (at <= s->order.quiet_until.at[position]) {
       held->pending.at[kept++] = position;
       continue;
