@@ -47,17 +47,17 @@ def stored_values(
     repeated until only stored values and arguments are left. A value whose equation has
     side effects cannot be recomputed, so it is stored. A piece is stored, too.
     """
-    producers = graph.remakers()
+    remakers = graph.remakers()
     stored: set[int] = set()
     seen: set[int] = set()
     stack = list(needed)
     while stack:
         v = stack.pop()
-        if v in seen or v not in producers:
+        if v in seen or v not in remakers:
             continue
         seen.add(v)
-        if actions[v] is Action.RECOMPUTE and producers[v].is_pure:
-            stack.extend(producers[v].inputs)
+        if actions[v] is Action.RECOMPUTE and remakers[v].is_pure:
+            stack.extend(remakers[v].inputs)
         else:
             stored.add(v)
     return tuple(sorted(stored))

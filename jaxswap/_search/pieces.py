@@ -15,7 +15,7 @@ from jaxswap._search.search import Search
 from jaxswap._search.trial import trial_of
 from jaxswap._simulate.draft import Draft
 
-Cut = Callable[[Search, Sequence[Pieces]], Search]
+MakeSearch = Callable[[Search, Sequence[Pieces]], Search]
 """Returns the search for plans of a program whose values can be stored in pieces."""
 
 
@@ -27,7 +27,7 @@ class InPieces:
         cut: Makes the program.
     """
 
-    def __init__(self, count: int, cut: Cut) -> None:
+    def __init__(self, count: int, cut: MakeSearch) -> None:
         self._count = count
         self._cut = cut
         self._made: dict[tuple[Search, tuple[Pieces, ...]], Search] = {}

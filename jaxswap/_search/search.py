@@ -24,7 +24,7 @@ from jaxswap._search.proposals import Proposals
 from jaxswap._search.quota import Quota
 from jaxswap._search.relax import relax
 from jaxswap._search.trial import Trial, draft_of
-from jaxswap._search.wander import Wander, hold_briefly, wander
+from jaxswap._search.wander import wander
 from jaxswap._simulate.draft import Arranger, Draft
 
 FAIR = 1.5
@@ -192,7 +192,7 @@ class Search:
         best = self._best(limits, terms)
         if best.fits:
             share = further.within(drafts / ROUNDS)
-            self._wander(best, terms, share, ROUNDS, wander=hold_briefly)
+            self._wander(best, terms, share, ROUNDS, holds_briefly=True)
         for left in range(ROUNDS - 1, 0, -1):
             share = further.within(further.left / left)
             self._improve_all(limits, terms, share, turn=ROUNDS + left)
@@ -283,7 +283,8 @@ class Search:
         terms: Terms,
         quota: Quota,
         turn: int,
-        wander: Wander = wander,
+        *,
+        holds_briefly: bool = False,
     ) -> None:
         """Improve the best drafts by random changes."""
 
@@ -299,6 +300,7 @@ class Search:
             quota,
             1 / rates.swap_out_bytes_per_second,
             turn,
+            holds_briefly=holds_briefly,
         )
 
 

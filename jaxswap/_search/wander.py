@@ -8,7 +8,6 @@ numbers come from a fixed seed, so each search is the same everywhere.
 import functools
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 
@@ -32,29 +31,12 @@ LOOSE = (1.02, 1.005, 1.005)
 """For each walk: times the seconds of its start that its first drafts may take."""
 BRIEF_HOLDS = (1, 2)
 """Where memory is scarce, good drafts hold what is recomputed for a short time. See
-`hold_briefly`."""
+`_walk_briefly`."""
 
 Change = tuple[np.ndarray, float, int]
 """Actions, given as numbers, a patience, and how long recomputed values are held."""
 LayOutOnce = Callable[[np.ndarray, float, int], Trial]
 """Lays out a change, and offers the draft."""
-
-
-class Wander(Protocol):
-    """A way to improve drafts at random. See `wander` for the arguments."""
-
-    def __call__(
-        self,
-        best: Best,
-        candidates: Candidates,
-        graph: Graph,
-        lay_out: LayOutOnce,
-        quota: Quota,
-        copy_seconds: float,
-        turn: int,
-    ) -> None:
-        """Lay out drafts."""
-        ...
 
 
 def wander(
@@ -65,6 +47,8 @@ def wander(
     quota: Quota,
     copy_seconds: float,
     turn: int = 1,
+    *,
+    holds_briefly: bool = False,
 ) -> None:
     """Change actions at random, and go on from what is no worse than a while ago.
 
@@ -77,9 +61,15 @@ def wander(
         copy_seconds: Seconds of the copy of a byte to the host.
         turn: The number of the call: each has other random numbers. Where only memory
             counts, later calls take fewer and longer walks.
+        holds_briefly: Whether walks go to drafts that hold what is recomputed for a
+            short time.
     """
-    moves = Moves(candidates, graph, random.Random(turn))
+    rng = random.Random(turn)
+    moves = Moves(candidates, graph, rng, may_hold=not holds_briefly)
     if not moves.decided or quota.left <= 0:
+        return
+    if holds_briefly:
+        _walk_briefly(best, moves, lay_out, quota, copy_seconds * PRICE)
         return
     is_for_speed = best.limits.aim is Aim.FASTEST
     walks = WALKS if is_for_speed else max(1, WALKS - turn)
@@ -92,14 +82,8 @@ def wander(
         _walk(best, at, moves, lay_out, quota.within(share), price, LOOSE[walk])
 
 
-def hold_briefly(
-    best: Best,
-    candidates: Candidates,
-    graph: Graph,
-    lay_out: LayOutOnce,
-    quota: Quota,
-    copy_seconds: float,
-    turn: int = 1,
+def _walk_briefly(
+    best: Best, moves: "Moves", lay_out: LayOutOnce, quota: Quota, price: float
 ) -> None:
     """Walk to drafts that hold what is recomputed for a short time.
 
@@ -107,20 +91,7 @@ def hold_briefly(
     changes is it better. A walk that may change times does not stay for long enough.
     The walks begin at the cheapest draft. It may need too much memory: what fits so far
     is often in a valley of drafts that swap too much.
-
-    Args:
-        best: The drafts are offered to it.
-        candidates: Values whose actions may be changed.
-        graph: The program.
-        lay_out: Lays out actions, and offers the draft to `best`.
-        quota: How many drafts to lay out.
-        copy_seconds: Seconds of the copy of a byte to the host.
-        turn: The number of the call: each has other random numbers.
     """
-    moves = Moves(candidates, graph, random.Random(turn), may_hold=False)
-    if not moves.decided or quota.left <= 0:
-        return
-    price = copy_seconds * PRICE
     cost = functools.partial(best.cost_seconds, seconds_per_byte=price)
     begin = trial_of(min(best.front, key=cost))
     share = quota.left // len(BRIEF_HOLDS)

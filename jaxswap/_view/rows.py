@@ -92,9 +92,9 @@ def _decided(plan: Plan) -> list[int]:
     """Return the values that have a row."""
     fusion = plan.arranger.simulator.fusion
     found = {*find_candidates(plan.graph, fusion, plan.large_bytes).forward}
-    makers = plan.graph.producers()
-    whole = {v for v in found if makers[v].is_cut} - {*plan.timeline.steps.values}
-    found -= whole  # Their value is not stored in pieces.
+    makers, made = plan.graph.producers(), {*plan.timeline.steps.values}
+    # Pieces of a value that is stored whole are never made.
+    found = {v for v in found if v in made or not makers[v].is_cut}
     found.update(transfer.value for transfer in plan.timeline.transfers)
     return sorted(found)
 
@@ -106,7 +106,7 @@ class _Facts:
         self.plan = plan
         self.timeline = plan.timeline
         self.steps = plan.timeline.steps
-        self.producers = plan.graph.remakers()
+        self.remakers = plan.graph.remakers()
         self.ends = self.timeline.starts + self.timeline.seconds_of
         self.made = self.timeline.made()
         self.buffers: dict[int, list[int]] = {}
@@ -137,7 +137,7 @@ class _Facts:
         if outcome is Outcome.OFFLOAD:
             seconds = sum(t.seconds for t in self.transfers[v])
         elif outcome is Outcome.RECOMPUTE:
-            recomputations = self.recomputations[self.producers[v].index]
+            recomputations = self.recomputations[self.remakers[v].index]
             seconds = self.timeline.seconds_of[recomputations].sum()
         return Row(
             value=self.plan.graph.values[v],
@@ -150,7 +150,7 @@ class _Facts:
     def outcome(self, v: int) -> Outcome:
         if v in self.transfers:
             return Outcome.OFFLOAD
-        if v in self.producers and self.producers[v].index in self.recomputations:
+        if v in self.remakers and self.remakers[v].index in self.recomputations:
             return Outcome.RECOMPUTE
         boundary = self.steps.forward_count
         for b in self.buffers.get(v, ()):
@@ -197,7 +197,7 @@ class _Facts:
 
     def _instead(self, v: int) -> str:
         """Say what the recomputation of a swapped value would cost."""
-        eqn = self.producers[v]
+        eqn = self.remakers[v]
         if eqn.is_backward:
             return "no recomputation of backward values"
         if eqn.is_cut:
@@ -215,9 +215,9 @@ class _Facts:
         stack = list(values)
         while stack:
             v = stack.pop()
-            if v not in self.producers or self._is_at_hand(v):
+            if v not in self.remakers or self._is_at_hand(v):
                 continue
-            index = self.producers[v].index
+            index = self.remakers[v].index
             if index not in found:
                 found.add(index)
                 stack.extend(self.alone.get(index, (0.0, ()))[1])
@@ -230,13 +230,13 @@ class _Facts:
         return self.outcome(v) in (Outcome.KEEP, Outcome.OFFLOAD)
 
     def _why_recomputed(self, v: int, seconds: float) -> str:
-        recomputations = self.recomputations[self.producers[v].index]
+        recomputations = self.recomputations[self.remakers[v].index]
         took = format_seconds(seconds)
         boundary = self.steps.forward_count
         if all(self.made[b] >= boundary for b in self.buffers.get(v, ())):
             return f"made in the backward pass alone, in {took}"
-        if self.producers[v].is_join:
-            return f"joined again of {len(self.producers[v].inputs)} pieces in {took}"
+        if self.remakers[v].is_join:
+            return f"joined again of {len(self.remakers[v].inputs)} pieces in {took}"
         copies = f"copies would take {_sum(self._both_copies(v))}"
         times = f" {len(recomputations)} times" if len(recomputations) > 1 else ""
         return f"again{times} in {took}; {copies}"

@@ -13,7 +13,7 @@ from jaxswap._search.drafting import Terms
 from jaxswap._search.limits import Limits
 from jaxswap._search.quota import Quota
 from jaxswap._search.trial import Trial, trial_of
-from jaxswap._search.wander import BRIEF_HOLDS, Moves, hold_briefly, wander
+from jaxswap._search.wander import BRIEF_HOLDS, Moves, wander
 from jaxswap._sketch.program import CODES
 
 SEARCH = search_of(busy(chain(10)), SLOW_LINK)
@@ -79,7 +79,8 @@ def brief_walk(best: Best, drafts: int) -> list[Trial]:
         return trial
 
     quota = Quota.of(drafts, SEARCH.count)
-    hold_briefly(best, SEARCH.candidates, GRAPH, lay_out, quota, copy_seconds=1e-10)
+    walked = best, SEARCH.candidates, GRAPH, lay_out, quota
+    wander(*walked, copy_seconds=1e-10, holds_briefly=True)
     return made
 
 
