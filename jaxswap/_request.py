@@ -222,7 +222,8 @@ class Request:
             placement=plain.program.placement,
             compiler_options=options,
         )
-        made.simulated_by([kept, *(search.arranger for search in together.searches)])
+        arrangers = [kept, *(search.arranger for search in together.searches)]
+        made.simulated_by(draft, arrangers)
         if self.budget_bytes is not None and not refined.fits:
             raise self._budget_error(made, budget_bytes, together, limits)
         return made

@@ -30,10 +30,10 @@ PURE += (
 )  # these never import JAX
 TOP = "the top of the package"
 FLOORS = (*PURE, "_compat", "_trace", "_sweeps", "_run", "_device", TOP)
-NEVER_IN_CORE = {"flax", "optax", "nibabel", "nilearn", "scipy", "matplotlib", "rich"}
+NEVER_IN_CORE = {"flax", "optax", "nibabel", "nilearn", "scipy", "highspy", "rich"}
+NEVER_IN_CORE |= {"matplotlib"}
 # Libraries that one file is there for, imported when it is used.
-LIBRARIES = {"_search.linear_model": {"scipy"}, "_search.solver": {"scipy"}}
-LIBRARIES["_view.plot"] = {"matplotlib"}
+LIBRARIES = {"_search.solver": {"highspy"}, "_view.plot": {"matplotlib"}}
 # A plan can be printed, drawn and saved: methods that import what does it.
 DEFERRED = {"_plans.plan": {"_view", "_plans.file"}}
 # To be mended: what was read from a program belongs to the search.

@@ -66,7 +66,7 @@ def can_name(policy: Policy | None) -> bool:
 
 def key_of(**parts: Any) -> str:
     """Return a name for what a plan depends on, versions included."""
-    versions = {name: version(name) for name in ("jax", "jaxlib", "scipy")}
+    versions = {name: version(name) for name in ("jax", "jaxlib", "highspy")}
     versions |= {"jaxswap": __version__, "code": digest_of()}
     text = json.dumps({**parts, "versions": versions}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -121,16 +121,18 @@ class Plan:
         """The simulator of this program on this GPU."""
         return Arranger(self.graph, rates_of(self.target), self.large_bytes)
 
-    def simulated_by(self, arrangers: Iterable[Arranger]) -> "Plan":
-        """Share simulators that exist already, so that nothing is simulated twice.
+    def simulated_by(self, draft: Draft, arrangers: Iterable[Arranger]) -> "Plan":
+        """Share what exists already, so that nothing is simulated twice.
 
         Args:
+            draft: The draft that the plan was made of.
             arrangers: The simulators of the programs that were searched. Two are
                 shared: that of the plan's program, and that with loops left to JAX.
 
         Returns:
             The plan itself.
         """
+        vars(self)["draft"] = draft
         plain_graph = self.graph if self.plain_graph is None else self.plain_graph
         for arranger in arrangers:
             if arranger.graph is self.graph:

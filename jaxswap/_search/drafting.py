@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxswap._graph.graph import Action
 from jaxswap._schedule.decision import Policy
-from jaxswap._search.best import PATIENCES, Best, LayOut
+from jaxswap._search.best import HOLDS, PATIENCES, Best, LayOut
 from jaxswap._search.candidates import Candidates
 from jaxswap._search.followed import Followed
 from jaxswap._search.front import Front, swaps_any
@@ -167,6 +167,16 @@ class Drafting:
         for laid in sorted(best.front, key=cost)[:AGAIN]:
             trial = self._trial_of(laid)
             lay_out(trial.numbers, trial.hold_for)
+
+    def offer_holds(self, best: Best, terms: Terms) -> None:
+        """Sketch the best draft with what is recomputed held for each time.
+
+        Few changes of actions at a time seldom get there: they were chosen for the time
+        for which values were held so far.
+        """
+        lay_out, trial = self.offering(best, terms), self._trial_of(best.draft)
+        for hold_for in HOLDS:
+            lay_out(trial.numbers, hold_for)
 
     def lay_out_again(self, draft: Draft, limits: Limits, lessons: Lessons) -> Best:
         """Lay a draft out once more, with the values that became eager since then."""

@@ -11,19 +11,18 @@ itself. If a recomputation needs a value earlier than the backward pass itself d
 value is held from then on.
 
 The form follows Checkmate (Jain et al. 2020), with the time lanes of a swap system
-instead of its stages. HiGHS (Huangfu and Hall 2018) solves it through SciPy.
+instead of its stages. HiGHS (Huangfu and Hall 2018) solves it.
 """
 
 import functools
 import itertools
 from array import array
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from jaxswap._search.model import Answer, Model
-from jaxswap._search.solver import solve_rows
+from jaxswap._search.solver import Matrix, solve_rows
 
 
 def solve(
@@ -32,7 +31,7 @@ def solve(
     *,
     host_limit_bytes: int | None = None,
     depth: int | None = None,
-    until: Mapping[str, float] | None = None,
+    most_nodes: int | None = None,
     relative_gap: float = 0.005,
     is_relaxed: bool = False,
 ) -> Answer | None:
@@ -46,21 +45,24 @@ def solve(
         host_limit_bytes: Pinned host memory. `None`: any amount.
         depth: How many recomputations may depend on one another in a row. The model
             underestimates the memory that a long chain of them needs at once.
-        until: When to return the best solution so far, as an option of SciPy's `milp`:
-            `time_limit`, in seconds, or `node_limit`. `None`: not before the end.
+        most_nodes: Nodes of the solver's tree after which to return the best solution
+            so far. `None`: not before the end.
         relative_gap: A solution this close to the bound is good enough.
         is_relaxed: Whether shares may be fractions, which are found faster.
     """
     rows = _Rows(model, limit_bytes, host_limit_bytes, depth)
+    options: dict[str, float] = {"mip_rel_gap": relative_gap}
+    if most_nodes is not None:
+        options["mip_max_nodes"] = most_nodes
     result = solve_rows(
         rows.objective,
         rows.matrix,
         np.array(rows.bounds),
         rows.upper,
         integrality=None if is_relaxed else rows.integrality,
-        options={"mip_rel_gap": relative_gap, **(until or {})},
+        options=options,
     )
-    if result.x is None:
+    if result is None:
         return None
     count = len(model.items)
     excess = float(result.x[rows.over])
@@ -68,7 +70,7 @@ def solve(
         leaves=result.x[:count],
         recomputations=result.x[count : 2 * count],
         stays=result.x[2 * count : 3 * count],
-        extra_seconds=float(result.fun) * rows.tick,
+        extra_seconds=result.cost * rows.tick,
         excess_bytes=excess * rows.unit,
         device_bytes=rows.memory(result.x),
     )
@@ -85,9 +87,9 @@ def bound_seconds(model: Model, limit_bytes: int) -> float:
     rows = _Rows(model, limit_bytes, None, None, is_bound=True)
     bounds = np.array(rows.bounds)
     result = solve_rows(rows.objective, rows.matrix, bounds, rows.upper)
-    if result.x is None or result.x[rows.over] > 1e-6:
+    if result is None or result.x[rows.over] > 1e-6:
         return 0.0
-    return max(0.0, float(result.fun)) * rows.tick
+    return max(0.0, result.cost) * rows.tick
 
 
 Term = tuple[int, float]
@@ -147,19 +149,12 @@ class _Rows:
         self._memory(limit_bytes)
 
     @functools.cached_property
-    def matrix(self) -> Any:
-        from scipy import sparse
-
-        rows = np.array([*self.starts, len(self.columns)], np.int32)
-        columns = np.frombuffer(self.columns, np.int32)
-        shape = (len(self.bounds), len(self.upper))
-        found = sparse.csr_matrix((np.frombuffer(self.factors), columns, rows), shape)
-        found.sum_duplicates()
-        return found
+    def matrix(self) -> Matrix:
+        return Matrix.of([*self.starts, len(self.columns)], self.columns, self.factors)
 
     def memory(self, x: np.ndarray) -> np.ndarray:
         """Return the modelled bytes of each segment in a solution."""
-        added = self.matrix[self.memory_start :] @ x + x[self.over]
+        added = self.matrix.product(x, self.memory_start) + x[self.over]
         return added * self.unit + self.model.device_bytes
 
     def _row(self, terms: Sequence[Term], bound: float) -> None:

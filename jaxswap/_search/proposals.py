@@ -57,7 +57,7 @@ class Proposals:
     ) -> None:
         self.candidates = candidates
         self.sketcher = sketcher
-        self._arranger, self._kept = arranger, kept
+        self._kept = kept
         self.segments = cut(kept)
         self.model, self.values = build_model(arranger, candidates, kept, self.segments)
         self._begun: dict[Question, Future[Answer | None]] = {}
@@ -111,7 +111,7 @@ class Proposals:
             limits.device_bytes - int(room_bytes),
             host_limit_bytes=limits.host_bytes,
             depth=depth,
-            until={"node_limit": 1},
+            most_nodes=1,
             relative_gap=0.05,
             is_relaxed=depth != CHAIN or limits.host_bytes == 0,
         )
@@ -154,11 +154,10 @@ class Proposals:
     @functools.cached_property
     def least(self) -> Model:
         """The model, with as little memory as if all results were written in place."""
-        arranger, kept = self._arranger, self._kept
-        in_place = arranger.draft(
-            kept.actions, (), in_place_bytes=arranger.in_place_bytes
-        )
-        peaks = [self.segments.peaks(entries_of(draft)) for draft in (kept, in_place)]
+        actions, limit_bytes = codes(self._kept.actions), 0
+        self.sketcher.sketch(actions, limit_bytes)
+        entries = (entries_of(self._kept), self.sketcher.last_entries())
+        peaks = list(map(self.segments.peaks, entries))
         saved = np.maximum(peaks[0] - peaks[1], 0)
         return dataclasses.replace(
             self.model, device_bytes=self.model.device_bytes - saved

@@ -272,6 +272,7 @@ class Search:
 
     def _improve(self, best: Best, terms: Terms, quota: Quota, turn: int) -> None:
         """Improve the best drafts by a few changes at a time, then by random ones."""
+        self.drafting.offer_holds(best, terms)
         lay_out = self.drafting.offering(best, terms)
         share = quota.within(DESCENTS * quota.left)
         descend(best, self.arranger, self.candidates, lay_out, share)

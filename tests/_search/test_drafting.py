@@ -59,6 +59,21 @@ def test_the_best_drafts_are_laid_out_again_on_other_terms() -> None:
     assert best.fits
 
 
+def test_the_best_draft_is_tried_with_values_held_for_other_times() -> None:
+    drafting = made(products(8))
+    forward = results_of(drafting.arranger.graph, "dot")
+    numbers = codes(drafting.kept.actions)
+    numbers[forward] = CODES[Action.RECOMPUTE]
+    numbers[forward[4]] = CODES[Action.KEEP]
+    best = drafting.best(Limits(0), Lessons())
+    (held, *_) = drafting.offering(best, Terms())(numbers, 0)
+    assert best.draft is held
+    drafting.offer_holds(best, Terms())
+    assert draft_of(best.draft).hold_for > 0
+    assert best.draft.actions == held.actions
+    assert best.draft.timeline.device_bytes < held.timeline.device_bytes
+
+
 def test_what_has_to_stay_is_not_swapped() -> None:
     drafting = made(products(4))
     value = results_of(drafting.arranger.graph, "dot")[0]

@@ -8,32 +8,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxswap._search.solver import solve_rows
+from jaxswap._search.solver import Matrix, solve_rows
 
 ROOT = Path(__file__).parent.parent.parent
 TALKATIVE = """
     import ctypes, os, sys, threading, time
     import numpy as np
-    import scipy.optimize
-    from jaxswap._search.solver import solve_rows
+    import highspy
+    from jaxswap._search.solver import Matrix, solve_rows
 
     library = ctypes.CDLL(None)
-    real = scipy.optimize.milp
+    real = highspy.Highs.run
 
-    def talkative(*args, **options):
+    def talkative(solver):
         library.printf(b"HighsMipSolverData::run();\\n")
         library.puts(b"a stray line")
         library.fflush(None)
         started.wait(20)
         library.puts(b"another one")
         {more}
-        return real(*args, **options)
+        return real(solver)
 
-    scipy.optimize.milp = talkative
+    highspy.Highs.run = talkative
     started = threading.Barrier({threads} + 1)
 
     def solve():
-        solve_rows(np.ones(1), np.ones((1, 1)), np.ones(1), np.ones(1))
+        solve_rows(np.ones(1), Matrix.of([0, 1], [0], [1]), np.ones(1), np.ones(1))
 
     threads = [threading.Thread(target=solve) for _ in range({threads})]
     library.puts(b"C, before")
@@ -73,9 +73,9 @@ def test_the_output_is_given_back_after_an_error() -> None:
     program = """
         import ctypes
         import numpy as np
-        from jaxswap._search.solver import solve_rows
+        from jaxswap._search.solver import Matrix, solve_rows
         try:
-            solve_rows(np.ones(1), np.ones((1, 2)), np.ones(1), np.ones(1))
+            solve_rows(np.ones(1), Matrix.of([0, 1], [7], [1]), np.ones(1), np.ones(1))
         except ValueError:
             ctypes.CDLL(None).puts(b"caught")
     """
@@ -85,9 +85,28 @@ def test_the_output_is_given_back_after_an_error() -> None:
 
 
 def test_integers_are_found() -> None:
-    given = (np.array([-1.0]), np.array([[2.0]]), np.array([3.0]), np.array([5.0]))
-    assert solve_rows(*given).x == pytest.approx([1.5])
-    assert solve_rows(*given, integrality=np.ones(1)).x == pytest.approx([1.0])
+    row = Matrix.of([0, 1], [0], [2.0])
+    given = (np.array([-1.0]), row, np.array([3.0]), np.array([5.0]))
+    fraction, whole = solve_rows(*given), solve_rows(*given, integrality=np.ones(1))
+    assert fraction is not None
+    assert whole is not None
+    assert (fraction.x, fraction.cost) == (pytest.approx([1.5]), pytest.approx(-1.5))
+    assert (whole.x, whole.cost) == (pytest.approx([1.0]), pytest.approx(-1.0))
+
+
+def test_a_solution_that_was_not_found_is_none() -> None:
+    row = Matrix.of([0, 1], [0], [1.0])
+    assert solve_rows(np.ones(1), row, -np.ones(1), np.ones(1)) is None
+
+
+def test_entries_at_the_same_place_are_added_up() -> None:
+    matrix = Matrix.of([0, 3, 3, 4], [2, 0, 2, 1], [1.0, 2.0, 3.0, 5.0])
+    assert matrix.starts.tolist() == [0, 2, 2, 3]
+    assert matrix.columns.tolist() == [0, 2, 1]
+    assert matrix.factors.tolist() == [2.0, 4.0, 5.0]
+    x = np.array([1.0, 10.0, 100.0])
+    assert matrix.product(x, 0).tolist() == [402.0, 0.0, 50.0]
+    assert matrix.product(x, 2).tolist() == [50.0]
 
 
 @pytest.mark.parametrize("is_silent", [True, False])
@@ -100,9 +119,9 @@ def test_the_log_of_the_solver_itself_is_not_seen(is_silent: bool) -> None:
         if not {is_silent}:
             solver._silence = contextlib.nullcontext()
         one = np.ones(1)
-        options = {{"disp": True}}
-        solver.solve_rows(-one, np.ones((1, 1)), one, one, integrality=one,
-                          options=options)
+        row = solver.Matrix.of([0, 1], [0], [1.0])
+        options = {{"output_flag": True}}
+        solver.solve_rows(-one, row, one, one, integrality=one, options=options)
     """
     command = [sys.executable, "-c", textwrap.dedent(program)]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
