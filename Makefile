@@ -64,7 +64,7 @@ COMPARE = -m jaxswap._cli.main compare $(EXPERIMENT) --minutes $(EXPERIMENT_MINU
 # draw pictures, 5 MB more.
 WHEELS := build/experiment/wheels
 UNPACKED := build/experiment/site
-WHEELS_OF := nibabel grain portpicker psutil cloudpickle array-record tensorboardX nilearn \
+WHEELS_OF := highspy nibabel grain portpicker psutil cloudpickle array-record tensorboardX nilearn \
   'matplotlib<3.11' contourpy cycler kiwisolver packaging pillow pyparsing \
   python-dateutil six
 PLATFORMS := manylinux2014_x86_64 manylinux_2_17_x86_64 manylinux_2_28_x86_64
@@ -94,7 +94,7 @@ bench-gpu:
 # Stop it at any moment; the same line goes on. Report and pictures: $(EXPERIMENT).
 # The wheels are for Pythons without these packages.
 experiment-gpu:
-	@path=.; if ! $(BENCH_PYTHON) -c 'import grain, matplotlib, nibabel' 2>/dev/null; then \
+	@path=.; if ! $(BENCH_PYTHON) -c 'import grain, highspy, matplotlib, nibabel' 2>/dev/null; then \
 	  for wheel in $(wildcard $(WHEELS)/*.whl); do \
 	    $(BENCH_PYTHON) -m zipfile --extract $$wheel $(UNPACKED); done; \
 	  path=.:$(UNPACKED); fi; \

@@ -144,6 +144,7 @@ def unexplained(names: Iterable[str], explained: set[str]) -> list[str]:
 # Words of everyday English, or of the library whose text is read.
 PLAIN = {"Answer", "Arranger", "Best", "Exact", "Found", "Refined", "Task"}
 PLAIN |= {"RecomputedSet", "Search", "Simulator"}
+PLAIN |= {"Matrix", "Solution"}
 PLAIN |= {"Absence", "LMS", "Made", "Outcome", "Tried", "Fusion", "Wait"}
 
 

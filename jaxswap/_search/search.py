@@ -29,9 +29,12 @@ from jaxswap._simulate.draft import Arranger, Draft
 
 FAIR = 1.5
 """A draft that recomputes nothing more than once is a fair one up to here."""
-EQUATIONS_PER_SECOND = 3_000_000
+EQUATIONS_PER_SECOND = 4_500_000
 """How many equations a usual processor lays out in a second. Seconds of a search stand
 for that many. They are counted, not timed: plans do not depend on the machine."""
+TRACED = 500
+"""So many drafts are left out for each second: tracing a program takes about as long as
+they would, whatever its size."""
 FEWEST, MOST = 100, 1000
 """The fewest and the most drafts that stand for a second."""
 SEARCH_SECONDS = 3.0
@@ -118,7 +121,7 @@ class Search:
     def drafts(self, seconds: float, programs: int = 1) -> int:
         """Return how many drafts stand for so many seconds, shared by some programs."""
         equations = max(1, len(self.arranger.graph.equations))
-        each = EQUATIONS_PER_SECOND / equations / programs
+        each = (EQUATIONS_PER_SECOND / equations - TRACED) / programs
         return int(seconds * min(max(each, FEWEST), MOST))
 
     def find(

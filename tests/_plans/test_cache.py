@@ -120,7 +120,7 @@ def test_another_version_of_jaxswap_plans_anew(
     assert len(compiled) > count
 
 
-@pytest.mark.parametrize("package", ["jax", "jaxlib", "scipy"])
+@pytest.mark.parametrize("package", ["jax", "jaxlib", "highspy"])
 def test_another_version_is_planned_anew(
     compiled: list[Any], monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:

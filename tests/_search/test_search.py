@@ -292,6 +292,25 @@ def test_a_deep_program_needs_less_memory_if_recomputations_are_repeated(
     assert ratio < 0.9
 
 
+def test_the_time_that_tracing_takes_is_not_searched_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    search = search_of(chain(13), H100)
+
+    def drafts(equations: int, programs: int = 1) -> int:
+        graph = dataclasses.replace(
+            search.arranger.graph, equations=(None,) * equations
+        )
+        monkeypatch.setattr(search.arranger, "graph", graph)
+        return search.drafts(2.0, programs)
+
+    most, fewest = 2 * search_module.MOST, 2 * search_module.FEWEST
+    assert drafts(100) == most
+    assert drafts(5000) > 2 * drafts(7000) > 2 * fewest
+    assert drafts(5000) == pytest.approx(2 * drafts(5000, programs=2), abs=2)
+    assert drafts(9000) == drafts(90_000) == fewest
+
+
 def test_where_gaps_are_of_no_interest_none_are_looked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
