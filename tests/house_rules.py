@@ -30,8 +30,8 @@ PURE += (
 )  # these never import JAX
 TOP = "the top of the package"
 FLOORS = (*PURE, "_compat", "_trace", "_sweeps", "_run", "_device", TOP)
-NEVER_IN_CORE = {"flax", "optax", "nibabel", "nilearn", "scipy", "highspy", "rich"}
-NEVER_IN_CORE |= {"matplotlib"}
+NEVER_IN_CORE = {"flax", "optax", "nibabel", "nilearn", "scipy", "matplotlib", "rich"}
+NEVER_IN_CORE |= {"highspy"}
 # Libraries that one file is there for, imported when it is used.
 LIBRARIES = {"_search.solver": {"highspy"}, "_view.plot": {"matplotlib"}}
 # A plan can be printed, drawn and saved: methods that import what does it.

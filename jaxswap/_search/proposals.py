@@ -154,8 +154,8 @@ class Proposals:
     @functools.cached_property
     def least(self) -> Model:
         """The model, with as little memory as if all results were written in place."""
-        actions, limit_bytes = codes(self._kept.actions), 0
-        self.sketcher.sketch(actions, limit_bytes)
+        # Nothing stays below a limit of 0, so results are written in place.
+        self.sketcher.sketch(codes(self._kept.actions), 0)
         entries = (entries_of(self._kept), self.sketcher.last_entries())
         peaks = list(map(self.segments.peaks, entries))
         saved = np.maximum(peaks[0] - peaks[1], 0)

@@ -40,21 +40,24 @@ class Matrix:
         cls, starts: Sequence[int], columns: Sequence[int], factors: Sequence[float]
     ) -> "Matrix":
         """Return the matrix of such vectors. Entries at the same place are added up."""
-        at = np.asarray(starts)
-        rows = np.repeat(np.arange(len(at) - 1), np.diff(at))
         width = max(columns, default=0) + 1
-        places, entry = np.unique(rows * width + columns, return_inverse=True)
+        every = _rows_of(starts) * width + columns
+        places, entry = np.unique(every, return_inverse=True)
         return cls(
-            np.searchsorted(places, width * np.arange(len(at))).astype(np.int32),
+            np.searchsorted(places, width * np.arange(len(starts))).astype(np.int32),
             (places % width).astype(np.int32),
             np.bincount(entry, factors, len(places)),
         )
 
     def product(self, x: np.ndarray, first: int) -> np.ndarray:
         """Return the rows from `first` on, times a vector."""
-        count = len(self.starts) - 1
-        rows = np.repeat(np.arange(count), np.diff(self.starts))
+        rows, count = _rows_of(self.starts), len(self.starts) - 1
         return np.bincount(rows, self.factors * x[self.columns], count)[first:]
+
+
+def _rows_of(starts: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return the row of each entry."""
+    return np.repeat(np.arange(len(starts) - 1), np.diff(starts))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
