@@ -380,7 +380,8 @@ def search_of(graph: Graph, target: Target, *, expects_gaps: bool = True) -> Sea
     """Return the search for plans of a graph. Drafts of policies take part in it."""
     arranger = Arranger(graph, rates_of(target))
     fusion = arranger.simulator.fusion
-    candidates = find_candidates(graph, fusion, arranger.large_bytes)
+    seconds_of = arranger.seconds_alone
+    candidates = find_candidates(graph, fusion, arranger.large_bytes, seconds_of)
     known = [getattr(policies, name)() for name in policies.ALL]
     return Search(arranger, candidates, known, expects_gaps=expects_gaps)
 

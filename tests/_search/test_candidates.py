@@ -92,6 +92,30 @@ def test_weight_in_another_type_is_cast_again_unless_it_is_tiny(
     assert [found.fixed[v] for v in (cast, scaled)] == [action, action]
 
 
+@pytest.mark.parametrize("share", [0.004, 0.006])
+def test_casts_are_decided_on_where_making_them_again_takes_long(share: float) -> None:
+    b = Builder()
+    x = b.argument(GB)
+    cast = b.run("convert", [b.argument(GB)], GB // 2)
+    made = b.run("dot", [x, cast], GB)
+    other = b.run("convert", [b.argument(GB)], GB // 2)
+    fused = b.run("convert", [b.argument(GB)], GB // 2)
+    result = b.run("dot", [b.run("add", [made, fused], GB), other], GB)
+    graph = b.graph([result])
+    makers = graph.producers()
+    seconds_of = {makers[v].index: share / 2 for v in (cast, other)}
+    seconds_of[makers[made].index] = 1 - share
+    found = find_candidates(graph, Fusion(graph), GB, seconds_of)
+    is_long = share > 1 / 200
+    casts = {cast, other} if is_long else set()
+    assert found.fixed[fused] is RECOMPUTE
+    assert {cast, other} & {*found.forward} == casts
+    expected = KEEP if is_long else RECOMPUTE
+    assert [found.fixed[v] for v in (cast, other)] == [expected, expected]
+    assert {cast, other} & found.recomputable == casts
+    assert [*found.forward] == sorted(found.forward)
+
+
 def test_cast_of_what_a_candidate_is_needed_for_stays() -> None:
     b = Builder()
     made = b.run("dot", [b.argument(GB)], GB)
