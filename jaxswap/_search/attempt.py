@@ -26,9 +26,12 @@ IMPROVED = 2
 """How many more programs are compiled after one that fits."""
 LATER = 0.5
 """Share of the search for programs after the first: they begin where it ended."""
-MARGIN = 1 / 256
+MARGIN = 1 / 128
 """If a program exceeded its budget, the next plan leaves this share of it free. After
 each further failure the share is twice as large."""
+AMPLE = 1 / 8
+"""The last program but one leaves this share free if two exceeded their budget before:
+the last one is the smallest, which may be several times as slow."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -357,7 +360,8 @@ class Attempt:
         XLA may leave gaps between buffers. They vary from plan to plan, so they are
         subtracted from the limit only after a second failure, and no more than the
         least that was seen. Steps grow, since a plan that needs a little less may
-        compile to as many bytes.
+        compile to as many bytes. Before the smallest program is the only one left, one
+        step is large.
         """
         assert made.compiled is not None
         limit_bytes = task.limits.device_bytes
@@ -366,7 +370,9 @@ class Attempt:
         spent = limit_bytes - self.limits.device_bytes if is_room else expected
         missing = max(0, made.compiled.device_bytes - limit_bytes) << self.failures
         margin = MARGIN * 2**self.failures
-        return max(expected, spent) + min(int(margin * limit_bytes), missing)
+        spent = max(expected, spent) + min(int(margin * limit_bytes), missing)
+        is_last_but_one = self.failures > 0 and self.number + 2 == task.most_compiles
+        return max(spent, int(AMPLE * limit_bytes)) if is_last_but_one else spent
 
 
 def less(limits: Limits, nbytes: int) -> Limits:

@@ -25,9 +25,23 @@ def test_no_more_than_the_least_correction_is_taken_off() -> None:
     compiler = FakeCompiler(
         lambda count, draft: measured(draft.timeline.device_bytes + next(added))
     )
-    assert run(search, compiler).fits
+    assert run(search, compiler, most=8).fits
     rooms = [call.room for call in search.calls]
     assert LIMIT - 60 * MIB < rooms[2] <= LIMIT - 40 * MIB
+
+
+def test_one_step_is_large_before_only_the_smallest_program_is_left() -> None:
+    """Gaps of a few MiB come and go. The smallest program would be far slower."""
+    added = iter([10 * MIB, 40 * MIB, 60 * MIB, 70 * MIB])
+    search = FakeSearch()
+    compiler = FakeCompiler(
+        lambda count, draft: measured(draft.timeline.device_bytes + next(added))
+    )
+    assert run(search, compiler, most=5).fits
+    rooms = [call.room for call in search.calls]
+    assert all(room > 0.94 * LIMIT for room in rooms[:3])
+    assert rooms[3:] == [LIMIT * 7 // 8]
+    assert search.forgotten_after is None
 
 
 def test_a_plan_much_slower_than_one_that_did_not_fit_is_improved() -> None:
