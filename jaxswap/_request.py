@@ -42,6 +42,7 @@ from jaxswap._search.measured import Measured
 from jaxswap._search.pieces import InPieces
 from jaxswap._search.refine import Compile, Progress, refine
 from jaxswap._search.search import SEARCH_SECONDS, Search
+from jaxswap._search.smallest import find_smallest
 from jaxswap._search.tuning import tune
 from jaxswap._search.ways import keep_all
 from jaxswap._simulate.draft import Arranger, Draft
@@ -52,9 +53,6 @@ from jaxswap._trace.options import options_of
 MOST_COMPILES = 8
 KERNEL_FILE = "xla_gpu_kernel_cache_file"
 """XLA's option for a file of the kernels that it has compiled."""
-HARDLY_MORE = 1.01
-"""The smallest plan is the fastest of those that need at most so many times the least
-memory."""
 
 
 class Request:
@@ -252,26 +250,8 @@ class Request:
         if self.policy is not None:
             return tune(first, self.policy, task, compile_, self.progress)
         if self.is_for_smallest:
-            return self._smallest(programs, task, compile_)
+            return find_smallest(programs, compile_, task, self.progress)
         return refine(programs, compile_, task, self.progress)
-
-    def _smallest(
-        self, programs: Programs, task: Task, compile_: Compile | None
-    ) -> Refined:
-        """Find the least memory. Then find the fastest plan that needs hardly more."""
-        smallest = refine(programs, compile_, task, self.progress)
-        used = smallest.compiled.compile_count if smallest.compiled else 0
-        if used >= self.most_compiles:
-            return smallest
-        least = smallest.draft.timeline.device_bytes + smallest.correction_bytes
-        task = dataclasses.replace(
-            task,
-            limits=Limits(int(least * HARDLY_MORE), task.limits.host_bytes),
-            most_compiles=self.most_compiles - used,
-            correction_bytes=smallest.lasting_bytes,
-        )
-        faster = refine(programs, compile_, task, self.progress)
-        return faster if faster.fits else smallest
 
     def _compiler(
         self,
