@@ -23,20 +23,21 @@ static double crowd_of(const Bytes *at, int steps, Bytes peak) {
 
 /* End the lives of buffers: behind their copies, and before what takes their place. */
 static void end_lives(Space *s) {
-  const Program *p = &s->program;
   Lanes *lanes = &s->lanes;
+  Buffer *buffers = lanes->buffers;
   int steps = lanes->entry.count;
-  fill(s, &lanes->copied, lanes->of.count, NONE);
-  for (int v = 0; v < p->values; v++) { /* buffers that are being copied stay */
-    if (lanes->sent[v] == NONE || lanes->sent_buffer[v] == NONE) continue;
-    int until = (lanes->sent[v] < lanes->ahead ? lanes->ahead : steps) - 1;
-    if (lanes->awaited[v] != NONE) until = lanes->awaited[v] - 1;
-    int *read = &lanes->read.at[lanes->sent_buffer[v]];
-    int *copied = &lanes->copied.at[lanes->sent_buffer[v]];
+  fill(s, &lanes->copied, lanes->buffer_count, NONE);
+  for (int k = 0; k < s->copies.value.count; k++) { /* what is being copied stays */
+    Travel travel = lanes->travels[k];
+    if (travel.sent == NONE || travel.buffer == NONE) continue;
+    int until = (travel.sent < lanes->ahead ? lanes->ahead : steps) - 1;
+    if (travel.awaited != NONE) until = travel.awaited - 1;
+    int *read = &buffers[travel.buffer].read;
+    int *copied = &lanes->copied.at[travel.buffer];
     *read = most(*read, until), *copied = most(*copied, until);
   }
   for (int i = 0; i < lanes->over.count; i++) { /* what is overwritten makes way */
-    int *read = &lanes->read.at[lanes->over.at[i]];
+    int *read = &buffers[lanes->over.at[i]].read;
     if (*read == lanes->over_step.at[i]) --*read;
   }
 }
@@ -45,21 +46,22 @@ static void end_lives(Space *s) {
    Return whether other runs do so than were played. */
 static int take_places(Space *s) {
   Lanes *lanes = &s->lanes;
+  Buffer *buffers = lanes->buffers;
   List played = lanes->is_in_place;
   lanes->is_in_place = lanes->was_in_place, lanes->was_in_place = played;
   lanes->taken.count = lanes->taken_from.count = 0;
   fill(s, &lanes->is_in_place, lanes->runs, 0);
   for (int i = 0, next = 0; i < lanes->made_over.count; i = next) {
-    int b = lanes->made_over.at[i], old = NONE, step = lanes->made.at[b];
+    int b = lanes->made_over.at[i], old = NONE, step = buffers[b].made;
     for (; next < lanes->made_over.count && lanes->made_over.at[next] == b; next++) {
       int r = lanes->over_of.at[next];
-      if (lanes->fixed.at[r] || lanes->read.at[r] != step) continue;
+      if (buffers[r].fixed || buffers[r].read != step) continue;
       if (lanes->copied.at[r] >= step) continue;
       if (old == NONE || r < old) old = r;
     }
-    if (old == NONE || lanes->fixed.at[b]) continue;
+    if (old == NONE || buffers[b].fixed) continue;
     lanes->is_in_place.at[lanes->by_run.at[i]] = 1;
-    lanes->read.at[old]--;
+    buffers[old].read--;
     push(s, &lanes->taken, b);
     push(s, &lanes->taken_from, old);
   }
@@ -83,11 +85,11 @@ static int add_bytes(Space *s, Result *result) {
   int steps = lanes->entry.count, peak = 0;
   at[steps] = 0;
   for (int step = steps - 1; step >= 0; step--) at[step + 1] -= at[step];
-  for (int b = 0; b < lanes->of.count; b++) {
-    if (lanes->fixed.at[b]) continue;
-    Bytes nbytes = p->nbytes[lanes->of.at[b]];
-    at[lanes->made.at[b]] += nbytes;
-    at[most(lanes->read.at[b], lanes->made.at[b]) + 1] -= nbytes;
+  for (int b = 0; b < lanes->buffer_count; b++) {
+    Buffer one = lanes->buffers[b];
+    if (one.fixed) continue;
+    at[one.made] += p->nbytes[one.of];
+    at[most(one.read, one.made) + 1] -= p->nbytes[one.of];
   }
   Bytes now = p->caller_bytes;
   result->device_bytes = now;
@@ -99,37 +101,26 @@ static int add_bytes(Space *s, Result *result) {
   return peak;
 }
 
-/* Return the bytes in host memory at a step. */
-static Bytes host_bytes_at(Space *s, int at) {
-  const Program *p = &s->program;
-  Lanes *lanes = &s->lanes;
-  Bytes there = p->loop_host_bytes;
-  for (int j = 0; j < s->copies.value.count; j++) {
-    int v = s->copies.value.at[j];
-    if (lanes->sent[v] <= at && at <= lanes->moved[v]) there += p->copied_bytes[v];
-  }
-  for (int b = 0; b < lanes->of.count && p->has_hosted; b++) { /* what sweeps write */
-    int made = lanes->made.at[b], until = most(lanes->read.at[b], made);
-    if (made <= at && at <= until) there += p->host_nbytes[lanes->of.at[b]];
-  }
-  return there;
-}
-
+/* Return the peak of host memory. */
 static Bytes host_bytes(Space *s) {
   const Program *p = &s->program;
   Lanes *lanes = &s->lanes;
-  Bytes peak = p->loop_host_bytes > 0 ? p->loop_host_bytes : 0;
-  /* Few values leave: for each point where one does, add those that are there. */
+  int steps = lanes->entry.count;
+  if (!s->copies.value.count && !p->has_hosted) return p->loop_host_bytes;
+  memset(lanes->sums, 0, sizeof(Bytes) * (size_t)(steps + 1));
   for (int k = 0; k < s->copies.value.count; k++) {
-    Bytes there = host_bytes_at(s, lanes->sent[s->copies.value.at[k]]);
-    if (there > peak) peak = there;
+    Travel travel = lanes->travels[k];
+    Bytes nbytes = p->copied_bytes[s->copies.value.at[k]];
+    if (travel.sent == NONE) continue;
+    lanes->sums[travel.sent] += nbytes;
+    lanes->sums[travel.moved + 1] -= nbytes;
   }
-  for (int b = 0; b < lanes->of.count && p->has_hosted; b++) {
-    if (!p->host_nbytes[lanes->of.at[b]]) continue;
-    Bytes there = host_bytes_at(s, lanes->made.at[b]);
-    if (there > peak) peak = there;
+  for (int b = 0; b < lanes->buffer_count && p->has_hosted; b++) { /* by sweeps */
+    Buffer one = lanes->buffers[b];
+    lanes->sums[one.made] += p->host_nbytes[one.of];
+    lanes->sums[most(one.read, one.made) + 1] -= p->host_nbytes[one.of];
   }
-  return peak;
+  return highest_sum(lanes->sums, steps, p->loop_host_bytes);
 }
 
 static void grow_clock(Space *s) {
@@ -139,6 +130,7 @@ static void grow_clock(Space *s) {
   size_t room = clock->room = 2 * count;
   clock->starts = resized(s, clock->starts, room * sizeof(double));
   clock->ends = resized(s, clock->ends, room * sizeof(double));
+  clock->heavy_starts = resized(s, clock->heavy_starts, room * sizeof(double));
   clock->used = resized(s, clock->used, room * sizeof(Bytes));
   clock->started = resized(s, clock->started, room * sizeof(int));
 }
@@ -182,10 +174,10 @@ static void fill_clock(Space *s) {
 static void mark_alive(Space *s, int peak, signed char *alive) {
   Lanes *lanes = &s->lanes;
   memset(alive, 0, (size_t)s->program.values);
-  for (int b = 0; b < lanes->of.count; b++) {
-    int until = most(lanes->read.at[b], lanes->made.at[b]);
-    if (lanes->made.at[b] <= peak && peak <= until && !lanes->fixed.at[b])
-      alive[lanes->of.at[b]] = 1;
+  for (int b = 0; b < lanes->buffer_count; b++) {
+    Buffer one = lanes->buffers[b];
+    if (one.made <= peak && peak <= most(one.read, one.made) && !one.fixed)
+      alive[one.of] = 1;
   }
 }
 
@@ -275,7 +267,8 @@ void jaxswap_close(Space *s) {
   Lanes *lanes = &s->lanes;
   List *lists[] = {
       &s->templates.parts, &s->templates.reads, &s->templates.makes,
-      &s->order.template_of, &s->order.heavy, &s->order.heavy_before,
+      &s->order.template_of, &s->order.kind, &s->order.might_run_early,
+      &s->order.heavy, &s->order.heavy_before,
       &s->order.use_start, &s->order.uses, &s->order.quiet_until, &s->copies.value,
       &s->copies.free_at, &s->copies.start, &s->copies.left, &s->copies.use,
       &s->copies.swap, &s->copies.gate, &s->copies.done_at, &s->places.leave,
@@ -283,22 +276,39 @@ void jaxswap_close(Space *s) {
       &s->places.late, &s->places.back_next, &s->places.done, &s->places.done_next,
       &held->inputs, &held->inputs_end, &held->awaited, &held->awaited_end,
       &held->item, &held->item_next, &held->recent, &held->pending, &held->device,
-      &held->might_run_early,
-      &lanes->roots.pool, &lanes->roots.mark, &lanes->given.pool, &lanes->given.mark,
-      &lanes->of, &lanes->made, &lanes->read, &lanes->fixed, &lanes->entry,
+      &held->values, &s->places.is_busy, &lanes->members, &lanes->mark, &lanes->entry,
       &lanes->over, &lanes->over_step, &lanes->writes, &lanes->written, &lanes->first,
       &lanes->until, &lanes->made_over, &lanes->over_of, &lanes->by_run, &lanes->taken,
       &lanes->taken_from, &lanes->is_in_place, &lanes->was_in_place, &lanes->copied,
       &lanes->family, &s->stack, &s->depth, &s->chain_at, &s->by_use,
       &s->first_of_use, &s->distances.covers, &s->distances.levels,
       &s->distances.started, &s->distances.largest_first};
-  void *vectors[] = {lanes->arrival, lanes->seconds, lanes->bytes_at, s->clock.starts,
-                     s->clock.ends, s->clock.used, s->clock.started,
-                     s->distances.flops, s->lives};
+  void *vectors[] = {lanes->buffers, lanes->travels, lanes->seconds, lanes->bytes_at,
+                     lanes->sums, s->clock.starts, s->clock.ends,
+                     s->clock.heavy_starts, s->clock.use_starts, s->clock.made_ends,
+                     s->clock.used, s->clock.started, s->distances.flops, s->lives,
+                     lanes->known};
   for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) free(lists[i]->at);
   for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) free(vectors[i]);
   free(s->stored); /* the block that all vectors of one length share */
   free(s);
+}
+
+/* Note what is known of values before the first entry. What the caller gives consists of
+   itself, and stands first in `members`. */
+static void describe_fresh(Space *s) {
+  const Program *p = &s->program;
+  for (int v = 0; v < p->values; v++) {
+    int is_given = p->trait[v] & (ARGUMENT | COTANGENT);
+    s->lanes.fresh[v] = (Known){.is_buffer = p->trait[v] & BUFFER ? 3 : 0,
+                                .in_parts = is_given != 0,
+                                .content = is_given ? OF_CALLER : NONE,
+                                .is_unmade = p->trait[v] & (OUTPUT | GRADIENT)};
+  }
+  for (int i = 0; i < p->given_count; i++) {
+    s->lanes.fresh[p->given[i]].start = i;
+    s->lanes.fresh[p->given[i]].length = 1;
+  }
 }
 
 /* Return what drafts of a program are laid out in; null if memory does not suffice.
@@ -313,23 +323,21 @@ Space *jaxswap_open(const Program *program) {
       &s->last, &s->last_own, &s->templates.part_start, &s->templates.part_end,
       &s->templates.read_start, &s->templates.read_end, &s->templates.make_start,
       &s->templates.make_end, &s->order.made, &s->order.last_use, &s->held.passes,
-      &s->held.mark, &s->held.after, &s->held.held_stamp, &s->held.swapped, &s->lanes.roots.start,
-      &s->lanes.roots.length, &s->lanes.given.start, &s->lanes.given.length,
-      &s->lanes.is_buffer, &s->lanes.in_parts, &s->lanes.content,
-      &s->lanes.unmade, &s->lanes.in_flight, &s->lanes.sent,
-      &s->lanes.sent_buffer, &s->lanes.awaited, &s->lanes.moved};
+      &s->held.mark, &s->held.after, &s->held.held_stamp, &s->held.swapped};
   size_t ints = sizeof of_ints / sizeof *of_ints, length = (size_t)(n + n % 2);
   /* Vectors of four bytes, of eight, of one: each begins where its kind may. */
-  char *block = calloc(length, ints * 4 + 3 * 8 + 8);
-  if (!block) {
-    free(s);
+  char *block = calloc(length, ints * 4 + 2 * 8 + 8);
+  Known *known = calloc(length, 2 * sizeof(Known));
+  if (!block || !known) {
+    free(block), free(known), free(s);
     return NULL;
   }
   for (size_t i = 0; i < ints; i++) *of_ints[i] = (int *)(block + i * length * 4);
   block += ints * length * 4;
   s->held.held_bytes = (Bytes *)block;
-  s->lanes.at_host = (double *)(block + length * 8);
-  s->lanes.cost = (double *)(block + 2 * length * 8);
-  s->was_recomputed = (signed char *)(block + 3 * length * 8);
+  s->lanes.cost = (double *)(block + length * 8);
+  s->was_recomputed = (signed char *)(block + 2 * length * 8);
+  s->lanes.known = known, s->lanes.fresh = known + length;
+  describe_fresh(s);
   return s;
 }

@@ -11,6 +11,7 @@ static void file_copies(Space *s) {
   List *of_entries[] = {&places->leave, &places->wait, &places->back, &places->late,
                         &places->done};
   for (int i = 0; i < 5; i++) fill(s, of_entries[i], count, NONE);
+  fill(s, &places->is_busy, count, 0);
   fill(s, &places->leave_next, swaps, NONE);
   fill(s, &places->wait_next, swaps, NONE);
   fill(s, &places->back_next, gaps, NONE);
@@ -22,6 +23,7 @@ static void file_copies(Space *s) {
     if (free_at == NONE) continue;
     places->wait_next.at[k] = places->wait.at[free_at];
     places->wait.at[free_at] = k;
+    places->is_busy.at[free_at] = 1;
   }
   for (int g = gaps - 1; g >= 0; g--) {
     int gate = copies->gate.at[g], done_at = copies->done_at.at[g];
@@ -29,14 +31,11 @@ static void file_copies(Space *s) {
                               : &places->back.at[gate];
     places->back_next.at[g] = *first;
     *first = g;
+    places->is_busy.at[gate == NONE ? copies->use.at[g] : gate] = 1;
     if (done_at == NONE) continue;
     places->done_next.at[g] = places->done.at[done_at];
     places->done.at[done_at] = g;
   }
-}
-
-static inline int value_of_gap(const Space *s, int g) {
-  return s->copies.value.at[s->copies.swap.at[g]];
 }
 
 static void mark_late(Space *s, int at, int stamp) {
@@ -120,32 +119,13 @@ static void hold_run(Space *s, int start, int end, int behind_heavy) {
 }
 
 static int is_recomputed(const Space *s, int at) {
-  return is_behind(s, at) && !(s->program.kind[equation_of(s, at)] & BACKWARD);
-}
-
-/* Find the entries of the backward pass that await no cotangent. */
-static void find_early(Space *s) {
-  const Program *p = &s->program;
-  Templates *found = &s->templates;
-  int *dependent = s->needed;
-  memset(dependent, 0, sizeof(int) * (size_t)p->values);
-  for (int i = 0; i < p->cotangent_count; i++) dependent[p->cotangents[i]] = 1;
-  fill(s, &s->held.might_run_early, s->order.template_of.count, 0);
-  for (int at = 0; at < s->order.template_of.count; at++) {
-    int t = s->order.template_of.at[at], is_awaiting = 0;
-    for (int i = found->read_start[t]; i < found->read_end[t]; i++)
-      is_awaiting |= dependent[found->reads.at[i]];
-    for (int i = found->make_start[t]; is_awaiting && i < found->make_end[t]; i++)
-      dependent[found->makes.at[i]] = 1;
-    s->held.might_run_early.at[at] = is_behind(s, at) && !is_awaiting;
-  }
+  return (s->order.kind.at[at] & (BEHIND | BACKWARD)) == BEHIND;
 }
 
 /* Find where entries are held back, and what they wait for. */
 static void hold_back(Space *s) {
-  Held *held = &s->held;
   int count = s->order.template_of.count, behind_heavy = NONE, start = 0;
-  const int *is_early = held->might_run_early.at;
+  const int *is_early = s->order.might_run_early.at;
   for (int end = 1; end <= count; end++) {
     if (end == count || is_early[end] != is_early[start]) {
       if (is_early[start]) hold_run(s, start, end, behind_heavy);
@@ -163,7 +143,7 @@ static void hold_back(Space *s) {
 static int stores_less(const Space *s, int at) {
   const Program *p = &s->program;
   const Templates *found = &s->templates;
-  int t = s->order.template_of.at[at], kind = p->kind[equation_of(s, at)], is_late = 0;
+  int t = s->order.template_of.at[at], kind = s->order.kind.at[at], is_late = 0;
   Bytes read = 0, made = 0;
   if (!(kind & CHEAP) || kind & REDUCTION) return 0;
   for (int i = found->read_start[t]; i < found->read_end[t]; i++)
@@ -179,14 +159,13 @@ static int stores_less(const Space *s, int at) {
 
 static void pass_by(Space *s, int at) {
   Held *held = &s->held;
-  Templates *found = &s->templates;
-  int t = s->order.template_of.at[at], latest = 0;
-  if (s->program.kind[equation_of(s, at)] & DEFERRED) return;
-  int is_due = is_behind(s, at) || s->program.kind[equation_of(s, at)] & CUT;
-  if (is_due || stores_less(s, at)) push(s, &held->pending, at);
+  const Templates *found = &s->templates;
+  int t = s->order.template_of.at[at], kind = s->order.kind.at[at], latest = 0;
+  if (kind & DEFERRED) return;
+  if (kind & (BEHIND | CUT) || stores_less(s, at)) push(s, &held->pending, at);
   for (int i = found->read_start[t]; i < found->read_end[t]; i++)
     latest = most(latest, held->after[found->reads.at[i]]);
-  if (is_heavy(s, at)) {
+  if (kind & HEAVY) {
     latest = ++held->passed;
     held->recent.count = 0;
   }
@@ -233,15 +212,17 @@ static void list_due(Space *s, int at) {
   const int *last_use = s->order.last_use;
   int kept = 0, stamp = ++held->stamp;
   for (int i = 0; i < held->pending.count; i++) {
-    int position = held->pending.at[i], t = s->order.template_of.at[position];
-    if (s->program.kind[equation_of(s, position)] & CUT) {
+    int position = held->pending.at[i];
+    int is_cut = s->order.kind.at[position] & CUT;
+    if (!is_cut && at <= s->order.quiet_until.at[position]) {
+      held->pending.at[kept++] = position;
+      continue;
+    }
+    int t = s->order.template_of.at[position];
+    if (is_cut) {
       for (int j = found->make_start[t]; j < found->make_end[t]; j++)
         if (!held->swapped[found->makes.at[j]])
           push(s, &held->device, found->makes.at[j]);
-      continue;
-    }
-    if (at <= s->order.quiet_until.at[position]) {
-      held->pending.at[kept++] = position;
       continue;
     }
     int dead = 0, live = 0, reads = found->read_end[t] - found->read_start[t];
@@ -274,8 +255,11 @@ static void list_due(Space *s, int at) {
 
 static void hold_all(Space *s, int at) {
   int bit = is_behind(s, at) ? 2 : 1;
-  for (int i = 0; i < s->held.device.count; i++)
-    s->held.passes[s->held.device.at[i]] |= bit;
+  for (int i = 0; i < s->held.device.count; i++) {
+    int v = s->held.device.at[i];
+    if (!s->held.passes[v]) push(s, &s->held.values, v);
+    s->held.passes[v] |= bit;
+  }
 }
 
 /* Hold the inputs of recomputations until what they wait for exists. */
@@ -352,6 +336,7 @@ static void hold(Space *s) {
   memset(held->swapped, 0, values);
   for (int k = 0; k < s->copies.value.count; k++)
     held->swapped[s->copies.value.at[k]] = 1;
+  held->values.count = 0;
   held->recent.count = held->pending.count = held->passed = held->stamp = 0;
   int count = s->order.template_of.count, is_ordered = s->copies.value.count > 0;
   List *of_entries[] = {&held->inputs, &held->inputs_end, &held->awaited,
@@ -359,10 +344,7 @@ static void hold(Space *s) {
   for (int i = 0; i < 4; i++) fill(s, of_entries[i], count, NONE);
   held->item.count = held->item_next.count = 0;
   for (int at = 0; at < count && !is_ordered; at++) is_ordered = is_recomputed(s, at);
-  if (is_ordered) {
-    find_early(s);
-    hold_back(s);
-  }
+  if (is_ordered) hold_back(s);
   for (int at = 0; at < s->order.template_of.count; at++) {
     if (held->inputs.at[at] != NONE) bar_recomputations(s, at);
     if (is_ordered && is_heavy(s, at)) bar_heavy(s, at);

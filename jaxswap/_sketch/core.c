@@ -2,6 +2,7 @@
 #include "entries.c"
 #include "copies.c"
 #include "barriers.c"
+#include "members.c"
 #include "play.c"
 #include "distances.c"
 #include "gaps.c"

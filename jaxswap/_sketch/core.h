@@ -13,6 +13,8 @@ enum { KEEP, OFFLOAD, RECOMPUTE };
 enum { BACKWARD = 1, HEAVY = 2, CHEAP = 4, PURE = 8, LONE_VIEW = 16, DEFERRED = 32,
        FUSIBLE = 64, ALIAS = 128, REDUCTION = 256, IN_PARTS = 512, CUT = 1024,
        JOIN = 2048 };
+/* Beside what its equation is: whether an entry is one of the backward pass. */
+enum { BEHIND = 4096 };
 /* What a value is. A buffer is one in any schedule. */
 enum { ARGUMENT = 1, COTANGENT = 2, OUTPUT = 4, GRADIENT = 8, BUFFER = 16 };
 enum { NONE = -1, OF_CALLER = -2 };
@@ -58,7 +60,8 @@ typedef struct {
 
 /* The entries of both passes. */
 typedef struct {
-  List template_of, heavy, heavy_before, use_start, uses, quiet_until;
+  List template_of, kind, heavy, heavy_before, use_start, uses, quiet_until;
+  List might_run_early; /* entries of the backward pass that await no cotangent */
   int *made, *last_use, backward_start;
 } Order;
 
@@ -68,9 +71,10 @@ typedef struct {
   List left, use, swap, gate, done_at;
 } Copies;
 
-/* The first swap or gap of each entry's list, and the next one of each. */
+/* The first swap or gap of each entry's list, and the next one of each. An entry is busy
+   if it waits for copies or starts some. */
 typedef struct {
-  List leave, leave_next, wait, wait_next, back, late, back_next, done, done_next;
+  List is_busy, leave, leave_next, wait, wait_next, back, late, back_next, done, done_next;
 } Places;
 
 /* Barriers. `passes` is 1 for a value that one holds in the forward pass, 2 in the
@@ -78,21 +82,40 @@ typedef struct {
 typedef struct {
   int *passes, *mark, *after, *held_stamp, *swapped;
   Bytes *held_bytes;
+  List values; /* those that have passes */
   List inputs, inputs_end, awaited, awaited_end, item, item_next;
-  List recent, pending, device, might_run_early;
+  List recent, pending, device;
   int passed, stamp;
 } Held;
 
-/* Sets: that of value v lies at pool[start[v]] and has length[v] members. */
-typedef struct { int *start, *length; List pool, mark; int stamp; } Sets;
+/* What is known of a value, as entries are played. */
+typedef struct {
+  int start, length; /* where `members` has what it is made of */
+  int is_buffer;     /* 1: one of the forward pass, 2: of the backward pass, 3: both */
+  int in_parts;      /* whether parts of it can be computed */
+  int content;       /* the buffer that it is all of, or NONE */
+  int is_unmade;     /* whether the caller still waits for it */
+} Known;
+
+/* A buffer: its value, the steps that make and last hold it, whether it is the caller's,
+   and when it is there. */
+typedef struct { int of, made, read, fixed; double arrival; } Buffer;
+
+/* The way of a swapped value: the steps that send it, await that, and last copy it; the
+   buffer that it is sent from; when it is on the host. */
+typedef struct { int in_flight, sent, buffer, awaited, moved; double at_host; } Travel;
 
 typedef struct {
-  Sets roots, given; /* buffers and arguments that each value is made of */
-  int *is_buffer, *unmade, *in_flight, *sent, *sent_buffer, *awaited, *moved;
-  double *at_host, *cost;
-  /* Of each buffer: its value, the steps that make and last hold it, whether it is
-     the caller's, and when it is there. */
-  List of, made, read, fixed;
+  Known *known, *fresh; /* of each value: now, and before the first entry */
+  double *cost;
+  /* Sets of what values are made of: an argument by its number, a buffer by its number
+     plus that of the values. */
+  List members, mark;
+  int stamp;
+  Buffer *buffers;
+  int buffer_count, buffer_room;
+  Travel *travels; /* of each swap */
+  int travel_room;
   List over, over_step; /* buffers that make way, and for which step */
   List writes, written; /* buffers that an operand may live on in, and the operands */
   List made_over, over_of, by_run; /* buffers that may be written in place, the operands,
@@ -100,21 +123,23 @@ typedef struct {
   List taken, taken_from; /* buffers that are written in place, and the operands */
   List copied; /* until which step each buffer is copied to the host */
   List is_in_place, was_in_place; /* of each run: now, and as it was played */
-  int *in_parts;          /* whether parts of each value can be computed */
-  int *content;           /* the buffer that each value is all of, or NONE */
   int runs;
   List first, until;    /* the buffer that each one continues, and its last step */
-  double *arrival;
-  int arrival_room;
   List entry; /* of each step */
   double *seconds;
-  Bytes *bytes_at;
+  Bytes *bytes_at, *sums; /* room for sums of bytes at each step */
   int step_room, ahead;
   List family;
   double clock, out_lane, back_lane;
 } Lanes;
 
-typedef struct { double *starts, *ends; Bytes *used; int *started, room; } Clock;
+/* When entries run, and what they use. While copies are placed: when heavy entries start,
+   and uses of gaps in the order of `by_use`, and when swapped values are there. */
+typedef struct {
+  double *starts, *ends, *heavy_starts, *use_starts, *made_ends;
+  Bytes *used;
+  int *started, room;
+} Clock;
 
 /* Heavy entries that hide the copy of a value, and levels of entries. */
 typedef struct {
@@ -136,7 +161,7 @@ typedef struct {
   int *stored, *needed, *wanted, *seen, *inline_view, *chain, *mark, *last, *last_own;
   List stack, depth, chain_at, by_use, first_of_use;
   signed char *was_recomputed;
-  int has_order, stamp, in_place;
+  int has_order, has_templates, in_place;
   void *lives; /* of buffers, while they are placed */
   jmp_buf no_memory;
 } Space;
@@ -158,14 +183,25 @@ static inline void push(Space *space, List *list, int number) {
   list->at[list->count++] = number;
 }
 
+/* Let a list consist of so many 0 or NONE: all bytes of these are alike. */
 static void fill(Space *space, List *list, int count, int number) {
   reserve(space, list, count);
   list->count = count;
-  for (int i = 0; i < count; i++) list->at[i] = number;
+  memset(list->at, number, sizeof(int) * (size_t)count);
+}
+
+/* Return the most that sums of bytes reach, which are given as changes at each step. */
+static Bytes highest_sum(const Bytes *changes, int steps, Bytes now) {
+  Bytes highest = now;
+  for (int step = 0; step < steps; step++) {
+    now += changes[step];
+    if (now > highest) highest = now;
+  }
+  return highest;
 }
 
 static inline int is_behind(const Space *s, int at) {
-  return s->order.template_of.at[at] >= s->program.equations;
+  return s->order.kind.at[at] & BEHIND;
 }
 
 static inline int equation_of(const Space *s, int at) {
@@ -174,7 +210,7 @@ static inline int equation_of(const Space *s, int at) {
 }
 
 static inline int is_heavy(const Space *s, int at) {
-  return s->program.kind[equation_of(s, at)] & HEAVY;
+  return s->order.kind.at[at] & HEAVY;
 }
 
 static inline int least(int a, int b) { return a < b ? a : b; }

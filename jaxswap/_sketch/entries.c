@@ -19,16 +19,22 @@ static void stored_values(Space *s, const signed char *actions) {
   }
 }
 
-/* Mark the views that are issued with what reads them: all but those of some traits. */
-static void find_views(Space *s, int traits) {
+/* Mark the views that are issued with what reads them: in the forward pass all but
+   outputs, in the backward pass all but what it begins and ends with. Return whether any
+   is one that was none before, or the other way round. */
+static int find_views(Space *s) {
   const Program *p = &s->program;
+  const int apart = GRADIENT | ARGUMENT | COTANGENT;
+  int is_changed = 0;
   for (int e = 0; e < p->equations; e++) {
-    s->inline_view[e] = 0;
-    if (p->kind[e] & LONE_VIEW) {
-      int v = p->outputs[p->out_start[e]];
-      s->inline_view[e] = !s->stored[v] && !(p->trait[v] & traits);
-    }
+    if (!(p->kind[e] & LONE_VIEW)) continue;
+    int v = p->outputs[p->out_start[e]], *views = s->inline_view;
+    int ahead = !s->stored[v] && !(p->trait[v] & OUTPUT);
+    int behind = !s->stored[v] && !(p->trait[v] & apart);
+    is_changed |= views[e] != ahead || views[e + p->equations] != behind;
+    views[e] = ahead, views[e + p->equations] = behind;
   }
+  return is_changed;
 }
 
 static void list_values(Space *s, int t) {
@@ -57,10 +63,13 @@ static void list_values(Space *s, int t) {
   found->read_end[t] = found->reads.count;
 }
 
-/* Describe the entry of an equation, with the views that it reads before it. */
+/* Describe the entry of an equation, with the views that it reads before it. It stays as
+   it is for as long as views do. */
 static void describe(Space *s, int e, int t) {
   const Program *p = &s->program;
   Templates *found = &s->templates;
+  const int *views = s->inline_view + (t < p->equations ? 0 : p->equations);
+  if (found->part_end[t] != NONE) return;
   found->part_start[t] = found->parts.count;
   s->depth.count = s->chain_at.count = 0;
   push(s, &s->depth, e);
@@ -71,7 +80,7 @@ static void describe(Space *s, int e, int t) {
     if (i < p->in_start[part + 1]) {
       s->chain_at.at[s->chain_at.count - 1] = i + 1;
       int view = p->producer[p->inputs[i]];
-      if (view >= 0 && s->inline_view[view] && s->chain[view] != t) {
+      if (view >= 0 && views[view] && s->chain[view] != t) {
         push(s, &s->depth, view);
         push(s, &s->chain_at, p->in_start[view]);
       }
@@ -88,7 +97,6 @@ static void describe(Space *s, int e, int t) {
 
 static void forward_entries(Space *s) {
   const Program *p = &s->program;
-  find_views(s, OUTPUT);
   for (int v = 0; v < p->values; v++)
     s->needed[v] = s->stored[v] || p->trait[v] & OUTPUT;
   for (int e = p->equations - 1; e >= 0; e--) {
@@ -137,7 +145,7 @@ static void issue_entry(Space *s, int first, Passed *passed) {
   push(s, &s->stack, first);
   while (s->stack.count) {
     int e = s->stack.at[s->stack.count - 1], t = e + p->equations, missing = NONE;
-    if (found->part_end[t] < 0) describe(s, e, t);
+    describe(s, e, t);
     for (int i = found->read_start[t]; i < found->read_end[t] && missing < 0; i++)
       if (is_missing(s, found->reads.at[i], passed)) missing = found->reads.at[i];
     if (missing >= 0) {
@@ -158,7 +166,6 @@ static void issue_entry(Space *s, int first, Passed *passed) {
 
 static void backward_entries(Space *s) {
   const Program *p = &s->program;
-  find_views(s, GRADIENT | ARGUMENT | COTANGENT);
   for (int v = 0; v < p->values; v++) {
     s->last[v] = NONE;
     if (p->trait[v] & (ARGUMENT | COTANGENT) || p->producer[v] < 0 ||
@@ -167,7 +174,8 @@ static void backward_entries(Space *s) {
   }
   Passed passed = {0, 0};
   for (int i = 0; i < p->behind_count; i++)
-    if (!s->inline_view[p->behind[i]]) issue_entry(s, p->behind[i], &passed);
+    if (!s->inline_view[p->behind[i] + p->equations])
+      issue_entry(s, p->behind[i], &passed);
   for (int i = 0; i < p->gradient_count; i++)
     if (is_missing(s, p->gradients[i], &passed))
       issue_entry(s, p->remaker[p->gradients[i]], &passed);
@@ -203,11 +211,14 @@ static void index_entries(Space *s) {
   int count = order->template_of.count, total = 0;
   fill(s, &order->use_start, p->values + 1, 0);
   fill(s, &order->heavy_before, count + 1, 0);
+  fill(s, &order->kind, count, 0);
   order->heavy.count = 0;
   for (int v = 0; v < p->values; v++) order->made[v] = order->last_use[v] = NONE;
   for (int at = 0; at < count; at++) {
     int t = order->template_of.at[at];
     order->heavy_before.at[at] = order->heavy.count;
+    order->kind.at[at] = p->kind[equation_of(s, at)];
+    if (t >= p->equations) order->kind.at[at] |= BEHIND;
     if (is_heavy(s, at)) push(s, &order->heavy, at);
     for (int i = found->read_start[t]; i < found->read_end[t]; i++) {
       order->use_start.at[found->reads.at[i] + 1]++;
@@ -223,6 +234,33 @@ static void index_entries(Space *s) {
     order->use_start.at[v + 1] += order->use_start.at[v];
   }
   list_uses(s, total);
+}
+
+/* Find the entries of the backward pass that await no cotangent. */
+static void find_early(Space *s) {
+  const Program *p = &s->program;
+  Templates *found = &s->templates;
+  int *dependent = s->needed;
+  memset(dependent, 0, sizeof(int) * (size_t)p->values);
+  for (int i = 0; i < p->cotangent_count; i++) dependent[p->cotangents[i]] = 1;
+  fill(s, &s->order.might_run_early, s->order.template_of.count, 0);
+  for (int at = 0; at < s->order.template_of.count; at++) {
+    int t = s->order.template_of.at[at], is_awaiting = 0;
+    for (int i = found->read_start[t]; i < found->read_end[t]; i++)
+      is_awaiting |= dependent[found->reads.at[i]];
+    for (int i = found->make_start[t]; is_awaiting && i < found->make_end[t]; i++)
+      dependent[found->makes.at[i]] = 1;
+    s->order.might_run_early.at[at] = is_behind(s, at) && !is_awaiting;
+  }
+}
+
+static void forget_templates(Space *s) {
+  const Program *p = &s->program;
+  Templates *found = &s->templates;
+  found->parts.count = found->reads.count = found->makes.count = 0;
+  for (int t = 0; t < 2 * p->equations; t++) found->part_end[t] = NONE;
+  for (int e = 0; e < p->equations; e++) s->chain[e] = NONE;
+  for (int v = 0; v < p->values; v++) s->mark[v] = NONE;
 }
 
 /* Lay out the entries, unless the same values were recomputed the last time. */
@@ -242,15 +280,13 @@ static void lay_out_entries(Space *s, const signed char *actions,
   if (is_same) return;
   s->has_order = 0;
   stored_values(s, actions);
-  Templates *found = &s->templates;
-  found->parts.count = found->reads.count = found->makes.count = 0;
-  for (int t = 0; t < 2 * p->equations; t++) found->part_end[t] = NONE;
-  for (int e = 0; e < p->equations; e++) s->chain[e] = NONE;
-  for (int v = 0; v < p->values; v++) s->mark[v] = NONE;
+  if (find_views(s) || !s->has_templates) forget_templates(s);
+  s->has_templates = 0; /* until all that are needed are described */
   s->order.template_of.count = 0;
   forward_entries(s);
   s->order.backward_start = s->order.template_of.count;
   backward_entries(s);
   index_entries(s);
-  s->has_order = 1;
+  find_early(s);
+  s->has_order = s->has_templates = 1;
 }

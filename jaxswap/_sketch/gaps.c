@@ -22,40 +22,59 @@ static int by_life(const void *a, const void *b) {
   return by ? by : compared(one->number, other->number);
 }
 
-/* Place buffers one after the other. Return where the highest one ends. `sorted` has
-   room for as many. */
-static Bytes placed_bytes(Life *lives, int count, Life **sorted) {
+/* Insert a life behind those that are placed as low as it or lower. */
+static void insert(Life *sorted, int count, Life life) {
+  int low = 0, high = count;
+  while (low < high) {
+    int middle = (low + high) / 2;
+    if (sorted[middle].place <= life.place) low = middle + 1;
+    else high = middle;
+  }
+  memmove(sorted + low + 1, sorted + low, sizeof(Life) * (size_t)(count - low));
+  sorted[low] = life;
+}
+
+/* Return the place for a life: the smallest gap that is large enough between those at the
+   same time, or above them. `beside` has room for as many numbers as there are. */
+static Bytes place_for(const Life *life, const Life *sorted, int count, int *beside) {
+  Bytes best = NONE, room = 0, end = 0;
+  int found = 0;
+  for (int k = 0; k < count; k++) { /* No branch: no guess at one is wrong. */
+    beside[found] = k;
+    found += (sorted[k].end >= life->start) & (sorted[k].start <= life->end);
+  }
+  for (int i = 0; i < found; i++) {
+    const Life *other = sorted + beside[i];
+    Bytes gap = other->place - end, top = other->place + other->nbytes;
+    if (gap >= life->nbytes && (best == NONE || gap < room)) best = end, room = gap;
+    if (top > end) end = top;
+  }
+  return best == NONE ? end : best;
+}
+
+/* Place buffers one after the other. Return where the highest one ends. `sorted` and
+   `beside` have room for as many. */
+static Bytes placed_bytes(const Life *lives, int count, Life *sorted, int *beside) {
   Bytes top = 0;
   for (int i = 0; i < count; i++) {
-    Life *life = lives + i;
-    Bytes best = NONE, room = 0, end = 0;
-    int at = i;
-    for (int k = 0; k < i; k++) {
-      const Life *other = sorted[k];
-      if (other->end < life->start || other->start > life->end) continue;
-      Bytes gap = other->place - end;
-      if (gap >= life->nbytes && (best == NONE || gap < room)) best = end, room = gap;
-      if (other->place + other->nbytes > end) end = other->place + other->nbytes;
-    }
-    life->place = best == NONE ? end : best;
-    for (; at && sorted[at - 1]->place > life->place; at--) sorted[at] = sorted[at - 1];
-    sorted[at] = life;
-    if (life->place + life->nbytes > top) top = life->place + life->nbytes;
+    Life life = lives[i];
+    life.place = place_for(&life, sorted, i, beside);
+    insert(sorted, i, life);
+    if (life.place + life.nbytes > top) top = life.place + life.nbytes;
   }
   return top;
 }
 
-/* Return the most bytes that are alive at once: where one begins, there may be most. */
-static Bytes most_alive(const Life *lives, int count) {
-  Bytes most = 0;
+/* Return the most bytes that are alive at once. */
+static Bytes most_alive(Space *s, const Life *lives, int count) {
+  int steps = s->lanes.entry.count;
+  Bytes *sums = s->lanes.sums;
+  memset(sums, 0, sizeof(Bytes) * (size_t)(steps + 1));
   for (int i = 0; i < count; i++) {
-    Bytes now = 0;
-    for (int k = 0; k < count; k++)
-      if (lives[k].start <= lives[i].start && lives[i].start <= lives[k].end)
-        now += lives[k].nbytes;
-    if (now > most) most = now;
+    sums[lives[i].start] += lives[i].nbytes;
+    sums[lives[i].end + 1] -= lives[i].nbytes;
   }
-  return most;
+  return highest_sum(sums, steps, 0);
 }
 
 /* Let an operand live on in the result that is written over it. */
@@ -70,13 +89,15 @@ static void live_on(Lanes *lanes, int operand, int b) {
 static int overwritten(const Space *s, int i) {
   const Program *p = &s->program;
   const Lanes *lanes = &s->lanes;
-  const int *made = lanes->made.at, *until = lanes->until.at;
+  const Buffer *buffers = lanes->buffers;
+  const int *until = lanes->until.at;
   int b = lanes->writes.at[i], operand = NONE;
   for (; i < lanes->writes.count && lanes->writes.at[i] == b; i++) {
     int r = lanes->written.at[i], from = lanes->first.at[r];
-    int is_last = made[from] < made[b] && until[from] == made[b];
-    if (!is_last || lanes->fixed.at[from] || lanes->fixed.at[b]) continue;
-    if (p->nbytes[lanes->of.at[from]] != p->nbytes[lanes->of.at[b]]) continue;
+    int made = buffers[b].made, is_last = until[from] == made;
+    if (!is_last || buffers[from].made >= made) continue;
+    if (buffers[from].fixed || buffers[b].fixed) continue;
+    if (p->nbytes[buffers[from].of] != p->nbytes[buffers[b].of]) continue;
     if (operand == NONE || r < operand) operand = r;
   }
   return operand;
@@ -86,10 +107,11 @@ static int overwritten(const Space *s, int i) {
    XLA may write over them. */
 static void continue_lives(Space *s, int is_any) {
   Lanes *lanes = &s->lanes;
-  lanes->first.count = lanes->until.count = 0;
-  for (int b = 0; b < lanes->of.count; b++) {
-    push(s, &lanes->first, b);
-    push(s, &lanes->until, most(lanes->made.at[b], lanes->read.at[b]));
+  fill(s, &lanes->first, lanes->buffer_count, 0);
+  fill(s, &lanes->until, lanes->buffer_count, 0);
+  for (int b = 0; b < lanes->buffer_count; b++) {
+    lanes->first.at[b] = b;
+    lanes->until.at[b] = most(lanes->buffers[b].made, lanes->buffers[b].read);
   }
   int t = 0;
   for (int i = 0; is_any && i < lanes->writes.count; i++) {
@@ -108,20 +130,21 @@ static void continue_lives(Space *s, int is_any) {
 static Bytes gap_bytes(Space *s, Bytes large_bytes) {
   const Program *p = &s->program;
   Lanes *lanes = &s->lanes;
-  size_t room = (size_t)lanes->of.count + 1, count = 0;
-  s->lives = resized(s, s->lives, room * (sizeof(Life) + sizeof(Life *)));
-  Life *lives = s->lives, **sorted = (Life **)(lives + room);
-  for (int b = 0; b < lanes->of.count; b++) {
-    Bytes nbytes = p->nbytes[lanes->of.at[b]];
-    int is_own = !lanes->fixed.at[b] && lanes->first.at[b] == b;
-    if (!is_own || nbytes < large_bytes) continue;
-    lives[count++] = (Life){b, lanes->made.at[b], lanes->until.at[b], nbytes, 0};
+  size_t room = (size_t)lanes->buffer_count + 1, count = 0;
+  s->lives = resized(s, s->lives, room * (2 * sizeof(Life) + sizeof(int)));
+  Life *lives = s->lives, *sorted = lives + room;
+  int *beside = (int *)(sorted + room);
+  for (int b = 0; b < lanes->buffer_count; b++) {
+    Buffer one = lanes->buffers[b];
+    Bytes nbytes = p->nbytes[one.of];
+    if (one.fixed || lanes->first.at[b] != b || nbytes < large_bytes) continue;
+    lives[count++] = (Life){b, one.made, lanes->until.at[b], nbytes, 0};
   }
   qsort(lives, count, sizeof(Life), by_bytes);
-  Bytes one = placed_bytes(lives, (int)count, sorted);
+  Bytes top = placed_bytes(lives, (int)count, sorted, beside);
   qsort(lives, count, sizeof(Life), by_life);
-  Bytes other = placed_bytes(lives, (int)count, sorted);
-  return (one < other ? one : other) - most_alive(lives, (int)count);
+  Bytes other = placed_bytes(lives, (int)count, sorted, beside);
+  return (top < other ? top : other) - most_alive(s, lives, (int)count);
 }
 
 /* Return how many bytes XLA is expected to leave free between buffers. */
