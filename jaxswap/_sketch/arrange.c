@@ -42,39 +42,28 @@ static void end_lives(Space *s) {
   }
 }
 
-/* Write results over operands that nothing reads later: `_simulate/in_place.py`.
-   Return whether other runs do so than were played. */
-static int take_places(Space *s) {
+/* Write results over operands that nothing reads later: `_simulate/in_place.py`. What
+   does so takes longer. */
+static void take_places(Space *s) {
+  const Program *p = &s->program;
   Lanes *lanes = &s->lanes;
   Buffer *buffers = lanes->buffers;
-  List played = lanes->is_in_place;
-  lanes->is_in_place = lanes->was_in_place, lanes->was_in_place = played;
   lanes->taken.count = lanes->taken_from.count = 0;
-  fill(s, &lanes->is_in_place, lanes->runs, 0);
   for (int i = 0, next = 0; i < lanes->made_over.count; i = next) {
-    int b = lanes->made_over.at[i], old = NONE, step = buffers[b].made;
+    int b = lanes->made_over.at[i], old = NONE, made = buffers[b].made;
+    Step *step = lanes->steps + lanes->by_step.at[i];
     for (; next < lanes->made_over.count && lanes->made_over.at[next] == b; next++) {
       int r = lanes->over_of.at[next];
-      if (buffers[r].fixed || buffers[r].read != step) continue;
-      if (lanes->copied.at[r] >= step) continue;
+      if (buffers[r].fixed || buffers[r].read != made) continue;
+      if (lanes->copied.at[r] >= made) continue;
       if (old == NONE || r < old) old = r;
     }
     if (old == NONE || buffers[b].fixed) continue;
-    lanes->is_in_place.at[lanes->by_run.at[i]] = 1;
+    step->is_loop = p->fixed_seconds[step->number] < 0;
     buffers[old].read--;
     push(s, &lanes->taken, b);
     push(s, &lanes->taken_from, old);
   }
-  size_t nbytes = sizeof(int) * (size_t)lanes->runs;
-  return played.count != lanes->runs || memcmp(played.at, lanes->is_in_place.at, nbytes);
-}
-
-/* Write results in place, if the draft may. What does so takes longer. */
-static void settle(Space *s) {
-  if (!s->in_place || !take_places(s)) return;
-  play(s);
-  end_lives(s);
-  take_places(s);
 }
 
 /* Count the bytes at each step. Return the step with the most of them. */
@@ -83,8 +72,12 @@ static int add_bytes(Space *s, Result *result) {
   Lanes *lanes = &s->lanes;
   Bytes *at = lanes->bytes_at;
   int steps = lanes->entry.count, peak = 0;
-  at[steps] = 0;
-  for (int step = steps - 1; step >= 0; step--) at[step + 1] -= at[step];
+  at[0] = 0;
+  for (int i = 0; i < steps; i++) { /* what is inside a kernel goes with it */
+    const Step *step = lanes->steps + i;
+    Bytes inside = step->what == KERNEL ? p->inside_bytes[step->number] : 0;
+    at[i] += inside, at[i + 1] = -inside;
+  }
   for (int b = 0; b < lanes->buffer_count; b++) {
     Buffer one = lanes->buffers[b];
     if (one.fixed) continue;
@@ -182,8 +175,8 @@ static void mark_alive(Space *s, int peak, signed char *alive) {
 }
 
 /* Write nothing in place, to begin with. */
-static void start_anew(Space *s) {
-  s->in_place = s->lanes.is_in_place.count = 0;
+static void start_anew(Space *s, int may_be_in_place) {
+  s->may_be_in_place = may_be_in_place, s->in_place = 0;
   s->lanes.taken.count = s->lanes.taken_from.count = 0;
 }
 
@@ -193,7 +186,8 @@ static int simulate(Space *s, Result *result) {
   hold(s);
   play(s);
   end_lives(s);
-  settle(s);
+  if (s->in_place) take_places(s);
+  keep_time(s);
   return add_bytes(s, result);
 }
 
@@ -231,11 +225,12 @@ int jaxswap_arrange(Space *s, const signed char *actions, const Staleness *stale
   guess_starts(s);
   absences(s, actions, patience);
   tight(s);
-  start_anew(s);
+  start_anew(s, in_place_above < NO_LIMIT);
   int peak = simulate(s, result);
   if (result->device_bytes > in_place_above) {
     s->in_place = 1;
-    settle(s);
+    take_places(s);
+    keep_time(s);
     peak = add_bytes(s, result);
   }
   if (s->copies.value.count) {
@@ -255,7 +250,7 @@ int jaxswap_follow(Space *s, const signed char *actions, const Staleness *stalen
   if (setjmp(s->no_memory)) return -1;
   lay_out_entries(s, actions, staleness);
   grow_clock(s);
-  start_anew(s);
+  start_anew(s, 0);
   swaps_by_distance(s, leaving, count, timing);
   describe_draft(s, simulate(s, result), result, alive, cost);
   return 0;
@@ -278,12 +273,12 @@ void jaxswap_close(Space *s) {
       &held->item, &held->item_next, &held->recent, &held->pending, &held->device,
       &held->values, &s->places.is_busy, &lanes->members, &lanes->mark, &lanes->entry,
       &lanes->over, &lanes->over_step, &lanes->writes, &lanes->written, &lanes->first,
-      &lanes->until, &lanes->made_over, &lanes->over_of, &lanes->by_run, &lanes->taken,
-      &lanes->taken_from, &lanes->is_in_place, &lanes->was_in_place, &lanes->copied,
+      &lanes->until, &lanes->made_over, &lanes->over_of, &lanes->by_step, &lanes->taken,
+      &lanes->taken_from, &lanes->waited, &lanes->copied,
       &lanes->family, &s->stack, &s->depth, &s->chain_at, &s->by_use,
       &s->first_of_use, &s->distances.covers, &s->distances.levels,
       &s->distances.started, &s->distances.largest_first};
-  void *vectors[] = {lanes->buffers, lanes->travels, lanes->seconds, lanes->bytes_at,
+  void *vectors[] = {lanes->buffers, lanes->travels, lanes->steps, lanes->seconds, lanes->bytes_at,
                      lanes->sums, s->clock.starts, s->clock.ends,
                      s->clock.heavy_starts, s->clock.use_starts, s->clock.made_ends,
                      s->clock.used, s->clock.started, s->distances.flops, s->lives,

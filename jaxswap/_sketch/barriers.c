@@ -141,20 +141,14 @@ static void hold_back(Space *s) {
 
 /* Whether an entry turns a value into a narrow form for the backward pass. */
 static int stores_less(const Space *s, int at) {
-  const Program *p = &s->program;
   const Templates *found = &s->templates;
-  int t = s->order.template_of.at[at], kind = s->order.kind.at[at], is_late = 0;
-  Bytes read = 0, made = 0;
-  if (!(kind & CHEAP) || kind & REDUCTION) return 0;
-  for (int i = found->read_start[t]; i < found->read_end[t]; i++)
-    read += p->nbytes[found->reads.at[i]];
-  for (int i = found->make_start[t]; i < found->make_end[t]; i++) {
-    made += p->nbytes[found->makes.at[i]];
+  int t = s->order.template_of.at[at], is_late = 0;
+  if (!(s->order.kind.at[at] & NARROWS)) return 0;
+  for (int i = found->make_start[t]; i < found->make_end[t]; i++)
     /* A copy to the host is waited for by itself. */
     is_late |= s->order.last_use[found->makes.at[i]] >= s->order.backward_start &&
                !s->held.swapped[found->makes.at[i]];
-  }
-  return made > 0 && 2 * made < read && is_late;
+  return is_late;
 }
 
 static void pass_by(Space *s, int at) {
@@ -326,26 +320,36 @@ static void bar_late(Space *s, int at) {
   hold_all(s, at);
 }
 
-static void hold(Space *s) {
+static void clear_held(Space *s) {
   Held *held = &s->held;
+  int count = s->order.template_of.count;
   size_t values = sizeof(int) * (size_t)s->program.values;
-  memset(held->passes, 0, values);
-  memset(held->mark, 0, values);
+  for (int i = 0; i < held->values.count; i++) held->passes[held->values.at[i]] = 0;
+  held->values.count = 0;
   memset(held->after, 0, values);
-  memset(held->held_stamp, 0, values);
   memset(held->swapped, 0, values);
   for (int k = 0; k < s->copies.value.count; k++)
     held->swapped[s->copies.value.at[k]] = 1;
-  held->values.count = 0;
-  held->recent.count = held->pending.count = held->passed = held->stamp = 0;
-  int count = s->order.template_of.count, is_ordered = s->copies.value.count > 0;
-  List *of_entries[] = {&held->inputs, &held->inputs_end, &held->awaited,
-                        &held->awaited_end};
-  for (int i = 0; i < 4; i++) fill(s, of_entries[i], count, NONE);
+  if (held->stamp > 1 << 30) { /* Stamps count on from draft to draft. */
+    held->stamp = 0;
+    memset(held->mark, 0, values);
+    memset(held->held_stamp, 0, values);
+  }
+  held->recent.count = held->pending.count = held->passed = 0;
+  fill(s, &held->inputs, count, NONE);
+  fill(s, &held->awaited, count, NONE);
+  reserve(s, &held->inputs_end, count);
+  reserve(s, &held->awaited_end, count);
   held->item.count = held->item_next.count = 0;
+}
+
+static void hold(Space *s) {
+  Held *held = &s->held;
+  int count = s->order.template_of.count, is_ordered = s->copies.value.count > 0;
+  clear_held(s);
   for (int at = 0; at < count && !is_ordered; at++) is_ordered = is_recomputed(s, at);
   if (is_ordered) hold_back(s);
-  for (int at = 0; at < s->order.template_of.count; at++) {
+  for (int at = 0; at < count; at++) {
     if (held->inputs.at[at] != NONE) bar_recomputations(s, at);
     if (is_ordered && is_heavy(s, at)) bar_heavy(s, at);
     if (s->places.late.at[at] != NONE) bar_late(s, at);

@@ -4,6 +4,7 @@
 #include "barriers.c"
 #include "members.c"
 #include "play.c"
+#include "lanes.c"
 #include "distances.c"
 #include "gaps.c"
 #include "arrange.c"

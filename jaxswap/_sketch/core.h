@@ -13,13 +13,15 @@ enum { KEEP, OFFLOAD, RECOMPUTE };
 enum { BACKWARD = 1, HEAVY = 2, CHEAP = 4, PURE = 8, LONE_VIEW = 16, DEFERRED = 32,
        FUSIBLE = 64, ALIAS = 128, REDUCTION = 256, IN_PARTS = 512, CUT = 1024,
        JOIN = 2048 };
-/* Beside what its equation is: whether an entry is one of the backward pass. */
-enum { BEHIND = 4096 };
+/* What an entry is beside its equation: one of the backward pass; one that makes much less
+   than it reads, cheaply. */
+enum { BEHIND = 4096, NARROWS = 8192 };
 /* What a value is. A buffer is one in any schedule. */
 enum { ARGUMENT = 1, COTANGENT = 2, OUTPUT = 4, GRADIENT = 8, BUFFER = 16 };
 enum { NONE = -1, OF_CALLER = -2 };
 
 typedef int64_t Bytes;
+static const Bytes NO_LIMIT = (Bytes)1 << 62; /* as in sketch.py */
 
 /* Numbers that are appended. */
 typedef struct { int *at, count, room; } List;
@@ -105,6 +107,15 @@ typedef struct { int of, made, read, fixed; double arrival; } Buffer;
    buffer that it is sent from; when it is on the host. */
 typedef struct { int in_flight, sent, buffer, awaited, moved; double at_host; } Travel;
 
+/* A step. A kernel is that of equation `number`, and reads members start to start +
+   length. A wait is for so many of `waited`. The others copy swap `number`; what returns
+   gets buffer `start`. */
+enum { KERNEL, WAIT, LEAVE, RETURN };
+typedef struct {
+  int what, number, start, length, is_again, is_loop;
+  double alone; /* seconds without loop and stalls */
+} Step;
+
 typedef struct {
   Known *known, *fresh; /* of each value: now, and before the first entry */
   double *cost;
@@ -118,13 +129,13 @@ typedef struct {
   int travel_room;
   List over, over_step; /* buffers that make way, and for which step */
   List writes, written; /* buffers that an operand may live on in, and the operands */
-  List made_over, over_of, by_run; /* buffers that may be written in place, the operands,
-                                      and the runs that make them */
+  List made_over, over_of, by_step; /* buffers that may be written in place, the operands,
+                                      and the steps that make them */
   List taken, taken_from; /* buffers that are written in place, and the operands */
   List copied; /* until which step each buffer is copied to the host */
-  List is_in_place, was_in_place; /* of each run: now, and as it was played */
-  int runs;
+  List waited; /* swaps */
   List first, until;    /* the buffer that each one continues, and its last step */
+  Step *steps;
   List entry; /* of each step */
   double *seconds;
   Bytes *bytes_at, *sums; /* room for sums of bytes at each step */
@@ -144,7 +155,7 @@ typedef struct {
 /* Heavy entries that hide the copy of a value, and levels of entries. */
 typedef struct {
   List covers, levels, started, largest_first;
-  double *flops, typical_flops;
+  double *flops, typical_flops, least_flops; /* the least of those listed */
 } Distances;
 
 typedef struct {
@@ -161,7 +172,7 @@ typedef struct {
   int *stored, *needed, *wanted, *seen, *inline_view, *chain, *mark, *last, *last_own;
   List stack, depth, chain_at, by_use, first_of_use;
   signed char *was_recomputed;
-  int has_order, has_templates, in_place;
+  int has_order, has_templates, may_be_in_place, in_place;
   void *lives; /* of buffers, while they are placed */
   jmp_buf no_memory;
 } Space;

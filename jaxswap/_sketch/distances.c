@@ -29,6 +29,7 @@ static void find_typical(Space *s) {
   Distances *d = &s->distances;
   int count = s->order.heavy.count;
   d->typical_flops = 0.0;
+  d->least_flops = -1.0; /* Nothing is listed yet. */
   if (!count) return;
   d->flops = resized(s, d->flops, sizeof(double) * (size_t)count);
   for (int i = 0; i < count; i++)
@@ -63,6 +64,8 @@ static void find_covers(Space *s, Bytes nbytes) {
   Distances *d = &s->distances;
   double least_flops = COPY_FLOPS_PER_BYTE * (double)nbytes;
   if (d->typical_flops < least_flops) least_flops = d->typical_flops;
+  if (d->least_flops == least_flops) return; /* those of the value before */
+  d->least_flops = least_flops;
   d->covers.count = 0;
   for (int i = 0; i < s->order.heavy.count; i++) {
     int at = s->order.heavy.at[i];

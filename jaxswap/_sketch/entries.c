@@ -204,6 +204,21 @@ static void list_uses(Space *s, int total) {
   start[s->program.values] = total;
 }
 
+/* Return what an entry is. */
+static int kind_of(const Space *s, int t) {
+  const Program *p = &s->program;
+  const Templates *found = &s->templates;
+  int is_behind = t >= p->equations, kind = p->kind[is_behind ? t - p->equations : t];
+  Bytes read = 0, made = 0;
+  if (is_behind) kind |= BEHIND;
+  if (!(kind & CHEAP) || kind & REDUCTION) return kind;
+  for (int i = found->make_start[t]; i < found->make_end[t]; i++)
+    made += p->nbytes[found->makes.at[i]];
+  for (int i = found->read_start[t]; i < found->read_end[t]; i++)
+    read += p->nbytes[found->reads.at[i]];
+  return made > 0 && 2 * made < read ? kind | NARROWS : kind;
+}
+
 static void index_entries(Space *s) {
   const Program *p = &s->program;
   Templates *found = &s->templates;
@@ -217,8 +232,7 @@ static void index_entries(Space *s) {
   for (int at = 0; at < count; at++) {
     int t = order->template_of.at[at];
     order->heavy_before.at[at] = order->heavy.count;
-    order->kind.at[at] = p->kind[equation_of(s, at)];
-    if (t >= p->equations) order->kind.at[at] |= BEHIND;
+    order->kind.at[at] = kind_of(s, t);
     if (is_heavy(s, at)) push(s, &order->heavy, at);
     for (int i = found->read_start[t]; i < found->read_end[t]; i++) {
       order->use_start.at[found->reads.at[i] + 1]++;

@@ -142,9 +142,11 @@ static Bytes gap_bytes(Space *s, Bytes large_bytes) {
   }
   qsort(lives, count, sizeof(Life), by_bytes);
   Bytes top = placed_bytes(lives, (int)count, sorted, beside);
+  Bytes alive = most_alive(s, lives, (int)count);
+  if (top == alive) return 0; /* No other order is better. */
   qsort(lives, count, sizeof(Life), by_life);
   Bytes other = placed_bytes(lives, (int)count, sorted, beside);
-  return (top < other ? top : other) - most_alive(s, lives, (int)count);
+  return (top < other ? top : other) - alive;
 }
 
 /* Return how many bytes XLA is expected to leave free between buffers. */

@@ -92,10 +92,11 @@ static int is_cut_from(const Space *s, int v, Bytes nbytes) {
   return 0;
 }
 
-/* Whether parts of an equation's result follow from parts of values in memory. */
+/* Whether parts of an equation's result follow from parts of values in memory. It matters
+   only to what may be written in place. */
 static int is_in_parts(const Space *s, int e) {
   const Program *p = &s->program;
-  if (!(p->kind[e] & IN_PARTS)) return 0;
+  if (!s->may_be_in_place || !(p->kind[e] & IN_PARTS)) return 0;
   int made = p->outputs[p->out_start[e]];
   for (int i = p->in_start[e]; i < p->in_start[e + 1]; i++) {
     int v = p->inputs[i], is_whole = p->shape[v] != p->shape[made];

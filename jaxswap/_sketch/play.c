@@ -1,24 +1,25 @@
-/* Entries and copies -> seconds and bytes: `_simulate/kernels.py` and `simulate.py`. */
+/* Entries and copies -> steps and buffers: `_simulate/kernels.py`. */
 
-enum { FAMILY = 8, LOOP_LAUNCHES = 5 };
+enum { FAMILY = 8 };
 
-static int begin_step(Space *s, int at, double seconds) {
+/* Append a step. Return its number. */
+static int add_step(Space *s, int at, Step step) {
   Lanes *lanes = &s->lanes;
-  int step = lanes->entry.count;
+  int number = lanes->entry.count;
   push(s, &lanes->entry, at);
-  if (step + 2 > lanes->step_room) {
-    size_t room = lanes->step_room = 2 * step + 64;
+  if (number + 2 > lanes->step_room) {
+    size_t room = lanes->step_room = 2 * number + 64;
+    lanes->steps = resized(s, lanes->steps, room * sizeof(Step));
     lanes->seconds = resized(s, lanes->seconds, room * sizeof(double));
     lanes->bytes_at = resized(s, lanes->bytes_at, room * sizeof(Bytes));
     lanes->sums = resized(s, lanes->sums, room * sizeof(Bytes));
   }
-  lanes->seconds[step] = seconds;
-  lanes->bytes_at[step] = 0;
-  return step;
+  lanes->steps[number] = step;
+  return number;
 }
 
-/* Note the buffers whose place the result of a run may take, those of its type. */
-static void may_replace(Space *s, int v, int start, int length, int run) {
+/* Note the buffers whose place the result of a step may take, those of its type. */
+static void may_replace(Space *s, int v, int start, int length, int step) {
   const Program *p = &s->program;
   Lanes *lanes = &s->lanes;
   if (p->nbytes[v] < p->in_place_bytes) return;
@@ -29,7 +30,7 @@ static void may_replace(Space *s, int v, int start, int length, int run) {
     if (lanes->known[u].content != r || p->type[u] != p->type[v]) continue;
     push(s, &lanes->made_over, lanes->buffer_count); /* the buffer that is made next */
     push(s, &lanes->over_of, r);
-    push(s, &lanes->by_run, run);
+    push(s, &lanes->by_step, step);
   }
 }
 
@@ -40,7 +41,8 @@ static void run_alias(Space *s, int e) {
   int i = p->in_start[e], is_parts = is_in_parts(s, e);
   for (int o = p->out_start[e]; o < p->out_start[e + 1]; o++, i++) {
     if (i == p->in_start[e + 1]) break;
-    int v = p->outputs[o], source = p->inputs[i], is_same = p->type[v] == p->type[source];
+    int v = p->outputs[o], source = p->inputs[i];
+    int is_same = p->type[v] == p->type[source];
     Known from = lanes->known[source], *known = lanes->known + v;
     known->content = is_same ? from.content : NONE;
     known->in_parts = is_parts || known->content != NONE;
@@ -66,15 +68,13 @@ static int joins_family(Space *s, int start, int length) {
   return 0;
 }
 
-/* Return the seconds of a kernel: the longer of its arithmetic and its bytes. */
-static double kernel_seconds(const Program *p, int e, Bytes read, int is_shared,
-                             int is_loop) {
-  double loop = is_loop ? LOOP_LAUNCHES * p->launch_seconds : 0.0;
+/* Return the seconds of a kernel without a loop: the longer of its arithmetic and its
+   bytes. */
+static double kernel_seconds(const Program *p, int e, Bytes read, int is_shared) {
   if (p->fixed_seconds[e] >= 0) return p->fixed_seconds[e];
-  if (is_shared) return (double)p->made_bytes[e] / p->bytes_per_second[e] + loop;
+  if (is_shared) return (double)p->made_bytes[e] / p->bytes_per_second[e];
   double moved = later((double)(read + p->made_bytes[e]), p->moved_bytes[e]);
-  double alone = later(moved / p->bytes_per_second[e], p->base_seconds[e]);
-  return p->launch_seconds + alone + loop;
+  return p->launch_seconds + later(moved / p->bytes_per_second[e], p->base_seconds[e]);
 }
 
 /* Note the operands that an equation's results take the place of. */
@@ -93,11 +93,10 @@ static void make_way(Space *s, int e, int step) {
   }
 }
 
-/* Hold what a kernel reads until its step. Return its bytes, and when all is there. */
-static Bytes read_members(Space *s, int start, int length, int step, double *ready) {
+/* Hold what a kernel reads until its step. Return the bytes of all. */
+static Bytes read_members(Space *s, int start, int length, int step) {
   const Bytes *nbytes = s->program.nbytes;
   Bytes read = 0;
-  *ready = 0.0;
   for (int i = start; i < start + length; i++) {
     int member = s->lanes.members.at[i];
     if (!is_buffer_of(s, member)) {
@@ -107,28 +106,16 @@ static Bytes read_members(Space *s, int start, int length, int step, double *rea
     Buffer *buffer = buffer_at(s, member);
     read += nbytes[buffer->of];
     buffer->read = step;
-    *ready = later(*ready, buffer->arrival);
   }
   return read;
 }
 
-/* Wait for what a kernel reads. */
-static void stall(Space *s, int start, int length, double ready) {
-  Lanes *lanes = &s->lanes;
-  for (int i = start; i < start + length; i++)
-    if (is_buffer_of(s, lanes->members.at[i]))
-      lanes->cost[buffer_at(s, lanes->members.at[i])->of] += ready - lanes->clock;
-  lanes->clock = ready;
-}
-
-/* Make the results of a kernel. `is_again`: not for the first time. */
-static void write_results(Space *s, int e, int start, int length, int step,
-                          int is_again) {
+/* Make the results of a kernel. */
+static void write_results(Space *s, int e, int start, int length, int step) {
   const Program *p = &s->program;
   Lanes *lanes = &s->lanes;
   for (int o = p->out_start[e]; o < p->out_start[e + 1]; o++) {
     int b = new_buffer(s, p->outputs[o], step);
-    if (is_again) lanes->cost[p->outputs[o]] += lanes->seconds[step];
     if (!(p->kind[e] & CHEAP) || p->kind[e] & (HEAVY | REDUCTION)) continue;
     for (int i = start; i < start + length; i++) {
       if (!is_buffer_of(s, lanes->members.at[i])) continue;
@@ -143,8 +130,7 @@ static void write_results(Space *s, int e, int start, int length, int step,
 static void run_equation(Space *s, int e, int at, int bit) {
   const Program *p = &s->program;
   Lanes *lanes = &s->lanes;
-  int kind = p->kind[e], run = lanes->runs++;
-  int start, length, is_stored = 0, is_shared = 0;
+  int kind = p->kind[e], start, length, is_stored = 0, is_shared = 0;
   if (kind & ALIAS) {
     run_alias(s, e);
     return;
@@ -163,81 +149,54 @@ static void run_equation(Space *s, int e, int at, int bit) {
   }
   if (kind & HEAVY) lanes->family.count = 0;
   if (kind & CHEAP) is_shared = joins_family(s, start, length);
-  double ready;
-  int step = begin_step(s, at, 0.0);
-  Bytes read = read_members(s, start, length, step, &ready);
+  int step = lanes->entry.count, is_again = bit == 2 && !(kind & BACKWARD);
+  Bytes read = read_members(s, start, length, step);
+  double alone = kernel_seconds(p, e, read, is_shared);
+  add_step(s, at, (Step){KERNEL, e, start, length, is_again, 0, alone});
   make_way(s, e, step);
-  if (is_parts) may_replace(s, p->outputs[p->out_start[e]], start, length, run);
-  int is_loop = run < lanes->is_in_place.count && lanes->is_in_place.at[run];
-  double seconds = kernel_seconds(p, e, read, is_shared, is_loop);
-  if (ready > lanes->clock) stall(s, start, length, ready);
-  lanes->clock += seconds;
-  lanes->seconds[step] = seconds;
-  lanes->bytes_at[step] = p->inside_bytes[e];
-  write_results(s, e, start, length, step, bit == 2 && !(kind & BACKWARD));
+  if (is_parts) may_replace(s, p->outputs[p->out_start[e]], start, length, step);
+  write_results(s, e, start, length, step);
 }
 
-/* Return the seconds of a copy while the other lane is busy for `overlap`. */
-static double beside(double alone, double overlap, double share) {
-  if (overlap <= 0) return alone;
-  if (alone <= overlap * share) return alone / share;
-  return overlap + alone - overlap * share;
-}
-
-static void await(Space *s, int k, double *ready, int *is_any) {
+static void await(Space *s, int k) {
   Travel *travel = s->lanes.travels + k;
   if (!travel->in_flight) return;
-  *ready = later(*ready, travel->at_host);
-  *is_any = 1;
+  push(s, &s->lanes.waited, k);
   travel->in_flight = 0;
   travel->awaited = s->lanes.entry.count;
 }
 
 /* Wait for copies to the host: for one list of swaps and one of gaps. */
 static void wait_for(Space *s, int swap, int gap, int at) {
-  double ready = 0.0;
-  int is_any = 0;
-  for (int k = swap; k != NONE; k = s->places.wait_next.at[k])
-    await(s, k, &ready, &is_any);
+  int start = s->lanes.waited.count;
+  for (int k = swap; k != NONE; k = s->places.wait_next.at[k]) await(s, k);
   for (int g = gap; g != NONE; g = s->places.back_next.at[g])
-    await(s, s->copies.swap.at[g], &ready, &is_any);
-  if (!is_any) return;
-  begin_step(s, at, 0.0);
-  s->lanes.clock = later(s->lanes.clock, ready);
+    await(s, s->copies.swap.at[g]);
+  int length = s->lanes.waited.count - start;
+  if (length) add_step(s, at, (Step){WAIT, NONE, start, length, 0, 0, 0.0});
 }
 
 static void swap_in(Space *s, int first, int at) {
-  const Program *p = &s->program;
-  Lanes *lanes = &s->lanes;
   for (int g = first; g != NONE; g = s->places.back_next.at[g]) {
-    int v = value_of_gap(s, g), step = begin_step(s, at, p->launch_seconds);
-    int b = new_buffer(s, v, step);
-    Travel *travel = lanes->travels + s->copies.swap.at[g];
-    lanes->clock += p->launch_seconds;
-    double begin = later(later(lanes->clock, lanes->back_lane), travel->at_host);
-    double overlap = lanes->out_lane - begin;
-    lanes->back_lane = begin + beside(p->back_seconds[v], overlap, p->back_share);
-    lanes->buffers[b].arrival = lanes->back_lane;
-    travel->moved = step;
+    int k = s->copies.swap.at[g], step = s->lanes.entry.count;
+    int b = new_buffer(s, s->copies.value.at[k], step);
+    add_step(s, at, (Step){RETURN, k, b, 0, 0, 0, s->program.launch_seconds});
+    s->lanes.travels[k].moved = step;
   }
 }
 
 static void swap_out(Space *s, int at) {
-  const Program *p = &s->program;
   Lanes *lanes = &s->lanes;
   int next = least(at + 1, s->order.template_of.count - 1);
   for (int k = s->places.leave.at[at]; k != NONE; k = s->places.leave_next.at[k]) {
-    int v = s->copies.value.at[k], step = begin_step(s, next, p->launch_seconds);
-    int buffer = NONE, start = lanes->known[v].start;
-    for (int r = start; r < start + lanes->known[v].length; r++)
-      buffer = most(buffer, lanes->members.at[r] - p->values);
+    const Known *known = lanes->known + s->copies.value.at[k];
+    int step = lanes->entry.count, buffer = NONE;
+    for (int r = known->start; r < known->start + known->length; r++)
+      buffer = most(buffer, lanes->members.at[r] - s->program.values);
     if (buffer < 0) buffer = NONE;
     if (buffer != NONE) lanes->buffers[buffer].read = step;
-    lanes->clock += p->launch_seconds;
-    double begin = later(lanes->clock, lanes->out_lane);
-    double overlap = lanes->back_lane - begin;
-    lanes->out_lane = begin + beside(p->out_seconds[v], overlap, p->out_share);
-    lanes->travels[k] = (Travel){1, step, buffer, NONE, step, lanes->out_lane};
+    add_step(s, next, (Step){LEAVE, k, 0, 0, 0, 0, s->program.launch_seconds});
+    lanes->travels[k] = (Travel){1, step, buffer, NONE, step, 0.0};
   }
 }
 
@@ -246,7 +205,6 @@ static void clear_lanes(Space *s) {
   Lanes *lanes = &s->lanes;
   int swaps = s->copies.value.count;
   memcpy(lanes->known, lanes->fresh, sizeof(Known) * (size_t)p->values);
-  memset(lanes->cost, 0, sizeof(double) * (size_t)p->values);
   for (int i = 0; i < s->held.values.count; i++) {
     int v = s->held.values.at[i], passes = s->held.passes[v];
     lanes->known[v].is_buffer |= passes;
@@ -267,8 +225,8 @@ static void clear_lanes(Space *s) {
   lanes->entry.count = lanes->family.count = 0;
   lanes->over.count = lanes->over_step.count = 0;
   lanes->writes.count = lanes->written.count = 0;
-  lanes->made_over.count = lanes->over_of.count = lanes->by_run.count = lanes->runs = 0;
-  lanes->clock = lanes->out_lane = lanes->back_lane = 0.0;
+  lanes->made_over.count = lanes->over_of.count = lanes->by_step.count = 0;
+  lanes->waited.count = 0;
   if (lanes->stamp > 1 << 30) lanes->stamp = lanes->mark.count = 0;
   while (lanes->mark.count < p->values) push(s, &lanes->mark, 0);
   /* What the caller gives consists of itself. `fresh` says where that stands. */
