@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from jaxswap._gpu.rates import Rates
 from jaxswap._graph.graph import DecideLoop, Graph, Inside
@@ -63,8 +63,8 @@ class ProgramsOf:
         searches: The searches to begin with. The first is that of `plain` if `plain` is
             among them.
         mixers: Make further programs, in which loops run in mixtures of ways.
-        spare: Each makes programs that are searched only if the others do not fit, or
-            are slow: those by slabs.
+        spare: Returns what makes programs that are searched only if the others do not
+            fit, or are slow: those by slabs.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class ProgramsOf:
         self.traced = [plain]
         self.searches: list[Search] = []
         self.mixers: list[Mixer] = []
-        self.spare: list[Callable[[], Sequence[Search]]] = []
+        self.spare: Callable[[], Sequence[Callable[[], Sequence[Search]]]] = tuple
         if policy is not None:
             is_plain = not isinstance(source.slabs, Slabs) and not plain.graph.loops
             self._add(plain if is_plain else source.traced(loops_by(policy)))
@@ -92,17 +92,19 @@ class ProgramsOf:
             self.searches += self._by_slabs(source.slabs)
             return
         if source.slabs == AUTO:
-            self.spare = [functools.cache(t) for t in self._cut(plain)]
+            self.spare = functools.cache(functools.partial(self._cut, plain))
         for inside in source.insides:
             is_plain = inside is Inside.AS_WRITTEN
             self._ways(plain if is_plain else source.traced(keep_all, inside), inside)
 
-    def _cut(self, plain: Traced) -> Iterator[Callable[[], Sequence[Search]]]:
-        """Go over what makes programs by slabs, the finest level alone first."""
+    def _cut(self, plain: Traced) -> list[Callable[[], Sequence[Search]]]:
+        """Return what makes programs by slabs, the finest level alone first."""
         program = plain.program
         length = None if program.placement else longest_of_space(program)
-        for setting in settings_of(length or 0):
-            yield functools.partial(self._tried, setting)
+        return [
+            functools.cache(functools.partial(self._tried, setting))
+            for setting in settings_of(length or 0)
+        ]
 
     def _tried(self, setting: Sequence[Slabs]) -> Sequence[Search]:
         most, least = setting[0], setting[-1].count

@@ -23,7 +23,7 @@ from jaxswap._search.sketches import SketchMemory
 from jaxswap._search.trial import Laid, Trial, trial_of
 from jaxswap._simulate.draft import Arranger, Draft
 from jaxswap._sketch.program import CODES
-from jaxswap._sketch.sketch import Sketcher, actions_of_codes, codes
+from jaxswap._sketch.sketch import Sketcher, codes
 
 GOOD = 1.15
 """A draft is a good start if it is at most this many times as slow as keeping all."""
@@ -80,8 +80,12 @@ class Drafting:
         )
 
     def count(self) -> int:
-        """Return how many drafts were laid out so far."""
-        return self._sketches.count + self.arranger.draft_count
+        """Return how many drafts were laid out so far, as sketches.
+
+        Without a C compiler a sketch is made of several drafts. It counts once even so:
+        a plan does not depend on the machine that makes it.
+        """
+        return self._sketches.count
 
     def forget_sketches(self) -> None:
         """Let go of what would fill the memory. The front stays."""
@@ -201,9 +205,7 @@ class Drafting:
         sketch = self._sketches.sketch(numbers, limit_bytes, **options)
 
         def make() -> Draft:
-            return self.arranger.arrange(
-                actions_of_codes(numbers), limit_bytes, **options
-            )
+            return self.sketcher.draft(numbers, limit_bytes, **options)
 
         return Trial(numbers, sketch, make, patience, hold_for)
 

@@ -193,8 +193,8 @@ class Programs:
         searches: One search for each program.
         plain: The function as JAX runs it, with everything kept.
         mixers: Make further programs for each limit.
-        spare: Each makes programs that are searched only if all before do not fit, or
-            are slow. What was made is made again the same.
+        spare: Returns what makes further programs. Each is searched only if all before
+            do not fit, or are slow. What was made is made again the same.
         pieces: Makes programs in which values can be stored in pieces. `None`: values
             are stored whole.
 
@@ -208,10 +208,10 @@ class Programs:
         searches: Sequence[Search],
         plain: Draft | None = None,
         mixers: Sequence[Mixer] = (),
-        spare: Sequence[Callable[[], Sequence[Search]]] = (),
+        spare: Callable[[], Sequence[Callable[[], Sequence[Search]]]] = tuple,
         pieces: InPieces | None = None,
     ) -> None:
-        self._spare = tuple(spare)
+        self._spare = spare
         self.searches = sorted(searches, key=_seconds)
         self.plain = searches[0].kept if plain is None else plain
         self._fixed = tuple(self.searches)
@@ -240,16 +240,21 @@ class Programs:
         programs = self._hidden(self._programs(limits), lessons)
         best = self._best_of(programs, limits, lessons, seconds)
         assert best is not None
-        for make in self._spare:
-            if best.fits and _seconds_of(best) <= SLOW * self.plain.timeline.seconds:
-                break
+        for make in () if self._is_quick(best) else self._spare():
             programs = self._known(make())
             other = self._best_of(programs, limits, lessons, seconds, best)
             if other is not None and _is_better(other, best, limits):
                 best = other
             elif best.fits:
                 break
+            if self._is_quick(best):
+                break
         return self._in_pieces(best, limits, lessons, seconds)
+
+    def _is_quick(self, best: Found) -> bool:
+        """Whether a draft is good enough not to look at spare programs."""
+        slow = SLOW * self.plain.timeline.seconds
+        return best.fits and _seconds_of(best) <= slow
 
     def _in_pieces(
         self,

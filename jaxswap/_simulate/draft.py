@@ -79,7 +79,6 @@ class Arranger:
     Attributes:
         graph: The program.
         simulator: Plays its schedules at the GPU's rates.
-        draft_count: How many drafts were laid out so far.
     """
 
     def __init__(
@@ -87,7 +86,6 @@ class Arranger:
     ) -> None:
         self.graph = graph
         self.simulator = Simulator(graph, rates)
-        self.draft_count = 0
         self._large_bytes = large_bytes
         self._orders: dict[tuple[int, ...], Order] = {}
 
@@ -203,7 +201,6 @@ class Arranger:
         hold_for: int = 0,
         in_place_bytes: int = 0,
     ) -> Draft:
-        self.draft_count += 1
         schedule = issue(order, swaps)
         if in_place_bytes:
             fusion = self.simulator.fusion

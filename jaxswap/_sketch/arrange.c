@@ -8,6 +8,9 @@ typedef struct {
   int entries;
   const int *template_of; /* of each entry */
   const Bytes *entry_bytes; /* the most device memory at each */
+  int swaps, in_place; /* in_place: whether results are written so */
+  const int *swapped, *free_at, *start; /* of each swap; see `Copies` */
+  const int *gate, *use, *done_at; /* of each gap */
 } Result;
 
 /* Count the steps whose memory is near the peak: each its share to the power of 32. */
@@ -206,6 +209,10 @@ static void describe_draft(Space *s, int peak, Result *result, signed char *aliv
   result->entries = s->order.template_of.count;
   result->template_of = s->order.template_of.at;
   result->entry_bytes = s->clock.used;
+  result->swaps = s->copies.value.count, result->in_place = s->in_place;
+  result->swapped = s->copies.value.at, result->free_at = s->copies.free_at.at;
+  result->start = s->copies.start.at, result->gate = s->copies.gate.at;
+  result->use = s->copies.use.at, result->done_at = s->copies.done_at.at;
   memcpy(cost, lanes->cost, sizeof(double) * (size_t)s->program.values);
   if (s->program.expects_gaps)
     result->fragmented_bytes = expected_gap_bytes(s, result->device_bytes);

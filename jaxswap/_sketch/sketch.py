@@ -26,6 +26,7 @@ from jaxswap._sketch.program import (
     Staleness,
     program_of,
 )
+from jaxswap._sketch.result import Result
 
 NO_LIMIT = 2**62
 """A limit of memory that forbids nothing."""
@@ -83,21 +84,6 @@ def entries_of(draft: Draft) -> Entries:
     )
 
 
-class _Result(ctypes.Structure):
-    _fields_ = [
-        ("device_bytes", ctypes.c_int64),
-        ("host_bytes", ctypes.c_int64),
-        ("fragmented_bytes", ctypes.c_int64),
-        ("seconds", ctypes.c_double),
-        ("crowd", ctypes.c_double),
-        ("steps", ctypes.c_int),
-        ("bytes_at", ctypes.POINTER(ctypes.c_int64)),
-        ("entries", ctypes.c_int),
-        ("template_of", ctypes.POINTER(ctypes.c_int)),
-        ("entry_bytes", ctypes.POINTER(ctypes.c_int64)),
-    ]
-
-
 class Sketcher:
     """Lays out and simulates actions, as `Arranger.arrange` does.
 
@@ -115,7 +101,7 @@ class Sketcher:
         self.count = 0
         self._arranger = arranger
         self.expects_gaps = expects_gaps
-        self._result = _Result()
+        self._result = Result()
         self._draft: Draft | None = None  # The last one, without a compiler.
         self._last_leaving: tuple[tuple[bytes, bool, int], np.ndarray] | None = None
         self._library = library()
@@ -174,6 +160,25 @@ class Sketcher:
             ctypes.c_int64(limit_bytes),
             ctypes.c_double(patience),
             _pointer(flags),
+        )
+
+    def draft(
+        self, actions: np.ndarray, limit_bytes: int, *, hold_for: int, **options: Any
+    ) -> Draft:
+        """Return the draft of a sketch, for the same arguments as `sketch`.
+
+        It is laid out once. `Arranger.arrange` would do so twice or thrice, to find out
+        when copies run and what is written in place. A sketch knows that.
+        """
+        self.sketch(actions, limit_bytes, hold_for=hold_for, **options)
+        if self._draft is not None:
+            return self._draft
+        chosen = actions_of_codes(actions)
+        return self._arranger.draft(
+            chosen,
+            self._result.copies(self._arranger.order(chosen, hold_for)),
+            hold_for=hold_for,
+            in_place_bytes=self._result.in_place and self._arranger.in_place_bytes,
         )
 
     def follow(self, decision: Decision) -> Sketch:

@@ -229,7 +229,7 @@ def test_spare_programs_are_made_only_if_the_others_do_not_do() -> None:
         return [searches[at]]
 
     spare = [functools.partial(make, at) for at in (1, 2)]
-    together = Programs(searches[:1], spare=spare)
+    together = Programs(searches[:1], spare=lambda: spare)
     sizes = [search.kept.timeline.device_bytes for search in searches]
     assert together.find(Limits(sizes[0]), seconds=0.2).program == 0
     assert made == []
@@ -256,7 +256,7 @@ def test_a_spare_program_has_to_be_clearly_faster() -> None:
             vars(search)["find"] = lambda *_, found=found, **__: found
         fast = dataclasses.replace(first.kept.timeline, seconds=1.0)
         plain = dataclasses.replace(first.kept, timeline=fast)
-        together = Programs([first], plain, spare=[lambda: [spare]])
+        together = Programs([first], plain, spare=lambda: [lambda: [spare]])
         return together.find(Limits(1 << 40)).program
 
     assert best(seconds=8.0) == 1

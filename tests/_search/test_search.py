@@ -228,20 +228,22 @@ def test_a_search_finds_the_same_whatever_the_clocks_say(
     assert first.draft.swaps == again.draft.swaps
 
 
+@pytest.mark.parametrize("layers", [9, 13])
 def test_with_and_without_a_compiler_the_same_is_found(
-    monkeypatch: pytest.MonkeyPatch,
+    layers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def find() -> Found:
-        search = search_of(busy(chain(9)), SLOW_LINK)
-        return search.find(
-            Limits(search.kept.timeline.device_bytes * 3 // 4), seconds=0.2
-        )
+    def find() -> tuple[Found, int]:
+        search = search_of(busy(chain(layers)), SLOW_LINK)
+        limits = Limits(search.kept.timeline.device_bytes * 3 // 5)
+        return search.find(limits, seconds=0.01), search.count()
 
-    first = find()
+    first, first_count = find()
     monkeypatch.setattr(sketch, "library", lambda: None)
-    again = find()
+    again, count = find()
+    assert count == first_count
     assert first.draft.actions == again.draft.actions
     assert first.draft.swaps == again.draft.swaps
+    assert first.draft.timeline.seconds == again.draft.timeline.seconds
 
 
 def test_a_search_that_takes_too_long_says_that_the_clock_stopped_it(

@@ -60,10 +60,13 @@ def compare(arranger: Arranger, rng: random.Random, schedules: int) -> None:
             "patience": rng.choice([1.0, 0.3]),
             "eager": frozenset(eager),
             "hold_for": rng.choice(HOLDS),
+            "in_place": rng.random() < 0.7,
         }
         draft = arranger.arrange(actions, limit, **options)
         found = sketcher.sketch(codes(actions), limit, **options)
         assert_equal(sketcher, found, draft)
+        again = sketcher.draft(codes(actions), limit, **options)
+        assert (again.swaps, again.schedule) == (draft.swaps, draft.schedule)
         decision = Decision(tuple(actions), random_timing(rng))
         draft = arranger.follow(decision)
         assert_equal(sketcher, sketcher.follow(decision), draft)
