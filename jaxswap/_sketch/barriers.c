@@ -207,13 +207,12 @@ static void list_due(Space *s, int at) {
   int kept = 0, stamp = ++held->stamp;
   for (int i = 0; i < held->pending.count; i++) {
     int position = held->pending.at[i];
-    int is_cut = s->order.kind.at[position] & CUT;
-    if (!is_cut && at <= s->order.quiet_until.at[position]) {
+    if (at <= s->order.quiet_until.at[position]) {
       held->pending.at[kept++] = position;
       continue;
     }
     int t = s->order.template_of.at[position];
-    if (is_cut) {
+    if (s->order.kind.at[position] & CUT) {
       for (int j = found->make_start[t]; j < found->make_end[t]; j++)
         if (!held->swapped[found->makes.at[j]])
           push(s, &held->device, found->makes.at[j]);

@@ -197,7 +197,8 @@ static void list_uses(Space *s, int total) {
     }
     for (int i = found->make_start[t]; i < found->make_end[t]; i++)
       made = most(made, order->last_use[found->makes.at[i]]);
-    order->quiet_until.at[at] = least(read, made);
+    int is_cut = order->kind.at[at] & CUT; /* it is due at once */
+    order->quiet_until.at[at] = is_cut ? NONE : least(read, made);
   }
   /* Each start was moved to where the value before had it. */
   for (int v = 0; v < s->program.values; v++) start[v] = start[v + 1];
