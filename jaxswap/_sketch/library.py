@@ -23,7 +23,7 @@ from jaxswap._base.files import user_folder
 
 SOURCES = Path(__file__).parent
 # A product that is added to something is rounded before that, as in Python.
-FLAGS = ("-O2", "-std=c11", "-ffp-contract=off", "-shared", "-fPIC")
+FLAGS = ("-O3", "-std=c11", "-ffp-contract=off", "-shared", "-fPIC")
 _MOST_SECONDS = 120
 SWITCH = "JAXSWAP_COMPILE"
 """An environment variable. If it is `0`, nothing is compiled."""
