@@ -29,9 +29,10 @@ class Point:
     Attributes:
         method: The policy's name. `"jaxswap"` for the planner.
         budget_bytes: The budget. `None` for a policy that does not adapt to one.
-        device_bytes: Device memory, compiled or simulated.
-        host_bytes: Pinned host memory.
-        seconds: Simulated seconds of a step.
+        device_bytes: Device memory, compiled or simulated. Of what does not fit, the
+            smallest budget that would do.
+        host_bytes: Pinned host memory. 0 for what does not fit.
+        seconds: Simulated seconds of a step. 0 for what does not fit.
         fits: Whether it fits the budget.
         bound_seconds: No plan for this budget is faster, by the planner's model. 0 if
             the model gives no bound.
@@ -100,16 +101,12 @@ class Pareto:
         rows: list[tuple[str, ...]] = [head]
         for p in (self.plain, *self.points):
             budget = "" if p.budget_bytes is None else format_bytes(p.budget_bytes)
-            rows.append(
-                (
-                    p.method,
-                    budget,
-                    format_bytes(p.device_bytes),
-                    format_bytes(p.host_bytes),
-                    format_seconds(p.seconds),
-                    "" if p.fits else "does not fit",
-                )
-            )
+            needed = format_bytes(p.device_bytes)
+            if not p.fits:
+                rows.append((p.method, budget, "", "", "", f"needs {needed}"))
+                continue
+            host, step = format_bytes(p.host_bytes), format_seconds(p.seconds)
+            rows.append((p.method, budget, needed, host, step, ""))
         return "\n".join(table_lines(rows))
 
 
