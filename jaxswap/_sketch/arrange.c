@@ -93,7 +93,6 @@ static int add_bytes(Space *s, Result *result) {
     at[step] = now += at[step];
     if (now > result->device_bytes) result->device_bytes = now, peak = step;
   }
-  result->crowd = crowd_of(at, steps, result->device_bytes);
   return peak;
 }
 
@@ -183,14 +182,14 @@ static void start_anew(Space *s, int may_be_in_place) {
   s->lanes.taken.count = s->lanes.taken_from.count = 0;
 }
 
-/* Simulate the order with its copies. Return the step with the most memory. */
+/* Simulate the order with its copies, but for the time. Return the step with the most
+   memory. */
 static int simulate(Space *s, Result *result) {
   file_copies(s);
   hold(s);
   play(s);
   end_lives(s);
   if (s->in_place) take_places(s);
-  keep_time(s);
   return add_bytes(s, result);
 }
 
@@ -200,10 +199,12 @@ static int simulate(Space *s, Result *result) {
 static void describe_draft(Space *s, int peak, Result *result, signed char *alive,
                            double *cost) {
   Lanes *lanes = &s->lanes;
+  keep_time(s);
   result->host_bytes = host_bytes(s);
   result->seconds = later(lanes->clock, later(lanes->out_lane, lanes->back_lane));
   result->steps = lanes->entry.count;
   result->bytes_at = lanes->bytes_at;
+  result->crowd = crowd_of(lanes->bytes_at, result->steps, result->device_bytes);
   mark_alive(s, peak, alive);
   fill_clock(s);
   result->entries = s->order.template_of.count;
@@ -237,10 +238,10 @@ int jaxswap_arrange(Space *s, const signed char *actions, const Staleness *stale
   if (result->device_bytes > in_place_above) {
     s->in_place = 1;
     take_places(s);
-    keep_time(s);
     peak = add_bytes(s, result);
   }
   if (s->copies.value.count) {
+    keep_time(s);
     fill_clock(s);
     place(s, limit, eager);
     peak = simulate(s, result);
