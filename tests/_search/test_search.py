@@ -196,13 +196,13 @@ def test_a_search_leaves_garbage_collection_alone(
     """It belongs to the whole process, and other threads go on meanwhile."""
     search, limits = swapping_case()
     seen: list[bool] = []
-    original = search.arranger.arrange
+    original = search.sketcher.sketch
 
     def noted(*args: Any, **kwargs: Any) -> Any:
         seen.append(gc.isenabled())
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(search.arranger, "arrange", noted)
+    monkeypatch.setattr(search.sketcher, "sketch", noted)
     search.find(limits, seconds=0.2)
     assert seen
     assert all(seen)
