@@ -12,7 +12,7 @@ from jaxswap._run.source import Source
 from jaxswap._schedule.decision import Policy, loops_by
 from jaxswap._search.inside_out import InsideOut
 from jaxswap._search.limits import Limits
-from jaxswap._search.loops import Mixer
+from jaxswap._search.loops import Mixer, Spare
 from jaxswap._search.search import Search
 from jaxswap._search.ways import LEAST_WAYS, WAYS, keep_all
 from jaxswap._slabs.choices import Choice, choices_of, worth_trying
@@ -83,7 +83,7 @@ class ProgramsOf:
         self.traced = [plain]
         self.searches: list[Search] = []
         self.mixers: list[Mixer] = []
-        self.spare: Callable[[], Sequence[Callable[[], Sequence[Search]]]] = tuple
+        self.spare: Callable[[], Sequence[Spare]] = tuple
         if policy is not None:
             is_plain = not isinstance(source.slabs, Slabs) and not plain.graph.loops
             self._add(plain if is_plain else source.traced(loops_by(policy)))
@@ -97,7 +97,7 @@ class ProgramsOf:
             is_plain = inside is Inside.AS_WRITTEN
             self._ways(plain if is_plain else source.traced(keep_all, inside), inside)
 
-    def _cut(self, plain: Traced) -> list[Callable[[], Sequence[Search]]]:
+    def _cut(self, plain: Traced) -> list[Spare]:
         """Return what makes programs by slabs, the finest level alone first."""
         program = plain.program
         length = None if program.placement else longest_of_space(program)

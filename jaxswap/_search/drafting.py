@@ -186,7 +186,9 @@ class Drafting:
         """Lay a draft out once more, with the values that became eager since then."""
         options: dict[str, Any] = {"eager": lessons.eager, "hold_for": draft.hold_for}
         best = Best(limits)
-        again = self.arranger.arrange(draft.actions, limits.device_bytes, **options)
+        again = self.sketcher.draft(
+            codes(draft.actions), limits.device_bytes, **options
+        )
         best.offer(self._trial_of(again))
         return best
 

@@ -186,6 +186,10 @@ class Mixer(Protocol):
         ...
 
 
+Spare = Callable[[], Sequence[Search]]
+"""Makes programs that are searched only if all before do not fit, or are slow."""
+
+
 class Programs:
     """Searches programs that differ in how loops, checkpoints and branches run.
 
@@ -208,7 +212,7 @@ class Programs:
         searches: Sequence[Search],
         plain: Draft | None = None,
         mixers: Sequence[Mixer] = (),
-        spare: Callable[[], Sequence[Callable[[], Sequence[Search]]]] = tuple,
+        spare: Callable[[], Sequence[Spare]] = tuple,
         pieces: InPieces | None = None,
     ) -> None:
         self._spare = spare

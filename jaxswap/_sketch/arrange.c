@@ -222,20 +222,21 @@ static void describe_draft(Space *s, int peak, Result *result, signed char *aliv
 }
 
 /* Lay out and simulate actions. Return 0, or -1 if memory does not suffice. Results are
-   written in place if more bytes are needed than `in_place_above`. `eager`
-   marks values whose copies back must be done early; it may be null. */
+   written in place if they may be and the limit is exceeded otherwise. `eager` marks
+   values whose copies back must be done early; it may be null. */
 int jaxswap_arrange(Space *s, const signed char *actions, const Staleness *staleness,
-                    Bytes in_place_above, Bytes limit, double patience,
-                    const signed char *eager, Result *result, signed char *alive, double *cost) {
+                    Bytes limit, int may_be_in_place, double patience,
+                    const signed char *eager, Result *result, signed char *alive,
+                    double *cost) {
   if (setjmp(s->no_memory)) return -1;
   lay_out_entries(s, actions, staleness);
   grow_clock(s);
   guess_starts(s);
   absences(s, actions, patience);
   tight(s);
-  start_anew(s, in_place_above < NO_LIMIT);
+  start_anew(s, may_be_in_place);
   int peak = simulate(s, result);
-  if (result->device_bytes > in_place_above) {
+  if (may_be_in_place && result->device_bytes > limit) {
     s->in_place = 1;
     take_places(s);
     peak = add_bytes(s, result);
@@ -286,8 +287,8 @@ void jaxswap_close(Space *s) {
       &lanes->family, &s->stack, &s->depth, &s->chain_at, &s->by_use,
       &s->first_of_use, &s->distances.covers, &s->distances.levels,
       &s->distances.started, &s->distances.largest_first};
-  void *vectors[] = {lanes->buffers, lanes->travels, lanes->steps, lanes->seconds, lanes->bytes_at,
-                     lanes->sums, s->clock.starts, s->clock.ends,
+  void *vectors[] = {lanes->buffers, lanes->travels, lanes->steps, lanes->seconds,
+                     lanes->bytes_at, lanes->sums, s->clock.starts, s->clock.ends,
                      s->clock.heavy_starts, s->clock.use_starts, s->clock.made_ends,
                      s->clock.used, s->clock.started, s->distances.flops, s->lives,
                      lanes->known};

@@ -21,7 +21,6 @@ enum { ARGUMENT = 1, COTANGENT = 2, OUTPUT = 4, GRADIENT = 8, BUFFER = 16 };
 enum { NONE = -1, OF_CALLER = -2 };
 
 typedef int64_t Bytes;
-static const Bytes NO_LIMIT = (Bytes)1 << 62; /* as in sketch.py */
 
 /* Numbers that are appended. */
 typedef struct { int *at, count, room; } List;

@@ -156,8 +156,8 @@ class Sketcher:
             self._library.jaxswap_arrange,
             _pointer(actions),
             self._staleness(*self._arranger.staleness, hold_for),
-            ctypes.c_int64(limit_bytes if in_place else NO_LIMIT),
             ctypes.c_int64(limit_bytes),
+            ctypes.c_int(in_place),
             ctypes.c_double(patience),
             _pointer(flags),
         )
